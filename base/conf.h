@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration: one YAML file, read completely, every mistake reported with its line, before anything starts.
+ * Unknown keys, duplicate keys, aliases, a second document and values of the wrong type or range are mistakes. The table
+ * of keys in conf.c (name, type, range, default, help) is also the manual page (`inkand --help-config`) and the printer
+ * (`inkand -t --print`).
+ *
+ * All strings are owned by struct conf and never NULL where a default exists; optional ones say so.
+ */
+#ifndef INKAN_BASE_CONF_H
+#define INKAN_BASE_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+enum key_alg { KEY_NONE, KEY_P256, KEY_P384, KEY_RSA2048, KEY_RSA3072, KEY_RSA4096, KEY_ED25519, KEY_ALGS };
+#define KEY_BIT(alg) (1u << (alg))
+
+enum profile_kind {
+    PROFILE_ROOT_CA,
+    PROFILE_ISSUING_CA,
+    PROFILE_IDEVID,
+    PROFILE_LDEVID,
+    PROFILE_TLS_SERVER,
+    PROFILE_OCSP_SIGNER,
+    PROFILE_STATION,
+    PROFILE_KINDS
+};
+
+/* keyUsage bits, RFC 5280 4.2.1.3 order (bit 0 = digitalSignature). */
+enum key_usage {
+    KU_DIGITAL_SIGNATURE = 1 << 0,
+    KU_NON_REPUDIATION = 1 << 1,
+    KU_KEY_ENCIPHERMENT = 1 << 2,
+    KU_DATA_ENCIPHERMENT = 1 << 3,
+    KU_KEY_AGREEMENT = 1 << 4,
+    KU_KEY_CERT_SIGN = 1 << 5,
+    KU_CRL_SIGN = 1 << 6,
+};
+enum ext_key_usage { EKU_SERVER_AUTH = 1 << 0, EKU_CLIENT_AUTH = 1 << 1, EKU_OCSP_SIGNING = 1 << 2 };
+
+enum reenroll_rule { REENROLL_SUPERSEDE, REENROLL_APPROVE, REENROLL_REFUSE };
+
+struct conf_strings {
+    char **v;
+    size_t n;
+};
+
+struct conf_token {          /* tokens: */
+    char *name;              /* our name for it */
+    char *module;            /* path of the PKCS#11 module */
+    char *label;             /* token label */
+    char *serial;            /* token serial, "" = not checked; filled from `uri` too */
+    char *uri;               /* RFC 7512, alternative to label and serial; pin-value is refused */
+    char *pin;               /* "file:PATH", "credential:NAME" */
+    char *so_pin;            /* the same forms; used by `inkan token init` only */
+    char *init_args;         /* pReserved string for C_Initialize (NSS), "" = none */
+    struct conf_strings env; /* "NAME=value" for the processes that map the module */
+    unsigned workers;        /* signing threads, default 2 */
+    unsigned queue;          /* bounded queue, default 256 */
+    unsigned deadline_ms;    /* a signature must be done within, default 5000 */
+    bool offline;            /* no signer runs for it except for one command */
+};
+
+struct conf_ca {             /* cas: */
+    char *name;              /* also in URLs: /crl/NAME.crl */
+    char *issuer;            /* name of the CA that signs it; "" = self-signed root */
+    char *token;             /* where its key lives */
+    enum key_alg key;
+    char *profile;           /* kind root-ca or issuing-ca */
+    char *subject;           /* "CN=Fleet CA 1,O=Example" */
+    char *ocsp_token;        /* where its OCSP responder key lives; "" = no OCSP for this CA */
+    enum key_alg ocsp_key;
+    char *ocsp_profile;      /* kind ocsp-signer */
+    int64_t crl_validity_s;  /* thisUpdate .. nextUpdate; re-signed at half of it. Default 7 d, offline 180 d */
+    unsigned crl_shards;     /* 0 = only the full CRL */
+    int64_t ocsp_validity_s; /* default 1 h */
+};
+
+struct conf_profile {        /* profiles: */
+    char *name;
+    enum profile_kind kind;
+    char *ca;                /* issuing CA; "" for CA profiles */
+    char *subject;           /* template: "CN={device_id},serialNumber={device_id},O=Acme". Variables: device_id, domain,
+                                product, model, lot, name */
+    struct conf_strings san; /* "dns:{device_id}.example", "uri:urn:dev:{device_id}", "ip:192.0.2.1", "hwmodule:1.2.3:{device_id}" */
+    unsigned key_algs;       /* KEY_BIT set */
+    unsigned key_usage;      /* KU_* */
+    unsigned eku;            /* EKU_* */
+    int64_t validity_s;      /* 0 with no_expiry */
+    bool no_expiry;          /* notAfter 99991231235959Z */
+    int path_len;            /* issuing-ca; -1 = none */
+    bool crl_url, ocsp_url, ca_issuers_url;
+    bool pop_required;       /* channel binding demanded */
+    bool allow_idevid_key;   /* may an LDevID certify the IDevID's key */
+    bool rekey_required;     /* renewal must bring a new key */
+    bool basic_reenroll;     /* simplereenroll with a password alone */
+    unsigned renew_percent;  /* "due for renewal" from this share of the life, default 66 */
+    int64_t expired_grace_s; /* simplereenroll with an expired certificate, default 0 = never */
+    enum reenroll_rule idevid_reenroll;
+    int64_t clone_window_s;
+};
+
+struct conf_domain {         /* domains: one owner's world */
+    char *name;
+};
+
+struct conf_anchor {         /* anchors: manufacturer trust anchors */
+    char *name;
+    char *file;              /* PEM, one or more CA certificates */
+    char *ca;                /* or: one of our own CAs (its root is the anchor) */
+    struct conf_strings domains;
+    struct conf_strings products; /* empty = every product of these domains */
+};
+
+struct conf_label {          /* labels: EST; name "" is /.well-known/est/<op> without a label */
+    char *name;
+    char *domain;
+    char *profile;           /* kind ldevid, station or idevid */
+    bool auth_cert, auth_password;
+    bool wrap64;             /* base64 answers in 64 columns */
+    struct conf_strings anchors; /* manufacturer anchors accepted here; empty = those of the domain */
+};
+
+struct conf {
+    char *path;              /* of the file itself */
+    char *public_url;        /* "http://pki.example.net"; CRL, OCSP and caIssuers addresses are made from it */
+    bool quickstart;         /* allows localhost and addresses in public_url and names */
+    bool unsafe_software_keys;
+    char *dir_state;         /* ledger/, status/, crl/, tls/ below it */
+    char *dir_marks;         /* high-water marks and audit heads: a second place */
+    char *dir_run;           /* sockets and pid files */
+    char *program_dir;       /* where inkan-core, inkan-front, ... are; "" = beside inkand */
+    char *user_supervisor, *user_front, *user_core, *user_status, *user_signer; /* "" = the starting user */
+    struct conf_strings admin_users;  /* who may use the admin socket besides root and user_supervisor */
+    struct conf_strings listen_est, listen_http, listen_health; /* "ADDRESS:PORT" */
+    unsigned fronts;         /* default 1 */
+    unsigned connections;    /* per front, default 10000 */
+    unsigned connections_per_address; /* default 64 */
+    struct conf_strings server_names; /* SAN of the EST server certificate */
+    char *server_profile;    /* kind tls-server */
+    unsigned batch_max;      /* group commit, default 64 */
+    unsigned enroll_queue;   /* enrollments waiting in the core before 503, default 1024 */
+    char *audit_token;       /* token of the audit key */
+    int64_t audit_head_s;    /* default 60 */
+    unsigned audit_head_entries; /* default 1000 */
+    char *secret_key_file;   /* HMAC key for enrollment secrets, made on first use, outside the database */
+    bool ocsp_unissued_revoked; /* O2 switch, default false */
+    unsigned ocsp_nonce_rate;   /* live-signed answers a second, default 2000 */
+    enum log_level_conf { CONF_LOG_DEBUG, CONF_LOG_INFO, CONF_LOG_WARN, CONF_LOG_ERROR } log_level;
+
+    struct conf_token *tokens;
+    size_t tokens_n;
+    struct conf_ca *cas;
+    size_t cas_n;
+    struct conf_profile *profiles;
+    size_t profiles_n;
+    struct conf_domain *domains;
+    size_t domains_n;
+    struct conf_anchor *anchors;
+    size_t anchors_n;
+    struct conf_label *labels;
+    size_t labels_n;
+};
+
+/*
+ * Reads and checks the file. On mistakes returns E_INVALID with the first one in `e` and all of them, one line each
+ * ("inkan.yaml:17:3: profiles[2].validity: ..."), in `report` (may be NULL).
+ */
+MUST_CHECK enum err_code conf_load(const char *path, struct conf **out, struct buf *report, struct err *e);
+void conf_free(struct conf *c);
+void conf_print(const struct conf *c, struct buf *out);  /* effective values, as YAML that conf_load reads back */
+void conf_help(struct buf *out);                         /* every key with type, range, default, meaning (roff-free text) */
+
+const struct conf_token *conf_find_token(const struct conf *c, const char *name);
+const struct conf_ca *conf_find_ca(const struct conf *c, const char *name);
+const struct conf_profile *conf_find_profile(const struct conf *c, const char *name);
+const struct conf_domain *conf_find_domain(const struct conf *c, const char *name);
+const struct conf_anchor *conf_find_anchor(const struct conf *c, const char *name);
+const struct conf_label *conf_find_label(const struct conf *c, const char *name);
+const struct conf_ca *conf_ca_root(const struct conf *c, const struct conf_ca *ca); /* top of its chain */
+
+const char *key_alg_name(enum key_alg alg);         /* "p256", "rsa3072", "ed25519" */
+bool key_alg_from_name(const char *s, enum key_alg *out);
+const char *profile_kind_name(enum profile_kind k); /* "ldevid" */
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Administration over the core's unix socket (DIR_RUN/admin.sock, SOCK_SEQPACKET, peer credentials checked).
+ *
+ *   ADMIN_REQUEST  str op ("cert.revoke"), bytes args (JSON object, at most 48 KiB); may pass one descriptor
+ *   ADMIN_ROWS     bytes JSON array of row objects       zero or more; lists stream in pages
+ *   ADMIN_PROGRESS u64 done, u64 total, str what         zero or more
+ *   ADMIN_DONE     u8 err code, str message, bytes JSON result object; may pass one descriptor (backup, export)
+ *
+ * One request at a time per connection. Unknown ops and unknown members of args are refused (E_INVALID).
+ * The args object is strict; times are UTC seconds; serials lower-case hex; DER is base64.
+ *
+ * op             args                                            result / rows
+ * status         {}                                              {ready, sealed, seq, time, processes:[{name,state}], cas:[{name,ready,why,not_after}], crls:[...], audit:{...}}
+ * doctor         {}                                              rows {check, state: ok|warn|fail, text, remedy}
+ * token.list     {}                                              rows {name, label, module, offline, state}
+ * token.info     {token}                                         {label, serial, model, manufacturer, firmware, initialised, pin_state}
+ * token.init     {token}                                         {label, serial}
+ * token.unblock  {token}                                         {}
+ * key.list       {token?}                                        rows {name, token, purpose, algorithm, cka_id, spki_sha256, created_at, on_token}
+ * key.generate   {token, purpose: ca|ocsp|audit, name, algorithm} {name, cka_id, spki}
+ * key.destroy    {name}                                          {}
+ * ca.list        {}                                              rows {name, issuer, subject, not_before, not_after, key, token, offline, ready, certs}
+ * ca.show        {name}                                          {…, cert}
+ * ca.create      {name}                                          makes key (unless there) and certificate; roots self-signed; issuing CAs and OCSP responder certificates of
+ *                                                                offline issuers are signed with the root's token started for this one command. Idempotent. {name, subject, not_after, created}
+ * ca.root_sign   {name}                                          re-signs what the offline root signs: CRL and responder certificate, and missing issuing CAs. {signed:[...]}
+ * profile.list / profile.show {name}                             rows / {name, kind, ca, ..., hash}
+ * domain.list / domain.show {name}                               rows {name, devices, anchors:[...]}
+ * device.add     {domain?, device_id, product?, model?, lot?, order?, anchor?}      {domain, device_id, unit}
+ * device.import  {domain?, devices:[{device_id,...}]} (<= 500)    {added, existing}
+ * device.list    {domain?, device_id? (trailing *), product?, lot?, state?, limit?}  rows {domain, device_id, state, product, model, lot, declared_at, enrolled_at, unit}
+ * device.show    {domain?, device_id}                            {…, certs:[{serial, profile, status, not_after}]}
+ * device.stop    {domain?, device_id, reason?}                   {revoked: n, seq}
+ * secret.add     {device_id, domain?, valid_s?, profile?} or {group: pattern, domain?, profile?, quota, valid_s}   {user, secret}
+ * secret.list    {}                                              rows {user, kind, domain, device_id|pattern, quota, used, not_after, state}
+ * secret.revoke  {user}                                          {}
+ * cert.issue     {profile, csr, device_id?, domain?, name?, product?, model?, lot?}     {cert, chain:[…], serial, issuer, not_after}
+ * cert.list      {issuer?, device_id?, domain?, profile?, status?, expires_before?, limit?} rows {issuer, serial, profile, device_id, domain, status, reason, not_before, not_after}
+ * cert.show      {issuer, serial} | {cert}                       {…, der, pem, subject, status, reason, status_at, seq, requester, profile_hash}
+ * cert.revoke    {issuer, serial | cert, reason?, invalidity?}   {status, seq, changed}; acknowledged after commit, status and every live front
+ * cert.hold      {…}   cert.release {…}                          the same
+ * crl.list       {}                                              rows {issuer, shard, number, this_update, next_update, entries, size}
+ * crl.publish    {issuer?}                                       {published:[{issuer, shard, number}]}
+ * crl.get        {issuer, shard?}                                {number}; fd with DER
+ * ocsp.list      {}                                              rows {issuer, not_after, renew_at, token, key}
+ * audit.export   {from?, to?}                                    rows {seq, time, event, actor, actor_kind, domain, object, detail, prev_hash, hash}
+ * audit.heads    {}                                              rows {seq, time, hash, key, tbs, signature}
+ * backup         {}                                              {seq, audit_seq, size, sha256}; fd of the copy
+ * restore.accept {}                                              {reimported, lost: text}
+ * clock.accept   {}                                              {time}
+ */
+#ifndef INKAN_CA_ADMIN_H
+#define INKAN_CA_ADMIN_H
+
+#include "base/msg.h"
+
+#define ADMIN_SOCKET   "admin.sock"
+#define ADMIN_ARGS_MAX (48 * 1024)
+
+enum admin_type {
+    ADMIN_REQUEST = MSG_RANGE_ADMIN,
+    ADMIN_ROWS,
+    ADMIN_PROGRESS,
+    ADMIN_DONE,
+};
+
+#endif

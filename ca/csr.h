@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading a CSR (PKCS#10, RFC 2986) in place, and the rules on it that hold for every protocol. */
+#ifndef INKAN_CA_CSR_H
+#define INKAN_CA_CSR_H
+
+#include "base/bytes.h"
+#include "base/conf.h"
+#include "base/derw.h"
+#include "base/err.h"
+#include "base/limits.h"
+
+/* A public key as found in a CSR or certificate, checked: curve point on the curve, RSA size, odd modulus, e. */
+struct pubkey {
+    enum key_alg alg;
+    struct bytes spki;     /* complete SubjectPublicKeyInfo, borrowed */
+    struct bytes key_bits; /* value of its BIT STRING without the unused-bits octet, borrowed */
+    uint8_t spki_hash[32]; /* SHA-256 of spki */
+};
+/* RSA 2048-4096 with odd 65537 <= e < 2^256, P-256, P-384 (named curve, uncompressed or compressed), Ed25519. */
+MUST_CHECK enum err_code pubkey_read(struct bytes spki, struct pubkey *out, struct err *e);
+/* false: the signature is wrong (or anything else failed: there is one answer). */
+bool pubkey_verifies(const struct pubkey *key, struct bytes sig_alg_der, struct bytes tbs, struct bytes sig);
+
+enum csr_binding { CSR_BINDING_NONE, CSR_BINDING_CHALLENGE, CSR_BINDING_LINKING, CSR_BINDING_BOTH };
+
+struct csr {
+    struct bytes tbs;           /* raw certificationRequestInfo */
+    struct bytes subject;       /* raw Name */
+    struct bytes sig_alg, sig;  /* AlgorithmIdentifier, signature octets */
+    struct pubkey key;
+    struct bytes san;           /* requested subjectAltName extension value (content of the OCTET STRING), or empty */
+    bool has_san;
+    enum csr_binding binding;   /* challengePassword and/or estIdentityLinking are there */
+    struct bytes challenge;     /* text octets of each: base64 of the binding */
+    struct bytes linking;
+    bool change_subject;        /* ChangeSubjectName attribute present */
+    char common_name[ID_MAX_LEN + 1];   /* "" when absent */
+    char serial_number[ID_MAX_LEN + 1]; /* subject serialNumber, "" when absent */
+};
+
+/*
+ * Reads and checks one CSR: DER, version, subject rules, key rules, signature algorithm, proof of possession, attribute
+ * and extension rules. `out` points into `der`, which must outlive it. E_INVALID names the clause; E_DENIED for what is
+ * well formed but never granted. Allocates nothing that must be freed. Any thread.
+ */
+MUST_CHECK enum err_code csr_read(struct bytes der, struct csr *out, struct err *e);
+
+/*
+ * Compares the CSR's binding attributes with the connection's value (raw octets; the attribute holds their base64).
+ * Each attribute present must match; constant time. E_INVALID on mismatch or wrong form; *judged says whether any was
+ * present. `expected` empty while one is present: E_INVALID.
+ */
+MUST_CHECK enum err_code csr_check_binding(const struct csr *csr, struct bytes expected, bool *judged, struct err *e);
+
+#endif

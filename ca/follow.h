@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the status process follows the core's status log. Status opens no ledger file: it keeps a replica of its own.
+ *
+ * status -> core
+ *   FOLLOW_HELLO    bytes ledger_id (empty: none yet), u64 seq      resume after this row
+ *   FOLLOW_ACK      u64 seq                                        rows up to seq are applied (answers reflect them)
+ *   FOLLOW_ASK      -                                              what is your seq? (before answering `unknown`)
+ * core -> status
+ *   FOLLOW_BEGIN    bytes ledger_id, bool rebuild, bool sealed, i64 time_floor   rebuild: forget everything, rows start at 1
+ *   FOLLOW_ISSUER   struct follow_issuer                           all issuers, sent after BEGIN and when one changes
+ *   FOLLOW_ISSUERS_END -
+ *   FOLLOW_ROWS     u32 n, n x row                                 in seq order, no gaps
+ *   FOLLOW_CURRENT  u64 seq, bool sealed, i64 time_floor           answer to ASK (same request id); also every 5 s
+ */
+#ifndef INKAN_CA_FOLLOW_H
+#define INKAN_CA_FOLLOW_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/msg.h"
+
+enum follow_type {
+    FOLLOW_HELLO = MSG_RANGE_FOLLOW,
+    FOLLOW_ACK,
+    FOLLOW_ASK,
+    FOLLOW_BEGIN,
+    FOLLOW_ISSUER,
+    FOLLOW_ISSUERS_END,
+    FOLLOW_ROWS,
+    FOLLOW_CURRENT,
+};
+
+/* What the status log says of a certificate. */
+enum cert_status { CERT_GOOD, CERT_ON_HOLD, CERT_REVOKED, CERT_STATUSES };
+
+/* RFC 5280 5.3.1; 7 does not exist. */
+enum crl_reason {
+    REASON_UNSPECIFIED = 0,
+    REASON_KEY_COMPROMISE = 1,
+    REASON_CA_COMPROMISE = 2,
+    REASON_AFFILIATION_CHANGED = 3,
+    REASON_SUPERSEDED = 4,
+    REASON_CESSATION_OF_OPERATION = 5,
+    REASON_CERTIFICATE_HOLD = 6,
+    REASON_REMOVE_FROM_CRL = 8,
+    REASON_PRIVILEGE_WITHDRAWN = 9,
+    REASON_AA_COMPROMISE = 10,
+};
+const char *crl_reason_name(enum crl_reason r); /* "keyCompromise"; NULL for a value that does not exist */
+bool crl_reason_from_name(const char *s, enum crl_reason *out);
+
+/* One row of the status log: issuance too (status CERT_GOOD). */
+struct status_row {
+    uint64_t seq;
+    uint32_t issuer;        /* issuer row id */
+    uint8_t serial[SERIAL_MAX_LEN];
+    uint8_t serial_len;
+    enum cert_status status;
+    enum crl_reason reason;
+    int64_t time;           /* of the change, UTC seconds; revocationTime */
+    int64_t invalidity;     /* 0 = none */
+    int64_t not_after;      /* of the certificate */
+    uint64_t batch;         /* 0 = none */
+    char origin[ID_MAX_LEN + 1]; /* "" = this node */
+};
+
+/* One issuer as the OCSP responder needs it. */
+struct follow_issuer {
+    uint32_t id;
+    char name[ID_MAX_LEN + 1];
+    struct bytes subject;      /* DER Name */
+    struct bytes spki;         /* of the CA key: CertID issuerKeyHash is over its BIT STRING value */
+    bool responds;             /* a responder key and certificate exist */
+    char token[ID_MAX_LEN + 1];/* token of the responder key */
+    char key[ID_MAX_LEN + 1];  /* signer key name */
+    struct bytes key_cka_id;
+    struct bytes key_spki;
+    struct bytes responder_cert; /* DER, goes into `certs` */
+    int64_t responder_not_before, responder_not_after;
+    int64_t validity_s;        /* nextUpdate - now */
+};
+
+void status_row_encode(struct msg *m, const struct status_row *in);
+void status_row_get(struct msg_reader *r, struct status_row *out); /* failure sticks in the reader */
+void follow_issuer_encode(struct msg *m, const struct follow_issuer *in);
+MUST_CHECK enum err_code follow_issuer_decode(struct msg_reader *r, struct follow_issuer *out, struct err *e);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything the network front asks of the authority: plain structs, byte strings, and the messages that carry them.
+ * The same structs work in one process (tests) and across the socket. enroll/ includes this of ca/ and nothing else.
+ *
+ * front -> core          core -> front
+ *   SVC_HELLO              SVC_CONFIG_BEGIN, then SVC_LABEL*, SVC_FILE*, SVC_ANCHORS, then SVC_CONFIG_END
+ *                          (sent again as a whole when anything but files changed; SVC_FILE alone when a file changed)
+ *   SVC_ENROLL             SVC_ENROLL_RESULT
+ *   SVC_TLS_CERT           SVC_TLS_CERT_RESULT
+ *   SVC_HEALTH             SVC_HEALTH_RESULT
+ *   SVC_PURGED             SVC_PURGE
+ *
+ * front -> status        status -> front
+ *   STS_OCSP               STS_OCSP_RESULT
+ *   STS_HEALTH             STS_HEALTH_RESULT
+ */
+#ifndef INKAN_CA_SERVICE_H
+#define INKAN_CA_SERVICE_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/msg.h"
+
+enum service_type {
+    SVC_HELLO = MSG_RANGE_SERVICE, /* - */
+    SVC_CONFIG_BEGIN,              /* u64 generation */
+    SVC_LABEL,                     /* struct svc_label; fd: cacerts body, DER certs-only CMS (RFC 7030 4.1.3) */
+    SVC_FILE,                      /* struct svc_file; fd: the content */
+    SVC_ANCHORS,                   /* bytes empty; fd: PEM of every CA the TLS layer may chain a client certificate to */
+    SVC_CONFIG_END,                /* u64 generation */
+    SVC_ENROLL,
+    SVC_ENROLL_RESULT,
+    SVC_TLS_CERT,        /* bytes csr: asks for this front's own server certificate (its key stays in the front) */
+    SVC_TLS_CERT_RESULT, /* u8 err code, str message, u32 n, n x bytes certificate (leaf first), i64 renew_at */
+    SVC_HEALTH,          /* - */
+    SVC_HEALTH_RESULT,   /* bool ready, str json */
+    SVC_PURGE,           /* struct svc_purge */
+    SVC_PURGED,          /* u64 seq */
+};
+
+enum status_type {
+    STS_OCSP = MSG_RANGE_STATUS, /* bytes request (raw DER, at most OCSP_REQUEST_MAX) */
+    STS_OCSP_RESULT,             /* struct sts_ocsp_result */
+    STS_HEALTH,
+    STS_HEALTH_RESULT, /* bool ready, str json */
+};
+
+enum svc_operation { SVC_SIMPLEENROLL, SVC_SIMPLEREENROLL, SVC_OPERATIONS };
+
+/* How the TLS layer judged the client's certificate. The core checks again what it can. */
+enum svc_client_verdict {
+    SVC_CLIENT_NONE,    /* no certificate presented */
+    SVC_CLIENT_VALID,   /* chained to an anchor, in date */
+    SVC_CLIENT_EXPIRED, /* chained, and exactly "expired" */
+    SVC_CLIENT_VERDICTS
+};
+
+enum svc_binding { SVC_BINDING_NONE, SVC_BINDING_TLS_UNIQUE, SVC_BINDING_TLS_EXPORTER, SVC_BINDINGS };
+
+/* One enrollment request as it came in. All byte strings are borrowed. */
+struct svc_enroll {
+    enum svc_operation operation;
+    char label[EST_LABEL_MAX + 1]; /* "" = no label */
+    struct bytes csr;              /* raw DER, at most CSR_MAX_LEN */
+    struct bytes chain[CLIENT_CHAIN_COUNT]; /* client certificate DER, leaf first */
+    size_t chain_n;
+    enum svc_client_verdict verdict;
+    bool has_password;             /* HTTP Basic credentials were presented */
+    char user[ID_MAX_LEN * 2 + 1];
+    struct bytes password;         /* wiped by both sides after use */
+    enum svc_binding binding_kind; /* what this connection offers, for comparison with the CSR's */
+    struct bytes binding;          /* raw octets: tls-unique 12, tls-exporter 32 */
+    char peer[64];                 /* "192.0.2.7:40112", for the log */
+};
+
+struct svc_enroll_result {
+    enum err_code code;     /* E_OK: certificate is there; the HTTP status follows from the code alone */
+    struct bytes cert;      /* DER of the issued certificate */
+    uint32_t retry_after_s; /* E_PENDING, E_BUSY, E_TOKEN, E_STORE */
+    char text[256];         /* plain text for the client; holds no internals */
+    bool binding_judged;    /* RFC 9266 4.1: the front closes the connection after the answer on TLS 1.3 */
+};
+
+/* One EST label as the front needs it. */
+struct svc_label {
+    char name[EST_LABEL_MAX + 1];
+    bool auth_cert, auth_password, wrap64, pop_required;
+    struct bytes csrattrs; /* DER, empty = 204 */
+};
+
+/* A file served at an exact path on the plain HTTP listeners: CRLs, bundles, CA certificates. */
+struct svc_file {
+    char path[128];         /* "/crl/fleet-ca.crl" */
+    char content_type[64];
+    int64_t last_modified;  /* UTC seconds */
+    int64_t expires;        /* UTC seconds, 0 = no Expires header */
+    uint8_t sha256[32];     /* ETag */
+    uint64_t size;
+};
+
+#define SVC_PURGE_MAX 1000
+struct svc_purge {
+    uint64_t seq;           /* cache nothing whose seq is below it */
+    bool all;               /* drop everything */
+    struct {
+        uint32_t issuer;
+        uint8_t serial[SERIAL_MAX_LEN];
+        uint8_t serial_len;
+    } item[SVC_PURGE_MAX];
+    size_t n;
+};
+
+struct sts_ocsp_result {
+    struct bytes response;  /* complete DER OCSPResponse, also for errors (malformedRequest, tryLater, ...) */
+    bool is_error;          /* an unsigned error answer: no-store */
+    bool cacheable;         /* successful, no nonce, no `unknown` */
+    uint64_t seq;           /* status log seq it reflects */
+    int64_t produced_at, this_update, next_update; /* UTC seconds */
+    uint32_t max_age_s;
+    struct {
+        uint32_t issuer;
+        uint8_t serial[SERIAL_MAX_LEN];
+        uint8_t serial_len;
+    } cert[OCSP_CERTS_MAX]; /* what it speaks of, for purging */
+    size_t cert_n;
+};
+
+/* Encode appends the fields to a begun message; decode reads them all (msg_read_end included) and borrows from `r`. */
+void svc_enroll_encode(struct msg *m, const struct svc_enroll *in);
+MUST_CHECK enum err_code svc_enroll_decode(struct msg_reader *r, struct svc_enroll *out, struct err *e);
+void svc_enroll_result_encode(struct msg *m, const struct svc_enroll_result *in);
+MUST_CHECK enum err_code svc_enroll_result_decode(struct msg_reader *r, struct svc_enroll_result *out, struct err *e);
+void svc_label_encode(struct msg *m, const struct svc_label *in);
+MUST_CHECK enum err_code svc_label_decode(struct msg_reader *r, struct svc_label *out, struct err *e);
+void svc_file_encode(struct msg *m, const struct svc_file *in);
+MUST_CHECK enum err_code svc_file_decode(struct msg_reader *r, struct svc_file *out, struct err *e);
+void svc_purge_encode(struct msg *m, const struct svc_purge *in);
+MUST_CHECK enum err_code svc_purge_decode(struct msg_reader *r, struct svc_purge *out, struct err *e);
+void sts_ocsp_result_encode(struct msg *m, const struct sts_ocsp_result *in);
+MUST_CHECK enum err_code sts_ocsp_result_decode(struct msg_reader *r, struct sts_ocsp_result *out, struct err *e);
+
+#endif

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ledger: typed functions over one SQLite database (WAL, synchronous=FULL, read back at open). All SQL is in
+ * ca/store/. One connection on one thread does every write and every checkpoint; others open read-only.
+ *
+ * Writing happens inside a transaction that the caller opens; each request of a batch is a savepoint. An error E_STORE
+ * from any write, or from store_commit, means "in doubt": the caller must answer nobody of the batch and leave the
+ * process (store_is_doubtful says so). Constraint violations are E_CONFLICT and leave the transaction usable after
+ * store_savepoint_undo.
+ *
+ * Rows are plain structs. Strings and byte strings in rows given to the store are borrowed; those in rows read from it
+ * live until the next call on the same store, or until the callback returns.
+ */
+#ifndef INKAN_CA_STORE_STORE_H
+#define INKAN_CA_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/conf.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "ca/follow.h"
+
+struct store;
+
+enum store_mode { STORE_WRITE, STORE_READ };
+
+/* Opens (STORE_WRITE: creates, migrates, takes the lock file "<path>.lock"). Refuses a newer schema by name. */
+MUST_CHECK enum err_code store_open(const char *path, enum store_mode mode, struct store **out, struct err *e);
+void store_close(struct store *s);
+bool store_is_doubtful(const struct store *s);
+/* PRAGMA integrity_check and foreign keys; for `doctor`. */
+MUST_CHECK enum err_code store_check(struct store *s, struct err *e);
+
+/* Transactions (BEGIN IMMEDIATE). */
+MUST_CHECK enum err_code store_begin(struct store *s, struct err *e);
+MUST_CHECK enum err_code store_commit(struct store *s, struct err *e);
+void store_rollback(struct store *s);
+bool store_in_transaction(const struct store *s);
+MUST_CHECK enum err_code store_savepoint(struct store *s, struct err *e);
+MUST_CHECK enum err_code store_savepoint_keep(struct store *s, struct err *e);
+/* Undoes the rows, and the audit head, status seq and counters with them. */
+void store_savepoint_undo(struct store *s);
+/* Called when idle: checkpoint TRUNCATE when the -wal file passed `wal_max` octets. */
+MUST_CHECK enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e);
+
+/* meta: small named values ("ledger_id", "sealed", "time_floor", ...). E_NOT_FOUND when absent. */
+MUST_CHECK enum err_code store_meta_set(struct store *s, const char *name, struct bytes value, struct err *e);
+MUST_CHECK enum err_code store_meta_get(struct store *s, const char *name, struct buf *value, struct err *e);
+MUST_CHECK enum err_code store_meta_set_i64(struct store *s, const char *name, int64_t value, struct err *e);
+MUST_CHECK enum err_code store_meta_get_i64(struct store *s, const char *name, int64_t *value, struct err *e); /* absent: 0 */
+
+/* Keys in tokens. `name` is "ca/fleet-ca/1". */
+struct key_row {
+    uint64_t id;
+    char name[ID_MAX_LEN * 2 + 1];
+    char token[ID_MAX_LEN + 1];
+    uint8_t purpose;          /* enum key_purpose */
+    uint8_t alg;              /* enum key_alg */
+    uint8_t cka_id[16];
+    struct bytes spki;
+    int64_t created_at, destroyed_at; /* 0 = not */
+};
+MUST_CHECK enum err_code store_key_insert(struct store *s, struct key_row *row, struct err *e); /* sets id */
+MUST_CHECK enum err_code store_key_set_destroyed(struct store *s, uint64_t id, int64_t at, struct err *e);
+MUST_CHECK enum err_code store_key_by_name(struct store *s, const char *name, struct key_row *out, struct err *e);
+typedef bool (*key_row_fn)(void *arg, const struct key_row *row); /* false stops */
+MUST_CHECK enum err_code store_key_each(struct store *s, key_row_fn fn, void *arg, struct err *e);
+
+/* Issuers (CAs). One row per CA certificate; the newest row of a name is in use. */
+struct issuer_row {
+    uint32_t id;
+    char name[ID_MAX_LEN + 1];   /* configuration name */
+    uint32_t parent;             /* issuer id that signed it; own id for a self-signed root; 0 = foreign */
+    uint64_t key;                /* key row */
+    struct bytes subject, spki, cert;
+    uint8_t ski[20];
+    int64_t not_before, not_after, created_at;
+};
+MUST_CHECK enum err_code store_issuer_insert(struct store *s, struct issuer_row *row, struct err *e); /* sets id */
+MUST_CHECK enum err_code store_issuer_by_id(struct store *s, uint32_t id, struct issuer_row *out, struct err *e);
+MUST_CHECK enum err_code store_issuer_by_name(struct store *s, const char *name, struct issuer_row *out, struct err *e);
+typedef bool (*issuer_row_fn)(void *arg, const struct issuer_row *row);
+MUST_CHECK enum err_code store_issuer_each(struct store *s, issuer_row_fn fn, void *arg, struct err *e);
+
+/* Profiles in full under their hash. */
+MUST_CHECK enum err_code store_profile_put(struct store *s, const uint8_t hash[32], const char *name, const char *body,
+                                           int64_t at, struct err *e); /* again: no change */
+
+/* Devices: (domain, device_id); rows of one physical unit share unit. */
+enum device_state { DEVICE_DECLARED, DEVICE_ENROLLED, DEVICE_STOPPED, DEVICE_STATES };
+const char *device_state_name(enum device_state s);
+struct device_row {
+    uint64_t id;
+    uint64_t unit;
+    const char *domain, *device_id;
+    const char *anchor;          /* manufacturer anchor it was declared under, "" = none */
+    const char *product, *model, *lot, *order_no, *station, *line, *firmware; /* "" = not known */
+    uint8_t state;               /* enum device_state */
+    int64_t declared_at, enrolled_at, stopped_at; /* 0 = not */
+    uint64_t group_secret;       /* declared just in time by this secret, 0 = no */
+};
+MUST_CHECK enum err_code store_device_insert(struct store *s, struct device_row *row, struct err *e); /* unit 0: a new one; sets id, unit */
+MUST_CHECK enum err_code store_device_find(struct store *s, const char *domain, const char *device_id,
+                                           struct device_row *out, struct err *e);
+MUST_CHECK enum err_code store_device_by_id(struct store *s, uint64_t id, struct device_row *out, struct err *e);
+MUST_CHECK enum err_code store_device_set_state(struct store *s, uint64_t id, enum device_state state, int64_t at, struct err *e);
+MUST_CHECK enum err_code store_device_set_unit(struct store *s, uint64_t id, uint64_t unit, struct err *e);
+MUST_CHECK enum err_code store_unit_is_stopped(struct store *s, uint64_t unit, bool *stopped, struct err *e);
+struct device_filter {
+    const char *domain, *device_id, *product, *lot; /* NULL = any; device_id may hold * at its end */
+    int state;                                      /* -1 = any */
+    uint64_t after_id;                              /* paging */
+    uint64_t limit;                                 /* 0 = none */
+};
+typedef bool (*device_row_fn)(void *arg, const struct device_row *row);
+MUST_CHECK enum err_code store_device_each(struct store *s, const struct device_filter *f, device_row_fn fn, void *arg, struct err *e);
+
+/* SPKI -> unit: unique per physical unit across all domains. E_NOT_FOUND when the key is new. */
+MUST_CHECK enum err_code store_spki_unit(struct store *s, const uint8_t spki_hash[32], uint64_t *unit, struct err *e);
+MUST_CHECK enum err_code store_spki_claim(struct store *s, const uint8_t spki_hash[32], uint64_t unit, int64_t at, struct err *e); /* E_CONFLICT: other unit */
+
+/* Intents. */
+enum intent_state { INTENT_OPEN, INTENT_DONE, INTENT_VOID };
+struct intent_row {
+    uint32_t issuer;
+    uint8_t serial[SERIAL_MAX_LEN];
+    uint8_t serial_len;
+    uint8_t tbs_hash[32], profile_hash[32];
+    const char *requester;       /* "device:acme/dev-1", "operator:root", "service:front-0" */
+    uint64_t device;             /* 0 = none */
+    int64_t created_at;
+};
+MUST_CHECK enum err_code store_intent_insert(struct store *s, const struct intent_row *row, struct err *e);
+MUST_CHECK enum err_code store_intent_finish(struct store *s, uint32_t issuer, struct bytes serial, enum intent_state state,
+                                             int64_t at, struct err *e);
+/* At start-up: every open intent becomes void; *count says how many. */
+MUST_CHECK enum err_code store_intent_void_open(struct store *s, int64_t at, uint64_t *count, struct err *e);
+MUST_CHECK enum err_code store_intent_counts(struct store *s, uint64_t counts[3], struct err *e);
+
+/* Certificates. */
+struct cert_row {
+    uint64_t id;
+    uint32_t issuer;
+    uint8_t serial[SERIAL_MAX_LEN];
+    uint8_t serial_len;
+    struct bytes der;
+    uint8_t der_hash[32], spki_hash[32], profile_hash[32];
+    const char *profile;
+    uint8_t kind;                /* enum profile_kind: the role of the certificate comes from here */
+    uint8_t operation;           /* enum cert_operation */
+    uint64_t device;             /* 0 = none */
+    const char *domain;
+    const char *requester;
+    uint8_t credential_hash[32]; /* of what was presented: repeats; zero = none */
+    const char *order_no, *station, *line, *model, *lot, *firmware; /* "" = not known */
+    unsigned shard;
+    int64_t issued_at, not_before, not_after;
+    /* the newest status, kept with the row */
+    uint8_t status;              /* enum cert_status */
+    uint8_t reason;              /* enum crl_reason */
+    int64_t status_at;
+    uint64_t replaced_by;        /* cert row that renewed it, 0 = none */
+    int64_t first_used_at;       /* presented in a handshake for the first time, 0 = never */
+};
+enum cert_operation { CERT_OP_ENROLL, CERT_OP_REENROLL, CERT_OP_ADMIN, CERT_OP_SERVICE, CERT_OP_CA };
+MUST_CHECK enum err_code store_cert_insert(struct store *s, struct cert_row *row, struct err *e); /* sets id */
+MUST_CHECK enum err_code store_cert_by_serial(struct store *s, uint32_t issuer, struct bytes serial, struct cert_row *out, struct err *e);
+MUST_CHECK enum err_code store_cert_by_hash(struct store *s, const uint8_t der_hash[32], struct cert_row *out, struct err *e);
+MUST_CHECK enum err_code store_cert_by_id(struct store *s, uint64_t id, struct cert_row *out, struct err *e);
+/* The device's newest certificate of that kind; E_NOT_FOUND. */
+MUST_CHECK enum err_code store_cert_newest(struct store *s, uint64_t device, enum profile_kind kind, struct cert_row *out, struct err *e);
+/* Newest certificate of a service profile for a requester ("service:front-0", "ocsp:fleet-ca"); E_NOT_FOUND. */
+MUST_CHECK enum err_code store_cert_newest_by_requester(struct store *s, const char *requester, enum profile_kind kind, struct cert_row *out, struct err *e);
+MUST_CHECK enum err_code store_cert_set_used(struct store *s, uint64_t id, int64_t at, struct err *e);
+MUST_CHECK enum err_code store_cert_set_replaced(struct store *s, uint64_t id, uint64_t by, struct err *e);
+struct cert_filter {
+    uint32_t issuer;             /* 0 = any */
+    uint64_t device;             /* 0 = any */
+    const char *domain, *profile;/* NULL = any */
+    int status;                  /* -1 = any */
+    int64_t expires_before;      /* 0 = any */
+    uint64_t after_id, limit;
+};
+typedef bool (*cert_row_fn)(void *arg, const struct cert_row *row);
+MUST_CHECK enum err_code store_cert_each(struct store *s, const struct cert_filter *f, cert_row_fn fn, void *arg, struct err *e);
+MUST_CHECK enum err_code store_cert_count(struct store *s, const struct cert_filter *f, uint64_t *n, struct err *e);
+
+/* Status log. store_status_append draws the next seq, inserts, and updates the certificate row's status. */
+MUST_CHECK enum err_code store_status_append(struct store *s, struct status_row *row, struct err *e); /* sets seq */
+MUST_CHECK enum err_code store_status_seq(struct store *s, uint64_t *seq, struct err *e);
+typedef bool (*status_row_fn)(void *arg, const struct status_row *row);
+MUST_CHECK enum err_code store_status_each(struct store *s, uint64_t after_seq, uint64_t limit, status_row_fn fn, void *arg, struct err *e);
+/*
+ * Cursor over what a CRL must list at this moment: certificates of the issuer that are revoked or on hold and whose
+ * notAfter is not before `keep_from` (0 = all), of one shard or all (shard 0), sorted by serial. One at a time per store.
+ */
+MUST_CHECK enum err_code store_revoked_begin(struct store *s, uint32_t issuer, unsigned shard, int64_t keep_from, struct err *e);
+bool store_revoked_next(struct store *s, struct status_row *out, struct err *e); /* false: end or error in e->code */
+void store_revoked_end(struct store *s);
+MUST_CHECK enum err_code store_revoked_newest(struct store *s, uint32_t issuer, unsigned shard, int64_t *newest_change, struct err *e);
+
+/* CRLs: numbers are reserved durably before signing and never reused. */
+struct crl_row {
+    uint32_t issuer;
+    unsigned shard;              /* 0 = full */
+    uint64_t number;
+    int64_t this_update, next_update, published_at;
+    uint64_t seq;                /* status log seq it reflects */
+    uint64_t entries;
+    bool regular;                /* by the timer: entries of expired certificates may leave after it */
+    uint8_t sha256[32];
+    struct bytes der;            /* empty above the size kept in the ledger: then only the published file has it */
+};
+/* max(previous + 1, now); inside the caller's transaction. */
+MUST_CHECK enum err_code store_crl_reserve(struct store *s, uint32_t issuer, unsigned shard, int64_t now, uint64_t *number, struct err *e);
+MUST_CHECK enum err_code store_crl_published(struct store *s, const struct crl_row *row, struct err *e);
+MUST_CHECK enum err_code store_crl_newest(struct store *s, uint32_t issuer, unsigned shard, struct crl_row *out, struct err *e);
+MUST_CHECK enum err_code store_crl_last_regular(struct store *s, uint32_t issuer, unsigned shard, int64_t *this_update, struct err *e);
+
+/* Enrollment secrets: only a keyed hash is stored. */
+enum secret_kind { SECRET_DEVICE, SECRET_GROUP };
+struct secret_row {
+    uint64_t id;
+    uint8_t kind;
+    char user[ID_MAX_LEN + 1];
+    uint8_t mac[32];
+    const char *domain, *profile;
+    uint64_t device;             /* SECRET_DEVICE */
+    const char *pattern;         /* SECRET_GROUP: device_id prefix followed by *, or exact */
+    uint64_t quota, used;
+    int64_t not_before, not_after, created_at, revoked_at; /* 0 = none */
+    uint8_t bound_spki[32];      /* SECRET_DEVICE, after first use; zero = not used */
+    int64_t first_used_at;
+};
+MUST_CHECK enum err_code store_secret_insert(struct store *s, struct secret_row *row, struct err *e);
+MUST_CHECK enum err_code store_secret_by_user(struct store *s, const char *user, struct secret_row *out, struct err *e);
+MUST_CHECK enum err_code store_secret_bind(struct store *s, uint64_t id, const uint8_t spki_hash[32], int64_t at, struct err *e);
+MUST_CHECK enum err_code store_secret_count_use(struct store *s, uint64_t id, struct err *e); /* E_CONFLICT at the quota */
+MUST_CHECK enum err_code store_secret_revoke(struct store *s, uint64_t id, int64_t at, struct err *e);
+typedef bool (*secret_row_fn)(void *arg, const struct secret_row *row);
+MUST_CHECK enum err_code store_secret_each(struct store *s, secret_row_fn fn, void *arg, struct err *e);
+
+/* Audit rows: ca/audit.c computes the chain; the store keeps it. */
+struct audit_row {
+    uint64_t seq;
+    int64_t time;
+    const char *event;           /* "cert-issued", "cert-revoked", "enroll-refused", ... */
+    const char *actor, *actor_kind; /* "dev-1" "device"; "root" "operator"; "core" "service" */
+    const char *domain, *object; /* "cert:<issuer>/<serial>", "device:acme/dev-1" */
+    const char *detail;          /* JSON object, canonical (sorted keys, no blanks) */
+    struct bytes request_digest, signature, approvals; /* empty at first */
+    uint8_t prev_hash[32], hash[32];
+};
+MUST_CHECK enum err_code store_audit_insert(struct store *s, const struct audit_row *row, struct err *e);
+MUST_CHECK enum err_code store_audit_last(struct store *s, uint64_t *seq, uint8_t hash[32], struct err *e); /* none: 0 */
+typedef bool (*audit_row_fn)(void *arg, const struct audit_row *row);
+MUST_CHECK enum err_code store_audit_each(struct store *s, uint64_t from_seq, uint64_t to_seq, audit_row_fn fn, void *arg, struct err *e);
+struct audit_head_row {
+    uint64_t seq;
+    int64_t time;
+    uint8_t hash[32];
+    struct bytes tbs, signature;
+    char key[ID_MAX_LEN * 2 + 1];
+};
+MUST_CHECK enum err_code store_audit_head_insert(struct store *s, const struct audit_head_row *row, struct err *e);
+MUST_CHECK enum err_code store_audit_head_last(struct store *s, struct audit_head_row *out, struct err *e);
+
+/* Online, consistent copy (SQLite backup API) into `path` (must not exist); fsynced. */
+MUST_CHECK enum err_code store_backup(struct store *s, const char *path, struct err *e);
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client of a signer's socket. The signer (inkan-signer) is the only process of the service that maps a PKCS#11
+ * module; there is one per online token. It signs typed objects only: it parses the header of the to-be-signed object,
+ * checks that issuer and purpose fit the key, hashes the object itself, signs, verifies the signature with the expected
+ * public key, and answers. Nobody sends it a digest.
+ *
+ * Keys are named by the core. After linking, the core (or status) tells the signer which keys it expects; the signer
+ * finds each by CKA_ID, compares the public key by value and the purpose in CKA_LABEL ("ca/NAME/GEN", "ocsp/...",
+ * "audit/..."), and refuses to use one that differs.
+ *
+ * Messages (fields in order; answers carry the request id):
+ *   SIGNER_KEYS    u32 n, n x { str name, u8 purpose, bytes cka_id, bytes spki, bytes issuer_name }
+ *   SIGNER_KEYS_RESULT   u32 n, n x { u8 err code, str message }
+ *   SIGNER_SIGN    str key, u8 kind, u32 deadline_ms, bytes tbs (empty: a sealed memory file comes beside; CRL only)
+ *   SIGNER_SIGNED  u8 err code, str message, u8 sig_alg, bytes signature (DER ECDSA-Sig-Value, RSA, Ed25519 octets)
+ *   SIGNER_HEALTH  -
+ *   SIGNER_HEALTH_RESULT u8 err code, str message, str state, u64 generation, u64 signed, u64 failed, u32 queued,
+ *                        u32 p50_us, u32 p99_us
+ */
+#ifndef INKAN_HSM_SIGNER_H
+#define INKAN_HSM_SIGNER_H
+
+#include <event2/event.h>
+
+#include "base/bytes.h"
+#include "base/derw.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/msg.h"
+
+enum signer_type {
+    SIGNER_KEYS = MSG_RANGE_SIGNER,
+    SIGNER_KEYS_RESULT,
+    SIGNER_SIGN,
+    SIGNER_SIGNED,
+    SIGNER_HEALTH,
+    SIGNER_HEALTH_RESULT,
+};
+
+/* One purpose per key; certificates and CRLs of a CA are one purpose. */
+enum key_purpose { PURPOSE_CA, PURPOSE_OCSP, PURPOSE_AUDIT, KEY_PURPOSES };
+const char *key_purpose_name(enum key_purpose p); /* "ca", "ocsp", "audit": first part of CKA_LABEL */
+
+/*
+ * What is signed, and what the signer checks before:
+ *   SIGN_CERT   TBSCertificate: issuer equals the key's issuer_name; inner AlgorithmIdentifier fits the key
+ *   SIGN_CRL    TBSCertList: the same
+ *   SIGN_OCSP   ResponseData (RFC 6960): responderID is byKey of this key
+ *   SIGN_AUDIT  SEQUENCE { UTF8String "inkan-audit-head", ... }
+ */
+enum sign_kind { SIGN_CERT, SIGN_CRL, SIGN_OCSP, SIGN_AUDIT, SIGN_KINDS };
+
+struct signer_key {
+    const char *name;
+    enum key_purpose purpose;
+    struct bytes cka_id;      /* 16 octets */
+    struct bytes spki;        /* complete SubjectPublicKeyInfo */
+    struct bytes issuer_name; /* DER Name the key may sign for; empty for audit */
+};
+
+struct signer_health {
+    enum err_code code;
+    char message[256];
+    char state[32]; /* "READY", "DOWN", "PIN_BLOCKED", ... (docs/operations.md) */
+    uint64_t generation, signed_count, failed_count;
+    uint32_t queued, p50_us, p99_us;
+};
+
+struct signer; /* one link; used from the event loop's thread only */
+
+/* `sig` lives until the callback returns. On error sig_alg is SIG_NONE and `e` says why: E_BUSY, E_TOKEN, E_INVALID ... */
+typedef void (*signer_done_fn)(void *arg, enum err_code code, const struct err *e, enum sig_alg alg, struct bytes sig);
+typedef void (*signer_keys_fn)(void *arg, const struct err *results, size_t n); /* results[i].code E_OK = usable */
+typedef void (*signer_health_fn)(void *arg, const struct signer_health *h);
+typedef void (*signer_gone_fn)(struct signer *s, void *arg); /* link lost; all pending calls were answered E_TOKEN */
+
+/* Takes over fd. */
+struct signer *signer_new(struct event_base *base, int fd, const char *token, signer_gone_fn gone, void *arg,
+                          struct err *e);
+void signer_free(struct signer *s); /* pending calls are answered E_TOKEN */
+const char *signer_token(const struct signer *s);
+MUST_CHECK enum err_code signer_keys(struct signer *s, const struct signer_key *keys, size_t n, signer_keys_fn done,
+                                     void *arg, struct err *e);
+/* Queues one signature; `done` is called exactly once, never from inside this call. Above 60,000 octets the object goes
+ * as a sealed memory file (CRL only). */
+MUST_CHECK enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind, struct bytes tbs,
+                                     uint32_t deadline_ms, signer_done_fn done, void *arg, struct err *e);
+MUST_CHECK enum err_code signer_health(struct signer *s, signer_health_fn done, void *arg, struct err *e);
+size_t signer_pending(const struct signer *s);
+
+/* The algorithm a key signs with (RSA: SIG_RSA_SHA256, P-384: SIG_ECDSA_SHA384, ...); SIG_NONE: not one of ours. */
+enum sig_alg sig_alg_for_spki(struct bytes spki);
+
+#endif
