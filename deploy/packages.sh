@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+# Debian packages by purpose. Sourced by quickstart and test.
+# shellcheck shell=sh disable=SC2034
+packages_build="build-essential cmake ninja-build pkg-config libssl-dev libp11-dev libp11-kit-dev libevent-dev libsqlite3-dev
+ libyaml-dev libjansson-dev libsmartcols-dev libcurl4-openssl-dev libseccomp-dev libcap-dev"
+packages_run="softhsm2 openssl curl ca-certificates adduser"
+packages_test="libcmocka-dev bats strace faketime jq sqlite3 python3 python3-asn1crypto gnutls-bin nginx-light haproxy mosquitto
+ mosquitto-clients strongswan-pki libstrongswan-standard-plugins libnss3 libnss3-tools p11-kit p11-kit-modules opensc procps iproute2"
+
+# have_packages LIST: is everything installed already?
+have_packages() {
+    for p in $1; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || return 1
+    done
+}
+
+# install_packages LIST: by package name; no configuration dialogs, no services started.
+install_packages() {
+    have_packages "$1" && return 0
+    policy=
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        # Servers that the tests use must not start by themselves.
+        printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+        chmod 755 /usr/sbin/policy-rc.d
+        policy=made
+    fi
+    status=0
+    # shellcheck disable=SC2086
+    { DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $1; } || status=$?
+    [ -z "$policy" ] || rm -f /usr/sbin/policy-rc.d
+    return $status
+}
