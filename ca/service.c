@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/service.h"
+
+#include <string.h>
+
+/* A peer that names a password at all fits it into the HTTP headers. */
+#define PASSWORD_MAX_LEN HTTP_HEADERS_MAX
+#define CSRATTRS_MAX_LEN EST_BODY_MAX
+#define BINDING_MAX_LEN  32
+
+/* Octets of channel-binding data per kind (RFC 5929 3.1, RFC 9266 4). */
+static const size_t binding_len[SVC_BINDINGS] = {
+    [SVC_BINDING_NONE] = 0,
+    [SVC_BINDING_TLS_UNIQUE] = 12,
+    [SVC_BINDING_TLS_EXPORTER] = 32,
+};
+
+static void require(struct msg_reader *r, bool claim)
+{
+    if (!claim)
+        r->failed = true;
+}
+
+static uint8_t get_serial(struct msg_reader *r, uint8_t serial[SERIAL_MAX_LEN])
+{
+    struct bytes v = msg_get_bytes(r, SERIAL_MAX_LEN);
+
+    if (r->failed)
+        return 0;
+    require(r, v.len > 0);
+    if (v.len)
+        memcpy(serial, v.p, v.len);
+    return (uint8_t)v.len;
+}
+
+void svc_enroll_encode(struct msg *m, const struct svc_enroll *in)
+{
+    msg_put_u8(m, (uint8_t)in->operation);
+    msg_put_str(m, in->label);
+    msg_put_bytes(m, in->csr);
+    msg_put_u8(m, (uint8_t)in->chain_n);
+    for (size_t i = 0; i < in->chain_n; i++)
+        msg_put_bytes(m, in->chain[i]);
+    msg_put_u8(m, (uint8_t)in->verdict);
+    msg_put_bool(m, in->has_password);
+    msg_put_str(m, in->user);
+    msg_put_bytes(m, in->password);
+    msg_put_u8(m, (uint8_t)in->binding_kind);
+    msg_put_bytes(m, in->binding);
+    msg_put_str(m, in->peer);
+}
+
+enum err_code svc_enroll_decode(struct msg_reader *r, struct svc_enroll *out, struct err *e)
+{
+    size_t chain_len = 0;
+
+    *out = (struct svc_enroll){0};
+    out->operation = (enum svc_operation)msg_get_enum(r, SVC_OPERATIONS);
+    msg_get_str(r, out->label, sizeof(out->label));
+    out->csr = msg_get_bytes(r, CSR_MAX_LEN);
+    out->chain_n = msg_get_enum(r, CLIENT_CHAIN_COUNT + 1);
+    if (r->failed)
+        out->chain_n = 0;
+    for (size_t i = 0; i < out->chain_n; i++) {
+        out->chain[i] = msg_get_bytes(r, CLIENT_CHAIN_MAX_LEN);
+        chain_len += out->chain[i].len;
+    }
+    require(r, chain_len <= CLIENT_CHAIN_MAX_LEN);
+    out->verdict = (enum svc_client_verdict)msg_get_enum(r, SVC_CLIENT_VERDICTS);
+    out->has_password = msg_get_bool(r);
+    msg_get_str(r, out->user, sizeof(out->user));
+    out->password = msg_get_bytes(r, PASSWORD_MAX_LEN);
+    out->binding_kind = (enum svc_binding)msg_get_enum(r, SVC_BINDINGS);
+    out->binding = msg_get_bytes(r, BINDING_MAX_LEN);
+    msg_get_str(r, out->peer, sizeof(out->peer));
+
+    /* A verdict belongs to a certificate, a password to a claim of one, binding data to its kind. */
+    require(r, (out->verdict == SVC_CLIENT_NONE) == (out->chain_n == 0));
+    require(r, out->has_password || (out->user[0] == '\0' && out->password.len == 0));
+    if (!r->failed)
+        require(r, out->binding.len == binding_len[out->binding_kind]);
+    return msg_read_end(r, e);
+}
+
+void svc_enroll_result_encode(struct msg *m, const struct svc_enroll_result *in)
+{
+    msg_put_u8(m, (uint8_t)in->code);
+    msg_put_bytes(m, in->cert);
+    msg_put_u32(m, in->retry_after_s);
+    msg_put_str(m, in->text);
+    msg_put_bool(m, in->binding_judged);
+}
+
+enum err_code svc_enroll_result_decode(struct msg_reader *r, struct svc_enroll_result *out, struct err *e)
+{
+    *out = (struct svc_enroll_result){0};
+    out->code = (enum err_code)msg_get_enum(r, ERR_CODES_COUNT);
+    out->cert = msg_get_bytes(r, CERT_MAX_LEN);
+    out->retry_after_s = msg_get_u32(r);
+    msg_get_str(r, out->text, sizeof(out->text));
+    out->binding_judged = msg_get_bool(r);
+    require(r, (out->code == E_OK) == (out->cert.len > 0));
+    return msg_read_end(r, e);
+}
+
+void svc_label_encode(struct msg *m, const struct svc_label *in)
+{
+    msg_put_str(m, in->name);
+    msg_put_bool(m, in->auth_cert);
+    msg_put_bool(m, in->auth_password);
+    msg_put_bool(m, in->wrap64);
+    msg_put_bool(m, in->pop_required);
+    msg_put_bytes(m, in->csrattrs);
+}
+
+enum err_code svc_label_decode(struct msg_reader *r, struct svc_label *out, struct err *e)
+{
+    *out = (struct svc_label){0};
+    msg_get_str(r, out->name, sizeof(out->name));
+    out->auth_cert = msg_get_bool(r);
+    out->auth_password = msg_get_bool(r);
+    out->wrap64 = msg_get_bool(r);
+    out->pop_required = msg_get_bool(r);
+    out->csrattrs = msg_get_bytes(r, CSRATTRS_MAX_LEN);
+    return msg_read_end(r, e);
+}
+
+void svc_file_encode(struct msg *m, const struct svc_file *in)
+{
+    msg_put_str(m, in->path);
+    msg_put_str(m, in->content_type);
+    msg_put_i64(m, in->last_modified);
+    msg_put_i64(m, in->expires);
+    msg_put_bytes(m, BYTES_OF(in->sha256));
+    msg_put_u64(m, in->size);
+}
+
+enum err_code svc_file_decode(struct msg_reader *r, struct svc_file *out, struct err *e)
+{
+    struct bytes digest;
+
+    *out = (struct svc_file){0};
+    msg_get_str(r, out->path, sizeof(out->path));
+    msg_get_str(r, out->content_type, sizeof(out->content_type));
+    out->last_modified = msg_get_i64(r);
+    out->expires = msg_get_i64(r);
+    digest = msg_get_bytes(r, sizeof(out->sha256));
+    out->size = msg_get_u64(r);
+    require(r, out->path[0] == '/' && out->content_type[0] != '\0');
+    require(r, digest.len == sizeof(out->sha256));
+    if (!r->failed)
+        memcpy(out->sha256, digest.p, sizeof(out->sha256));
+    return msg_read_end(r, e);
+}
+
+void svc_purge_encode(struct msg *m, const struct svc_purge *in)
+{
+    msg_put_u64(m, in->seq);
+    msg_put_bool(m, in->all);
+    msg_put_u32(m, (uint32_t)in->n);
+    for (size_t i = 0; i < in->n; i++) {
+        msg_put_u32(m, in->item[i].issuer);
+        msg_put_bytes(m, BYTES(in->item[i].serial, in->item[i].serial_len));
+    }
+}
+
+enum err_code svc_purge_decode(struct msg_reader *r, struct svc_purge *out, struct err *e)
+{
+    *out = (struct svc_purge){0};
+    out->seq = msg_get_u64(r);
+    out->all = msg_get_bool(r);
+    out->n = msg_get_u32(r);
+    require(r, out->n <= SVC_PURGE_MAX);
+    if (r->failed)
+        out->n = 0;
+    for (size_t i = 0; i < out->n && !r->failed; i++) {
+        out->item[i].issuer = msg_get_u32(r);
+        out->item[i].serial_len = get_serial(r, out->item[i].serial);
+    }
+    return msg_read_end(r, e);
+}
+
+void sts_ocsp_result_encode(struct msg *m, const struct sts_ocsp_result *in)
+{
+    msg_put_bytes(m, in->response);
+    msg_put_bool(m, in->is_error);
+    msg_put_bool(m, in->cacheable);
+    msg_put_u64(m, in->seq);
+    msg_put_i64(m, in->produced_at);
+    msg_put_i64(m, in->this_update);
+    msg_put_i64(m, in->next_update);
+    msg_put_u32(m, in->max_age_s);
+    msg_put_u8(m, (uint8_t)in->cert_n);
+    for (size_t i = 0; i < in->cert_n; i++) {
+        msg_put_u32(m, in->cert[i].issuer);
+        msg_put_bytes(m, BYTES(in->cert[i].serial, in->cert[i].serial_len));
+    }
+}
+
+enum err_code sts_ocsp_result_decode(struct msg_reader *r, struct sts_ocsp_result *out, struct err *e)
+{
+    *out = (struct sts_ocsp_result){0};
+    out->response = msg_get_bytes(r, MSG_MAX_LEN);
+    out->is_error = msg_get_bool(r);
+    out->cacheable = msg_get_bool(r);
+    out->seq = msg_get_u64(r);
+    out->produced_at = msg_get_i64(r);
+    out->this_update = msg_get_i64(r);
+    out->next_update = msg_get_i64(r);
+    out->max_age_s = msg_get_u32(r);
+    out->cert_n = msg_get_enum(r, OCSP_CERTS_MAX + 1);
+    if (r->failed)
+        out->cert_n = 0;
+    for (size_t i = 0; i < out->cert_n && !r->failed; i++) {
+        out->cert[i].issuer = msg_get_u32(r);
+        out->cert[i].serial_len = get_serial(r, out->cert[i].serial);
+    }
+    require(r, out->response.len > 0);
+    /* What is kept must be purgeable and dated: it names its certificates and ends. */
+    require(r, !out->cacheable || (!out->is_error && out->cert_n > 0 && out->next_update > out->this_update));
+    return msg_read_end(r, e);
+}

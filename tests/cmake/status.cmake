@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+inkan_test(test_wire SOURCES tests/unit/test_wire.c USES wire base)
