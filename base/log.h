@@ -13,6 +13,7 @@
 #ifndef INKAN_BASE_LOG_H
 #define INKAN_BASE_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
@@ -23,6 +24,7 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 struct log_line {
     enum log_level level;
     size_t len;
+    bool cut;
     char text[4096]; /* longer lines are cut at a whole key=value and marked cut=yes */
 };
 

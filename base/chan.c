@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/chan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/msg_int.h"
+
+/* Packets taken per wake-up, so that one busy peer does not starve the others. */
+#define READ_BURST 32
+
+struct queued {
+    STAILQ_ENTRY(queued) link;
+    struct buf packet;
+    int fd; /* -1: none */
+};
+
+struct chan {
+    int fd;
+    const struct chan_ops *ops;
+    void *arg;
+    struct event *readable, *writable, *failing;
+    STAILQ_HEAD(, queued) out;
+    size_t out_len, out_max;
+    uint8_t *room; /* MSG_MAX_LEN octets for the packet being delivered */
+    struct err why;
+    bool paused, broken;
+    bool delivering; /* inside a callback: chan_free only marks */
+    bool freed;
+};
+
+static void queued_free(struct queued *q)
+{
+    if (q->fd >= 0)
+        close(q->fd);
+    buf_wipe(&q->packet);
+    free(q);
+}
+
+static void drop_queue(struct chan *c)
+{
+    struct queued *q;
+
+    while ((q = STAILQ_FIRST(&c->out)) != NULL) {
+        STAILQ_REMOVE_HEAD(&c->out, link);
+        queued_free(q);
+    }
+    c->out_len = 0;
+}
+
+/* Everything that touches the descriptor or the loop ends here; the memory may live a little longer. */
+static void detach(struct chan *c)
+{
+    if (c->readable)
+        event_free(c->readable);
+    if (c->writable)
+        event_free(c->writable);
+    if (c->failing)
+        event_free(c->failing);
+    c->readable = c->writable = c->failing = NULL;
+    drop_queue(c);
+    if (c->fd >= 0)
+        close(take_fd(&c->fd));
+}
+
+static void release(struct chan *c)
+{
+    free(c->room);
+    free(c);
+}
+
+void chan_free(struct chan *c)
+{
+    if (!c)
+        return;
+    detach(c);
+    if (c->delivering)
+        c->freed = true;
+    else
+        release(c);
+}
+
+/* on_gone is told later, from the loop, so that no caller of chan_send meets it under its feet. */
+static void break_later(struct chan *c, const struct err *why)
+{
+    if (c->broken)
+        return;
+    c->broken = true;
+    c->why = *why;
+    drop_queue(c);
+    event_del(c->readable);
+    event_del(c->writable);
+    event_active(c->failing, EV_TIMEOUT, 0);
+}
+
+static void on_failing(evutil_socket_t fd, short what, void *arg)
+{
+    struct chan *c = arg;
+
+    (void)fd;
+    (void)what;
+    c->delivering = true;
+    c->ops->on_gone(c, &c->why, c->arg);
+    c->delivering = false;
+    if (c->freed)
+        release(c);
+}
+
+static void deliver(struct chan *c, size_t len, int fd)
+{
+    struct msg_reader r;
+    struct err e = {0};
+
+    if (msg_read_begin(BYTES(c->room, len), &r, &e) != E_OK) {
+        if (fd >= 0)
+            close(fd);
+        break_later(c, &e);
+        return;
+    }
+    c->ops->on_message(c, &r, fd, c->arg);
+}
+
+static void on_readable(evutil_socket_t sock, short what, void *arg)
+{
+    struct chan *c = arg;
+
+    (void)sock;
+    (void)what;
+    c->delivering = true;
+    for (int i = 0; i < READ_BURST && !c->freed && !c->paused && !c->broken; i++) {
+        struct err e = {0};
+        size_t len = 0;
+        int fd = -1;
+        enum packet_result got = packet_recv(c->fd, c->room, MSG_MAX_LEN, &len, &fd, &e);
+
+        if (got == PACKET_NONE)
+            break;
+        if (got == PACKET_BROKEN) {
+            break_later(c, &e);
+            break;
+        }
+        deliver(c, len, fd);
+    }
+    c->delivering = false;
+    if (c->freed)
+        release(c);
+}
+
+/* false: the link is broken for writing. What the peer said before it went is still to be read. */
+static bool flush_queue(struct chan *c, struct err *e)
+{
+    struct queued *q;
+
+    while ((q = STAILQ_FIRST(&c->out)) != NULL) {
+        if (packet_send(c->fd, buf_bytes(&q->packet), q->fd) < 0) {
+            if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ETOOMANYREFS)
+                break;
+            err_errno(e, E_IO, "send");
+            return false;
+        }
+        STAILQ_REMOVE_HEAD(&c->out, link);
+        c->out_len -= q->packet.len;
+        queued_free(q);
+    }
+    if (STAILQ_EMPTY(&c->out))
+        event_del(c->writable);
+    else
+        event_add(c->writable, NULL);
+    return true;
+}
+
+/* A peer that closed may have left messages: reading them ends in end-of-file and on_gone by itself. */
+static void write_failed(struct chan *c, const struct err *e)
+{
+    if (c->paused || (e->native != EPIPE && e->native != ECONNRESET)) {
+        break_later(c, e);
+        return;
+    }
+    drop_queue(c);
+    event_del(c->writable);
+}
+
+static void on_writable(evutil_socket_t sock, short what, void *arg)
+{
+    struct chan *c = arg;
+    struct err e = {0};
+
+    (void)sock;
+    (void)what;
+    if (!flush_queue(c, &e))
+        write_failed(c, &e);
+}
+
+struct chan *chan_new(struct event_base *base, int fd, const struct chan_ops *ops, void *arg, size_t queue_max,
+                      struct err *e)
+{
+    struct chan *c = calloc(1, sizeof(*c));
+
+    if (!c) {
+        close(fd);
+        err_set(e, E_NOMEM, "out of memory for a channel");
+        return NULL;
+    }
+    c->fd = fd;
+    c->ops = ops;
+    c->arg = arg;
+    c->out_max = queue_max;
+    STAILQ_INIT(&c->out);
+    c->room = malloc(MSG_MAX_LEN);
+    c->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, c);
+    c->writable = event_new(base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
+    c->failing = event_new(base, -1, 0, on_failing, c);
+    if (!c->room || !c->readable || !c->writable || !c->failing || evutil_make_socket_nonblocking(fd) != 0 ||
+        evutil_make_socket_closeonexec(fd) != 0 || event_add(c->readable, NULL) != 0) {
+        err_set(e, E_NOMEM, "a channel could not be set up");
+        chan_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, struct err *e)
+{
+    bool was_empty = STAILQ_EMPTY(&c->out);
+    struct err why = {0};
+    struct queued *q;
+
+    if (!msg_finish(m)) {
+        msg_clear(m);
+        return err_set(e, E_INTERNAL, "message does not fit %d octets", MSG_MAX_LEN);
+    }
+    if (c->broken || c->fd < 0) {
+        msg_clear(m);
+        return err_set(e, E_IO, "the link is broken");
+    }
+    q = calloc(1, sizeof(*q));
+    if (!q) {
+        msg_clear(m);
+        return err_set(e, E_NOMEM, "out of memory for a message");
+    }
+    q->fd = -1;
+    q->packet = m->b;
+    buf_init(&m->b, 0);
+    if (pass_fd >= 0 && (q->fd = fcntl(pass_fd, F_DUPFD_CLOEXEC, 0)) < 0) {
+        enum err_code rc = err_errno(e, E_IO, "duplicate a descriptor");
+
+        queued_free(q);
+        return rc;
+    }
+    c->out_len += q->packet.len;
+    STAILQ_INSERT_TAIL(&c->out, q, link);
+    if (was_empty && !flush_queue(c, &why)) {
+        write_failed(c, &why);
+        if (e)
+            *e = why;
+        return E_IO;
+    }
+    if (c->out_len > c->out_max) {
+        err_set(&why, E_IO, "the peer does not read: %zu octets are waiting", c->out_len);
+        break_later(c, &why);
+        if (e)
+            *e = why;
+        return E_IO;
+    }
+    return E_OK;
+}
+
+size_t chan_queued(const struct chan *c)
+{
+    return c->out_len;
+}
+
+void chan_pause(struct chan *c)
+{
+    if (c->paused || c->broken)
+        return;
+    c->paused = true;
+    event_del(c->readable);
+}
+
+void chan_resume(struct chan *c)
+{
+    if (!c->paused || c->broken)
+        return;
+    c->paused = false;
+    event_add(c->readable, NULL);
+}
+
+void chan_fail(struct chan *c, const struct err *why)
+{
+    if (c->fd >= 0)
+        break_later(c, why);
+}
+
+int chan_fd(const struct chan *c)
+{
+    return c->fd;
+}
