@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* inkan: administration. Parses `inkan NOUN [VERB] [argument] [--options]` by the table in commands.c. */
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/fsio.h"
+#include "base/limits.h"
+#include "cli/command.h"
+
+#define DEFAULT_SOCKET "/run/inkan/admin.sock"
+
+/* --- help --- */
+
+static void print_usage(FILE *f)
+{
+    const char *noun = "";
+
+    fprintf(f, "Usage: inkan NOUN [VERB] [argument] [--options] [--json] [--socket PATH]\n\n");
+    for (size_t i = 0; i < commands_n; i++) {
+        const struct command *c = &commands[i];
+
+        if (strcmp(noun, c->noun) != 0)
+            fprintf(f, "%s", i ? "\n" : "");
+        noun = c->noun;
+        fprintf(f, "  %-9s %-10s %s\n", c->noun, c->verb ? c->verb : "", c->help);
+    }
+    fprintf(f, "\nEvery command: --help. Results go to standard output, talk to standard error.\n"
+               "Exit: 0 done, 1 refused or failed, 2 wrong usage, 3 done but not fully proven.\n"
+               "The socket is --socket, else $INKAN_SOCKET, else " DEFAULT_SOCKET ".\n");
+}
+
+static const char *positional_name(const struct command *c)
+{
+    const char *name = c->positional;
+
+    if (!name)
+        return NULL;
+    if (*name == '?')
+        name++;
+    return name;
+}
+
+static void print_command_help(const struct command *c)
+{
+    const char *name = positional_name(c);
+
+    printf("Usage: inkan %s%s%s", c->noun, c->verb ? " " : "", c->verb ? c->verb : "");
+    if (name)
+        printf(" %s%.*s%s", *c->positional == '?' ? "[" : "", (int)strcspn(name, ":"), name,
+               *c->positional == '?' ? "]" : "");
+    printf(" [--options]\n\n%s\n\n", c->help);
+    for (const struct option_spec *o = c->options; o->name; o++) {
+        char left[64];
+
+        snprintf(left, sizeof left, "--%s%s%s", o->name, o->meta ? " " : "", o->meta ? o->meta : "");
+        printf("  %-24s %s\n", left, o->help);
+    }
+    if (c->confirm)
+        printf("  %-24s %s\n", "--yes", "do not ask");
+    printf("  %-24s %s\n  %-24s %s\n", "--json", "JSON on standard output", "--socket PATH", "the service's socket");
+}
+
+/* --- arguments --- */
+
+static bool parse_number(const char *s, long long *out)
+{
+    char *end;
+
+    if (!*s)
+        return false;
+    *out = strtoll(s, &end, 10);
+    return *end == 0 && *out >= 0;
+}
+
+static bool parse_duration(const char *s, long long *out)
+{
+    static const struct {
+        char unit;
+        long long seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'y', 31557600}};
+    char *end;
+    long long n = strtoll(s, &end, 10);
+
+    if (end == s || n < 0 || n > 1000000 || strlen(end) != 1)
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        if (units[i].unit == *end) {
+            *out = n * units[i].seconds;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum err_code der_file_base64(const char *path, const char *label, char **out, struct err *e)
+{
+    AUTO_BUF text = BUF_INIT(CERT_MAX_LEN * 2);
+    AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+    AUTO_BUF b64 = BUF_INIT(CERT_MAX_LEN * 2);
+
+    if (file_read(path, &text, e) != E_OK)
+        return e->code;
+    if (text.len > 0 && text.p[0] == 0x30)
+        buf_add_bytes(&der, buf_bytes(&text));
+    else if (pem_read(buf_bytes(&text), label, 0, &der, e) != E_OK)
+        return err_set(e, E_INVALID, "%s holds no PEM block \"%s\" and is not DER", path, label);
+    base64_encode(&b64, buf_bytes(&der), 0);
+    buf_add_u8(&b64, 0);
+    if (!buf_ok(&b64))
+        return err_set(e, E_NOMEM, "out of memory");
+    *out = (char *)TAKE(b64.p);
+    return E_OK;
+}
+
+static int usage_error(const struct command *c, const char *fmt, const char *what)
+{
+    fprintf(stderr, "inkan %s%s%s: ", c->noun, c->verb ? " " : "", c->verb ? c->verb : "");
+    fprintf(stderr, "%s %s\n", fmt, what);
+    fprintf(stderr, "Try: inkan %s%s%s --help\n", c->noun, c->verb ? " " : "", c->verb ? c->verb : "");
+    return EXIT_USAGE;
+}
+
+static int set_option(struct run *r, const struct option_spec *o, const char *value)
+{
+    long long n;
+    struct err e = {0};
+
+    switch (o->kind) {
+    case OPT_FLAG:
+        if (o->member)
+            json_object_set_new(r->args, o->member, json_true());
+        break;
+    case OPT_TEXT:
+        if (json_object_set_new(r->args, o->member, json_string(value)) != 0)
+            return usage_error(r->command, "not UTF-8 text:", value);
+        return 0;
+    case OPT_NUMBER:
+        if (!parse_number(value, &n))
+            return usage_error(r->command, "not a number:", value);
+        json_object_set_new(r->args, o->member, json_integer(n));
+        return 0;
+    case OPT_DURATION:
+        if (!parse_duration(value, &n))
+            return usage_error(r->command, "not a time like 30s, 15m, 12h, 7d, 25y:", value);
+        if (o->kind == OPT_DURATION && o->from_now)
+            n += (long long)clock_now();
+        json_object_set_new(r->args, o->member, json_integer(n));
+        return 0;
+    case OPT_DER: {
+        AUTO(char) *b64 = NULL;
+
+        if (der_file_base64(value, strcmp(o->member, "csr") == 0 ? "CERTIFICATE REQUEST" : "CERTIFICATE", &b64, &e) != E_OK)
+            return run_fail(&e);
+        json_object_set_new(r->args, o->member, json_string(b64));
+        return 0;
+    }
+    case OPT_OWN:
+        break;
+    }
+    if (r->own_n == ARRAY_LEN(r->own))
+        return usage_error(r->command, "too many options:", o->name);
+    r->own[r->own_n].name = o->name;
+    r->own[r->own_n++].value = value ? value : "";
+    return 0;
+}
+
+static const struct option_spec *find_option(const struct command *c, const char *name, size_t len)
+{
+    for (const struct option_spec *o = c->options; o->name; o++) {
+        if (strlen(o->name) == len && memcmp(o->name, name, len) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+/* --json, --yes, --socket: of every command. Returns how many arguments it took, 0 when it is none of these. */
+static int common_option(struct run *r, char **argv)
+{
+    if (strcmp(argv[0], "--json") == 0) {
+        r->json = true;
+        return 1;
+    }
+    if (strcmp(argv[0], "--yes") == 0 || strcmp(argv[0], "-y") == 0) {
+        r->yes = true;
+        return 1;
+    }
+    if (strcmp(argv[0], "--socket") == 0 && argv[1]) {
+        r->socket_path = argv[1];
+        return 2;
+    }
+    if (strncmp(argv[0], "--socket=", 9) == 0) {
+        r->socket_path = argv[0] + 9;
+        return 1;
+    }
+    return 0;
+}
+
+static int parse_arguments(struct run *r, char **argv)
+{
+    for (char **a = argv; *a; a++) {
+        const struct option_spec *o;
+        const char *value = NULL;
+        size_t len;
+        int took = common_option(r, a), status;
+
+        if (took) {
+            a += took - 1;
+            continue;
+        }
+        if (strcmp(*a, "-c") == 0 && find_option(r->command, "config", 6)) {
+            o = find_option(r->command, "config", 6);
+            len = 0;
+        } else if (strncmp(*a, "--", 2) == 0 && (*a)[2]) {
+            len = strcspn(*a + 2, "=");
+            o = find_option(r->command, *a + 2, len);
+            if (!o)
+                return usage_error(r->command, "unknown option:", *a);
+            if ((*a)[2 + len] == '=')
+                value = *a + 3 + len;
+        } else {
+            if (r->positional || !r->command->positional)
+                return usage_error(r->command, "unexpected argument:", *a);
+            r->positional = *a;
+            continue;
+        }
+        if (o->kind == OPT_FLAG) {
+            if (value)
+                return usage_error(r->command, "takes no value:", *a);
+        } else if (!value) {
+            value = *++a;
+            if (!value)
+                return usage_error(r->command, "needs a value:", o->name);
+        }
+        status = set_option(r, o, value);
+        if (status)
+            return status;
+    }
+    return 0;
+}
+
+/* The positional argument becomes a member of args, unless the command handles a file itself ("FILE"). */
+static int place_positional(struct run *r)
+{
+    const char *name = positional_name(r->command);
+    struct err e = {0};
+
+    if (!name)
+        return 0;
+    if (!r->positional)
+        return *r->command->positional == '?' ? 0 : usage_error(r->command, "needs", name);
+    if (strcmp(name, "FILE:cert") == 0) {
+        AUTO(char) *b64 = NULL;
+
+        if (der_file_base64(r->positional, "CERTIFICATE", &b64, &e) != E_OK)
+            return run_fail(&e);
+        json_object_set_new(r->args, "cert", json_string(b64));
+        return 0;
+    }
+    if (strcmp(name, "FILE") == 0)
+        return 0;
+    if (json_object_set_new(r->args, name, json_string(r->positional)) != 0)
+        return usage_error(r->command, "not UTF-8 text:", r->positional);
+    return 0;
+}
+
+/* --- running --- */
+
+const char *run_option(const struct run *r, const char *name)
+{
+    for (size_t i = 0; i < r->own_n; i++) {
+        if (strcmp(r->own[i].name, name) == 0)
+            return r->own[i].value;
+    }
+    return NULL;
+}
+
+int run_fail(const struct err *e)
+{
+    fprintf(stderr, "inkan: %s\n", e->msg);
+    return e->code == E_PENDING ? EXIT_NOT_PROVEN : EXIT_REFUSED;
+}
+
+static void show_progress(void *arg, uint64_t done, uint64_t total, const char *what)
+{
+    (void)arg;
+    if (!isatty(STDERR_FILENO))
+        return;
+    if (total)
+        fprintf(stderr, "\r%s: %llu of %llu (%llu %%)\033[K", what, (unsigned long long)done, (unsigned long long)total,
+                (unsigned long long)(done * 100 / total));
+    else
+        fprintf(stderr, "\r%s: %llu\033[K", what, (unsigned long long)done);
+    if (done >= total)
+        fputc('\n', stderr);
+}
+
+struct rows_sink {
+    admin_rows_fn rows;
+    void *arg;
+};
+
+static bool forward_rows(void *arg, const json_t *rows)
+{
+    struct rows_sink *s = arg;
+    return s->rows ? s->rows(s->arg, rows) : true;
+}
+
+enum err_code run_call(struct run *r, const char *op, const json_t *args, admin_rows_fn rows, void *arg, json_t **result,
+                       int *fd, struct err *e)
+{
+    struct rows_sink sink = {rows, arg};
+
+    *result = NULL;
+    if (!r->client && admin_connect(r->socket_path, &r->client, e) != E_OK)
+        return e->code;
+    return admin_call(r->client, op, args, forward_rows, show_progress, &sink, result, fd, e);
+}
+
+int run_plain(struct run *r)
+{
+    struct err e = {0};
+    json_t *result = NULL;
+    bool ok;
+
+    if (r->command->columns) {
+        struct table *t = table_new(r->command->columns, r->json);
+
+        if (!t)
+            return EXIT_REFUSED;
+        if (run_call(r, r->command->op, r->args, table_rows, t, &result, NULL, &e) != E_OK) {
+            if (!r->json)
+                table_end(t, NULL);
+            else
+                free(t);
+            return run_fail(&e);
+        }
+        ok = table_end(t, r->command->empty);
+    } else {
+        if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK)
+            return run_fail(&e);
+        ok = json_object_size(result) == 0 && !r->json ? true : print_object(result, r->json);
+    }
+    json_decref(result);
+    return ok ? EXIT_DONE : EXIT_REFUSED;
+}
+
+static bool confirmed(const struct run *r)
+{
+    const char *what = r->positional;
+    char serial[128], answer[16];
+
+    if (!r->command->confirm || r->yes)
+        return true;
+    if (!what && json_object_get(r->args, "serial")) {
+        snprintf(serial, sizeof serial, "%s", json_string_value(json_object_get(r->args, "serial")));
+        what = serial;
+    }
+    if (!isatty(STDIN_FILENO)) {
+        fprintf(stderr, "inkan: this needs a confirmation: add --yes\n");
+        return false;
+    }
+    if (strstr(r->command->confirm, "%s")) {
+        const char *at = strstr(r->command->confirm, "%s");
+        fprintf(stderr, "%.*s%s%s [y/N] ", (int)(at - r->command->confirm), r->command->confirm, what ? what : "it", at + 2);
+    } else {
+        fprintf(stderr, "%s [y/N] ", r->command->confirm);
+    }
+    return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+static const struct command *find_command(char **argv, int *words)
+{
+    bool noun_known = false;
+
+    for (size_t i = 0; i < commands_n; i++) {
+        if (strcmp(commands[i].noun, argv[0]) != 0)
+            continue;
+        noun_known = true;
+        if (!commands[i].verb) {
+            *words = 1;
+            return &commands[i];
+        }
+        if (argv[1] && strcmp(commands[i].verb, argv[1]) == 0) {
+            *words = 2;
+            return &commands[i];
+        }
+    }
+    if (!noun_known)
+        fprintf(stderr, "inkan: unknown noun: %s\n", argv[0]);
+    else
+        fprintf(stderr, "inkan %s: needs one of these verbs:", argv[0]);
+    for (size_t i = 0; noun_known && i < commands_n; i++) {
+        if (strcmp(commands[i].noun, argv[0]) == 0)
+            fprintf(stderr, " %s", commands[i].verb);
+    }
+    fputs(noun_known ? "\n" : "Try: inkan --help\n", stderr);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    struct run r = {0};
+    int words, status;
+
+    setlocale(LC_ALL, "");
+    r.socket_path = getenv("INKAN_SOCKET") ? getenv("INKAN_SOCKET") : DEFAULT_SOCKET;
+    for (argv++, argc--; argc > 0; ) {
+        int took = common_option(&r, argv);
+
+        if (!took)
+            break;
+        argv += took;
+        argc -= took;
+    }
+    if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 || strcmp(argv[0], "help") == 0) {
+        print_usage(argc == 0 ? stderr : stdout);
+        return argc == 0 ? EXIT_USAGE : EXIT_DONE;
+    }
+    if (strcmp(argv[0], "--version") == 0) {
+        puts("inkan " INKAN_VERSION);
+        return EXIT_DONE;
+    }
+    r.command = find_command(argv, &words);
+    if (!r.command)
+        return EXIT_USAGE;
+    for (char **a = argv + words; *a; a++) {
+        if (strcmp(*a, "--help") == 0 || strcmp(*a, "-h") == 0) {
+            print_command_help(r.command);
+            return EXIT_DONE;
+        }
+    }
+    r.args = json_object();
+    if (!r.args)
+        return EXIT_REFUSED;
+    status = parse_arguments(&r, argv + words);
+    if (!status)
+        status = place_positional(&r);
+    if (!status && !confirmed(&r))
+        status = EXIT_REFUSED;
+    if (!status)
+        status = r.command->run ? r.command->run(&r) : run_plain(&r);
+    admin_close(r.client);
+    json_decref(r.args);
+    return status;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands about CAs, certificates, secrets and devices that do more than one plain call. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/bytes.h"
+#include "base/fsio.h"
+#include "base/limits.h"
+#include "cli/command.h"
+
+#define IMPORT_BATCH 500
+
+/* base64 member of the result as a PEM block appended to `out`. */
+static enum err_code append_pem(struct buf *out, const json_t *base64, struct err *e)
+{
+    AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+
+    if (!json_is_string(base64))
+        return err_set(e, E_INTERNAL, "the service sent no certificate");
+    if (base64_decode(bytes_str(json_string_value(base64)), &der, e) != E_OK)
+        return err_wrap(e, "certificate from the service");
+    pem_write(out, "CERTIFICATE", buf_bytes(&der));
+    return buf_ok(out) ? E_OK : err_set(e, E_NOMEM, "out of memory");
+}
+
+/* To --out, or to standard output. */
+static enum err_code write_out(const struct run *r, struct bytes content, struct err *e)
+{
+    const char *path = run_option(r, "out");
+
+    if (path)
+        return file_write_atomic(path, content, 0644, e);
+    if (fwrite(content.p, 1, content.len, stdout) != content.len || fflush(stdout) != 0)
+        return err_errno(e, E_IO, "standard output");
+    return E_OK;
+}
+
+int command_cert_issue(struct run *r)
+{
+    AUTO_BUF pem = BUF_INIT(8 * CERT_MAX_LEN);
+    struct err e = {0};
+    json_t *result = NULL, *ca;
+    size_t i;
+    int status = EXIT_DONE;
+
+    if (!json_object_get(r->args, "csr") || !json_object_get(r->args, "profile")) {
+        fprintf(stderr, "inkan cert issue: needs --profile and --csr\n");
+        return EXIT_USAGE;
+    }
+    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK ||
+        append_pem(&pem, json_object_get(result, "cert"), &e) != E_OK)
+        goto failed;
+    if (run_option(r, "chain")) {
+        json_array_foreach(json_object_get(result, "chain"), i, ca)
+        {
+            if (append_pem(&pem, ca, &e) != E_OK)
+                goto failed;
+        }
+    }
+    if (r->json) {
+        if (run_option(r, "out") && write_out(r, buf_bytes(&pem), &e) != E_OK)
+            goto failed;
+        status = print_object(result, true) ? EXIT_DONE : EXIT_REFUSED;
+    } else {
+        if (write_out(r, buf_bytes(&pem), &e) != E_OK)
+            goto failed;
+        fprintf(stderr, "issued %s by %s\n", json_string_value(json_object_get(result, "serial")),
+                json_string_value(json_object_get(result, "issuer")));
+    }
+    json_decref(result);
+    return status;
+failed:
+    json_decref(result);
+    return run_fail(&e);
+}
+
+/* Fetches with the command's operation, and prints the object, or only its certificate as PEM. */
+static int show_with_pem(struct run *r, const char *member, bool pem_only)
+{
+    AUTO_BUF pem = BUF_INIT(2 * CERT_MAX_LEN);
+    struct err e = {0};
+    json_t *result = NULL;
+    bool ok = true;
+
+    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK)
+        return run_fail(&e);
+    if (!pem_only) {
+        if (!r->json) {
+            json_object_del(result, "der");
+            json_object_del(result, "pem");
+            json_object_del(result, "cert");
+        }
+        ok = print_object(result, r->json);
+    } else if (append_pem(&pem, json_object_get(result, member), &e) != E_OK || write_out(r, buf_bytes(&pem), &e) != E_OK) {
+        json_decref(result);
+        return run_fail(&e);
+    }
+    json_decref(result);
+    return ok ? EXIT_DONE : EXIT_REFUSED;
+}
+
+int command_ca_show(struct run *r)
+{
+    return show_with_pem(r, "cert", run_option(r, "pem") != NULL);
+}
+
+static bool names_a_certificate(const struct run *r)
+{
+    if (json_object_get(r->args, "cert") || (json_object_get(r->args, "issuer") && json_object_get(r->args, "serial")))
+        return true;
+    fprintf(stderr, "inkan cert %s: name a certificate: FILE, or --issuer and --serial\n", r->command->verb);
+    return false;
+}
+
+int command_cert_show(struct run *r)
+{
+    return names_a_certificate(r) ? show_with_pem(r, "der", run_option(r, "pem") != NULL) : EXIT_USAGE;
+}
+
+int command_cert_export(struct run *r)
+{
+    return names_a_certificate(r) ? show_with_pem(r, "der", true) : EXIT_USAGE;
+}
+
+int command_secret_add(struct run *r)
+{
+    struct err e = {0};
+    json_t *result = NULL;
+    bool ok;
+
+    if (!json_object_get(r->args, "device_id") == !json_object_get(r->args, "group")) {
+        fprintf(stderr, "inkan secret add: needs either --device or --group\n");
+        return EXIT_USAGE;
+    }
+    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK)
+        return run_fail(&e);
+    ok = print_object(result, r->json);
+    if (!r->json)
+        fprintf(stderr, "This secret is shown once and stored only as a keyed hash.\n");
+    json_decref(result);
+    return ok ? EXIT_DONE : EXIT_REFUSED;
+}
+
+/* --- import --- */
+
+/* Columns a CSV heading may name. */
+static const char *const import_columns[] = {"device_id", "product", "model", "lot", "order", "anchor"};
+#define IMPORT_COLUMNS ARRAY_LEN(import_columns)
+
+struct import {
+    int column[IMPORT_COLUMNS]; /* of each CSV field, index into import_columns */
+    size_t fields;
+    size_t line;
+    uint64_t added, existing;
+    json_t *batch;
+};
+
+static char *next_field(char **rest)
+{
+    char *field = strsep(rest, ",;\t");
+    size_t n;
+
+    if (!field)
+        return NULL;
+    field += strspn(field, " \"");
+    n = strlen(field);
+    while (n && strchr(" \"\r\n", field[n - 1]))
+        field[--n] = 0;
+    return field;
+}
+
+/* A first line that names device_id is a heading; otherwise each line is one id. */
+static bool read_heading(struct import *im, const char *line, struct err *e)
+{
+    AUTO(char) *copy = strdup(line);
+    char *rest = copy, *field;
+
+    im->fields = 0;
+    if (!copy || !strstr(line, "device_id"))
+        return false;
+    while ((field = next_field(&rest)) && im->fields < IMPORT_COLUMNS) {
+        size_t c = 0;
+
+        while (c < IMPORT_COLUMNS && strcasecmp(field, import_columns[c]) != 0)
+            c++;
+        if (c == IMPORT_COLUMNS) {
+            err_set(e, E_INVALID, "line 1: unknown column \"%s\" (device_id, product, model, lot, order, anchor)", field);
+            return true;
+        }
+        im->column[im->fields++] = (int)c;
+    }
+    return true;
+}
+
+static enum err_code add_import_line(struct import *im, char *line, const char *anchor, struct err *e)
+{
+    json_t *device = json_object();
+    char *rest = line, *field;
+    size_t n = 0;
+
+    while ((field = next_field(&rest))) {
+        if (n == im->fields) {
+            json_decref(device);
+            return err_set(e, E_INVALID, "line %zu: more fields than the heading", im->line);
+        }
+        if (*field && json_object_set_new(device, import_columns[im->column[n]], json_string(field)) != 0) {
+            json_decref(device);
+            return err_set(e, E_INVALID, "line %zu: not UTF-8 text", im->line);
+        }
+        n++;
+    }
+    if (json_object_size(device) == 0) {
+        json_decref(device);
+        return E_OK;
+    }
+    if (anchor && !json_object_get(device, "anchor"))
+        json_object_set_new(device, "anchor", json_string(anchor));
+    json_array_append_new(im->batch, device);
+    return E_OK;
+}
+
+static enum err_code send_batch(struct run *r, struct import *im, struct err *e)
+{
+    json_t *args, *result = NULL;
+
+    if (json_array_size(im->batch) == 0)
+        return E_OK;
+    args = json_copy(r->args);
+    json_object_set(args, "devices", im->batch);
+    if (run_call(r, r->command->op, args, NULL, NULL, &result, NULL, e) == E_OK) {
+        im->added += (uint64_t)json_integer_value(json_object_get(result, "added"));
+        im->existing += (uint64_t)json_integer_value(json_object_get(result, "existing"));
+        if (isatty(STDERR_FILENO))
+            fprintf(stderr, "\rimported %llu\033[K", (unsigned long long)(im->added + im->existing));
+    } else {
+        err_wrap(e, "before line %zu", im->line + 1);
+    }
+    json_decref(args);
+    json_decref(result);
+    json_array_clear(im->batch);
+    return e->code;
+}
+
+static enum err_code import_lines(struct run *r, struct import *im, FILE *f, struct err *e)
+{
+    AUTO(char) *line = NULL;
+    size_t size = 0;
+    ssize_t n;
+
+    im->fields = 1;
+    im->column[0] = 0;
+    while ((n = getline(&line, &size, f)) >= 0) {
+        im->line++;
+        if (n > 4096)
+            return err_set(e, E_INVALID, "line %zu is %zd octets, at most 4096", im->line, n);
+        line[strcspn(line, "\r\n")] = 0;
+        if (im->line == 1) {
+            struct import fresh = *im;
+
+            if (read_heading(&fresh, line, e)) {
+                if (e->code != E_OK)
+                    return e->code;
+                *im = fresh;
+                continue;
+            }
+        }
+        if (add_import_line(im, line, run_option(r, "anchor"), e) != E_OK)
+            return e->code;
+        if (json_array_size(im->batch) >= IMPORT_BATCH && send_batch(r, im, e) != E_OK)
+            return e->code;
+    }
+    return send_batch(r, im, e);
+}
+
+int command_device_import(struct run *r)
+{
+    struct import im = {.batch = json_array()};
+    struct err e = {0};
+    bool standard = strcmp(r->positional, "-") == 0;
+    AUTO(FILE) *file = standard ? NULL : fopen(r->positional, "re");
+    json_t *total;
+    bool ok;
+
+    if (!standard && !file) {
+        err_errno(&e, E_IO, "%s", r->positional);
+        json_decref(im.batch);
+        return run_fail(&e);
+    }
+    import_lines(r, &im, standard ? stdin : file, &e);
+    json_decref(im.batch);
+    if (isatty(STDERR_FILENO) && im.added + im.existing)
+        fputc('\n', stderr);
+    if (e.code != E_OK) {
+        fprintf(stderr, "inkan device import: %llu added, %llu were there already; the same file can be given again\n",
+                (unsigned long long)im.added, (unsigned long long)im.existing);
+        return run_fail(&e);
+    }
+    total = json_pack("{s:I, s:I}", "added", (json_int_t)im.added, "existing", (json_int_t)im.existing);
+    ok = print_object(total, r->json);
+    json_decref(total);
+    return ok ? EXIT_DONE : EXIT_REFUSED;
+}
