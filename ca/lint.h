@@ -25,7 +25,7 @@ struct lint_rule {
 #define LINT_FINDINGS_MAX 16
 struct lint_report {
     const struct lint_rule *finding[LINT_FINDINGS_MAX];
-    size_t n; /* may exceed the array: counts all */
+    size_t n; /* rules broken, each once; may exceed the array: counts all */
 };
 
 /* What the object must be, from sources the writer did not compute. */
@@ -42,6 +42,7 @@ struct lint_cert_expect {
     const char *crl_url;           /* exact address expected, NULL = none */
     const char *ocsp_url;
     time_t now;
+    time_t not_after_max;          /* the caller's further limit on notAfter, 0 = issuer's end only */
 };
 void lint_cert(struct bytes tbs, const struct lint_cert_expect *x, struct lint_report *out);
 
