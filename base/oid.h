@@ -44,6 +44,15 @@
     X(OID_OCSP_RESPONSE_TYPES, "id-pkix-ocsp-response", 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x04)          \
     X(OID_OCSP_ARCHIVE_CUTOFF, "id-pkix-ocsp-archive-cutoff", 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x06)    \
     X(OID_TLS_FEATURE, "id-pe-tlsfeature", 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x18)                             \
+    X(OID_ISSUER_ALT_NAME, "issuerAltName", 0x55, 0x1d, 0x12)                                                          \
+    X(OID_NAME_CONSTRAINTS, "nameConstraints", 0x55, 0x1d, 0x1e)                                                       \
+    X(OID_POLICY_MAPPINGS, "policyMappings", 0x55, 0x1d, 0x21)                                                         \
+    X(OID_POLICY_CONSTRAINTS, "policyConstraints", 0x55, 0x1d, 0x24)                                                   \
+    X(OID_INHIBIT_ANY_POLICY, "inhibitAnyPolicy", 0x55, 0x1d, 0x36)                                                    \
+    X(OID_SIA, "subjectInfoAccess", 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x0b)                                    \
+    X(OID_NS_CERT_TYPE, "netscapeCertType", 0x60, 0x86, 0x48, 0x01, 0x86, 0xf8, 0x42, 0x01, 0x01)                      \
+    X(OID_OCSP_SERVICE_LOCATOR, "id-pkix-ocsp-service-locator", 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x07)  \
+    X(OID_CERTIFICATE_ISSUER, "certificateIssuer", 0x55, 0x1d, 0x1d)                                                   \
     X(OID_NO_REV_AVAIL, "noRevAvail", 0x55, 0x1d, 0x38)                                                                \
     X(OID_HARDWARE_MODULE_NAME, "id-on-hardwareModuleName", 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x04)            \
     X(OID_CMC_CHANGE_SUBJECT, "id-cmc-changeSubjectName", 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x07, 0x24)              \

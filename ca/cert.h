@@ -50,7 +50,10 @@ struct cert_built {
 };
 
 /*
- * Writes the TBSCertificate. notBefore = now - 5 min but never before the issuer's; notAfter = notBefore + validity (or
+ * Writes the TBSCertificate. Subject attributes whose template comes out empty are left out; a SAN template with an empty
+ * variable, a device profile without device_id and an idevid without subject serialNumber are refused (E_INVALID).
+ * keyUsage bits that the key cannot serve (RFC 5480 section 3, RFC 8410 section 5, RFC 3279 2.3.1) are left out. An
+ * issuer whose end has come is E_DENIED. notBefore = now - 5 min but never before the issuer's; notAfter = notBefore + validity (or
  * 99991231235959Z) and never beyond the issuer's: clamped for end entities, refused (E_INVALID) for profiles without
  * expiry under an issuer with one. Key type not allowed by the profile: E_INVALID. The caller inits out->tbs.
  */
@@ -58,10 +61,25 @@ MUST_CHECK enum err_code cert_tbs_write(const struct conf *conf, const struct co
                                         const struct cert_issuer *issuer, const struct cert_inputs *in,
                                         struct cert_built *out, struct err *e);
 
+/*
+ * The addresses that go into certificates, CRLs and lint, made in one place: PUBLIC_URL/crl/CA.crl (shard 0) or
+ * PUBLIC_URL/crl/CA-SHARD.crl, PUBLIC_URL/ocsp, PUBLIC_URL/ca/CA.cer. E_INVALID when it does not fit.
+ */
+#define CERT_URL_MAX 512
+MUST_CHECK enum err_code cert_crl_url(const struct conf *conf, const char *ca_name, unsigned shard,
+                                      char out[CERT_URL_MAX], struct err *e);
+MUST_CHECK enum err_code cert_ocsp_url(const struct conf *conf, char out[CERT_URL_MAX], struct err *e);
+MUST_CHECK enum err_code cert_ca_issuers_url(const struct conf *conf, const char *ca_name, char out[CERT_URL_MAX],
+                                             struct err *e);
+
 /* SEQUENCE { tbs, alg, signature } */
 MUST_CHECK enum err_code cert_assemble(struct bytes tbs, enum sig_alg alg, struct bytes sig, struct buf *der, struct err *e);
 
-/* "CN=Fleet CA 1,O=Example,serialNumber=x,C=JP" (RFC 4514 order as written, backslash escapes) to a DER Name. */
+/*
+ * "CN=Fleet CA 1,O=Example,serialNumber=x,C=JP" (RDNs in the order written, backslash escapes, one attribute an RDN) to a
+ * DER Name, appended to `der`. Types: CN, serialNumber, O, OU, C, ST, L. Values become PrintableString where they fit, else
+ * UTF8String; C and serialNumber must fit.
+ */
 MUST_CHECK enum err_code name_from_text(const char *text, struct buf *der, struct err *e);
 /* For people: the same form back; anything unprintable as \xx. Always terminated. */
 void name_to_text(struct bytes name, char *out, size_t size);
@@ -78,7 +96,10 @@ MUST_CHECK enum err_code serial_draw(uint8_t serial[SERIAL_MAX_LEN], struct err 
 
 void ski_of(struct bytes key_bits, uint8_t ski[20]); /* SHA-1 of the BIT STRING value (RFC 5280 4.2.1.2 (1)) */
 
-/* A certificate read in place; everything points into `der`. */
+/*
+ * A certificate read in place; everything points into `der`. Version 3 only; serial is the magnitude without a sign octet;
+ * duplicate extensions and differing inner and outer algorithms are refused. No signature is checked.
+ */
 struct cert {
     struct bytes der, tbs, serial, issuer, subject, spki, sig_alg, sig;
     time_t not_before, not_after;

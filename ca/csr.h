@@ -21,6 +21,8 @@ MUST_CHECK enum err_code pubkey_read(struct bytes spki, struct pubkey *out, stru
 /* false: the signature is wrong (or anything else failed: there is one answer). */
 bool pubkey_verifies(const struct pubkey *key, struct bytes sig_alg_der, struct bytes tbs, struct bytes sig);
 
+#define CSR_TEXT_MAX 256 /* octets of 64 characters (RFC 5280 A.1: ub-common-name, ub-serial-number) */
+
 enum csr_binding { CSR_BINDING_NONE, CSR_BINDING_CHALLENGE, CSR_BINDING_LINKING, CSR_BINDING_BOTH };
 
 struct csr {
@@ -34,8 +36,11 @@ struct csr {
     struct bytes challenge;     /* text octets of each: base64 of the binding */
     struct bytes linking;
     bool change_subject;        /* ChangeSubjectName attribute present */
-    char common_name[ID_MAX_LEN + 1];   /* "" when absent */
-    char serial_number[ID_MAX_LEN + 1]; /* subject serialNumber, "" when absent */
+    char common_name[CSR_TEXT_MAX + 1]; /* UTF-8; "" when absent */
+    char serial_number[CSR_TEXT_MAX + 1]; /* subject serialNumber, "" when absent */
+    bool asks_key_usage, asks_eku; /* the extension was requested */
+    unsigned key_usage;         /* KU_* asked for */
+    unsigned eku;               /* EKU_* asked for; purposes we do not know are left out */
 };
 
 /*
@@ -44,6 +49,12 @@ struct csr {
  * well formed but never granted. Allocates nothing that must be freed. Any thread.
  */
 MUST_CHECK enum err_code csr_read(struct bytes der, struct csr *out, struct err *e);
+
+/*
+ * E_INVALID when keyUsage or extKeyUsage was asked for and the profile grants none of it: the certificate could not serve
+ * what the device wants (RFC 5272 3.1). A partial overlap is fine: the profile decides.
+ */
+MUST_CHECK enum err_code csr_check_usage(const struct csr *csr, const struct conf_profile *profile, struct err *e);
 
 /*
  * Compares the CSR's binding attributes with the connection's value (raw octets; the attribute holds their base64).
