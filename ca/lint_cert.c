@@ -9,7 +9,7 @@
 #include "base/oid.h"
 #include "ca/lint_int.h"
 
-#define SAN_NAMES_MAX    32
+#define SAN_NAMES_MAX    100
 #define RSA_EXPONENT_MAX 32 /* octets: e < 2^256 (FIPS 186-5 A.1.1) */
 
 #define CERT_RULES(X)                                                                                                  \
@@ -121,7 +121,8 @@
     X(KEY_USAGE_CRITICAL, "cert.key_usage.critical", "RFC 5280 4.2.1.3", "keyUsage is critical")                       \
     X(KEY_USAGE_FORM, "cert.key_usage.form", "RFC 5280 4.2.1.3", "keyUsage is a BIT STRING with known bits")           \
     X(KEY_USAGE_MINIMAL, "cert.key_usage.minimal", "X.690 11.2.2", "keyUsage ends with a bit that is set")             \
-    X(KEY_USAGE_PROFILE, "cert.key_usage.profile", "profile", "keyUsage is the profile's")                             \
+    X(KEY_USAGE_PROFILE, "cert.key_usage.profile", "profile",                                                          \
+      "keyUsage is the profile's as far as the key serves it; CAs and OCSP signers have one set")                      \
     X(KEY_USAGE_CERT_SIGN, "cert.key_usage.cert_sign", "RFC 5280 4.2.1.3",                                             \
       "keyCertSign and cRLSign are set in CA certificates and nowhere else")                                           \
     X(KEY_USAGE_KEY_TYPE, "cert.key_usage.key_type", "RFC 8813 3, RFC 9295 3, RFC 3279 2.3.1",                         \
@@ -134,8 +135,10 @@
     X(BASIC_CONSTRAINTS_CA, "cert.basic_constraints.ca", "RFC 5280 4.2.1.9", "cA is TRUE in a CA")                     \
     X(BASIC_CONSTRAINTS_END_ENTITY, "cert.basic_constraints.end_entity", "RFC 5280 4.2.1.9",                           \
       "basicConstraints of an end entity is absent or empty")                                                          \
-    X(BASIC_CONSTRAINTS_PATH_LEN, "cert.basic_constraints.path_len", "profile", "pathLenConstraint is the profile's")  \
-    X(EKU_PRESENT, "cert.eku.present", "profile", "extKeyUsage is there exactly when the profile has one")             \
+    X(BASIC_CONSTRAINTS_PATH_LEN, "cert.basic_constraints.path_len", "profile",                                        \
+      "pathLenConstraint is the profile's; a root has none")                                                           \
+    X(EKU_PRESENT, "cert.eku.present", "profile",                                                                      \
+      "extKeyUsage is there exactly when the profile has one, and never in a CA")                                      \
     X(EKU_CRITICAL, "cert.eku.critical", "profile", "extKeyUsage is not critical")                                     \
     X(EKU_FORM, "cert.eku.form", "RFC 5280 4.2.1.12", "extKeyUsage is a non-empty SEQUENCE of OIDs")                   \
     X(EKU_DUPLICATE, "cert.eku.duplicate", "profile", "no purpose is there twice")                                     \
@@ -147,11 +150,12 @@
     X(SAN_CRITICAL, "cert.san.critical", "RFC 5280 4.2.1.6",                                                           \
       "subjectAltName is critical exactly when the subject is empty")                                                  \
     X(SAN_FORM, "cert.san.form", "RFC 5280 4.2.1.6", "subjectAltName is a non-empty SEQUENCE of names")                \
-    X(SAN_COUNT, "cert.san.count", "profile", "subjectAltName has at most 32 names")                                   \
-    X(SAN_TYPE, "cert.san.type", "profile", "names are dNSName, URI, iPAddress or otherName")                          \
+    X(SAN_COUNT, "cert.san.count", "profile", "subjectAltName has at most 100 names")                                  \
+    X(SAN_TYPE, "cert.san.type", "profile", "names are rfc822Name, dNSName, URI, iPAddress or otherName")              \
     X(SAN_DUPLICATE, "cert.san.duplicate", "profile", "no name is there twice")                                        \
     X(SAN_DNS, "cert.san.dns", "RFC 5280 4.2.1.6, RFC 1034 3.5", "a dNSName is in the preferred name syntax")          \
     X(SAN_DNS_WILDCARD, "cert.san.dns_wildcard", "profile", "a dNSName is no wildcard")                                \
+    X(SAN_EMAIL, "cert.san.email", "RFC 5280 4.2.1.6", "an rfc822Name is a local part and a host name")                \
     X(SAN_URI, "cert.san.uri", "RFC 5280 4.2.1.6", "a URI is absolute and has characters of RFC 3986 only")            \
     X(SAN_IP, "cert.san.ip", "RFC 5280 4.2.1.6", "an iPAddress has 4 or 16 octets")                                    \
     X(SAN_OTHER_NAME, "cert.san.other_name", "profile", "an otherName is a hardwareModuleName")                        \
@@ -171,7 +175,8 @@
     X(AIA_METHOD, "cert.aia.method", "profile", "access methods are OCSP and caIssuers, each once")                    \
     X(AIA_HTTP, "cert.aia.http", "RFC 5280 8", "access addresses are http URIs")                                       \
     X(AIA_OCSP, "cert.aia.ocsp", "RFC 6960 3.1", "the OCSP address is the one expected")                               \
-    X(AIA_CA_ISSUERS, "cert.aia.ca_issuers", "profile", "caIssuers is there exactly when the profile says so")         \
+    X(AIA_CA_ISSUERS, "cert.aia.ca_issuers", "profile",                                                                \
+      "caIssuers is there exactly when the profile says so, and never in a root or an OCSP signer")                    \
     X(NOCHECK_PRESENT, "cert.nocheck.present", "RFC 6960 4.2.2.2.1",                                                   \
       "ocsp-nocheck is in OCSP signer certificates and nowhere else")                                                  \
     X(NOCHECK_CRITICAL, "cert.nocheck.critical", "RFC 6960 4.2.2.2.1", "ocsp-nocheck is not critical")                 \
@@ -210,8 +215,6 @@ enum ext_kind {
     EXT_KINDS
 };
 
-static const uint8_t name_constraints_oid[] = {0x55, 0x1d, 0x1e};
-static const struct bytes name_constraints = {name_constraints_oid, sizeof name_constraints_oid};
 static const struct bytes *const ext_oids[EXT_KINDS] = {
     [EXT_AKI] = &OID_AKI,
     [EXT_SKI] = &OID_SKI,
@@ -224,14 +227,14 @@ static const struct bytes *const ext_oids[EXT_KINDS] = {
     [EXT_NOCHECK] = &OID_OCSP_NOCHECK,
     [EXT_NO_REV_AVAIL] = &OID_NO_REV_AVAIL,
     [EXT_POLICIES] = &OID_POLICIES,
-    [EXT_NAME_CONSTRAINTS] = &name_constraints,
+    [EXT_NAME_CONSTRAINTS] = &OID_NAME_CONSTRAINTS,
     [EXT_FRESHEST_CRL] = &OID_FRESHEST_CRL,
 };
 
 struct cert_walk {
     struct lint_walk lint;
     const struct lint_cert_expect *x;
-    bool is_ca, is_ocsp_signer, is_idevid;
+    bool is_ca, is_root, is_ocsp_signer, is_idevid;
 
     struct der version, serial, signature, issuer, validity, subject, spki, extensions;
     struct bytes issuer_raw, subject_raw, spki_raw;
@@ -358,17 +361,15 @@ static void check_not_after(const struct cert_walk *w, time_t not_before, time_t
             return;
         }
     }
-    if (p->no_expiry != (not_after == TIME_NO_EXPIRY)) {
+    if (w->x->not_after_max && w->x->not_after_max < limit)
+        limit = w->x->not_after_max;
+    full = p->no_expiry ? TIME_NO_EXPIRY : not_before + (time_t)p->validity_s;
+    if (not_after == TIME_NO_EXPIRY ? !p->no_expiry : p->no_expiry && w->x->not_after_max == 0) {
         hit(w, R_VALIDITY_NO_EXPIRY);
         return;
     }
     if (w->is_idevid && not_after != TIME_NO_EXPIRY)
         hit(w, R_IDEVID_NO_EXPIRY);
-    if (p->no_expiry)
-        return;
-    if (w->x->not_after_max && w->x->not_after_max < limit)
-        limit = w->x->not_after_max;
-    full = not_before + (time_t)p->validity_s;
     if (not_after > limit || (full > limit ? not_after != limit : not_after < full - 1 || not_after > full + 1))
         hit(w, R_VALIDITY_PROFILE);
 }
@@ -668,8 +669,7 @@ static enum ext_kind ext_kind_of(struct bytes oid)
     return (enum ext_kind)kind;
 }
 
-/* Finds what is there; the values are looked at afterwards, in any order. false: nothing can be said of what is
- * missing. */
+/* Finds what is there; values are looked at afterwards. false: nothing can be said of what is missing. */
 static bool collect_extensions(struct cert_walk *w)
 {
     static const struct lint_ext_rules rules = {R_EXTENSION_FORM, R_EXTENSION_CRITICAL_TRUE,
@@ -753,35 +753,35 @@ static void check_ski(const struct cert_walk *w)
         hit(w, R_SKI_KEY);
 }
 
-/* What keyUsage may ask of a key type beyond signing. */
-static unsigned usages_beyond(enum key_alg key)
+/* What keyUsage may ask of a key type. */
+static unsigned usages_of(enum key_alg key)
 {
+    const unsigned signing = KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION | KU_KEY_CERT_SIGN | KU_CRL_SIGN;
+
     switch (key) {
     case KEY_RSA2048:
     case KEY_RSA3072:
     case KEY_RSA4096:
-        return KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT;
+        return signing | KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT;
     case KEY_P256:
     case KEY_P384:
-        return KU_KEY_AGREEMENT;
+        return signing | KU_KEY_AGREEMENT;
     default:
-        return 0;
+        return signing;
     }
 }
 
 static void judge_key_usage(const struct cert_walk *w, unsigned usage)
 {
-    const unsigned signing = KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION | KU_KEY_CERT_SIGN | KU_CRL_SIGN;
     const unsigned ca = KU_KEY_CERT_SIGN | KU_CRL_SIGN;
+    unsigned expected = w->is_ca ? ca : w->is_ocsp_signer ? KU_DIGITAL_SIGNATURE : w->x->profile->key_usage;
 
-    if (usage != w->x->profile->key_usage) {
-        hit(w, R_KEY_USAGE_PROFILE);
-        return;
-    }
     if ((usage & ca) != (w->is_ca ? ca : 0))
         hit(w, R_KEY_USAGE_CERT_SIGN);
-    if (w->key != KEY_NONE && (usage & ~signing & ~usages_beyond(w->key)))
+    else if (w->key != KEY_NONE && (usage & ~usages_of(w->key)))
         hit(w, R_KEY_USAGE_KEY_TYPE);
+    else if (w->key != KEY_NONE && usage != (expected & usages_of(w->key)))
+        hit(w, R_KEY_USAGE_PROFILE);
 }
 
 static void check_key_usage(const struct cert_walk *w)
@@ -816,7 +816,7 @@ static void check_key_usage(const struct cert_walk *w)
 
 static void check_ca_constraints(const struct cert_walk *w, bool ca, bool has_path_len, uint64_t path_len)
 {
-    int expected = w->x->profile->path_len;
+    int expected = w->is_root ? -1 : w->x->profile->path_len;
 
     if (!w->ext[EXT_BASIC_CONSTRAINTS].critical)
         hit(w, R_BASIC_CONSTRAINTS_CRITICAL);
@@ -876,15 +876,26 @@ static unsigned purpose_of(const struct cert_walk *w, struct bytes oid, bool *ot
     return 0;
 }
 
+static void judge_purposes(const struct cert_walk *w, unsigned purposes, bool other)
+{
+    unsigned expected = w->is_ocsp_signer ? EKU_OCSP_SIGNING : w->x->profile->eku;
+
+    if (w->is_ocsp_signer ? purposes != EKU_OCSP_SIGNING || other : (purposes & EKU_OCSP_SIGNING) != 0)
+        hit(w, R_EKU_OCSP_SIGNING);
+    else if (other || purposes != expected)
+        hit(w, R_EKU_PROFILE);
+}
+
 static void check_eku(const struct cert_walk *w)
 {
     const struct lint_ext *ext = &w->ext[EXT_EKU];
+    bool expected = w->is_ocsp_signer || (!w->is_ca && w->x->profile->eku != 0);
     unsigned purposes = 0;
     bool other = false;
     struct bytes oid;
     struct der list;
 
-    if (w->ext_seen[EXT_EKU] != (w->x->profile->eku != 0)) {
+    if (w->ext_seen[EXT_EKU] != expected) {
         hit(w, R_EKU_PRESENT);
         return;
     }
@@ -908,10 +919,7 @@ static void check_eku(const struct cert_walk *w)
             hit(w, R_EKU_DUPLICATE);
         purposes |= one;
     }
-    if (other || purposes != w->x->profile->eku)
-        hit(w, R_EKU_PROFILE);
-    else if (w->is_ocsp_signer ? purposes != EKU_OCSP_SIGNING : (purposes & EKU_OCSP_SIGNING) != 0)
-        hit(w, R_EKU_OCSP_SIGNING);
+    judge_purposes(w, purposes, other);
 }
 
 /* ---- subjectAltName ---- */
@@ -939,6 +947,16 @@ static bool is_dns_name(struct bytes s)
     return true;
 }
 
+/* RFC 5321 4.1.2 without quoting: dot-string "@" host name. */
+static bool is_mailbox(struct bytes s)
+{
+    size_t at = 0;
+
+    while (at < s.len && s.p[at] > 0x20 && s.p[at] < 0x7f && !strchr("@()<>[]:;,\\\"", s.p[at]))
+        at++;
+    return at > 0 && at <= 64 && at < s.len && s.p[at] == '@' && is_dns_name(BYTES(s.p + at + 1, s.len - at - 1));
+}
+
 static void check_other_name(const struct cert_walk *w, struct der other)
 {
     struct der value, module;
@@ -961,6 +979,10 @@ static void check_general_name(const struct cert_walk *w, uint8_t tag, struct de
     switch (tag) {
     case DER_CONTEXT_CONSTRUCTED(0):
         check_other_name(w, name);
+        break;
+    case DER_CONTEXT(1):
+        if (!is_mailbox(s))
+            hit(w, R_SAN_EMAIL);
         break;
     case DER_CONTEXT(2):
         if (s.len && memchr(s.p, '*', s.len))
@@ -1079,11 +1101,12 @@ static void check_access(const struct cert_walk *w, struct bytes method, struct 
 static void check_aia(const struct cert_walk *w)
 {
     const struct lint_ext *ext = &w->ext[EXT_AIA];
+    bool issuers_expected = w->x->profile->ca_issuers_url && !w->is_root && !w->is_ocsp_signer;
     struct aia_seen seen = {0};
     struct der list, access, uri;
     struct bytes method;
 
-    if (w->ext_seen[EXT_AIA] != (w->x->ocsp_url || w->x->profile->ca_issuers_url)) {
+    if (w->ext_seen[EXT_AIA] != (w->x->ocsp_url || issuers_expected)) {
         hit(w, R_AIA_EXPECTED);
         return;
     }
@@ -1105,7 +1128,7 @@ static void check_aia(const struct cert_walk *w)
     }
     if ((seen.ocsp > 0) != (w->x->ocsp_url != NULL))
         hit(w, R_AIA_OCSP);
-    if ((seen.ca_issuers > 0) != w->x->profile->ca_issuers_url)
+    if ((seen.ca_issuers > 0) != issuers_expected)
         hit(w, R_AIA_CA_ISSUERS);
 }
 
@@ -1179,7 +1202,8 @@ void lint_cert(struct bytes tbs, const struct lint_cert_expect *x, struct lint_r
     bool extensions_readable;
 
     out->n = 0;
-    w.is_ca = x->profile->kind == PROFILE_ROOT_CA || x->profile->kind == PROFILE_ISSUING_CA;
+    w.is_root = x->profile->kind == PROFILE_ROOT_CA;
+    w.is_ca = w.is_root || x->profile->kind == PROFILE_ISSUING_CA;
     w.is_ocsp_signer = x->profile->kind == PROFILE_OCSP_SIGNER;
     w.is_idevid = x->profile->kind == PROFILE_IDEVID;
     if (!split(&w, tbs))

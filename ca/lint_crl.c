@@ -4,7 +4,7 @@
 #include "base/oid.h"
 #include "ca/lint_int.h"
 
-#define CRL_LIFE_MAX_S (400L * 86400) /* thisUpdate .. nextUpdate */
+#define CRL_LIFE_MAX_S (400L * 86400 + LINT_BACKDATE_MAX_S) /* thisUpdate .. nextUpdate */
 
 #define CRL_RULES(X)                                                                                                   \
     X(TBS_ONE, "crl.tbs.one", "RFC 5280 5.1", "the object is one DER SEQUENCE and nothing behind it")                  \
