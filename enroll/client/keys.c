@@ -9,6 +9,8 @@
 
 #include "enroll/client/device_int.h"
 
+static char no_passphrase[] = ""; /* an encrypted file is refused, nobody is asked */
+
 struct token {
     PKCS11_CTX *ctx;
     PKCS11_SLOT *slots;
@@ -246,7 +248,7 @@ enum device_result key_open(struct device *d, const char *where, struct device_k
     if (file_load(d, where, 65536, &pem, &len) != DEVICE_OK)
         return DEVICE_BROKEN;
     bio = BIO_new_mem_buf(pem, (int)len);
-    out->pkey = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, "") : NULL;
+    out->pkey = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, no_passphrase) : NULL;
     BIO_free(bio);
     OPENSSL_cleanse(pem, len);
     free(pem);
