@@ -2,6 +2,7 @@
 #include "ca/cert.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #include "ca/pki_int.h"
 
 #define SAN_ENTRY_MAX 512
-#define SAN_COUNT_MAX 100
+#define SAN_COUNT_MAX 32
 
 /* ---- addresses ---- */
 
@@ -96,7 +97,6 @@ static const struct kind_rule {
     [PROFILE_ISSUING_CA] = {.is_ca = true, .key_usage = KU_KEY_CERT_SIGN | KU_CRL_SIGN},
     [PROFILE_IDEVID] = {.needs_device = true},
     [PROFILE_LDEVID] = {.needs_device = true},
-    [PROFILE_STATION] = {.needs_device = true},
     [PROFILE_OCSP_SIGNER] =
         {.no_urls = true, .no_check = true, .key_usage = KU_DIGITAL_SIGNATURE, .eku = EKU_OCSP_SIGNING},
 };
@@ -195,16 +195,15 @@ static enum err_code san_dns(struct derw *w, const char *v, struct err *e)
     return E_OK;
 }
 
-static enum err_code san_ia5(struct derw *w, uint8_t tag, const char *v, char must_have, struct err *e)
+/* Absolute: a scheme, ':' and something behind it, in the characters of RFC 3986 section 2. */
+static enum err_code san_uri(struct derw *w, const char *v, struct err *e)
 {
-    bool good = *v && strchr(v, must_have);
+    static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;=%";
+    size_t scheme = strspn(v, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-.");
 
-    for (const char *p = v; *p; p++)
-        good &= *p > 0x20 && *p < 0x7f;
-    if (!good)
-        return err_set(e, E_INVALID, "subjectAltName: \"%s\": empty, without '%c', or an octet that does not belong", v,
-                       must_have);
-    derw_element(w, tag, bytes_str(v));
+    if (!isalpha((unsigned char)*v) || v[scheme] != ':' || v[scheme + 1] == '\0' || v[strspn(v, chars)] != '\0')
+        return err_set(e, E_INVALID, "subjectAltName: \"%s\" is no absolute URI", v);
+    derw_element(w, DER_CONTEXT(6), bytes_str(v));
     return E_OK;
 }
 
@@ -258,9 +257,7 @@ static enum err_code san_entry(struct derw *w, const char *v, struct err *e)
     if (strncmp(v, "dns:", 4) == 0)
         return san_dns(w, v + 4, e);
     if (strncmp(v, "uri:", 4) == 0)
-        return san_ia5(w, DER_CONTEXT(6), v + 4, ':', e);
-    if (strncmp(v, "email:", 6) == 0)
-        return san_ia5(w, DER_CONTEXT(1), v + 6, '@', e);
+        return san_uri(w, v + 4, e);
     if (strncmp(v, "ip:", 3) == 0)
         return san_ip(w, v + 3, e);
     if (strncmp(v, "hwmodule:", 9) == 0)
@@ -363,14 +360,14 @@ static void key_ids_write(struct writing *x)
     extension_end(w);
 }
 
-/* Bits an algorithm cannot serve: RFC 3279 2.3.1, RFC 5480 section 3, RFC 8410 section 5. */
-static unsigned key_usage_for(enum key_alg alg, unsigned usage)
+/* Bits a key type cannot serve: RFC 3279 2.3.1, RFC 8813 section 3, RFC 9295 section 3. */
+static unsigned key_usage_beyond(enum key_alg alg)
 {
     if (alg == KEY_ED25519)
-        return usage & ~(unsigned)(KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT | KU_KEY_AGREEMENT);
+        return KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT | KU_KEY_AGREEMENT;
     if (alg == KEY_P256 || alg == KEY_P384)
-        return usage & ~(unsigned)(KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT);
-    return usage & ~(unsigned)KU_KEY_AGREEMENT;
+        return KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT;
+    return KU_KEY_AGREEMENT;
 }
 
 static enum err_code usage_write(struct writing *x, struct err *e)
@@ -384,12 +381,11 @@ static enum err_code usage_write(struct writing *x, struct err *e)
         {EKU_OCSP_SIGNING, &OID_EKU_OCSP_SIGNING},
     };
     struct derw *w = &x->w;
-    unsigned asked = x->rule->key_usage ? x->rule->key_usage : x->profile->key_usage;
-    unsigned usage = key_usage_for(x->in->key->alg, asked);
+    unsigned usage = x->rule->key_usage ? x->rule->key_usage : x->profile->key_usage;
     unsigned eku = x->rule->is_ca ? 0 : x->rule->eku ? x->rule->eku : x->profile->eku;
 
-    if (asked && !usage)
-        return err_set(e, E_INVALID, "no keyUsage of the profile fits a %s key", key_alg_name(x->in->key->alg));
+    if (usage & key_usage_beyond(x->in->key->alg))
+        return err_set(e, E_INVALID, "a keyUsage of the profile is beyond a %s key", key_alg_name(x->in->key->alg));
     if (!x->rule->is_ca && (usage & (KU_KEY_CERT_SIGN | KU_CRL_SIGN)))
         return err_set(e, E_INVALID, "keyCertSign or cRLSign in a certificate that is no CA's (RFC 5280 4.2.1.3)");
     if (!x->rule->eku && (eku & EKU_OCSP_SIGNING))
@@ -403,7 +399,7 @@ static enum err_code usage_write(struct writing *x, struct err *e)
         extension_begin(w, OID_BASIC_CONSTRAINTS, true);
         derw_begin(w, DER_SEQUENCE);
         derw_bool(w, true);
-        if (x->profile->kind == PROFILE_ISSUING_CA && x->profile->path_len >= 0)
+        if (x->profile->path_len >= 0)
             derw_u64(w, (uint64_t)x->profile->path_len);
         derw_end(w);
         extension_end(w);

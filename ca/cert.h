@@ -51,9 +51,9 @@ struct cert_built {
 
 /*
  * Writes the TBSCertificate. Subject attributes whose template comes out empty are left out; a SAN template with an empty
- * variable, a device profile without device_id and an idevid without subject serialNumber are refused (E_INVALID).
- * keyUsage bits that the key cannot serve (RFC 5480 section 3, RFC 8410 section 5, RFC 3279 2.3.1) are left out. An
- * issuer whose end has come is E_DENIED. notBefore = now - 5 min but never before the issuer's; notAfter = notBefore + validity (or
+ * variable, an idevid or ldevid without device_id, an idevid without subject serialNumber and a keyUsage that the key
+ * cannot serve (RFC 3279 2.3.1, RFC 8813 section 3, RFC 9295 section 3) are refused (E_INVALID). An issuer whose end has
+ * come is E_DENIED. notBefore = now - 5 min but never before the issuer's; notAfter = notBefore + validity (or
  * 99991231235959Z) and never beyond the issuer's: clamped for end entities, refused (E_INVALID) for profiles without
  * expiry under an issuer with one. Key type not allowed by the profile: E_INVALID. The caller inits out->tbs.
  */

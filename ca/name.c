@@ -94,8 +94,7 @@ bool dns_name_is_valid(struct bytes s)
             label = 0;
             continue;
         }
-        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
-              (c == '-' && label > 0)) ||
+        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && label > 0)) ||
             ++label > 63)
             return false;
     }

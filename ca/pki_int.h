@@ -17,7 +17,7 @@
 bool text_is_printable(struct bytes s);
 /* Well-formed UTF-8 (RFC 3629) without NUL and control characters (C0, DEL, C1); `chars` counts code points. */
 bool text_is_clean_utf8(struct bytes s, size_t *chars);
-/* Letters, digits, '-' and '_' in labels of 1..63 octets, at most 253 octets, no trailing dot. */
+/* RFC 1034 3.5 as relaxed by RFC 1123 2.1: labels of 1..63 letters, digits and inner hyphens; at most 253 octets. */
 bool dns_name_is_valid(struct bytes s);
 
 /* The value of a template variable: NULL when there is no such variable, "" when it has no value. */
