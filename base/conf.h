@@ -55,7 +55,7 @@ struct conf_token {          /* tokens: */
     char *module;            /* path of the PKCS#11 module */
     char *label;             /* token label */
     char *serial;            /* token serial, "" = not checked; filled from `uri` too */
-    char *uri;               /* RFC 7512, alternative to label and serial; pin-value is refused */
+    char *uri;               /* RFC 7512, alternative to label and serial (which it fills); pin-value is refused */
     char *pin;               /* "file:PATH", "credential:NAME" */
     char *so_pin;            /* the same forms; used by `inkan token init` only */
     char *init_args;         /* pReserved string for C_Initialize (NSS), "" = none */
@@ -137,18 +137,20 @@ struct conf {
     char *program_dir;       /* where inkan-core, inkan-front, ... are; "" = beside inkand */
     char *user_supervisor, *user_front, *user_core, *user_status, *user_signer; /* "" = the starting user */
     struct conf_strings admin_users;  /* who may use the admin socket besides root and user_supervisor */
-    struct conf_strings listen_est, listen_http, listen_health; /* "ADDRESS:PORT" */
+    struct conf_strings listen_est, listen_http, listen_health; /* "ADDRESS:PORT", "[V6]:PORT" */
     unsigned fronts;         /* default 1 */
     unsigned connections;    /* per front, default 10000 */
     unsigned connections_per_address; /* default 64 */
-    struct conf_strings server_names; /* SAN of the EST server certificate */
+    struct conf_strings server_names; /* SAN of the EST server certificate: "dns:NAME", "ip:ADDRESS" */
     char *server_profile;    /* kind tls-server */
     unsigned batch_max;      /* group commit, default 64 */
     unsigned enroll_queue;   /* enrollments waiting in the core before 503, default 1024 */
     char *audit_token;       /* token of the audit key */
     int64_t audit_head_s;    /* default 60 */
     unsigned audit_head_entries; /* default 1000 */
-    char *secret_key_file;   /* HMAC key for enrollment secrets, made on first use, outside the database */
+    char *secret_key_file;   /* HMAC key for enrollment secrets, made on first use, outside the database; default
+                                DIR_STATE/enroll-secret.key */
+    char *log_file;          /* "" = standard error, which only -f has */
     bool ocsp_unissued_revoked; /* O2 switch, default false */
     unsigned ocsp_nonce_rate;   /* live-signed answers a second, default 2000 */
     enum log_level_conf { CONF_LOG_DEBUG, CONF_LOG_INFO, CONF_LOG_WARN, CONF_LOG_ERROR } log_level;

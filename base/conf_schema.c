@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every key of the configuration: name, type, range, default and meaning. Reader, printer and manual come from here. */
+#include "base/conf_int.h"
+
+#include <string.h>
+
+#include "base/auto.h"
+
+#define MINUTE 60
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+
+static const struct conf_name log_levels[] = {
+    {"debug", CONF_LOG_DEBUG}, {"info", CONF_LOG_INFO}, {"warn", CONF_LOG_WARN}, {"error", CONF_LOG_ERROR}, {NULL, 0}};
+
+static const struct conf_name key_algs[] = {{"p256", KEY_P256},       {"p384", KEY_P384},       {"rsa2048", KEY_RSA2048},
+                                            {"rsa3072", KEY_RSA3072}, {"rsa4096", KEY_RSA4096}, {"ed25519", KEY_ED25519},
+                                            {NULL, 0}};
+
+static const struct conf_name key_alg_bits[] = {{"p256", KEY_BIT(KEY_P256)},       {"p384", KEY_BIT(KEY_P384)},
+                                                {"rsa2048", KEY_BIT(KEY_RSA2048)}, {"rsa3072", KEY_BIT(KEY_RSA3072)},
+                                                {"rsa4096", KEY_BIT(KEY_RSA4096)}, {"ed25519", KEY_BIT(KEY_ED25519)},
+                                                {NULL, 0}};
+
+static const struct conf_name profile_kinds[] = {{"root-ca", PROFILE_ROOT_CA},
+                                                 {"issuing-ca", PROFILE_ISSUING_CA},
+                                                 {"idevid", PROFILE_IDEVID},
+                                                 {"ldevid", PROFILE_LDEVID},
+                                                 {"tls-server", PROFILE_TLS_SERVER},
+                                                 {"ocsp-signer", PROFILE_OCSP_SIGNER},
+                                                 {"station", PROFILE_STATION},
+                                                 {NULL, 0}};
+
+static const struct conf_name key_usages[] = {{"digitalSignature", KU_DIGITAL_SIGNATURE},
+                                              {"nonRepudiation", KU_NON_REPUDIATION},
+                                              {"keyEncipherment", KU_KEY_ENCIPHERMENT},
+                                              {"dataEncipherment", KU_DATA_ENCIPHERMENT},
+                                              {"keyAgreement", KU_KEY_AGREEMENT},
+                                              {"keyCertSign", KU_KEY_CERT_SIGN},
+                                              {"cRLSign", KU_CRL_SIGN},
+                                              {NULL, 0}};
+
+static const struct conf_name ext_key_usages[] = {{"serverAuth", EKU_SERVER_AUTH},
+                                                  {"clientAuth", EKU_CLIENT_AUTH},
+                                                  {"OCSPSigning", EKU_OCSP_SIGNING},
+                                                  {NULL, 0}};
+
+static const struct conf_name reenroll_rules[] = {{"supersede", REENROLL_SUPERSEDE},
+                                                  {"approve", REENROLL_APPROVE},
+                                                  {"refuse", REENROLL_REFUSE},
+                                                  {NULL, 0}};
+
+#define AT(type, member) .offset = offsetof(struct type, member)
+#define TOP(member)      AT(conf, member)
+
+static const struct conf_key top_keys[] = {
+    {.name = "public_url", .type = T_TEXT, TOP(public_url), .required = true,
+     .help = "Where the world reaches CRLs, OCSP and CA certificates: http:// and a DNS name, with a port where it is not "
+             "80. It is written into certificates and stays there as long as they live."},
+    {.name = "quickstart", .type = T_BOOL, TOP(quickstart), .def = "false",
+     .help = "Allows localhost and addresses in public_url and server.names. For trying out only."},
+    {.name = "unsafe_software_keys", .type = T_BOOL, TOP(unsafe_software_keys), .def = "false",
+     .help = "Allows keys outside a PKCS#11 token. For development only."},
+    {.section = "directories", .name = "state", .type = T_PATH, TOP(dir_state), .def = "/var/lib/inkan",
+     .help = "Ledger, status replica, CRLs and server keys, each in a directory of its own below it."},
+    {.section = "directories", .name = "marks", .type = T_PATH, TOP(dir_marks), .def = "/var/lib/inkan-marks",
+     .help = "High-water marks and signed audit heads: a second place, best on another disk."},
+    {.section = "directories", .name = "run", .type = T_PATH, TOP(dir_run), .def = "/run/inkan",
+     .help = "The administration socket and the pid files."},
+    {.section = "directories", .name = "programs", .type = T_PATH, TOP(program_dir), .def = "",
+     .note = "the directory inkand itself is in", .help = "Where inkan-core, inkan-front, inkan-status, inkan-signer and inkan-token are."},
+    {.name = "log_file", .type = T_PATH, TOP(log_file), .def = "",
+     .help = "Where log lines go when inkand runs in the background. Empty: standard error, with -f only. The file is "
+             "opened again on SIGHUP."},
+    {.name = "log_level", .type = T_ENUM, TOP(log_level), .names = log_levels, .def = "info", .help = "Lines below this level are not written."},
+    {.section = "users", .name = "supervisor", .type = T_TEXT, TOP(user_supervisor), .def = "",
+     .note = "the starting user", .help = "User of inkand after its start as root. All five users are set, or none."},
+    {.section = "users", .name = "front", .type = T_TEXT, TOP(user_front), .def = "", .note = "the starting user",
+     .help = "User of the network fronts."},
+    {.section = "users", .name = "core", .type = T_TEXT, TOP(user_core), .def = "", .note = "the starting user",
+     .help = "User of the core, which owns the ledger."},
+    {.section = "users", .name = "status", .type = T_TEXT, TOP(user_status), .def = "", .note = "the starting user",
+     .help = "User of the status process."},
+    {.section = "users", .name = "signer", .type = T_TEXT, TOP(user_signer), .def = "", .note = "the starting user",
+     .help = "User of the signers and of token administration; owns the PIN files."},
+    {.section = "users", .name = "admin", .type = T_STRINGS, TOP(admin_users), .def = "",
+     .help = "Users who may use the administration socket besides root and the supervisor's."},
+    {.section = "listen", .name = "est", .type = T_STRINGS, TOP(listen_est), .def = "0.0.0.0:8443",
+     .help = "HTTPS for EST: ADDRESS:PORT or [ADDRESS]:PORT."},
+    {.section = "listen", .name = "http", .type = T_STRINGS, TOP(listen_http), .def = "0.0.0.0:8080",
+     .help = "Plain HTTP for OCSP, CRLs and CA certificates."},
+    {.section = "listen", .name = "health", .type = T_STRINGS, TOP(listen_health), .def = "127.0.0.1:8081",
+     .help = "Plain HTTP for health checks; keep it on the loopback."},
+    {.name = "fronts", .type = T_UINT, TOP(fronts), .min = 1, .max = 64, .def = "1",
+     .help = "Front processes; one per processor core is a good number."},
+    {.name = "connections", .type = T_UINT, TOP(connections), .min = 1, .max = 1000000, .def = "10000",
+     .help = "Connections one front serves at a time."},
+    {.name = "connections_per_address", .type = T_UINT, TOP(connections_per_address), .min = 1, .max = 1000000,
+     .def = "64", .help = "Connections one front takes from one address at a time."},
+    {.section = "server", .name = "names", .type = T_STRINGS, TOP(server_names), .def = "",
+     .note = "the host of public_url", .help = "Names in the EST server certificate: dns:NAME or ip:ADDRESS."},
+    {.section = "server", .name = "profile", .type = T_TEXT, TOP(server_profile), .def = "",
+     .help = "Profile (kind tls-server) of the EST server certificate; required with listen.est."},
+    {.name = "batch_max", .type = T_UINT, TOP(batch_max), .min = 1, .max = 1024, .def = "64",
+     .help = "Enrollments that may share one commit of the ledger."},
+    {.name = "enroll_queue", .type = T_UINT, TOP(enroll_queue), .min = 1, .max = 65536, .def = "1024",
+     .help = "Enrollments that may wait in the core before it answers 503."},
+    {.section = "audit", .name = "token", .type = T_TEXT, TOP(audit_token), .required = true,
+     .help = "Token of the key that signs audit heads; not an offline one."},
+    {.section = "audit", .name = "head_interval", .type = T_DURATION, TOP(audit_head_s), .min = 1, .max = DAY,
+     .def = "60s", .help = "A head is signed at least this often while there are new entries."},
+    {.section = "audit", .name = "head_entries", .type = T_UINT, TOP(audit_head_entries), .min = 1, .max = 1000000,
+     .def = "1000", .help = "A head is signed after this many entries."},
+    {.name = "secret_key_file", .type = T_PATH, TOP(secret_key_file), .def = "",
+     .note = "enroll-secret.key in directories.state",
+     .help = "The key under which enrollment secrets are kept, made on first use. Back it up apart from the ledger."},
+    {.section = "ocsp", .name = "unissued_revoked", .type = T_BOOL, TOP(ocsp_unissued_revoked), .def = "false",
+     .help = "Answers revoked instead of unknown for serials never issued (RFC 6960 2.2)."},
+    {.section = "ocsp", .name = "nonce_rate", .type = T_UINT, TOP(ocsp_nonce_rate), .min = 1, .max = 1000000,
+     .def = "2000", .help = "Answers a second signed for a nonce; beyond it answers come without one."},
+};
+
+#define TOKEN(member) AT(conf_token, member)
+static const struct conf_key token_keys[] = {
+    {.name = "name", .type = T_TEXT, TOKEN(name), .required = true, .help = "Our name for the token; its signer is signer-NAME."},
+    {.name = "module", .type = T_PATH, TOKEN(module), .def = "",
+     .help = "The PKCS#11 module. Required here or as module-path in uri."},
+    {.name = "label", .type = T_TEXT, TOKEN(label), .def = "", .help = "Label of the token. Required here or in uri."},
+    {.name = "serial", .type = T_TEXT, TOKEN(serial), .def = "",
+     .help = "Serial number of the token; when set, a token with another one is refused."},
+    {.name = "uri", .type = T_TEXT, TOKEN(uri), .def = "",
+     .help = "RFC 7512 URI with token=, serial= and ?module-path=, instead of label, serial and module. pin-value is refused."},
+    {.name = "pin", .type = T_PIN, TOKEN(pin), .required = true,
+     .help = "Where the user PIN comes from: file:PATH (mode 0400) or credential:NAME (systemd)."},
+    {.name = "so_pin", .type = T_PIN, TOKEN(so_pin), .def = "",
+     .help = "Where the SO PIN comes from; used by `inkan token init` alone."},
+    {.name = "init_args", .type = T_TEXT, TOKEN(init_args), .def = "",
+     .help = "Parameter string for C_Initialize (NSS modules)."},
+    {.name = "env", .type = T_STRINGS, TOKEN(env), .def = "",
+     .help = "NAME=value for the processes that map the module, and for no other."},
+    {.name = "workers", .type = T_UINT, TOKEN(workers), .min = 1, .max = 64, .def = "2", .help = "Signing threads."},
+    {.name = "queue", .type = T_UINT, TOKEN(queue), .min = 1, .max = 65536, .def = "256",
+     .help = "Signatures that may wait."},
+    {.name = "deadline_ms", .type = T_UINT, TOKEN(deadline_ms), .min = 10, .max = 600000, .def = "5000",
+     .help = "Milliseconds within which a signature is made or given up."},
+    {.name = "offline", .type = T_BOOL, TOKEN(offline), .def = "false",
+     .help = "No signer runs for it, except for the time of one command (`inkan ca root-sign`)."},
+};
+
+#define CA(member) AT(conf_ca, member)
+static const struct conf_key ca_keys[] = {
+    {.name = "name", .type = T_TEXT, CA(name), .required = true, .help = "Also part of addresses: /crl/NAME.crl."},
+    {.name = "issuer", .type = T_TEXT, CA(issuer), .def = "", .help = "The CA that signs it; empty for a root."},
+    {.name = "token", .type = T_TEXT, CA(token), .required = true, .help = "The token that holds its key."},
+    {.name = "key", .type = T_ENUM, CA(key), .names = key_algs, .def = "p256", .help = "Algorithm of its key."},
+    {.name = "profile", .type = T_TEXT, CA(profile), .required = true,
+     .help = "Profile of its own certificate: kind root-ca for a root, issuing-ca otherwise."},
+    {.name = "subject", .type = T_TEXT, CA(subject), .required = true, .help = "Its name, as in \"CN=Fleet CA 1,O=Example\"."},
+    {.name = "ocsp_token", .type = T_TEXT, CA(ocsp_token), .def = "",
+     .help = "The token that holds its OCSP responder key; empty: no OCSP for what it issues. Never the CA's own and never an offline one."},
+    {.name = "ocsp_key", .type = T_ENUM, CA(ocsp_key), .names = key_algs, .def = "p256",
+     .help = "Algorithm of its OCSP responder key."},
+    {.name = "ocsp_profile", .type = T_TEXT, CA(ocsp_profile), .def = "",
+     .help = "Profile (kind ocsp-signer) of its OCSP responder certificate; required with ocsp_token."},
+    {.name = "crl_validity", .type = T_DURATION, CA(crl_validity_s), .min = 10, .max = 400 * DAY,
+     .note = "7d; 180d where the token is offline", .help = "thisUpdate to nextUpdate; a new list is signed at half of it."},
+    {.name = "crl_shards", .type = T_UINT, CA(crl_shards), .min = 0, .max = 1024, .def = "0",
+     .help = "Parts a sharded CRL has beside the full one; 0: only the full one. Fixed once certificates name a shard."},
+    {.name = "ocsp_validity", .type = T_DURATION, CA(ocsp_validity_s), .min = 10, .max = 30 * DAY, .def = "1h",
+     .help = "thisUpdate to nextUpdate of OCSP answers."},
+};
+
+#define PROFILE(member) AT(conf_profile, member)
+static const struct conf_key profile_keys[] = {
+    {.name = "name", .type = T_TEXT, PROFILE(name), .required = true, .help = "The name of the profile."},
+    {.name = "kind", .type = T_ENUM, PROFILE(kind), .names = profile_kinds, .required = true,
+     .help = "What its certificates are for."},
+    {.name = "ca", .type = T_TEXT, PROFILE(ca), .def = "",
+     .help = "The issuing CA; required but for root-ca and issuing-ca, which have none."},
+    {.name = "subject", .type = T_TEXT, PROFILE(subject),
+     .note = "CN={device_id},serialNumber={device_id} for idevid and ldevid, CN={name} for the others",
+     .help = "Template of the subject; {device_id}, {domain}, {product}, {model}, {lot} and {name} are filled in."},
+    {.name = "san", .type = T_STRINGS, PROFILE(san), .def = "",
+     .help = "Templates of subjectAltName: dns:NAME, uri:URI, ip:ADDRESS, hwmodule:OID:SERIAL."},
+    {.name = "key_algs", .type = T_BITS, PROFILE(key_algs), .names = key_alg_bits,
+     .def = "p256 p384 rsa2048 rsa3072 rsa4096 ed25519", .help = "Keys it certifies."},
+    {.name = "key_usage", .type = T_BITS, PROFILE(key_usage), .names = key_usages,
+     .note = "keyCertSign and cRLSign for CAs, digitalSignature for the others", .help = "keyUsage (RFC 5280 4.2.1.3)."},
+    {.name = "eku", .type = T_BITS, PROFILE(eku), .names = ext_key_usages,
+     .note = "what the kind needs: clientAuth, serverAuth or OCSPSigning; none for CAs", .help = "extKeyUsage (RFC 5280 4.2.1.12)."},
+    {.name = "validity", .type = T_VALIDITY, PROFILE(validity_s), .offset2 = offsetof(struct conf_profile, no_expiry),
+     .min = 1, .max = (int64_t)100 * 366 * DAY,
+     .note = "root-ca 25y, issuing-ca 15y, idevid none, ldevid 365d, tls-server 90d, ocsp-signer and station 30d",
+     .help = "How long a certificate lives; none: without expiry (99991231235959Z), which needs issuers without expiry too."},
+    {.name = "path_len", .type = T_PATH_LEN, PROFILE(path_len), .min = 0, .max = 8, .note = "0 for issuing-ca, none for root-ca",
+     .help = "pathLenConstraint of CA certificates (RFC 5280 4.2.1.9)."},
+    {.name = "crl_url", .type = T_BOOL, PROFILE(crl_url), .def = "false", .help = "cRLDistributionPoints in its certificates."},
+    {.name = "ocsp_url", .type = T_BOOL, PROFILE(ocsp_url), .def = "false", .help = "id-ad-ocsp in its certificates."},
+    {.name = "ca_issuers_url", .type = T_BOOL, PROFILE(ca_issuers_url), .def = "false",
+     .help = "id-ad-caIssuers in its certificates."},
+    {.name = "pop_required", .type = T_BOOL, PROFILE(pop_required), .def = "false",
+     .help = "EST requests must bind the key to the TLS connection (RFC 7030 3.5, RFC 9266)."},
+    {.name = "allow_idevid_key", .type = T_BOOL, PROFILE(allow_idevid_key), .def = "false",
+     .help = "An LDevID may certify the key of the IDevID."},
+    {.name = "rekey_required", .type = T_BOOL, PROFILE(rekey_required), .def = "false", .help = "Renewal must bring a new key."},
+    {.name = "basic_reenroll", .type = T_BOOL, PROFILE(basic_reenroll), .def = "false",
+     .help = "simplereenroll is open to a password without a certificate."},
+    {.name = "renew_percent", .type = T_UINT, PROFILE(renew_percent), .min = 1, .max = 99, .def = "66",
+     .help = "Share of its life after which a certificate is due for renewal."},
+    {.name = "expired_grace", .type = T_DURATION, PROFILE(expired_grace_s), .min = 0, .max = (int64_t)3660 * DAY,
+     .def = "0s", .help = "How long after its end a certificate may still renew itself; 0s: never."},
+    {.name = "idevid_reenroll", .type = T_ENUM, PROFILE(idevid_reenroll), .names = reenroll_rules, .def = "supersede",
+     .help = "What happens when a device in service enrols again from its birth certificate with a new key."},
+    {.name = "clone_window", .type = T_DURATION, PROFILE(clone_window_s), .min = 0, .max = (int64_t)3660 * DAY,
+     .def = "30d", .help = "Such an enrollment raises an alarm when the last certificate is younger than this."},
+};
+
+static const struct conf_key domain_keys[] = {
+    {.name = "name", .type = T_TEXT, AT(conf_domain, name), .required = true, .help = "One owner's world."},
+};
+
+#define ANCHOR(member) AT(conf_anchor, member)
+static const struct conf_key anchor_keys[] = {
+    {.name = "name", .type = T_TEXT, ANCHOR(name), .required = true, .help = "The name of the anchor."},
+    {.name = "file", .type = T_PATH, ANCHOR(file), .def = "", .help = "PEM, one or more CA certificates. This or ca."},
+    {.name = "ca", .type = T_TEXT, ANCHOR(ca), .def = "", .help = "One of our own CAs. This or file."},
+    {.name = "domains", .type = T_STRINGS, ANCHOR(domains), .required = true,
+     .help = "Domains whose devices may hold birth certificates under it."},
+    {.name = "products", .type = T_STRINGS, ANCHOR(products), .def = "", .help = "Products it is limited to; empty: every one."},
+};
+
+#define LABEL(member) AT(conf_label, member)
+static const struct conf_key label_keys[] = {
+    {.name = "name", .type = T_TEXT, LABEL(name), .def = "",
+     .help = "Path segment /.well-known/est/NAME/OPERATION; empty: /.well-known/est/OPERATION."},
+    {.name = "domain", .type = T_TEXT, LABEL(domain), .required = true, .help = "The domain it enrols into."},
+    {.name = "profile", .type = T_TEXT, LABEL(profile), .required = true,
+     .help = "Profile of what is issued: kind ldevid, station or idevid."},
+    {.name = "auth_cert", .type = T_BOOL, LABEL(auth_cert), .def = "true", .help = "A client certificate opens it."},
+    {.name = "auth_password", .type = T_BOOL, LABEL(auth_password), .def = "true", .help = "An enrollment secret opens it."},
+    {.name = "wrap64", .type = T_BOOL, LABEL(wrap64), .def = "false", .help = "Base64 answers in lines of 64 columns."},
+    {.name = "anchors", .type = T_STRINGS, LABEL(anchors), .def = "", .note = "those of the domain",
+     .help = "Manufacturer anchors accepted here."},
+};
+
+#define LIST(text, rows, struct_name, member, about)                                                                   \
+    {.name = text, .keys = rows, .keys_n = ARRAY_LEN(rows), .item_size = sizeof(struct struct_name),                   \
+     .offset = offsetof(struct conf, member), .offset_n = offsetof(struct conf, member##_n), .help = about}
+
+const struct conf_list conf_lists[CONF_LISTS] = {
+    [LIST_TOP] = {.keys = top_keys, .keys_n = ARRAY_LEN(top_keys), .item_size = sizeof(struct conf)},
+    [LIST_TOKENS] = LIST("tokens", token_keys, conf_token, tokens, "PKCS#11 tokens."),
+    [LIST_CAS] = LIST("cas", ca_keys, conf_ca, cas, "Certification authorities, roots included."),
+    [LIST_PROFILES] = LIST("profiles", profile_keys, conf_profile, profiles, "What certificates look like."),
+    [LIST_DOMAINS] = LIST("domains", domain_keys, conf_domain, domains, "Owners of devices; a device is (domain, device_id)."),
+    [LIST_ANCHORS] = LIST("anchors", anchor_keys, conf_anchor, anchors, "Manufacturers whose birth certificates are believed, and for what."),
+    [LIST_LABELS] = LIST("labels", label_keys, conf_label, labels, "EST entry points."),
+};
+
+_Static_assert(ARRAY_LEN(top_keys) <= CONF_KEYS_MAX && ARRAY_LEN(profile_keys) <= CONF_KEYS_MAX, "CONF_KEYS_MAX");
+
+const char *key_alg_name(enum key_alg alg)
+{
+    for (const struct conf_name *n = key_algs; n->text; n++)
+        if (n->value == (int)alg)
+            return n->text;
+    return "none";
+}
+
+bool key_alg_from_name(const char *s, enum key_alg *out)
+{
+    for (const struct conf_name *n = key_algs; n->text; n++)
+        if (strcmp(n->text, s) == 0) {
+            *out = (enum key_alg)n->value;
+            return true;
+        }
+    return false;
+}
+
+const char *profile_kind_name(enum profile_kind k)
+{
+    for (const struct conf_name *n = profile_kinds; n->text; n++)
+        if (n->value == (int)k)
+            return n->text;
+    return "unknown";
+}
