@@ -8,8 +8,13 @@
  * process (store_is_doubtful says so). Constraint violations are E_CONFLICT and leave the transaction usable after
  * store_savepoint_undo.
  *
- * Rows are plain structs. Strings and byte strings in rows given to the store are borrowed; those in rows read from it
- * live until the next call on the same store, or until the callback returns.
+ * Rows are plain structs. Strings and byte strings in rows given to the store are borrowed (a NULL string is ""); those
+ * in rows read from it live until the next call on the same store, or until the callback returns. A callback may call
+ * other functions of the same store, not the one it is called from, and must not undo or roll back.
+ *
+ * Every function may return, besides what its comment names: E_STORE (above; a reader may try again later), E_INTERNAL
+ * (called outside a transaction, on a reader, or in the wrong order: a bug). An update of a row that is not there is
+ * E_NOT_FOUND. Tables and rules: docs/ledger.md. One thread per store.
  */
 #ifndef INKAN_CA_STORE_STORE_H
 #define INKAN_CA_STORE_STORE_H
@@ -27,30 +32,45 @@ struct store;
 
 enum store_mode { STORE_WRITE, STORE_READ };
 
-/* Opens (STORE_WRITE: creates, migrates, takes the lock file "<path>.lock"). Refuses a newer schema by name. */
+/*
+ * Opens. STORE_WRITE: creates (with a random "ledger_id" of 32 hex digits in meta), migrates, and holds the lock file
+ * "<path>.lock" until close; E_BUSY when another process holds it. STORE_READ: query_only, never checkpoints, needs the
+ * writer to have been there first. A newer schema, another application's database, and a directory with an interrupted
+ * restore are refused by name (E_CONFLICT). In-doubt commits of an earlier process are settled by the open of a writer.
+ */
 MUST_CHECK enum err_code store_open(const char *path, enum store_mode mode, struct store **out, struct err *e);
 void store_close(struct store *s);
 bool store_is_doubtful(const struct store *s);
-/* PRAGMA integrity_check and foreign keys; for `doctor`. */
+const char *store_path(const struct store *s);
+const char *store_engine(void); /* "SQLite 3.40.1", for the log */
+/*
+ * PRAGMA integrity_check, foreign keys, and that the newest status is the same in cert, revoked and status_log: for
+ * `doctor` and restore. E_CONFLICT names the first thing wrong. Reads the whole ledger.
+ */
 MUST_CHECK enum err_code store_check(struct store *s, struct err *e);
 
-/* Transactions (BEGIN IMMEDIATE). */
+/* Transactions (BEGIN IMMEDIATE). On a reader: one snapshot for several reads; end it with store_rollback, soon. */
 MUST_CHECK enum err_code store_begin(struct store *s, struct err *e);
 MUST_CHECK enum err_code store_commit(struct store *s, struct err *e);
 void store_rollback(struct store *s);
 bool store_in_transaction(const struct store *s);
+/* Savepoints do not nest. */
 MUST_CHECK enum err_code store_savepoint(struct store *s, struct err *e);
 MUST_CHECK enum err_code store_savepoint_keep(struct store *s, struct err *e);
 /* Undoes the rows, and the audit head, status seq and counters with them. */
 void store_savepoint_undo(struct store *s);
-/* Called when idle: checkpoint TRUNCATE when the -wal file passed `wal_max` octets. */
+/* Called when idle, by the writer: checkpoint TRUNCATE when the -wal file passed `wal_max` octets. A reader in the way is
+ * not an error: the next call tries again. */
 MUST_CHECK enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e);
 
-/* meta: small named values ("ledger_id", "sealed", "time_floor", ...). E_NOT_FOUND when absent. */
+/* meta: small named values ("ledger_id", "sealed", "time_floor", ...). E_NOT_FOUND when absent. "sealed" is absent, "",
+ * or the reason ("restored"). */
 MUST_CHECK enum err_code store_meta_set(struct store *s, const char *name, struct bytes value, struct err *e);
 MUST_CHECK enum err_code store_meta_get(struct store *s, const char *name, struct buf *value, struct err *e);
 MUST_CHECK enum err_code store_meta_set_i64(struct store *s, const char *name, int64_t value, struct err *e);
 MUST_CHECK enum err_code store_meta_get_i64(struct store *s, const char *name, int64_t *value, struct err *e); /* absent: 0 */
+/* The newest time the ledger knows: the later of meta "time_floor" and the last audit entry. */
+MUST_CHECK enum err_code store_time_newest(struct store *s, int64_t *t, struct err *e);
 
 /* Keys in tokens. `name` is "ca/fleet-ca/1". */
 struct key_row {
@@ -74,7 +94,8 @@ struct issuer_row {
     uint32_t id;
     char name[ID_MAX_LEN + 1];   /* configuration name */
     uint32_t parent;             /* issuer id that signed it; own id for a self-signed root; 0 = foreign */
-    uint64_t key;                /* key row */
+#define ISSUER_SELF UINT32_MAX   /* parent on insert: its own id, which the insert puts there */
+    uint64_t key;                /* key row, 0 = foreign */
     struct bytes subject, spki, cert;
     uint8_t ski[20];
     int64_t not_before, not_after, created_at;
@@ -112,11 +133,13 @@ MUST_CHECK enum err_code store_unit_is_stopped(struct store *s, uint64_t unit, b
 struct device_filter {
     const char *domain, *device_id, *product, *lot; /* NULL = any; device_id may hold * at its end */
     int state;                                      /* -1 = any */
-    uint64_t after_id;                              /* paging */
+    uint64_t after_id;                              /* paging: rows come in the order of id */
     uint64_t limit;                                 /* 0 = none */
+    uint64_t unit;                                  /* 0 = any */
 };
 typedef bool (*device_row_fn)(void *arg, const struct device_row *row);
 MUST_CHECK enum err_code store_device_each(struct store *s, const struct device_filter *f, device_row_fn fn, void *arg, struct err *e);
+MUST_CHECK enum err_code store_device_count(struct store *s, const struct device_filter *f, uint64_t *n, struct err *e);
 
 /* SPKI -> unit: unique per physical unit across all domains. E_NOT_FOUND when the key is new. */
 MUST_CHECK enum err_code store_spki_unit(struct store *s, const uint8_t spki_hash[32], uint64_t *unit, struct err *e);
@@ -130,15 +153,19 @@ struct intent_row {
     uint8_t serial_len;
     uint8_t tbs_hash[32], profile_hash[32];
     const char *requester;       /* "device:acme/dev-1", "operator:root", "service:front-0" */
+    const char *domain;          /* "" = none */
     uint64_t device;             /* 0 = none */
     int64_t created_at;
 };
-MUST_CHECK enum err_code store_intent_insert(struct store *s, const struct intent_row *row, struct err *e);
+MUST_CHECK enum err_code store_intent_insert(struct store *s, const struct intent_row *row, struct err *e); /* E_CONFLICT: serial drawn before */
+/* Only an open intent can be finished (E_CONFLICT). */
 MUST_CHECK enum err_code store_intent_finish(struct store *s, uint32_t issuer, struct bytes serial, enum intent_state state,
                                              int64_t at, struct err *e);
 /* At start-up: every open intent becomes void; *count says how many. */
 MUST_CHECK enum err_code store_intent_void_open(struct store *s, int64_t at, uint64_t *count, struct err *e);
+/* By enum intent_state. Reads the whole table for INTENT_DONE. */
 MUST_CHECK enum err_code store_intent_counts(struct store *s, uint64_t counts[3], struct err *e);
+MUST_CHECK enum err_code store_intent_state(struct store *s, uint32_t issuer, struct bytes serial, enum intent_state *state, struct err *e);
 
 /* Certificates. */
 struct cert_row {
@@ -164,9 +191,11 @@ struct cert_row {
     int64_t status_at;
     uint64_t replaced_by;        /* cert row that renewed it, 0 = none */
     int64_t first_used_at;       /* presented in a handshake for the first time, 0 = never */
+    uint64_t status_seq;         /* status log row of the newest status, 0 = none yet */
 };
 enum cert_operation { CERT_OP_ENROLL, CERT_OP_REENROLL, CERT_OP_ADMIN, CERT_OP_SERVICE, CERT_OP_CA };
-MUST_CHECK enum err_code store_cert_insert(struct store *s, struct cert_row *row, struct err *e); /* sets id */
+/* Sets id. The profile must have been put before; status fields are ignored (store_status_append writes them). */
+MUST_CHECK enum err_code store_cert_insert(struct store *s, struct cert_row *row, struct err *e);
 MUST_CHECK enum err_code store_cert_by_serial(struct store *s, uint32_t issuer, struct bytes serial, struct cert_row *out, struct err *e);
 MUST_CHECK enum err_code store_cert_by_hash(struct store *s, const uint8_t der_hash[32], struct cert_row *out, struct err *e);
 MUST_CHECK enum err_code store_cert_by_id(struct store *s, uint64_t id, struct cert_row *out, struct err *e);
@@ -174,7 +203,7 @@ MUST_CHECK enum err_code store_cert_by_id(struct store *s, uint64_t id, struct c
 MUST_CHECK enum err_code store_cert_newest(struct store *s, uint64_t device, enum profile_kind kind, struct cert_row *out, struct err *e);
 /* Newest certificate of a service profile for a requester ("service:front-0", "ocsp:fleet-ca"); E_NOT_FOUND. */
 MUST_CHECK enum err_code store_cert_newest_by_requester(struct store *s, const char *requester, enum profile_kind kind, struct cert_row *out, struct err *e);
-MUST_CHECK enum err_code store_cert_set_used(struct store *s, uint64_t id, int64_t at, struct err *e);
+MUST_CHECK enum err_code store_cert_set_used(struct store *s, uint64_t id, int64_t at, struct err *e); /* again: no change */
 MUST_CHECK enum err_code store_cert_set_replaced(struct store *s, uint64_t id, uint64_t by, struct err *e);
 struct cert_filter {
     uint32_t issuer;             /* 0 = any */
@@ -188,18 +217,27 @@ typedef bool (*cert_row_fn)(void *arg, const struct cert_row *row);
 MUST_CHECK enum err_code store_cert_each(struct store *s, const struct cert_filter *f, cert_row_fn fn, void *arg, struct err *e);
 MUST_CHECK enum err_code store_cert_count(struct store *s, const struct cert_filter *f, uint64_t *n, struct err *e);
 
-/* Status log. store_status_append draws the next seq, inserts, and updates the certificate row's status. */
-MUST_CHECK enum err_code store_status_append(struct store *s, struct status_row *row, struct err *e); /* sets seq */
+/*
+ * Status log. store_status_append draws the next seq (last + 1, no gaps), inserts, and updates the certificate row's
+ * status. Sets seq, and not_after from the certificate row. The first row of a certificate may have any status; then
+ *   good -> hold, good -> revoked, hold -> good (release), hold -> revoked;
+ * everything else is E_CONFLICT: revoked never returns, and the same status again is no change and no row.
+ * A serial without a certificate row is E_NOT_FOUND when `origin` is "", and accepted with an origin (an entry of an
+ * imported CRL): it is listed in CRLs; not_after 0 then counts as never.
+ */
+MUST_CHECK enum err_code store_status_append(struct store *s, struct status_row *row, struct err *e);
 MUST_CHECK enum err_code store_status_seq(struct store *s, uint64_t *seq, struct err *e);
+MUST_CHECK enum err_code store_status_by_seq(struct store *s, uint64_t seq, struct status_row *out, struct err *e);
 typedef bool (*status_row_fn)(void *arg, const struct status_row *row);
 MUST_CHECK enum err_code store_status_each(struct store *s, uint64_t after_seq, uint64_t limit, status_row_fn fn, void *arg, struct err *e);
 /*
  * Cursor over what a CRL must list at this moment: certificates of the issuer that are revoked or on hold and whose
- * notAfter is not before `keep_from` (0 = all), of one shard or all (shard 0), sorted by serial. One at a time per store.
+ * notAfter is not before `keep_from` (0 = all), of one shard or all (shard 0), sorted by serial (memcmp order). One at a time per store; end it soon, an open cursor stops checkpoints.
  */
 MUST_CHECK enum err_code store_revoked_begin(struct store *s, uint32_t issuer, unsigned shard, int64_t keep_from, struct err *e);
 bool store_revoked_next(struct store *s, struct status_row *out, struct err *e); /* false: end or error in e->code */
 void store_revoked_end(struct store *s);
+/* Time of the newest revocation, hold or release; 0 = none. */
 MUST_CHECK enum err_code store_revoked_newest(struct store *s, uint32_t issuer, unsigned shard, int64_t *newest_change, struct err *e);
 
 /* CRLs: numbers are reserved durably before signing and never reused. */
@@ -216,9 +254,16 @@ struct crl_row {
 };
 /* max(previous + 1, now); inside the caller's transaction. */
 MUST_CHECK enum err_code store_crl_reserve(struct store *s, uint32_t issuer, unsigned shard, int64_t now, uint64_t *number, struct err *e);
+/*
+ * The number must have been reserved and be above the last published one; this_update and seq must not be before the
+ * last published ones (E_CONFLICT). The ledger keeps the DER of the newest CRL of a scope only.
+ */
 MUST_CHECK enum err_code store_crl_published(struct store *s, const struct crl_row *row, struct err *e);
 MUST_CHECK enum err_code store_crl_newest(struct store *s, uint32_t issuer, unsigned shard, struct crl_row *out, struct err *e);
+/* this_update 0: there was none. */
 MUST_CHECK enum err_code store_crl_last_regular(struct store *s, uint32_t issuer, unsigned shard, int64_t *this_update, struct err *e);
+/* The highest number reserved for this CA name (over all its certificates) and shard; 0 = none. */
+MUST_CHECK enum err_code store_crl_number(struct store *s, const char *issuer_name, unsigned shard, uint64_t *number, struct err *e);
 
 /* Enrollment secrets: only a keyed hash is stored. */
 enum secret_kind { SECRET_DEVICE, SECRET_GROUP };
@@ -230,15 +275,16 @@ struct secret_row {
     const char *domain, *profile;
     uint64_t device;             /* SECRET_DEVICE */
     const char *pattern;         /* SECRET_GROUP: device_id prefix followed by *, or exact */
-    uint64_t quota, used;
+    uint64_t quota, used;        /* SECRET_GROUP: quota above 0; SECRET_DEVICE: 0 = not limited */
     int64_t not_before, not_after, created_at, revoked_at; /* 0 = none */
     uint8_t bound_spki[32];      /* SECRET_DEVICE, after first use; zero = not used */
     int64_t first_used_at;
 };
 MUST_CHECK enum err_code store_secret_insert(struct store *s, struct secret_row *row, struct err *e);
 MUST_CHECK enum err_code store_secret_by_user(struct store *s, const char *user, struct secret_row *out, struct err *e);
+/* The same key again: no change. E_CONFLICT: bound to another key. */
 MUST_CHECK enum err_code store_secret_bind(struct store *s, uint64_t id, const uint8_t spki_hash[32], int64_t at, struct err *e);
-MUST_CHECK enum err_code store_secret_count_use(struct store *s, uint64_t id, struct err *e); /* E_CONFLICT at the quota */
+MUST_CHECK enum err_code store_secret_count_use(struct store *s, uint64_t id, struct err *e); /* E_CONFLICT at the quota or revoked */
 MUST_CHECK enum err_code store_secret_revoke(struct store *s, uint64_t id, int64_t at, struct err *e);
 typedef bool (*secret_row_fn)(void *arg, const struct secret_row *row);
 MUST_CHECK enum err_code store_secret_each(struct store *s, secret_row_fn fn, void *arg, struct err *e);
@@ -254,8 +300,11 @@ struct audit_row {
     struct bytes request_digest, signature, approvals; /* empty at first */
     uint8_t prev_hash[32], hash[32];
 };
+/* E_CONFLICT unless seq is last + 1 and prev_hash the last hash (zero at first). */
 MUST_CHECK enum err_code store_audit_insert(struct store *s, const struct audit_row *row, struct err *e);
 MUST_CHECK enum err_code store_audit_last(struct store *s, uint64_t *seq, uint8_t hash[32], struct err *e); /* none: 0 */
+MUST_CHECK enum err_code store_audit_hash(struct store *s, uint64_t seq, uint8_t hash[32], struct err *e);
+/* to_seq 0: to the end. */
 typedef bool (*audit_row_fn)(void *arg, const struct audit_row *row);
 MUST_CHECK enum err_code store_audit_each(struct store *s, uint64_t from_seq, uint64_t to_seq, audit_row_fn fn, void *arg, struct err *e);
 struct audit_head_row {
@@ -263,12 +312,34 @@ struct audit_head_row {
     int64_t time;
     uint8_t hash[32];
     struct bytes tbs, signature;
-    char key[ID_MAX_LEN * 2 + 1];
+    char key[ID_MAX_LEN * 2 + 1]; /* key row name */
+    uint8_t sig_alg;             /* enum sig_alg */
 };
+/* E_CONFLICT: not above the last head, or not the hash of that entry. */
 MUST_CHECK enum err_code store_audit_head_insert(struct store *s, const struct audit_head_row *row, struct err *e);
 MUST_CHECK enum err_code store_audit_head_last(struct store *s, struct audit_head_row *out, struct err *e);
+typedef bool (*audit_head_row_fn)(void *arg, const struct audit_head_row *row);
+MUST_CHECK enum err_code store_audit_head_each(struct store *s, audit_head_row_fn fn, void *arg, struct err *e);
 
-/* Online, consistent copy (SQLite backup API) into `path` (must not exist); fsynced. */
+/* Alarms: what a person must look at, until cleared. One is open per (kind, domain, object). */
+struct alarm_row {
+    uint64_t id;
+    int64_t time;
+    const char *kind;            /* "key-of-other-unit", "clone-suspected", "crl-late", ... */
+    const char *domain, *object; /* "" = none; "device:acme/dev-1", "crl:fleet-ca/0" */
+    const char *text;
+    int64_t cleared_at;          /* 0 = open */
+};
+MUST_CHECK enum err_code store_alarm_insert(struct store *s, struct alarm_row *row, struct err *e); /* sets id; E_CONFLICT: already open */
+MUST_CHECK enum err_code store_alarm_clear(struct store *s, const char *kind, const char *domain, const char *object,
+                                           int64_t at, struct err *e); /* E_NOT_FOUND: none open */
+typedef bool (*alarm_row_fn)(void *arg, const struct alarm_row *row);
+MUST_CHECK enum err_code store_alarm_each(struct store *s, bool open_only, alarm_row_fn fn, void *arg, struct err *e);
+
+/*
+ * Online, consistent copy (SQLite backup API) into `path` (must not exist); fsynced, mode 0600, one file without a WAL.
+ * Outside a transaction. Works on a reader too: a large ledger is copied from a thread of its own.
+ */
 MUST_CHECK enum err_code store_backup(struct store *s, const char *path, struct err *e);
 
 #endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every statement of the store: X(NAME, "SQL"). Included with X defined, several times. No include guard on purpose. */
+
+#ifndef STORE_COLUMNS
+#define STORE_COLUMNS
+#define KEY_COLS "id, name, token, purpose, alg, cka_id, spki, created_at, destroyed_at"
+#define ISSUER_COLS "id, name, parent, key, subject, spki, cert, ski, not_before, not_after, created_at"
+#define DEVICE_COLS                                                                                                    \
+    "id, unit, domain, device_id, anchor, product, model, lot, order_no, station, line, firmware, state, "             \
+    "declared_at, enrolled_at, stopped_at, group_secret"
+#define DEVICE_MATCH                                                                                                   \
+    "id > ?1 AND (?2 IS NULL OR domain = ?2) AND (?3 IS NULL OR device_id = ?3) "                                      \
+    "AND (?4 IS NULL OR substr(device_id, 1, length(?4)) = ?4) AND (?5 IS NULL OR product = ?5) "                      \
+    "AND (?6 IS NULL OR lot = ?6) AND (?7 < 0 OR state = ?7) AND (?8 = 0 OR unit = ?8)"
+#define CERT_COLS                                                                                                      \
+    "id, issuer, serial, der, der_hash, spki_hash, profile_hash, profile, kind, operation, device, domain, "           \
+    "requester, credential_hash, order_no, station, line, model, lot, firmware, shard, issued_at, not_before, "        \
+    "not_after, status, reason, status_at, replaced_by, first_used_at, status_seq"
+#define CERT_MATCH                                                                                                     \
+    "id > ?1 AND (?2 = 0 OR issuer = ?2) AND (?3 = 0 OR device = ?3) AND (?4 IS NULL OR domain = ?4) "                 \
+    "AND (?5 IS NULL OR profile = ?5) AND (?6 < 0 OR status = ?6) AND (?7 = 0 OR not_after < ?7)"
+#define STATUS_COLS "seq, issuer, serial, status, reason, time, invalidity, not_after, batch, origin"
+#define CRL_COLS                                                                                                       \
+    "issuer, shard, number, this_update, next_update, published_at, seq, entries, regular, sha256, der"
+#define SECRET_COLS                                                                                                    \
+    "id, kind, user, mac, domain, profile, device, pattern, quota, used, not_before, not_after, created_at, "          \
+    "revoked_at, bound_spki, first_used_at"
+#define AUDIT_COLS                                                                                                     \
+    "seq, time, event, actor, actor_kind, domain, object, detail, request_digest, signature, approvals, prev_hash, "   \
+    "hash"
+#define HEAD_COLS "seq, time, hash, tbs, signature, key, sig_alg"
+#define ALARM_COLS "id, time, kind, domain, object, text, cleared_at"
+#endif
+
+X(BEGIN_WRITE, "BEGIN IMMEDIATE")
+X(BEGIN_READ, "BEGIN")
+X(COMMIT, "COMMIT")
+X(ROLLBACK, "ROLLBACK")
+X(SAVEPOINT, "SAVEPOINT request")
+X(SAVEPOINT_KEEP, "RELEASE request")
+X(SAVEPOINT_UNDO, "ROLLBACK TO request")
+
+X(META_SET, "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+X(META_GET, "SELECT value, typeof(value) FROM meta WHERE name = ?1")
+
+X(KEY_INSERT,
+  "INSERT INTO key (name, token, purpose, alg, cka_id, spki, created_at, destroyed_at) "
+  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
+X(KEY_DESTROYED, "UPDATE key SET destroyed_at = ?2 WHERE id = ?1")
+X(KEY_BY_NAME, "SELECT " KEY_COLS " FROM key WHERE name = ?1")
+X(KEY_EACH, "SELECT " KEY_COLS " FROM key ORDER BY id")
+
+X(ISSUER_INSERT,
+  "INSERT INTO issuer (" ISSUER_COLS ") VALUES ((SELECT coalesce(max(id), 0) + 1 FROM issuer), ?1, "
+  "CASE WHEN ?2 = 4294967295 THEN (SELECT coalesce(max(id), 0) + 1 FROM issuer) ELSE ?2 END, "
+  "?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")
+X(ISSUER_BY_ID, "SELECT " ISSUER_COLS " FROM issuer WHERE id = ?1")
+X(ISSUER_BY_NAME, "SELECT " ISSUER_COLS " FROM issuer WHERE name = ?1 ORDER BY id DESC LIMIT 1")
+X(ISSUER_EACH, "SELECT " ISSUER_COLS " FROM issuer ORDER BY id")
+
+X(PROFILE_PUT, "INSERT INTO profile (hash, name, body, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (hash) DO NOTHING")
+
+X(DEVICE_INSERT,
+  "INSERT INTO device (" DEVICE_COLS ") VALUES ((SELECT coalesce(max(id), 0) + 1 FROM device), "
+  "coalesce(?1, (SELECT coalesce(max(id), 0) + 1 FROM device)), "
+  "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) RETURNING id, unit")
+X(DEVICE_FIND, "SELECT " DEVICE_COLS " FROM device WHERE domain = ?1 AND device_id = ?2")
+X(DEVICE_BY_ID, "SELECT " DEVICE_COLS " FROM device WHERE id = ?1")
+X(DEVICE_SET_STATE,
+  "UPDATE device SET state = ?2, enrolled_at = CASE WHEN ?2 = 1 THEN ?3 ELSE enrolled_at END, "
+  "stopped_at = CASE WHEN ?2 = 2 THEN ?3 ELSE 0 END WHERE id = ?1")
+X(DEVICE_SET_UNIT, "UPDATE device SET unit = ?2 WHERE id = ?1")
+X(UNIT_STOPPED, "SELECT count(*), coalesce(sum(state = 2), 0) FROM device WHERE unit = ?1")
+X(DEVICE_EACH, "SELECT " DEVICE_COLS " FROM device WHERE " DEVICE_MATCH " ORDER BY id LIMIT ?9")
+X(DEVICE_EACH_NAMED,
+  "SELECT " DEVICE_COLS " FROM device WHERE domain = ?2 AND device_id = ?3 AND " DEVICE_MATCH " ORDER BY id LIMIT ?9")
+X(DEVICE_EACH_UNIT, "SELECT " DEVICE_COLS " FROM device WHERE unit = ?8 AND " DEVICE_MATCH " ORDER BY id LIMIT ?9")
+X(DEVICE_COUNT, "SELECT count(*) FROM device WHERE " DEVICE_MATCH)
+
+X(SPKI_UNIT, "SELECT unit FROM spki WHERE hash = ?1")
+X(SPKI_CLAIM, "INSERT INTO spki (hash, unit, at) VALUES (?1, ?2, ?3)")
+
+X(INTENT_INSERT,
+  "INSERT INTO intent (issuer, serial, tbs_hash, profile_hash, requester, domain, device, created_at, state, "
+  "finished_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0)")
+X(INTENT_FINISH, "UPDATE intent SET state = ?3, finished_at = ?4 WHERE issuer = ?1 AND serial = ?2 AND state = 0")
+X(INTENT_VOID_OPEN, "UPDATE intent SET state = 2, finished_at = ?1 WHERE state = 0 AND state <> 1")
+X(INTENT_UNFINISHED, "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0) FROM intent WHERE state <> 1")
+X(INTENT_ALL, "SELECT count(*) FROM intent")
+X(INTENT_STATE, "SELECT state FROM intent WHERE issuer = ?1 AND serial = ?2")
+
+X(CERT_INSERT,
+  "INSERT INTO cert (issuer, serial, der, der_hash, spki_hash, profile_hash, profile, kind, operation, device, domain, "
+  "requester, credential_hash, order_no, station, line, model, lot, firmware, shard, issued_at, not_before, not_after, "
+  "replaced_by, first_used_at, status, reason, status_at, status_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+  "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, 0, 0, 0, 0)")
+X(CERT_BY_SERIAL, "SELECT " CERT_COLS " FROM cert WHERE issuer = ?1 AND serial = ?2")
+X(CERT_BY_HASH, "SELECT " CERT_COLS " FROM cert WHERE der_hash = ?1")
+X(CERT_BY_ID, "SELECT " CERT_COLS " FROM cert WHERE id = ?1")
+X(CERT_NEWEST, "SELECT " CERT_COLS " FROM cert WHERE device = ?1 AND kind = ?2 ORDER BY id DESC LIMIT 1")
+X(CERT_NEWEST_BY_REQUESTER,
+  "SELECT " CERT_COLS " FROM cert WHERE requester = ?1 AND kind = ?2 AND device IS NULL ORDER BY id DESC LIMIT 1")
+X(CERT_SET_USED, "UPDATE cert SET first_used_at = iif(first_used_at = 0, ?2, first_used_at) WHERE id = ?1")
+X(CERT_SET_REPLACED, "UPDATE cert SET replaced_by = ?2 WHERE id = ?1")
+X(CERT_EACH, "SELECT " CERT_COLS " FROM cert WHERE " CERT_MATCH " ORDER BY id LIMIT ?8")
+X(CERT_EACH_DEVICE, "SELECT " CERT_COLS " FROM cert WHERE device = ?3 AND " CERT_MATCH " ORDER BY id LIMIT ?8")
+X(CERT_EACH_STATUS,
+  "SELECT " CERT_COLS " FROM cert WHERE status <> 0 AND status = ?6 AND " CERT_MATCH " ORDER BY id LIMIT ?8")
+X(CERT_COUNT, "SELECT count(*) FROM cert WHERE " CERT_MATCH)
+X(CERT_COUNT_DEVICE, "SELECT count(*) FROM cert WHERE device = ?3 AND " CERT_MATCH)
+X(CERT_COUNT_STATUS, "SELECT count(*) FROM cert WHERE status <> 0 AND status = ?6 AND " CERT_MATCH)
+
+X(STATUS_LAST, "SELECT seq FROM status_log ORDER BY seq DESC LIMIT 1")
+X(STATUS_NOW, "SELECT id, status, status_seq, shard, not_after FROM cert WHERE issuer = ?1 AND serial = ?2")
+X(STATUS_INSERT, "INSERT INTO status_log (" STATUS_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")
+X(STATUS_CERT, "UPDATE cert SET status = ?2, reason = ?3, status_at = ?4, status_seq = ?5 WHERE id = ?1")
+X(STATUS_BY_SEQ, "SELECT " STATUS_COLS " FROM status_log WHERE seq = ?1")
+X(STATUS_EACH, "SELECT " STATUS_COLS " FROM status_log WHERE seq > ?1 ORDER BY seq LIMIT ?2")
+X(REVOKED_NOW, "SELECT status FROM revoked WHERE issuer = ?1 AND serial = ?2")
+X(REVOKED_PUT,
+  "INSERT INTO revoked (issuer, serial, shard, status, reason, time, invalidity, not_after, seq, batch, origin) "
+  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (issuer, serial) DO UPDATE SET "
+  "status = excluded.status, reason = excluded.reason, time = excluded.time, invalidity = excluded.invalidity, "
+  "seq = excluded.seq, batch = excluded.batch, origin = excluded.origin")
+X(REVOKED_DROP, "DELETE FROM revoked WHERE issuer = ?1 AND serial = ?2")
+X(REVOKED_ALL, "SELECT " STATUS_COLS " FROM revoked WHERE issuer = ?1 AND not_after >= ?2 ORDER BY serial")
+X(REVOKED_SHARD,
+  "SELECT " STATUS_COLS " FROM revoked WHERE issuer = ?1 AND not_after >= ?2 AND shard = ?3 AND shard <> 0 ORDER BY serial")
+X(NEWEST_PUT,
+  "INSERT INTO status_newest (issuer, shard, time) VALUES (?1, ?2, ?3) ON CONFLICT (issuer, shard) DO UPDATE SET "
+  "time = max(time, excluded.time)")
+X(NEWEST_GET, "SELECT time FROM status_newest WHERE issuer = ?1 AND shard = ?2")
+
+X(CRL_RESERVE,
+  "INSERT INTO crl_number (issuer, shard, number) VALUES (?1, ?2, ?3) ON CONFLICT (issuer, shard) DO UPDATE SET "
+  "number = max(number + 1, excluded.number) RETURNING number")
+X(CRL_RESERVED, "SELECT number FROM crl_number WHERE issuer = ?1 AND shard = ?2")
+X(CRL_NUMBER,
+  "SELECT coalesce(max(n.number), 0) FROM crl_number n JOIN issuer i ON i.id = n.issuer WHERE i.name = ?1 AND n.shard = ?2")
+X(CRL_INSERT, "INSERT INTO crl (" CRL_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")
+X(CRL_FORGET_DER, "UPDATE crl SET der = x'' WHERE issuer = ?1 AND shard = ?2 AND number = ?3")
+X(CRL_NEWEST, "SELECT " CRL_COLS " FROM crl WHERE issuer = ?1 AND shard = ?2 ORDER BY number DESC LIMIT 1")
+X(CRL_LAST_REGULAR,
+  "SELECT this_update FROM crl WHERE issuer = ?1 AND shard = ?2 AND regular = 1 ORDER BY number DESC LIMIT 1")
+
+X(SECRET_INSERT,
+  "INSERT INTO secret (kind, user, mac, domain, profile, device, pattern, quota, used, not_before, not_after, created_at, "
+  "revoked_at, bound_spki, first_used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)")
+X(SECRET_BY_USER, "SELECT " SECRET_COLS " FROM secret WHERE user = ?1")
+X(SECRET_BIND,
+  "UPDATE secret SET bound_spki = ?2, first_used_at = iif(first_used_at = 0, ?3, first_used_at) "
+  "WHERE id = ?1 AND (bound_spki = zeroblob(32) OR bound_spki = ?2)")
+X(SECRET_COUNT_USE,
+  "UPDATE secret SET used = used + 1 WHERE id = ?1 AND revoked_at = 0 AND (quota = 0 OR used < quota)")
+X(SECRET_REVOKE, "UPDATE secret SET revoked_at = iif(revoked_at = 0, ?2, revoked_at) WHERE id = ?1")
+X(SECRET_KNOWN, "SELECT user, quota, used, revoked_at FROM secret WHERE id = ?1")
+X(SECRET_EACH, "SELECT " SECRET_COLS " FROM secret ORDER BY id")
+
+X(AUDIT_LAST, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
+X(AUDIT_INSERT, "INSERT INTO audit (" AUDIT_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")
+X(AUDIT_EACH, "SELECT " AUDIT_COLS " FROM audit WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq")
+X(AUDIT_HASH, "SELECT hash FROM audit WHERE seq = ?1")
+X(AUDIT_LAST_TIME, "SELECT time FROM audit ORDER BY seq DESC LIMIT 1")
+X(HEAD_INSERT, "INSERT INTO audit_head (" HEAD_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
+X(HEAD_LAST, "SELECT " HEAD_COLS " FROM audit_head ORDER BY seq DESC LIMIT 1")
+X(HEAD_EACH, "SELECT " HEAD_COLS " FROM audit_head ORDER BY seq")
+
+X(ALARM_INSERT, "INSERT INTO alarm (time, kind, domain, object, text, cleared_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
+X(ALARM_CLEAR,
+  "UPDATE alarm SET cleared_at = ?4 WHERE kind = ?1 AND domain = ?2 AND object = ?3 AND cleared_at = 0")
+X(ALARM_EACH, "SELECT " ALARM_COLS " FROM alarm WHERE ?1 = 0 OR cleared_at = 0 ORDER BY id")
+
+/* store_check: each gives a row for what is wrong, and its first column names it. */
+X(CHECK_INTEGRITY, "PRAGMA integrity_check(1)")
+X(CHECK_REFERENCES, "PRAGMA foreign_key_check")
+X(CHECK_SEQ, "SELECT 'status_log has ' || count(*) || ' rows up to ' || max(seq) FROM status_log HAVING count(*) <> max(seq)")
+X(CHECK_AUDIT_SEQ, "SELECT 'audit has ' || count(*) || ' rows up to ' || max(seq) FROM audit HAVING count(*) <> max(seq)")
+X(CHECK_STATUS,
+  "SELECT 'certificate ' || lower(hex(c.serial)) || ' differs from status_log ' || c.status_seq FROM cert c "
+  "LEFT JOIN status_log l ON l.seq = c.status_seq WHERE c.status_seq <> 0 AND (l.seq IS NULL OR l.issuer <> c.issuer "
+  "OR l.serial <> c.serial OR l.status <> c.status OR l.reason <> c.reason) LIMIT 1")
+X(CHECK_REVOKED,
+  "SELECT 'certificate ' || lower(hex(c.serial)) || ' differs from revoked' FROM cert c "
+  "LEFT JOIN revoked r ON r.issuer = c.issuer AND r.serial = c.serial WHERE c.status <> coalesce(r.status, 0) LIMIT 1")
+X(CHECK_REVOKED_LOG,
+  "SELECT 'revoked ' || lower(hex(r.serial)) || ' differs from status_log ' || r.seq FROM revoked r "
+  "LEFT JOIN status_log l ON l.seq = r.seq WHERE l.seq IS NULL OR l.issuer <> r.issuer OR l.serial <> r.serial "
+  "OR l.status <> r.status LIMIT 1")
