@@ -527,9 +527,17 @@ static void set_defaults(struct conf_reading *r, enum conf_list_id list, char *b
 
 static void check_required(struct conf_reading *r, enum conf_list_id list, size_t item)
 {
-    for (size_t i = 0; i < conf_lists[list].keys_n; i++)
-        if (conf_lists[list].keys[i].required && !r->places[list][item].key[i])
-            conf_mistake(r, list, item, conf_lists[list].keys[i].offset, -1, "is missing");
+    for (size_t i = 0; i < conf_lists[list].keys_n; i++) {
+        const struct conf_key *key = &conf_lists[list].keys[i];
+        const yaml_node_t *node = r->places[list][item].key[i];
+
+        if (!key->required)
+            continue;
+        if (!node)
+            conf_mistake(r, list, item, key->offset, -1, "is missing");
+        else if (node->type == YAML_SCALAR_NODE && node->data.scalar.length == 0 && !is_null(node))
+            conf_mistake(r, list, item, key->offset, -1, "is empty");
+    }
 }
 
 static void read_list(struct conf_reading *r, enum conf_list_id list, yaml_node_t *node)

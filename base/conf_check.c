@@ -403,8 +403,6 @@ static void check_token(struct conf_reading *r, size_t i)
         BAD_TOKEN(r, i, module, "is missing (or uri with ?module-path=)");
     else if (t->module[0] != '\0' && t->module[0] != '/')
         BAD_TOKEN(r, i, uri, "module-path must be an absolute path");
-    if (t->pin[0] == '\0' && conf_is_set(r, LIST_TOKENS, i, offsetof(struct conf_token, pin)))
-        BAD_TOKEN(r, i, pin, "is empty or not understood");
     for (size_t j = 0; j < t->env.n; j++)
         if (!env_is_valid(t->env.v[j]))
             conf_mistake(r, LIST_TOKENS, i, offsetof(struct conf_token, env), (int)j, "must be NAME=value");

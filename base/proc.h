@@ -14,9 +14,14 @@
  *     CTL_LISTEN  str name ("est", "ocsp", "health", "admin"); fd      a listening, non-blocking socket
  *     CTL_GONE    u8 peer kind, u32 peer index, str peer name          the supervisor saw that peer die
  *     CTL_GO      -                                                    all links of the start are handed over
- *     CTL_RELOAD  -                                                    read the configuration again (SIGHUP)
+ *     CTL_RELOAD  -; fd or none: the log, opened again                 read the configuration again (SIGHUP)
  *     CTL_STOP    -                                                    drain and exit 0
  *     CTL_RUN_RESULT  u8 err code, str message                         answer to CTL_RUN (same request id)
+ *     CTL_PROCESSES  u32 n, n x { str name, u32 pid, str state, u64 restarts }
+ *                                                                      core only, whenever something changed: every
+ *                                                                      process; pid 0: not running now. The state is
+ *                                                                      "starting", "serving", "stopped", "waiting: ...",
+ *                                                                      "held back: ..." or what it said by CTL_STATE
  *   from the child
  *     CTL_READY   -                                                    serving
  *     CTL_STATE   str text                                             one line for `inkan status` ("PIN_BLOCKED: ...")
@@ -33,6 +38,7 @@
 #define PROC_CONTROL_FD 3
 
 enum proc_kind { PROC_SUPERVISOR, PROC_FRONT, PROC_CORE, PROC_STATUS, PROC_SIGNER, PROC_TOKEN, PROC_KINDS };
+const char *proc_kind_name(enum proc_kind k); /* "front": the program is inkan-front */
 
 /* What the core may ask of the supervisor. */
 enum proc_run {
@@ -55,6 +61,18 @@ enum control_type {
     CTL_READY,
     CTL_STATE,
     CTL_RUN,
+    CTL_PROCESSES,
+};
+
+#define PROC_NAME_MAX  (ID_MAX_LEN + 16) /* "signer-" and a token's name */
+#define PROC_STATE_MAX 256
+#define PROC_LIST_MAX  128
+
+struct proc_info {
+    char name[PROC_NAME_MAX + 1];
+    uint32_t pid; /* 0: not running */
+    char state[PROC_STATE_MAX];
+    uint64_t restarts;
 };
 
 /* Exit codes the supervisor tells apart; everything else is a crash. */
@@ -76,11 +94,14 @@ struct proc_ops {
     void (*on_reload)(struct proc *p, void *arg);
     void (*on_stop)(struct proc *p, void *arg); /* must lead to proc_exit_loop */
     void (*on_run_result)(struct proc *p, uint64_t request_id, enum err_code code, const struct err *e, void *arg);
+    void (*on_processes)(struct proc *p, const struct proc_info *list, size_t n, void *arg); /* core only */
 };
 
 /*
  * Parses -c and -n, loads the configuration, sets up the log, forbids core dumps and new privileges, ignores SIGPIPE,
- * makes the event base and opens the control link. Exits the process with a message on failure. NULL ops are ignored.
+ * makes the event base and opens the control link. Exits the process with a message on failure. NULL ops are ignored
+ * (a descriptor that came with the message is closed). SIGTERM and the loss of the control link lead to on_stop, the
+ * latter with ten seconds before the process leaves by itself.
  */
 struct proc *proc_start(int argc, char **argv, enum proc_kind kind, const struct proc_ops *ops, void *arg);
 struct event_base *proc_base(struct proc *p);
@@ -89,7 +110,11 @@ const char *proc_name(const struct proc *p);   /* "front-0" */
 uint32_t proc_index(const struct proc *p);     /* 0 for "front-0"; 0 where the name has no number */
 /* Loads the configuration again; on success proc_conf changes (the old one stays valid until proc_free). */
 MUST_CHECK enum err_code proc_reload_conf(struct proc *p, struct err *e);
-/* The seccomp allow-list of this kind; after it no exec, no new file kinds. Call when set up, before serving. */
+/*
+ * The system-call allow-list of this kind (proc_confine.c): afterwards no exec, no new process, no new socket (signers
+ * excepted), no executable mapping. Anything else kills the process (SIGSYS), which the supervisor logs. Call when set
+ * up, before serving; threads started later inherit it. E_INTERNAL: the kernel refused the filter, do not serve.
+ */
 MUST_CHECK enum err_code proc_confine(struct proc *p, struct err *e);
 void proc_ready(struct proc *p);
 void proc_state(struct proc *p, const char *text);

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * System-call allow-lists, one per kind of process. What is not listed kills the process.
+ *
+ * Every list is COMMON plus the groups of its kind. No kind but the signers may make a socket, and none may start a
+ * program or another process. clone3 is answered ENOSYS, because its flags lie in memory where a filter cannot look:
+ * the C library then falls back to clone, which is allowed for threads only.
+ */
+#include "base/proc_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <termios.h>
+#include <time.h>
+
+#include "base/auto.h"
+
+#define CALL(name) SCMP_SYS(name)
+
+/* A TLS server on libevent and OpenSSL; messages and descriptors between our processes; logging. */
+static const int common[] = {
+    CALL(read), CALL(write), CALL(readv), CALL(writev), CALL(recvmsg), CALL(sendmsg), CALL(recvfrom), CALL(sendto),
+    CALL(close), CALL(accept), CALL(accept4), CALL(epoll_wait), CALL(epoll_pwait), CALL(epoll_ctl), CALL(epoll_create1),
+    CALL(poll), CALL(ppoll), CALL(getsockopt), CALL(setsockopt), CALL(getsockname), CALL(getpeername), CALL(shutdown),
+    CALL(fcntl), CALL(dup), CALL(dup2), CALL(dup3), CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise), CALL(futex),
+    CALL(clock_gettime), CALL(clock_getres), CALL(clock_nanosleep), CALL(nanosleep), CALL(gettimeofday), CALL(time),
+    CALL(getrandom), CALL(gettid), CALL(getpid), CALL(getppid), CALL(getuid), CALL(geteuid), CALL(getgid), CALL(getegid),
+    CALL(tgkill), CALL(rt_sigreturn), CALL(rt_sigprocmask), CALL(rt_sigaction), CALL(sigaltstack), CALL(sched_yield),
+    CALL(sched_getaffinity), CALL(restart_syscall), CALL(fstat), CALL(newfstatat), CALL(statx), CALL(lseek),
+    CALL(memfd_create), CALL(eventfd2), CALL(pipe2), CALL(getrusage), CALL(sysinfo), CALL(uname), CALL(exit),
+    CALL(exit_group), CALL(rseq), CALL(membarrier),
+};
+
+/* Files of one's own: the configuration on reload, the server key and certificate, a file replaced atomically. */
+static const int files[] = {
+    CALL(openat), CALL(open), CALL(stat), CALL(lstat), CALL(access), CALL(faccessat), CALL(faccessat2), CALL(readlink),
+    CALL(readlinkat), CALL(getcwd), CALL(fsync), CALL(fdatasync), CALL(rename), CALL(renameat), CALL(renameat2),
+    CALL(unlink), CALL(unlinkat), CALL(fchmod), CALL(ftruncate), CALL(pread64), CALL(pwrite64), CALL(mkdir),
+    CALL(mkdirat), CALL(chmod), CALL(fchmodat), CALL(getdents64), CALL(umask), CALL(fstatfs), CALL(statfs),
+    CALL(flock), CALL(fallocate), CALL(fadvise64),
+};
+
+/* SQLite, backups, several threads. */
+static const int store[] = {
+    CALL(rmdir), CALL(fchown), CALL(utimensat), CALL(link), CALL(linkat), CALL(truncate), CALL(sync_file_range),
+    CALL(copy_file_range), CALL(sendfile), CALL(msync), CALL(mincore), CALL(getgroups), CALL(set_robust_list),
+    CALL(get_robust_list), CALL(prlimit64), CALL(sched_getparam), CALL(sched_getscheduler), CALL(prctl),
+};
+
+/* A vendor's PKCS#11 module: its own files, locks, shared memory, sockets to a network HSM or to p11-kit. */
+static const int module[] = {
+    CALL(socket), CALL(connect), CALL(bind), CALL(socketpair), CALL(sendmmsg), CALL(recvmmsg), CALL(select),
+    CALL(pselect6), CALL(pipe), CALL(eventfd), CALL(epoll_create), CALL(ioctl), CALL(mlock), CALL(mlock2), CALL(munlock),
+    CALL(mlockall), CALL(shmget), CALL(shmat), CALL(shmdt), CALL(shmctl), CALL(semget), CALL(semop), CALL(semctl),
+    CALL(semtimedop), CALL(msgget), CALL(msgsnd), CALL(msgrcv), CALL(msgctl), CALL(timer_create), CALL(timer_settime),
+    CALL(timer_delete), CALL(timerfd_create), CALL(timerfd_settime), CALL(setitimer), CALL(alarm), CALL(times),
+    CALL(getpriority), CALL(getpgrp), CALL(getsid), CALL(getpgid), CALL(getresuid), CALL(getresgid), CALL(getrlimit),
+    CALL(sched_setaffinity), CALL(sched_get_priority_max), CALL(sched_get_priority_min), CALL(readahead),
+    CALL(mmap), CALL(mprotect), CALL(getcpu), CALL(rt_sigtimedwait), CALL(rt_sigpending), CALL(kill), CALL(symlink),
+    CALL(chown), CALL(lchown), CALL(fchownat), CALL(preadv), CALL(pwritev), CALL(set_tid_address), CALL(inotify_init1),
+    CALL(inotify_add_watch), CALL(inotify_rm_watch),
+};
+
+#ifdef INKAN_SANITIZED
+/* Test builds only: what AddressSanitizer does at run time and its leak check at exit (it traces its own process). */
+static const int sanitizer[] = {
+    CALL(openat), CALL(open), CALL(readlink), CALL(readlinkat), CALL(getdents64), CALL(mmap), CALL(mprotect),
+    CALL(clone), CALL(ptrace), CALL(wait4), CALL(prctl), CALL(prlimit64), CALL(getrlimit), CALL(set_robust_list),
+    CALL(arch_prctl), CALL(personality), CALL(process_vm_readv), CALL(kill), CALL(pipe), CALL(sched_getparam),
+    CALL(lstat), CALL(stat), CALL(set_tid_address), CALL(rt_sigtimedwait), CALL(sched_getscheduler), CALL(socketpair),
+};
+#endif
+
+static int allow(scmp_filter_ctx f, const int *calls, size_t n)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        /* A call this architecture does not have cannot be made either. */
+        if (calls[i] == __NR_SCMP_ERROR)
+            continue;
+        rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, calls[i], 0);
+    }
+    return rc;
+}
+
+#ifndef INKAN_SANITIZED
+static const int ioctls[] = {FIONBIO, FIONREAD, TCGETS};
+
+#define ALLOW(f, group) allow(f, group, ARRAY_LEN(group))
+
+/* No new executable memory. Asked for politely (a name service wants to load a library), the answer is EACCES. */
+static int allow_data_memory(scmp_filter_ctx f)
+{
+    static const int calls[] = {CALL(mmap), CALL(mprotect)};
+    int rc = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(calls) && rc == 0; i++) {
+        rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, calls[i], 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+        if (rc == 0)
+            rc = seccomp_rule_add(f, SCMP_ACT_ERRNO(EACCES), calls[i], 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(ioctls) && rc == 0; i++)
+        rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)ioctls[i]));
+    /* Name services try a daemon's socket first and go on to the files. */
+    if (rc == 0)
+        rc = seccomp_rule_add(f, SCMP_ACT_ERRNO(EACCES), CALL(socket), 0);
+    return rc;
+}
+
+static int allow_threads(scmp_filter_ctx f)
+{
+    const scmp_datum_t thread = CLONE_VM | CLONE_THREAD;
+    int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, thread, thread));
+
+    return rc == 0 ? seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0) : rc;
+}
+#endif
+
+#ifdef INKAN_SANITIZED
+/* One list for every kind: the sanitizers' own calls overlap with what the conditions above restrict. */
+static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
+{
+    const struct {
+        const int *calls;
+        size_t n;
+    } groups[] = {{common, ARRAY_LEN(common)}, {files, ARRAY_LEN(files)},         {store, ARRAY_LEN(store)},
+                  {module, ARRAY_LEN(module)}, {sanitizer, ARRAY_LEN(sanitizer)}};
+    int rc = 0;
+
+    (void)kind;
+    for (size_t i = 0; i < ARRAY_LEN(groups) && rc == 0; i++)
+        rc = allow(f, groups[i].calls, groups[i].n);
+    return rc == 0 ? seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0) : rc;
+}
+#else
+static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
+{
+    bool signer = kind == PROC_SIGNER || kind == PROC_TOKEN;
+    int rc = ALLOW(f, common);
+
+    if (rc == 0)
+        rc = ALLOW(f, files);
+    if (rc == 0 && kind != PROC_FRONT)
+        rc = ALLOW(f, store);
+    if (rc == 0 && kind != PROC_FRONT)
+        rc = allow_threads(f);
+    if (rc == 0)
+        rc = signer ? ALLOW(f, module) : allow_data_memory(f);
+    return rc;
+}
+#endif
+
+enum err_code confine_kind(enum proc_kind kind, struct err *e)
+{
+    scmp_filter_ctx f;
+    int rc;
+
+    if (kind == PROC_SUPERVISOR)
+        return err_set(e, E_INTERNAL, "the supervisor starts programs and has no filter");
+    /* The first certificate check would read the local time zone's file. */
+    tzset();
+    f = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (!f)
+        return err_set(e, E_INTERNAL, "seccomp_init");
+    rc = add_rules(f, kind);
+    if (rc == 0)
+        rc = seccomp_load(f);
+    seccomp_release(f);
+    if (rc == 0)
+        return E_OK;
+    errno = -rc;
+    return err_errno(e, E_INTERNAL, "the system-call filter of %s could not be loaded", proc_kind_name(kind));
+}
