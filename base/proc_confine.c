@@ -168,6 +168,8 @@ enum err_code confine_kind(enum proc_kind kind, struct err *e)
     if (!f)
         return err_set(e, E_INTERNAL, "seccomp_init");
     rc = add_rules(f, kind);
+    if (rc == 0) /* threads that run already, too */
+        rc = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     if (rc == 0)
         rc = seccomp_load(f);
     seccomp_release(f);
