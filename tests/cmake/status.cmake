@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 inkan_test(test_wire SOURCES tests/unit/test_wire.c USES wire base)
+inkan_test(test_replica SOURCES tests/unit/test_replica.c USES status)

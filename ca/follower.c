@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/follower.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/chan.h"
+#include "base/log.h"
+#include "ca/follow.h"
+
+#define QUEUE_MAX      (1024 * 1024) /* octets; we send acknowledgements and questions only */
+#define ROWS_MAX       2048          /* in one message: more cannot fit */
+#define ISSUERS_MAX    1024
+#define STATE_TEXT_MAX 96
+
+struct follower {
+    struct event_base *base;
+    struct replica *replica;
+    struct responder *responder;
+    struct follower_ops ops;
+    struct chan *chan; /* NULL: no core */
+    bool begun;        /* FOLLOW_BEGIN came on this link */
+    bool issuers_open; /* between the first FOLLOW_ISSUER and FOLLOW_ISSUERS_END */
+    size_t issuers_n;
+    bool sealed;
+    bool target_known;
+    uint64_t target; /* the core's seq as first named on this link */
+    bool current;
+    char state[STATE_TEXT_MAX];
+    struct status_row rows[ROWS_MAX];
+};
+
+static void tell_state(struct follower *f)
+{
+    char text[STATE_TEXT_MAX];
+
+    if (f->sealed)
+        snprintf(text, sizeof(text), "SEALED: the ledger is sealed");
+    else if (!f->current && !f->chan)
+        snprintf(text, sizeof(text), "WAITING: no core yet");
+    else if (!f->current)
+        snprintf(text, sizeof(text), "FOLLOWING: behind the core");
+    else if (!f->chan)
+        snprintf(text, sizeof(text), "ALONE: no core; answers what the replica holds");
+    else
+        snprintf(text, sizeof(text), "CURRENT");
+    if (strcmp(text, f->state) == 0)
+        return;
+    memcpy(f->state, text, sizeof(text));
+    f->ops.state(f->ops.arg, text);
+}
+
+static void update(struct follower *f)
+{
+    responder_set_serving(f->responder, f->current && !f->sealed);
+    tell_state(f);
+}
+
+static void set_sealed(struct follower *f, bool sealed)
+{
+    if (sealed != f->sealed)
+        log_note(sealed ? LOG_ERROR : LOG_INFO, "status-sealed", "sealed", sealed ? "yes" : "no");
+    f->sealed = sealed;
+}
+
+static bool send_msg(struct follower *f, struct msg *m)
+{
+    struct err e;
+
+    if (!f->chan || !msg_finish(m))
+        return false;
+    /* A failed send is a broken link: on_gone follows from the loop. */
+    return chan_send(f->chan, m, -1, &e) == E_OK;
+}
+
+static void acknowledge(struct follower *f)
+{
+    AUTO_MSG m;
+
+    msg_begin(&m, FOLLOW_ACK, 0);
+    msg_put_u64(&m, replica_seq(f->replica));
+    (void)send_msg(f, &m);
+}
+
+static void reach_target(struct follower *f)
+{
+    struct log_line l;
+
+    if (f->current || !f->target_known || replica_seq(f->replica) < f->target)
+        return;
+    f->current = true;
+    log_begin(&l, LOG_INFO, "status-current");
+    log_u64(&l, "seq", replica_seq(f->replica));
+    log_end(&l);
+    update(f);
+}
+
+/* ---- messages ---- */
+
+static enum err_code on_begin(struct follower *f, struct msg_reader *r, struct err *e)
+{
+    struct bytes ledger_id = msg_get_bytes(r, LEDGER_ID_MAX_LEN);
+    bool rebuild = msg_get_bool(r), sealed = msg_get_bool(r);
+    int64_t floor = msg_get_i64(r);
+    struct log_line l;
+
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    if (ledger_id.len == 0)
+        return err_set(e, E_INVALID, "FOLLOW_BEGIN: empty ledger id");
+    if (f->begun)
+        return err_set(e, E_INVALID, "FOLLOW_BEGIN twice on one link");
+    f->begun = true;
+    f->current = f->target_known = false;
+    set_sealed(f, sealed);
+    update(f);
+    if (rebuild || !bytes_equal(ledger_id, replica_ledger_id(f->replica))) {
+        /* Rows start at 1 only when the core said so: a foreign ledger without it is a core in doubt. */
+        if (!rebuild)
+            return err_set(e, E_INVALID, "FOLLOW_BEGIN: another ledger without rebuild");
+        log_note(LOG_WARN, "replica-rebuilt", "why", "asked by the core");
+        responder_forget_answers(f->responder);
+        if (replica_reset(f->replica, ledger_id, e) != E_OK)
+            return e->code;
+    }
+    responder_core_time(f->responder, floor);
+    log_begin(&l, LOG_INFO, "status-following");
+    log_u64(&l, "from", replica_seq(f->replica));
+    log_str(&l, "sealed", sealed ? "yes" : "no");
+    log_end(&l);
+    return E_OK;
+}
+
+static enum err_code on_issuer(struct follower *f, struct msg_reader *r, struct err *e)
+{
+    struct follow_issuer in;
+
+    if (follow_issuer_decode(r, &in, e) != E_OK)
+        return err_wrap(e, "FOLLOW_ISSUER");
+    if (!f->issuers_open) {
+        responder_issuers_begin(f->responder);
+        f->issuers_open = true;
+        f->issuers_n = 0;
+    }
+    if (++f->issuers_n > ISSUERS_MAX)
+        return err_set(e, E_INVALID, "more than %d issuers", ISSUERS_MAX);
+    return responder_issuers_add(f->responder, &in, f->ops.offers(f->ops.arg, in.name), e);
+}
+
+static enum err_code on_issuers_end(struct follower *f, struct msg_reader *r, struct err *e)
+{
+    if (msg_read_end(r, e) != E_OK)
+        return err_wrap(e, "FOLLOW_ISSUERS_END");
+    if (!f->issuers_open)
+        responder_issuers_begin(f->responder); /* a ledger without a CA yet */
+    f->issuers_open = false;
+    responder_issuers_end(f->responder);
+    f->ops.issuers_changed(f->ops.arg);
+    return E_OK;
+}
+
+static enum err_code on_rows(struct follower *f, struct msg_reader *r, struct err *e)
+{
+    size_t n = msg_get_u32(r), refused = 0;
+
+    if (n == 0 || n > ROWS_MAX)
+        return err_set(e, E_INVALID, "FOLLOW_ROWS of %zu rows", n);
+    for (size_t i = 0; i < n && !r->failed; i++)
+        status_row_get(r, &f->rows[i]);
+    if (msg_read_end(r, e) != E_OK)
+        return err_wrap(e, "FOLLOW_ROWS");
+    if (replica_apply(f->replica, f->rows, n, &refused, e) != E_OK)
+        return e->code;
+    if (refused) {
+        struct log_line l;
+
+        log_begin(&l, LOG_ERROR, "status-row-refused");
+        log_str(&l, "why", "a revoked certificate never returns");
+        log_u64(&l, "rows", refused);
+        log_u64(&l, "up_to", replica_seq(f->replica));
+        log_end(&l);
+    }
+    /* Kept answers about these certificates go before the core hears that the rows are in force. */
+    responder_rows_applied(f->responder, f->rows, n);
+    acknowledge(f);
+    reach_target(f);
+    return E_OK;
+}
+
+static enum err_code on_current(struct follower *f, struct msg_reader *r, struct err *e)
+{
+    uint64_t seq = msg_get_u64(r), ask_id = r->request_id;
+    bool sealed = msg_get_bool(r);
+    int64_t floor = msg_get_i64(r);
+
+    if (msg_read_end(r, e) != E_OK)
+        return err_wrap(e, "FOLLOW_CURRENT");
+    if (seq < replica_seq(f->replica))
+        return err_set(e, E_INVALID, "the core is at seq %llu, behind our %llu", (unsigned long long)seq,
+                       (unsigned long long)replica_seq(f->replica));
+    set_sealed(f, sealed);
+    responder_core_time(f->responder, floor);
+    if (!f->target_known) {
+        f->target_known = true;
+        f->target = seq;
+    }
+    update(f);
+    reach_target(f);
+    if (ask_id)
+        responder_core_seq(f->responder, ask_id, seq);
+    return E_OK;
+}
+
+static enum err_code handle(struct follower *f, struct msg_reader *r, int fd, struct err *e)
+{
+    if (fd >= 0)
+        return err_set(e, E_INVALID, "a descriptor beside message 0x%04x", r->type);
+    if (r->type != FOLLOW_BEGIN && !f->begun)
+        return err_set(e, E_INVALID, "message 0x%04x before FOLLOW_BEGIN", r->type);
+    switch (r->type) {
+    case FOLLOW_BEGIN:
+        return on_begin(f, r, e);
+    case FOLLOW_ISSUER:
+        return on_issuer(f, r, e);
+    case FOLLOW_ISSUERS_END:
+        return on_issuers_end(f, r, e);
+    case FOLLOW_ROWS:
+        return on_rows(f, r, e);
+    case FOLLOW_CURRENT:
+        return on_current(f, r, e);
+    default:
+        return err_set(e, E_INVALID, "unknown message type 0x%04x", r->type);
+    }
+}
+
+static void drop_link(struct follower *f)
+{
+    chan_free(f->chan);
+    f->chan = NULL;
+    f->begun = f->issuers_open = false;
+    responder_core_lost(f->responder);
+    tell_state(f);
+}
+
+static void on_message(struct chan *c, struct msg_reader *r, int fd, void *arg)
+{
+    struct follower *f = arg;
+    struct err e = {0};
+
+    (void)c;
+    if (fd >= 0)
+        close(fd);
+    if (handle(f, r, fd, &e) == E_OK)
+        return;
+    drop_link(f);
+    f->ops.doubt(f->ops.arg, "follow-failed", &e);
+}
+
+static void on_gone(struct chan *c, const struct err *why, void *arg)
+{
+    struct follower *f = arg;
+
+    (void)c;
+    log_failure("core-lost", why);
+    drop_link(f);
+}
+
+void follower_link(struct follower *f, int fd)
+{
+    static const struct chan_ops ops = {on_message, on_gone};
+    AUTO_MSG m;
+    struct err e;
+
+    if (f->chan)
+        drop_link(f);
+    msg_begin(&m, FOLLOW_HELLO, 0);
+    msg_put_bytes(&m, replica_ledger_id(f->replica));
+    msg_put_u64(&m, replica_seq(f->replica));
+    f->chan = chan_new(f->base, fd, &ops, f, QUEUE_MAX, &e);
+    if (!f->chan) {
+        f->ops.doubt(f->ops.arg, "follow-failed", &e);
+        return;
+    }
+    (void)send_msg(f, &m);
+    tell_state(f);
+}
+
+bool follower_ask(struct follower *f, uint64_t ask_id)
+{
+    AUTO_MSG m;
+
+    msg_begin(&m, FOLLOW_ASK, ask_id);
+    return f->begun && send_msg(f, &m);
+}
+
+bool follower_is_linked(const struct follower *f)
+{
+    return f->chan != NULL;
+}
+
+bool follower_is_current(const struct follower *f)
+{
+    return f->current;
+}
+
+bool follower_is_sealed(const struct follower *f)
+{
+    return f->sealed;
+}
+
+void follower_set_responder(struct follower *f, struct responder *responder)
+{
+    f->responder = responder;
+}
+
+struct follower *follower_new(struct event_base *base, struct replica *replica, const struct follower_ops *ops,
+                              struct err *e)
+{
+    struct follower *f = calloc(1, sizeof(*f));
+
+    if (!f) {
+        err_set(e, E_NOMEM, "follower");
+        return NULL;
+    }
+    f->base = base;
+    f->replica = replica;
+    f->ops = *ops;
+    return f;
+}
+
+void follower_free(struct follower *f)
+{
+    if (!f)
+        return;
+    chan_free(f->chan);
+    free(f);
+}

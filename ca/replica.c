@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/replica.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "base/auto.h"
+#include "base/fsio.h"
+
+#define REPLICA_APPLICATION_ID 0x494e4b52 /* "INKR" */
+#define REPLICA_VERSION        1
+
+enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_GET, ST_SEQ, ST_TIME, STATEMENTS };
+
+/* The whole SQL of the replica. */
+static const char sql_setup[] = "PRAGMA locking_mode=EXCLUSIVE;" /* one process; no shared-memory file */
+                                "PRAGMA journal_mode=WAL;"
+                                "PRAGMA synchronous=NORMAL;" /* a power cut may lose the newest rows: they come again */
+                                "PRAGMA cache_size=-16384;"
+                                "PRAGMA trusted_schema=OFF;"
+                                "PRAGMA cell_size_check=ON;";
+
+#define STRING2(x) #x
+#define STRING(x)  STRING2(x)
+static const char sql_create[] =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE state(one INTEGER PRIMARY KEY CHECK(one = 1), ledger_id BLOB NOT NULL, seq INTEGER NOT NULL,"
+    " time INTEGER NOT NULL) STRICT;"
+    "INSERT INTO state VALUES(1, x'', 0, 0);"
+    "CREATE TABLE status(issuer INTEGER NOT NULL, serial BLOB NOT NULL, status INTEGER NOT NULL, reason INTEGER NOT "
+    "NULL,"
+    " time INTEGER NOT NULL, changed INTEGER NOT NULL, not_after INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    " PRIMARY KEY(issuer, serial)) STRICT, WITHOUT ROWID;"
+    "PRAGMA application_id=" STRING(REPLICA_APPLICATION_ID) ";"
+                                                            "PRAGMA user_version=" STRING(REPLICA_VERSION) ";"
+                                                                                                           "COMMIT;";
+
+static const char *const sql_statement[STATEMENTS] = {
+    [ST_BEGIN] = "BEGIN IMMEDIATE",
+    [ST_COMMIT] = "COMMIT",
+    [ST_ROLLBACK] = "ROLLBACK",
+    /* The first row of a certificate that is good is its issuance; every later row is a change. 2 is CERT_REVOKED. */
+    [ST_PUT] = "INSERT INTO status VALUES(?1, ?2, ?3, ?4, ?5, CASE ?3 WHEN 0 THEN 0 ELSE ?5 END, ?6, ?7)"
+               " ON CONFLICT(issuer, serial) DO UPDATE SET status = excluded.status, reason = excluded.reason,"
+               " time = excluded.time, changed = excluded.time, not_after = excluded.not_after, seq = excluded.seq"
+               " WHERE status.status <> 2 OR excluded.status = 2",
+    [ST_GET] = "SELECT status, reason, time, changed, not_after, seq FROM status WHERE issuer = ?1 AND serial = ?2",
+    [ST_SEQ] = "UPDATE state SET seq = ?1, time = max(time, ?2)",
+    [ST_TIME] = "UPDATE state SET time = ?1",
+};
+_Static_assert(CERT_GOOD == 0 && CERT_REVOKED == 2, "the numbers in sql_statement");
+
+struct replica {
+    char path[512];
+    sqlite3 *db;
+    sqlite3_stmt *st[STATEMENTS];
+    uint8_t ledger_id[LEDGER_ID_MAX_LEN];
+    size_t ledger_id_len;
+    uint64_t seq;
+    int64_t time;
+    bool damaged;
+};
+
+static enum err_code store_err(struct replica *r, const char *what, struct err *e)
+{
+    int rc = r->db ? sqlite3_errcode(r->db) & 0xff : SQLITE_OK;
+
+    /* SQLITE_ERROR: the tables are not those of this version. SQLITE_DONE: a row that is always there is not. */
+    if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB || rc == SQLITE_ERROR || rc == SQLITE_DONE)
+        r->damaged = true;
+    return err_set(e, E_STORE, "replica \"%s\": %s: %s", r->path, what, r->db ? sqlite3_errmsg(r->db) : "not open");
+}
+
+static void close_db(struct replica *r)
+{
+    for (int i = 0; i < STATEMENTS; i++) {
+        sqlite3_finalize(r->st[i]);
+        r->st[i] = NULL;
+    }
+    sqlite3_close(r->db);
+    r->db = NULL;
+}
+
+static void delete_files(const struct replica *r)
+{
+    static const char *const suffix[] = {"", "-wal", "-shm", "-journal"};
+
+    for (size_t i = 0; i < ARRAY_LEN(suffix); i++) {
+        char path[sizeof(r->path) + 16];
+
+        snprintf(path, sizeof(path), "%s%s", r->path, suffix[i]);
+        unlink(path);
+    }
+}
+
+/* The first column of the first row of a query without parameters. */
+static bool query_i64(sqlite3 *db, const char *sql, int64_t *out)
+{
+    sqlite3_stmt *st = NULL;
+    bool ok = sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW;
+
+    if (ok)
+        *out = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    return ok;
+}
+
+static enum err_code load_state(struct replica *r, struct err *e)
+{
+    sqlite3_stmt *st = NULL;
+    enum err_code code = E_OK;
+
+    if (sqlite3_prepare_v2(r->db, "SELECT ledger_id, seq, time FROM state WHERE one = 1", -1, &st, NULL) != SQLITE_OK ||
+        sqlite3_step(st) != SQLITE_ROW) {
+        code = store_err(r, "state", e);
+    } else {
+        int len = sqlite3_column_bytes(st, 0);
+        int64_t seq = sqlite3_column_int64(st, 1);
+
+        if (len > LEDGER_ID_MAX_LEN || seq < 0) {
+            r->damaged = true;
+            code = err_set(e, E_STORE, "replica \"%s\": state holds a ledger id of %d octets, seq %lld", r->path, len,
+                           (long long)seq);
+        } else {
+            if (len)
+                memcpy(r->ledger_id, sqlite3_column_blob(st, 0), (size_t)len);
+            r->ledger_id_len = (size_t)len;
+            r->seq = (uint64_t)seq;
+            r->time = sqlite3_column_int64(st, 2);
+        }
+    }
+    sqlite3_finalize(st);
+    return code;
+}
+
+static enum err_code check_kind(struct replica *r, struct err *e)
+{
+    int64_t id, version, tables;
+
+    if (!query_i64(r->db, "PRAGMA application_id", &id) || !query_i64(r->db, "PRAGMA user_version", &version) ||
+        !query_i64(r->db, "SELECT count(*) FROM sqlite_schema", &tables))
+        return store_err(r, "read", e);
+    if (tables == 0 && id == 0 && version == 0) {
+        if (sqlite3_exec(r->db, sql_create, NULL, NULL, NULL) != SQLITE_OK)
+            return store_err(r, "create", e);
+        return E_OK;
+    }
+    if (id == REPLICA_APPLICATION_ID && version == REPLICA_VERSION)
+        return E_OK;
+    r->damaged = true;
+    return err_set(e, E_STORE, "replica \"%s\": application id %llx version %lld, not %x version %d", r->path,
+                   (unsigned long long)id, (long long)version, REPLICA_APPLICATION_ID, REPLICA_VERSION);
+}
+
+/* Opens the file as it is; E_STORE when it is no replica or does not read. */
+static enum err_code open_db(struct replica *r, struct err *e)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
+
+    if (sqlite3_open_v2(r->path, &r->db, flags, NULL) != SQLITE_OK)
+        return store_err(r, "open", e);
+    sqlite3_extended_result_codes(r->db, 1);
+    sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_busy_timeout(r->db, 2000); /* the process before this one may still be closing */
+    if (sqlite3_exec(r->db, sql_setup, NULL, NULL, NULL) != SQLITE_OK)
+        return store_err(r, "set up", e);
+    if (check_kind(r, e) != E_OK || load_state(r, e) != E_OK)
+        return e->code;
+    for (int i = 0; i < STATEMENTS; i++)
+        if (sqlite3_prepare_v3(r->db, sql_statement[i], -1, SQLITE_PREPARE_PERSISTENT, &r->st[i], NULL) != SQLITE_OK)
+            return store_err(r, sql_statement[i], e);
+    return E_OK;
+}
+
+static enum err_code begin_anew(struct replica *r, struct err *e)
+{
+    close_db(r);
+    delete_files(r);
+    r->ledger_id_len = 0;
+    r->seq = 0;
+    r->damaged = false;
+    return open_db(r, e);
+}
+
+enum err_code replica_open(const char *dir, struct replica **out, struct err *why, struct err *e)
+{
+    struct replica *r;
+
+    *out = NULL;
+    *why = (struct err){0};
+    if (dir_make(dir, 0700, e) != E_OK)
+        return e->code;
+    r = calloc(1, sizeof(*r));
+    if (!r)
+        return err_set(e, E_NOMEM, "replica");
+    if (snprintf(r->path, sizeof(r->path), "%s/replica.db", dir) >= (int)sizeof(r->path)) {
+        free(r);
+        return err_set(e, E_INVALID, "replica: the directory name is too long");
+    }
+    if (open_db(r, why) != E_OK && !r->damaged)
+        *e = *why; /* locked, unreadable, disk full: what is there may be good */
+    else if (why->code == E_OK || begin_anew(r, e) == E_OK)
+        *out = TAKE(r);
+    replica_free(r);
+    return *out ? E_OK : e->code;
+}
+
+void replica_free(struct replica *r)
+{
+    if (!r)
+        return;
+    close_db(r);
+    free(r);
+}
+
+struct bytes replica_ledger_id(const struct replica *r)
+{
+    return BYTES(r->ledger_id, r->ledger_id_len);
+}
+
+uint64_t replica_seq(const struct replica *r)
+{
+    return r->seq;
+}
+
+int64_t replica_time(const struct replica *r)
+{
+    return r->time;
+}
+
+/* Runs a statement that yields no row. */
+static bool run(struct replica *r, enum statement which)
+{
+    int rc = sqlite3_step(r->st[which]);
+
+    sqlite3_reset(r->st[which]);
+    return rc == SQLITE_DONE;
+}
+
+enum err_code replica_reset(struct replica *r, struct bytes ledger_id, struct err *e)
+{
+    sqlite3_stmt *st = NULL;
+    int64_t time = r->time;
+    bool ok;
+
+    if (ledger_id.len > LEDGER_ID_MAX_LEN)
+        return err_set(e, E_INVALID, "ledger id of %zu octets, at most %d", ledger_id.len, LEDGER_ID_MAX_LEN);
+    if (begin_anew(r, e) != E_OK)
+        return e->code;
+    ok = sqlite3_prepare_v2(r->db, "UPDATE state SET ledger_id = ?1, time = ?2", -1, &st, NULL) == SQLITE_OK &&
+         sqlite3_bind_blob(st, 1, ledger_id.len ? (const void *)ledger_id.p : "", (int)ledger_id.len, SQLITE_STATIC) ==
+             SQLITE_OK &&
+         sqlite3_bind_int64(st, 2, time) == SQLITE_OK && sqlite3_step(st) == SQLITE_DONE;
+    sqlite3_finalize(st);
+    if (!ok)
+        return store_err(r, "reset", e);
+    return load_state(r, e);
+}
+
+static bool put(struct replica *r, const struct status_row *row, size_t *refused)
+{
+    sqlite3_stmt *st = r->st[ST_PUT];
+    struct bytes serial = serial_magnitude(BYTES(row->serial, row->serial_len));
+    bool ok;
+
+    sqlite3_bind_int64(st, 1, row->issuer);
+    sqlite3_bind_blob(st, 2, serial.p, (int)serial.len, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 3, row->status);
+    sqlite3_bind_int64(st, 4, row->reason);
+    sqlite3_bind_int64(st, 5, row->time);
+    sqlite3_bind_int64(st, 6, row->not_after);
+    sqlite3_bind_int64(st, 7, (int64_t)row->seq);
+    ok = run(r, ST_PUT);
+    sqlite3_clear_bindings(st);
+    if (ok && sqlite3_changes(r->db) == 0)
+        (*refused)++;
+    return ok;
+}
+
+enum err_code replica_apply(struct replica *r, const struct status_row *rows, size_t n, size_t *refused, struct err *e)
+{
+    int64_t time = r->time;
+
+    *refused = 0;
+    if (n == 0)
+        return E_OK;
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].seq != r->seq + 1 + i)
+            return err_set(e, E_INVALID, "status log: row %llu does not follow %llu", (unsigned long long)rows[i].seq,
+                           (unsigned long long)(r->seq + i));
+    if (!run(r, ST_BEGIN))
+        return store_err(r, "begin", e);
+    for (size_t i = 0; i < n; i++) {
+        if (!put(r, &rows[i], refused))
+            goto undo;
+        if (rows[i].time > time)
+            time = rows[i].time;
+    }
+    sqlite3_bind_int64(r->st[ST_SEQ], 1, (int64_t)rows[n - 1].seq);
+    sqlite3_bind_int64(r->st[ST_SEQ], 2, time);
+    if (!run(r, ST_SEQ) || !run(r, ST_COMMIT))
+        goto undo;
+    r->seq = rows[n - 1].seq;
+    r->time = time;
+    return E_OK;
+
+undo:
+    store_err(r, "apply", e);
+    if (!sqlite3_get_autocommit(r->db))
+        run(r, ST_ROLLBACK);
+    return e->code;
+}
+
+enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes serial, struct replica_row *out,
+                          struct err *e)
+{
+    sqlite3_stmt *st = r->st[ST_GET];
+    enum err_code code = E_OK;
+    int rc;
+
+    *out = (struct replica_row){0};
+    serial = serial_magnitude(serial);
+    sqlite3_bind_int64(st, 1, issuer);
+    sqlite3_bind_blob(st, 2, serial.len ? (const void *)serial.p : "", (int)serial.len, SQLITE_STATIC);
+    rc = sqlite3_step(st);
+    if (rc == SQLITE_ROW) {
+        int64_t status = sqlite3_column_int64(st, 0), reason = sqlite3_column_int64(st, 1);
+
+        out->time = sqlite3_column_int64(st, 2);
+        out->changed = sqlite3_column_int64(st, 3);
+        out->not_after = sqlite3_column_int64(st, 4);
+        out->seq = (uint64_t)sqlite3_column_int64(st, 5);
+        if (status < 0 || status >= CERT_STATUSES || reason < 0 || reason > 255 ||
+            !crl_reason_name((enum crl_reason)reason) || out->seq > r->seq) {
+            r->damaged = true;
+            code = err_set(e, E_STORE, "replica \"%s\": a row holds status %lld, reason %lld, seq %llu", r->path,
+                           (long long)status, (long long)reason, (unsigned long long)out->seq);
+        } else {
+            out->status = (enum cert_status)status;
+            out->reason = (enum crl_reason)reason;
+        }
+    } else if (rc == SQLITE_DONE) {
+        code = err_set(e, E_NOT_FOUND, "no such certificate");
+    } else {
+        code = store_err(r, "read", e);
+    }
+    sqlite3_reset(st);
+    sqlite3_clear_bindings(st);
+    return code;
+}
+
+enum err_code replica_keep_time(struct replica *r, int64_t time, struct err *e)
+{
+    if (time <= r->time)
+        return E_OK;
+    sqlite3_bind_int64(r->st[ST_TIME], 1, time);
+    if (!run(r, ST_TIME))
+        return store_err(r, "keep time", e);
+    r->time = time;
+    return E_OK;
+}
+
+bool replica_is_damaged(const struct replica *r)
+{
+    return r->damaged;
+}
+
+void replica_discard(struct replica *r)
+{
+    close_db(r);
+    delete_files(r);
+}
+
+struct bytes serial_magnitude(struct bytes serial)
+{
+    while (serial.len && serial.p[0] == 0) {
+        serial.p++;
+        serial.len--;
+    }
+    return serial;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The status process's own copy of the status log: one SQLite file, the newest row of each certificate. It holds
+ * nothing that the core cannot send again, so a bad or foreign file is deleted and begun anew; it never repairs and
+ * never guesses.
+ *
+ * One thread uses it. Serials are magnitudes: big-endian without leading zero octets.
+ */
+#ifndef INKAN_CA_REPLICA_H
+#define INKAN_CA_REPLICA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "ca/follow.h"
+
+#define LEDGER_ID_MAX_LEN 128
+
+struct replica;
+
+/* The newest status of one certificate. */
+struct replica_row {
+    enum cert_status status;
+    enum crl_reason reason;
+    int64_t time;    /* of that row: issuance, revocation, hold or release */
+    int64_t changed; /* time of the newest change after issuance; 0 = good since it was issued */
+    int64_t not_after;
+    uint64_t seq; /* of that row */
+};
+
+/*
+ * Opens DIR/replica.db, or makes it. A file that is not a replica of this version or is damaged is deleted and made
+ * anew; `why` then says what was wrong (else its code is E_OK). E_STORE, E_IO: it cannot be
+ * used now (locked, unreadable, disk full); nothing was deleted.
+ */
+MUST_CHECK enum err_code replica_open(const char *dir, struct replica **out, struct err *why, struct err *e);
+void replica_free(struct replica *r);
+
+struct bytes replica_ledger_id(const struct replica *r); /* empty: none yet */
+uint64_t replica_seq(const struct replica *r);           /* all rows up to it are applied */
+int64_t replica_time(const struct replica *r);           /* newest time of a row or of replica_keep_time; 0 = none */
+
+/* Forgets every row and begins a replica of `ledger_id` at seq 0. The file is deleted and made anew. */
+MUST_CHECK enum err_code replica_reset(struct replica *r, struct bytes ledger_id, struct err *e);
+
+/*
+ * Applies rows in one transaction: all or none. They must continue replica_seq without a gap (E_INVALID). A revoked
+ * certificate never returns to good or hold: such a row moves the seq and is counted in *refused, nothing else.
+ */
+MUST_CHECK enum err_code replica_apply(struct replica *r, const struct status_row *rows, size_t n, size_t *refused,
+                                       struct err *e);
+
+/* E_NOT_FOUND: no such certificate in rows up to replica_seq. */
+MUST_CHECK enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes serial, struct replica_row *out,
+                                     struct err *e);
+
+/* Keeps the newest time that was signed, so that a restart does not go back behind it. */
+MUST_CHECK enum err_code replica_keep_time(struct replica *r, int64_t time, struct err *e);
+
+/* Did a call find the file damaged (and not merely a full disk or a failed write)? */
+bool replica_is_damaged(const struct replica *r);
+/* Closes and deletes the files: the next start begins anew. Nothing but replica_free may follow. */
+void replica_discard(struct replica *r);
+
+/* A serial without its leading zero octets; {p, 0} for zero. */
+struct bytes serial_magnitude(struct bytes serial);
+
+#endif

@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * inkan-status: OCSP answers from a replica of the status log. Links: one to the core (ca/follow.h), one to the signer
+ * of each token that holds responder keys (hsm/signer.h), one to each front (ca/service.h). It opens no ledger file and
+ * holds no key.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/chan.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "ca/follower.h"
+#include "ca/ocsp.h"
+#include "ca/replica.h"
+#include "ca/responder.h"
+#include "ca/service.h"
+#include "hsm/signer.h"
+
+#define TICK_MS           100
+#define KEYS_RETRY_TICKS  50                /* 5 s: keys a signer did not find are offered again */
+#define KEEP_TIME_TICKS   300               /* 30 s */
+#define DRAIN_TICKS       30                /* 3 s: longer than a request may take */
+#define FRONT_QUEUE_MAX   (8 * 1024 * 1024) /* octets waiting for a front that does not read */
+#define KEYS_PER_TOKEN    256
+#define CACHE_MAX         50000
+#define JOBS_MAX          4096
+#define WAITERS_MAX       16384
+#define NONCE_IN_FLIGHT   256
+#define UNKNOWN_IN_FLIGHT 128
+
+struct status;
+
+struct front {
+    struct status *st;
+    struct chan *chan;
+    uint32_t index;
+    LIST_ENTRY(front) link;
+};
+
+struct key_state {
+    char name[ID_MAX_LEN + 1];
+    enum err_code code; /* what the signer said last: E_OK = usable; E_PENDING = nothing yet */
+};
+
+/* The link to one token's signer, and which of our keys it has checked. */
+struct token {
+    struct status *st;
+    struct signer *signer;
+    char name[ID_MAX_LEN + 1];
+    struct key_state keys[KEYS_PER_TOKEN];
+    size_t keys_n;
+    bool asking;    /* SIGNER_KEYS under way, for keys[] as it is */
+    bool ask_again; /* the issuers changed meanwhile */
+    bool gone;      /* free it once nothing is under way */
+    LIST_ENTRY(token) link;
+};
+
+struct status {
+    struct proc *proc;
+    struct replica *replica;
+    struct responder *responder;
+    struct follower *follower;
+    struct event *ticker;
+    uint64_t ticks;
+    bool stopping;
+    uint64_t stop_at_tick;
+    LIST_HEAD(, front) fronts;
+    LIST_HEAD(, token) tokens;
+};
+
+/* ---- ends ---- */
+
+/* A damaged replica is not kept: the core sends it all again. One that only could not be written goes on from its seq.
+ */
+static void doubt(void *arg, const char *event, const struct err *e)
+{
+    struct status *st = arg;
+
+    if (replica_is_damaged(st->replica)) {
+        replica_discard(st->replica);
+        event = "replica-discarded";
+    }
+    proc_die(event, PROC_EXIT_RESTART, e);
+}
+
+static void replica_bad(void *arg, const struct err *e)
+{
+    doubt(arg, "replica-failed", e);
+}
+
+/* ---- signers ---- */
+
+static struct token *find_token(struct status *st, const char *name)
+{
+    struct token *t;
+
+    LIST_FOREACH(t, &st->tokens, link)
+    if (!t->gone && strcmp(t->name, name) == 0)
+        return t;
+    return NULL;
+}
+
+static const struct key_state *find_key(const struct token *t, const char *name)
+{
+    for (size_t i = 0; i < t->keys_n; i++)
+        if (strcmp(t->keys[i].name, name) == 0)
+            return &t->keys[i];
+    return NULL;
+}
+
+static void tell_keys(struct token *t);
+
+static void log_key(const struct token *t, const struct key_state *k, const struct err *why)
+{
+    bool passing = k->code == E_OK || k->code == E_TOKEN || k->code == E_BUSY;
+    struct log_line l;
+
+    log_begin(&l, passing ? LOG_INFO : LOG_ERROR, "signer-key");
+    log_str(&l, "token", t->name);
+    log_str(&l, "key", k->name);
+    log_str(&l, "ready", k->code == E_OK ? "yes" : "no");
+    if (k->code != E_OK)
+        log_err(&l, why);
+    log_end(&l);
+}
+
+static void on_keys(void *arg, const struct err *results, size_t n)
+{
+    struct token *t = arg;
+
+    t->asking = false;
+    if (t->gone) {
+        free(t);
+        return;
+    }
+    for (size_t i = 0; i < n && n == t->keys_n; i++) {
+        struct key_state *k = &t->keys[i];
+
+        if (k->code == results[i].code)
+            continue;
+        k->code = results[i].code;
+        log_key(t, k, &results[i]);
+    }
+    if (t->ask_again)
+        tell_keys(t);
+}
+
+/* Names our keys to a signer. Those it had checked stay usable while it answers. */
+static void tell_keys(struct token *t)
+{
+    struct signer_key keys[KEYS_PER_TOKEN];
+    struct key_state states[KEYS_PER_TOKEN] = {0};
+    size_t n;
+    struct err e;
+
+    t->ask_again = t->asking;
+    if (t->asking)
+        return;
+    n = responder_keys(t->st->responder, t->name, keys, ARRAY_LEN(keys));
+    for (size_t i = 0; i < n; i++) {
+        const struct key_state *old = find_key(t, keys[i].name);
+
+        snprintf(states[i].name, sizeof(states[i].name), "%s", keys[i].name);
+        states[i].code = old ? old->code : E_PENDING;
+    }
+    memcpy(t->keys, states, sizeof(t->keys));
+    t->keys_n = n;
+    if (n == 0)
+        return;
+    if (signer_keys(t->signer, keys, n, on_keys, t, &e) == E_OK)
+        t->asking = true;
+    else
+        log_failure("signer-keys-failed", &e);
+}
+
+static void token_drop(struct token *t)
+{
+    struct signer *signer = t->signer;
+    bool asking = t->asking;
+
+    LIST_REMOVE(t, link);
+    t->gone = true;
+    signer_free(signer); /* answers what is under way with E_TOKEN; on_keys, when it is among it, frees `t` */
+    if (!asking)
+        free(t);
+}
+
+static void on_signer_gone(struct signer *s, void *arg)
+{
+    struct token *t = arg;
+
+    (void)s;
+    log_note(LOG_WARN, "signer-lost", "token", t->name);
+    token_drop(t);
+}
+
+static void link_signer(struct status *st, const char *peer, int fd)
+{
+    static const char prefix[] = "signer-";
+    const char *name = strncmp(peer, prefix, sizeof(prefix) - 1) == 0 ? peer + sizeof(prefix) - 1 : "";
+    struct token *t = *name ? find_token(st, name) : NULL;
+    struct err e;
+
+    if (t)
+        token_drop(t);
+    t = *name && strlen(name) <= ID_MAX_LEN ? calloc(1, sizeof(*t)) : NULL;
+    if (!t) {
+        close(fd);
+        log_note(LOG_ERROR, "link-refused", "peer", peer);
+        return;
+    }
+    t->st = st;
+    snprintf(t->name, sizeof(t->name), "%s", name);
+    t->signer = signer_new(proc_base(st->proc), fd, name, on_signer_gone, t, &e);
+    if (!t->signer) {
+        log_failure("link-failed", &e);
+        free(t);
+        return;
+    }
+    LIST_INSERT_HEAD(&st->tokens, t, link);
+    log_note(LOG_INFO, "signer-linked", "token", name);
+    tell_keys(t);
+}
+
+static bool key_ready(void *arg, const char *token, const char *key)
+{
+    const struct token *t = find_token(arg, token);
+    const struct key_state *k = t ? find_key(t, key) : NULL;
+
+    return k && k->code == E_OK;
+}
+
+static enum err_code sign_ocsp(void *arg, const char *token, const char *key, struct bytes tbs, uint32_t deadline_ms,
+                               signer_done_fn done, void *done_arg, struct err *e)
+{
+    struct token *t = find_token(arg, token);
+
+    if (!t)
+        return err_set(e, E_TOKEN, "no signer of token \"%s\"", token);
+    return signer_sign(t->signer, key, SIGN_OCSP, tbs, deadline_ms, done, done_arg, e);
+}
+
+static void issuers_changed(void *arg)
+{
+    struct status *st = arg;
+    struct token *t;
+
+    LIST_FOREACH(t, &st->tokens, link)
+    tell_keys(t);
+}
+
+static void keys_retry(struct status *st)
+{
+    struct token *t;
+
+    LIST_FOREACH(t, &st->tokens, link)
+    for (size_t i = 0; i < t->keys_n; i++)
+        if (t->keys[i].code != E_OK && !t->asking) {
+            tell_keys(t);
+            break;
+        }
+}
+
+/* ---- the core ---- */
+
+static bool offers(void *arg, const char *issuer)
+{
+    const struct status *st = arg;
+    const struct conf_ca *ca = conf_find_ca(proc_conf(st->proc), issuer);
+
+    return ca && ca->ocsp_token[0];
+}
+
+static bool ask_core(void *arg, uint64_t ask_id)
+{
+    const struct status *st = arg;
+
+    return follower_ask(st->follower, ask_id);
+}
+
+static void tell_state(void *arg, const char *text)
+{
+    const struct status *st = arg;
+
+    proc_state(st->proc, text);
+}
+
+/* ---- fronts ---- */
+
+static void front_drop(struct front *f)
+{
+    responder_forget_owner(f->st->responder, f);
+    chan_free(f->chan);
+    LIST_REMOVE(f, link);
+    free(f);
+}
+
+/* hooks.answer. A send that fails is a broken link: on_front_gone follows from the loop. */
+static void answer(void *arg, void *owner, uint64_t id, const struct sts_ocsp_result *result)
+{
+    struct front *f = owner;
+    AUTO_MSG m;
+    struct err e;
+
+    (void)arg;
+    msg_begin(&m, STS_OCSP_RESULT, id);
+    sts_ocsp_result_encode(&m, result);
+    if (chan_send(f->chan, &m, -1, &e) != E_OK)
+        log_failure("front-unreachable", &e);
+}
+
+static enum err_code on_ocsp(struct front *f, struct msg_reader *r, struct err *e)
+{
+    struct bytes request = msg_get_bytes(r, OCSP_REQUEST_MAX);
+    uint64_t id = r->request_id;
+
+    if (msg_read_end(r, e) != E_OK)
+        return err_wrap(e, "STS_OCSP");
+    if (f->st->stopping) {
+        struct sts_ocsp_result res = {.response = ocsp_error(OCSP_TRY_LATER), .is_error = true};
+
+        answer(f->st, f, id, &res);
+        return E_OK;
+    }
+    responder_request(f->st->responder, f, id, request);
+    return E_OK;
+}
+
+static enum err_code on_health(struct front *f, struct msg_reader *r, struct err *e)
+{
+    const struct status *st = f->st;
+    bool current = follower_is_current(st->follower), sealed = follower_is_sealed(st->follower);
+    AUTO_BUF json = BUF_INIT(MSG_MAX_LEN / 2);
+    AUTO_MSG m;
+    uint64_t id = r->request_id;
+
+    if (msg_read_end(r, e) != E_OK)
+        return err_wrap(e, "STS_HEALTH");
+    buf_printf(&json, "{\"ready\":%s,\"current\":%s,\"sealed\":%s,\"core\":%s,\"seq\":%llu,",
+               current && !sealed && !st->stopping ? "true" : "false", current ? "true" : "false",
+               sealed ? "true" : "false", follower_is_linked(st->follower) ? "true" : "false",
+               (unsigned long long)replica_seq(st->replica));
+    responder_health(st->responder, &json);
+    buf_add_str(&json, "}");
+    buf_add_u8(&json, 0);
+    msg_begin(&m, STS_HEALTH_RESULT, id);
+    msg_put_bool(&m, current && !sealed && !st->stopping);
+    msg_put_str(&m, buf_ok(&json) ? (const char *)json.p : "{}"); /* a thousand issuers do not fit */
+    return chan_send(f->chan, &m, -1, e);
+}
+
+static void on_front_message(struct chan *c, struct msg_reader *r, int fd, void *arg)
+{
+    struct front *f = arg;
+    struct err e = {0};
+
+    if (fd >= 0) {
+        close(fd);
+        err_set(&e, E_INVALID, "a descriptor beside message 0x%04x", r->type);
+    } else if (r->type == STS_OCSP) {
+        on_ocsp(f, r, &e);
+    } else if (r->type == STS_HEALTH) {
+        on_health(f, r, &e);
+    } else {
+        err_set(&e, E_INVALID, "unknown message type 0x%04x", r->type);
+    }
+    if (e.code != E_OK)
+        chan_fail(c, &e);
+}
+
+static void on_front_gone(struct chan *c, const struct err *why, void *arg)
+{
+    struct front *f = arg;
+    struct log_line l;
+
+    (void)c;
+    log_begin(&l, LOG_WARN, "front-lost");
+    log_u64(&l, "front", f->index);
+    log_err(&l, why);
+    log_end(&l);
+    front_drop(f);
+}
+
+static void link_front(struct status *st, uint32_t index, int fd)
+{
+    static const struct chan_ops ops = {on_front_message, on_front_gone};
+    struct front *f, *next;
+    struct err e;
+
+    for (f = LIST_FIRST(&st->fronts); f; f = next) {
+        next = LIST_NEXT(f, link);
+        if (f->index == index)
+            front_drop(f);
+    }
+    f = calloc(1, sizeof(*f));
+    if (!f) {
+        close(fd);
+        return;
+    }
+    f->st = st;
+    f->index = index;
+    f->chan = chan_new(proc_base(st->proc), fd, &ops, f, FRONT_QUEUE_MAX, &e);
+    if (!f->chan) {
+        log_failure("link-failed", &e);
+        free(f);
+        return;
+    }
+    LIST_INSERT_HEAD(&st->fronts, f, link);
+}
+
+/* ---- the process ---- */
+
+static size_t at_most(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The live lanes may hold half and a quarter of a signer's queue: answers that will be kept always find room. */
+static void set_limits(struct status *st)
+{
+    const struct conf *conf = proc_conf(st->proc);
+    size_t queue = 2 * NONCE_IN_FLIGHT;
+    struct responder_limits l = {
+        .unissued_revoked = conf->ocsp_unissued_revoked,
+        .live_rate = conf->ocsp_nonce_rate,
+        .jobs_max = JOBS_MAX,
+        .waiters_max = WAITERS_MAX,
+        .cache_max = CACHE_MAX,
+    };
+
+    for (size_t i = 0; i < conf->cas_n; i++) {
+        const struct conf_token *t = conf_find_token(conf, conf->cas[i].ocsp_token);
+
+        if (t)
+            queue = at_most(queue, t->queue);
+    }
+    l.nonce_in_flight = at_most(NONCE_IN_FLIGHT, queue / 2 + 1);
+    l.unknown_in_flight = at_most(UNKNOWN_IN_FLIGHT, queue / 4 + 1);
+    l.signing_max = queue - queue / 8;
+    responder_set_limits(st->responder, &l);
+}
+
+static time_t hook_now(void *arg)
+{
+    (void)arg;
+    return clock_now();
+}
+
+static int64_t hook_mono_ms(void *arg)
+{
+    (void)arg;
+    return clock_mono_ms();
+}
+
+static void keep_time(struct status *st)
+{
+    struct err e;
+
+    if (replica_keep_time(st->replica, responder_time(st->responder), &e) != E_OK)
+        log_failure("replica-failed", &e); /* rows matter more: the next ones that fail end the process */
+}
+
+static bool is_drained(const struct status *st)
+{
+    const struct front *f;
+
+    if (responder_pending(st->responder))
+        return false;
+    LIST_FOREACH(f, &st->fronts, link)
+    if (chan_queued(f->chan))
+        return false;
+    return true;
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct status *st = arg;
+
+    (void)fd, (void)what;
+    st->ticks++;
+    responder_tick(st->responder);
+    if (st->ticks % KEYS_RETRY_TICKS == 0)
+        keys_retry(st);
+    if (st->ticks % KEEP_TIME_TICKS == 0)
+        keep_time(st);
+    if (st->stopping && (is_drained(st) || st->ticks >= st->stop_at_tick))
+        proc_exit_loop(st->proc, PROC_EXIT_OK);
+}
+
+static void on_link(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, int fd, void *arg)
+{
+    struct status *st = arg;
+
+    (void)p;
+    switch (peer) {
+    case PROC_CORE:
+        follower_link(st->follower, fd);
+        break;
+    case PROC_SIGNER:
+        link_signer(st, name, fd);
+        break;
+    case PROC_FRONT:
+        link_front(st, index, fd);
+        break;
+    default:
+        log_note(LOG_ERROR, "link-refused", "peer", name);
+        close(fd);
+    }
+}
+
+static void on_listen(struct proc *p, const char *name, int fd, void *arg)
+{
+    (void)p, (void)arg;
+    log_note(LOG_ERROR, "listener-refused", "name", name);
+    close(fd);
+}
+
+static void on_go(struct proc *p, void *arg)
+{
+    (void)arg;
+    proc_ready(p); /* it answers: tryLater until it is current */
+}
+
+static void on_reload(struct proc *p, void *arg)
+{
+    struct err e;
+
+    if (proc_reload_conf(p, &e) != E_OK) {
+        log_failure("reload-refused", &e);
+        return;
+    }
+    set_limits(arg);
+    log_note(LOG_INFO, "reloaded", NULL, NULL);
+}
+
+static void on_stop(struct proc *p, void *arg)
+{
+    struct status *st = arg;
+
+    (void)p;
+    st->stopping = true;
+    st->stop_at_tick = st->ticks + DRAIN_TICKS;
+}
+
+static enum err_code open_replica(struct status *st, struct err *e)
+{
+    char dir[512];
+    struct err why;
+
+    if (snprintf(dir, sizeof(dir), "%s/status", proc_conf(st->proc)->dir_state) >= (int)sizeof(dir))
+        return err_set(e, E_INVALID, "the name of the state directory is too long");
+    if (replica_open(dir, &st->replica, &why, e) != E_OK)
+        return e->code;
+    if (why.code != E_OK)
+        log_failure("replica-rebuilt", &why);
+    return E_OK;
+}
+
+static enum err_code set_up(struct status *st, struct err *e)
+{
+    const struct responder_hooks hooks = {
+        .arg = st,
+        .now = hook_now,
+        .mono_ms = hook_mono_ms,
+        .ask = ask_core,
+        .key_ready = key_ready,
+        .sign = sign_ocsp,
+        .answer = answer,
+        .replica_bad = replica_bad,
+    };
+    const struct follower_ops ops = {
+        .arg = st,
+        .offers = offers,
+        .issuers_changed = issuers_changed,
+        .state = tell_state,
+        .doubt = doubt,
+    };
+    const struct responder_limits none = {0};
+    struct timeval tick = {0, TICK_MS * 1000};
+
+    if (open_replica(st, e) != E_OK)
+        return e->code;
+    st->responder = responder_new(st->replica, &hooks, &none, e);
+    if (!st->responder)
+        return e->code;
+    set_limits(st);
+    st->follower = follower_new(proc_base(st->proc), st->replica, &ops, e);
+    if (!st->follower)
+        return e->code;
+    follower_set_responder(st->follower, st->responder);
+    st->ticker = event_new(proc_base(st->proc), -1, EV_PERSIST, on_tick, st);
+    if (!st->ticker || event_add(st->ticker, &tick) != 0)
+        return err_set(e, E_NOMEM, "timer");
+    return proc_confine(st->proc, e);
+}
+
+static void tear_down(struct status *st)
+{
+    if (st->ticker)
+        event_free(st->ticker);
+    while (!LIST_EMPTY(&st->tokens)) /* signatures under way come back as E_TOKEN while the fronts still hear it */
+        token_drop(LIST_FIRST(&st->tokens));
+    while (!LIST_EMPTY(&st->fronts))
+        front_drop(LIST_FIRST(&st->fronts));
+    follower_free(st->follower);
+    responder_free(st->responder);
+    replica_free(st->replica);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct proc_ops ops = {
+        .on_link = on_link,
+        .on_listen = on_listen,
+        .on_go = on_go,
+        .on_reload = on_reload,
+        .on_stop = on_stop,
+    };
+    struct status st = {0};
+    struct err e;
+    int code;
+
+    LIST_INIT(&st.fronts);
+    LIST_INIT(&st.tokens);
+    st.proc = proc_start(argc, argv, PROC_STATUS, &ops, &st);
+    if (set_up(&st, &e) != E_OK) {
+        log_failure("start-failed", &e);
+        return 1;
+    }
+    code = proc_loop(st.proc);
+    if (code == PROC_EXIT_OK)
+        keep_time(&st);
+    tear_down(&st);
+    proc_free(st.proc);
+    return code;
+}

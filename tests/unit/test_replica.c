@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The replica of the status log, on real SQLite files: what it keeps, what it refuses, when it begins anew. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "base/auto.h"
+#include "base/fsio.h"
+#include "ca/replica.h"
+
+static char dir[256], file[300];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof(dir), "%s/inkan-replica-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(file, sizeof(file), "%s/replica.db", dir);
+    return 0;
+}
+
+static int remove_dir(void **state)
+{
+    static const char *const suffix[] = {"", "-wal", "-shm", "-journal"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(suffix); i++) {
+        char path[320];
+
+        snprintf(path, sizeof(path), "%s%s", file, suffix[i]);
+        unlink(path);
+    }
+    return rmdir(dir);
+}
+
+static struct replica *open_as(bool rebuilt)
+{
+    struct replica *r = NULL;
+    struct err why, e = {0};
+
+    if (replica_open(dir, &r, &why, &e) != E_OK)
+        fail_msg("%s", e.msg);
+    if ((why.code != E_OK) != rebuilt)
+        fail_msg("rebuilt: %s", why.code ? why.msg : "no");
+    return r;
+}
+
+static struct status_row row(uint64_t seq, uint8_t serial, enum cert_status status, enum crl_reason reason,
+                             int64_t time)
+{
+    return (struct status_row){.seq = seq,
+                               .issuer = 7,
+                               .serial = {serial, 1},
+                               .serial_len = 2,
+                               .status = status,
+                               .reason = reason,
+                               .time = time,
+                               .not_after = 5000};
+}
+
+static void apply(struct replica *r, struct status_row v)
+{
+    size_t refused;
+    struct err e = {0};
+
+    if (replica_apply(r, &v, 1, &refused, &e) != E_OK)
+        fail_msg("%s", e.msg);
+    assert_int_equal(refused, 0);
+}
+
+static struct replica_row get(struct replica *r, uint8_t serial)
+{
+    const uint8_t octets[] = {serial, 1};
+    struct replica_row out;
+    struct err e = {0};
+
+    if (replica_get(r, 7, BYTES_OF(octets), &out, &e) != E_OK)
+        fail_msg("%s", e.msg);
+    return out;
+}
+
+static enum err_code get_code(struct replica *r, uint32_t issuer, const void *serial, size_t len)
+{
+    struct replica_row out;
+    struct err e;
+
+    return replica_get(r, issuer, BYTES(serial, len), &out, &e);
+}
+
+static void rows_survive_closing(void **state)
+{
+    struct replica *r = open_as(false);
+    struct replica_row v;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(replica_seq(r), 0);
+    assert_int_equal(replica_ledger_id(r).len, 0);
+    assert_int_equal(replica_reset(r, bytes_str("ledger-a"), &e), E_OK);
+    apply(r, row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    apply(r, row(2, 0x11, CERT_REVOKED, REASON_KEY_COMPROMISE, 2000));
+    replica_free(r);
+
+    r = open_as(false);
+    assert_int_equal(replica_seq(r), 2);
+    assert_int_equal(replica_time(r), 2000);
+    assert_true(bytes_equal(replica_ledger_id(r), bytes_str("ledger-a")));
+    v = get(r, 0x11);
+    assert_true(v.status == CERT_REVOKED && v.reason == REASON_KEY_COMPROMISE && v.time == 2000 && v.changed == 2000);
+    assert_true(v.not_after == 5000 && v.seq == 2);
+    replica_free(r);
+}
+
+static void issuance_is_no_change_and_release_is_one(void **state)
+{
+    struct replica *r = open_as(false);
+    struct replica_row v;
+
+    (void)state;
+    apply(r, row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    v = get(r, 0x11);
+    assert_true(v.status == CERT_GOOD && v.time == 1000 && v.changed == 0);
+    apply(r, row(2, 0x11, CERT_ON_HOLD, REASON_CERTIFICATE_HOLD, 2000));
+    v = get(r, 0x11);
+    assert_true(v.status == CERT_ON_HOLD && v.changed == 2000);
+    apply(r, row(3, 0x11, CERT_GOOD, REASON_REMOVE_FROM_CRL, 3000));
+    v = get(r, 0x11);
+    assert_true(v.status == CERT_GOOD && v.changed == 3000 && v.seq == 3);
+    /* a certificate that comes in revoked (an imported issuer) has changed when it was revoked */
+    apply(r, row(4, 0x22, CERT_REVOKED, REASON_SUPERSEDED, 1500));
+    assert_int_equal(get(r, 0x22).changed, 1500);
+    replica_free(r);
+}
+
+static void a_revoked_certificate_never_returns(void **state)
+{
+    struct replica *r = open_as(false);
+    struct status_row back[2];
+    size_t refused;
+    struct err e;
+
+    (void)state;
+    apply(r, row(1, 0x11, CERT_REVOKED, REASON_KEY_COMPROMISE, 1000));
+    back[0] = row(2, 0x11, CERT_GOOD, REASON_REMOVE_FROM_CRL, 2000);
+    back[1] = row(3, 0x11, CERT_ON_HOLD, REASON_CERTIFICATE_HOLD, 2000);
+    assert_int_equal(replica_apply(r, back, 2, &refused, &e), E_OK);
+    assert_int_equal(refused, 2);
+    assert_int_equal(replica_seq(r), 3);
+    assert_int_equal(get(r, 0x11).status, CERT_REVOKED);
+    /* while a new reason is taken */
+    apply(r, row(4, 0x11, CERT_REVOKED, REASON_CA_COMPROMISE, 3000));
+    assert_int_equal(get(r, 0x11).reason, REASON_CA_COMPROMISE);
+    replica_free(r);
+}
+
+static void rows_must_follow_without_gap(void **state)
+{
+    static const struct {
+        const char *name;
+        uint64_t first, second;
+        enum err_code code;
+    } cases[] = {
+        {"a gap before the first", 3, 4, E_INVALID}, {"the same row again", 1, 2, E_INVALID},
+        {"a gap between the two", 2, 4, E_INVALID},  {"two rows of the same number", 2, 2, E_INVALID},
+        {"the two that follow", 2, 3, E_OK},
+    };
+    struct replica *r = open_as(false);
+
+    (void)state;
+    apply(r, row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct status_row rows[2];
+        size_t refused;
+        struct err e;
+
+        print_message("# %s\n", cases[i].name);
+        rows[0] = row(cases[i].first, 0x22, CERT_GOOD, REASON_UNSPECIFIED, 1000);
+        rows[1] = row(cases[i].second, 0x33, CERT_GOOD, REASON_UNSPECIFIED, 1000);
+        assert_int_equal(replica_apply(r, rows, 2, &refused, &e), cases[i].code);
+        assert_int_equal(replica_seq(r), cases[i].code == E_OK ? 3 : 1);
+        assert_int_equal(get_code(r, 7, "\x22\x01", 2), cases[i].code == E_OK ? E_OK : E_NOT_FOUND);
+    }
+    replica_free(r);
+}
+
+static void serials_are_compared_as_integers_per_issuer(void **state)
+{
+    struct replica *r = open_as(false);
+
+    (void)state;
+    apply(r, row(1, 0x81, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    assert_int_equal(get_code(r, 7, "\x81\x01", 2), E_OK);
+    assert_int_equal(get_code(r, 7, "\x00\x81\x01", 3), E_OK);
+    assert_int_equal(get_code(r, 7, "\x81", 1), E_NOT_FOUND);
+    assert_int_equal(get_code(r, 7, "\x81\x01\x00", 3), E_NOT_FOUND);
+    assert_int_equal(get_code(r, 7, "", 0), E_NOT_FOUND);
+    assert_int_equal(get_code(r, 8, "\x81\x01", 2), E_NOT_FOUND);
+    replica_free(r);
+}
+
+static void reset_forgets_every_row_but_not_the_time(void **state)
+{
+    struct replica *r = open_as(false);
+    struct err e;
+
+    (void)state;
+    assert_int_equal(replica_reset(r, bytes_str("ledger-a"), &e), E_OK);
+    apply(r, row(1, 0x11, CERT_REVOKED, REASON_KEY_COMPROMISE, 9000));
+    assert_int_equal(replica_reset(r, bytes_str("ledger-b"), &e), E_OK);
+    assert_int_equal(replica_seq(r), 0);
+    assert_int_equal(get_code(r, 7, "\x11\x01", 2), E_NOT_FOUND);
+    assert_int_equal(replica_time(r), 9000);
+    replica_free(r);
+    r = open_as(false);
+    assert_true(bytes_equal(replica_ledger_id(r), bytes_str("ledger-b")));
+    assert_int_equal(replica_seq(r), 0);
+    assert_int_equal(replica_time(r), 9000);
+    replica_free(r);
+}
+
+static void the_kept_time_only_rises(void **state)
+{
+    struct replica *r = open_as(false);
+    struct err e;
+
+    (void)state;
+    assert_int_equal(replica_keep_time(r, 500, &e), E_OK);
+    assert_int_equal(replica_keep_time(r, 400, &e), E_OK);
+    replica_free(r);
+    r = open_as(false);
+    assert_int_equal(replica_time(r), 500);
+    replica_free(r);
+}
+
+static void a_file_that_is_no_database_is_begun_anew(void **state)
+{
+    struct replica *r;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(file_write_atomic(file, bytes_str("this is not a database, only a longer line of text"), 0600, &e),
+                     E_OK);
+    r = open_as(true);
+    assert_int_equal(replica_seq(r), 0);
+    apply(r, row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    replica_free(r);
+    r = open_as(false);
+    assert_int_equal(replica_seq(r), 1);
+    replica_free(r);
+}
+
+static void exec_in_file(const char *sql)
+{
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void a_database_of_another_kind_is_begun_anew(void **state)
+{
+    static const struct {
+        const char *name, *sql;
+    } cases[] = {
+        {"another application", "CREATE TABLE t(x); INSERT INTO t VALUES(1)"},
+        {"another version", "PRAGMA user_version=2"},
+        {"a table missing", "DROP TABLE status"},
+        {"a state row missing", "DELETE FROM state"},
+        {"a seq below zero", "UPDATE state SET seq = -1"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct replica *r;
+
+        print_message("# %s\n", cases[i].name);
+        if (i == 0)
+            exec_in_file(cases[i].sql);
+        else {
+            apply(r = open_as(false), row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+            replica_free(r);
+            exec_in_file(cases[i].sql);
+        }
+        r = open_as(true);
+        assert_int_equal(replica_seq(r), 0);
+        assert_int_equal(get_code(r, 7, "\x11\x01", 2), E_NOT_FOUND);
+        replica_discard(r);
+        replica_free(r);
+    }
+}
+
+static void a_row_with_impossible_values_is_found_damaged(void **state)
+{
+    struct replica *r = open_as(false);
+
+    (void)state;
+    apply(r, row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    replica_free(r);
+    exec_in_file("UPDATE status SET status = 3");
+    r = open_as(false);
+    assert_false(replica_is_damaged(r));
+    assert_int_equal(get_code(r, 7, "\x11\x01", 2), E_STORE);
+    assert_true(replica_is_damaged(r));
+    replica_free(r);
+}
+
+static void a_damaged_page_is_found_and_the_next_start_begins_anew(void **state)
+{
+    struct replica *r = open_as(false);
+    FILE *f;
+
+    (void)state;
+    for (unsigned i = 1; i < 200; i++)
+        apply(r, row(i, (uint8_t)i, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    replica_free(r);
+    f = fopen(file, "r+b");
+    assert_non_null(f);
+    fseek(f, 4096, SEEK_SET);
+    for (int i = 0; i < 4096 * 4; i++)
+        fputc(0xa5, f);
+    fclose(f);
+    {
+        struct err why, e = {0};
+        enum err_code code = replica_open(dir, &r, &why, &e);
+
+        assert_int_equal(code, E_OK);
+        if (why.code == E_OK) { /* opened: the first look finds it */
+            assert_int_equal(get_code(r, 7, "\x11\x01", 2), E_STORE);
+            assert_true(replica_is_damaged(r));
+            replica_discard(r);
+            replica_free(r);
+            r = open_as(false);
+        }
+    }
+    assert_int_equal(replica_seq(r), 0);
+    replica_free(r);
+}
+
+static void a_locked_file_is_not_deleted(void **state)
+{
+    struct replica *first = open_as(false), *second = NULL;
+    struct err why, e;
+
+    (void)state;
+    apply(first, row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    assert_int_equal(replica_open(dir, &second, &why, &e), E_STORE);
+    assert_null(second);
+    apply(first, row(2, 0x22, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    replica_free(first);
+    first = open_as(false);
+    assert_int_equal(replica_seq(first), 2);
+    replica_free(first);
+}
+
+int main(void)
+{
+#define IN_DIR(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
+    const struct CMUnitTest tests[] = {
+        IN_DIR(rows_survive_closing),
+        IN_DIR(issuance_is_no_change_and_release_is_one),
+        IN_DIR(a_revoked_certificate_never_returns),
+        IN_DIR(rows_must_follow_without_gap),
+        IN_DIR(serials_are_compared_as_integers_per_issuer),
+        IN_DIR(reset_forgets_every_row_but_not_the_time),
+        IN_DIR(the_kept_time_only_rises),
+        IN_DIR(a_file_that_is_no_database_is_begun_anew),
+        IN_DIR(a_database_of_another_kind_is_begun_anew),
+        IN_DIR(a_row_with_impossible_values_is_found_damaged),
+        IN_DIR(a_damaged_page_is_found_and_the_next_start_begins_anew),
+        IN_DIR(a_locked_file_is_not_deleted),
+    };
+    return cmocka_run_group_tests_name("replica", tests, NULL, NULL);
+}
