@@ -1,0 +1,69 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# What keeps the structure true: direction of includes, what the front links, SPDX lines, what the programs say.
+source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
+programs=${INKAN_PROGRAMS:?}
+
+# includes FOLDER... : files of these folders with the folders their includes name
+includes() {
+    grep -rhoE --include='*.[ch]' '^#include "(base|hsm|ca|enroll|cli)/[^"]*"' "$@" | sed 's/^#include "//; s/"$//' | sort -u
+}
+
+@test "includes go one way: base, hsm, ca, enroll, cli" {
+    cd "$source_dir"
+    ! includes base | grep -vE '^base/'
+    ! includes hsm | grep -vE '^(base|hsm)/'
+    ! includes ca | grep -vE '^(base|ca)/|^hsm/(signer|token_admin)\.h$'
+    ! includes enroll/*.c enroll/*.h | grep -vE '^(base|enroll)/|^ca/service\.h$'
+}
+
+@test "the device library includes no other code of the project" {
+    cd "$source_dir"
+    ! includes enroll/client cli/inkan-device.c | grep -vE '^enroll/client/'
+}
+
+@test "the front maps neither a database nor PKCS#11, the core no PKCS#11, only signer and token programs do" {
+    ! ldd "$programs/inkan-front" | grep -E 'sqlite|p11|softhsm'
+    ! nm "$programs/inkan-front" | grep -E ' (sqlite3_open|C_GetFunctionList)'
+    ! ldd "$programs/inkan-core" | grep -E 'p11|softhsm'
+    ! ldd "$programs/inkan-status" | grep -E 'p11|softhsm'
+    ! nm "$programs/inkan-core" "$programs/inkan-status" "$programs/inkan-front" "$programs/inkand" | grep -w dlopen
+}
+
+@test "every source file has its SPDX line" {
+    cd "$source_dir"
+    missing=$(git ls-files -- '*.c' '*.h' '*.cmake' '*.bats' '*.bash' '*.sql' CMakeLists.txt '*/CMakeLists.txt' | xargs grep -L 'SPDX-License-Identifier: Apache-2.0' || true)
+    echo "$missing"
+    [ -z "$missing" ]
+}
+
+@test "every program says its version and its usage" {
+    for program in inkand inkan inkan-device; do
+        "$programs/$program" --version
+        "$programs/$program" --help | grep -q -i usage
+    done
+    run "$programs/inkan" nonsense
+    [ "$status" -eq 2 ]
+    run "$programs/inkan" cert nonsense
+    [ "$status" -eq 2 ]
+    run "$programs/inkan" cert list --nonsense
+    [ "$status" -eq 2 ]
+}
+
+@test "the completion script is bash" {
+    "$programs/inkan" completion > "$BATS_TEST_TMPDIR/completion"
+    bash -n "$BATS_TEST_TMPDIR/completion"
+}
+
+@test "without a service the CLI says so and what to do" {
+    run "$programs/inkan" --socket "$BATS_TEST_TMPDIR/nothing.sock" status
+    [ "$status" -eq 1 ]
+    [[ $output == *"is inkand running"* ]]
+}
+
+@test "release programs contain no test hook" {
+    [ -d "${INKAN_RELEASE:-}/bin" ] || skip "no release build here"
+    for program in "$INKAN_RELEASE"/bin/*; do
+        ! grep -q INKAN_TEST_ "$program" || { echo "$program"; false; }
+    done
+}
