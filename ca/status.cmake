@@ -4,3 +4,6 @@ inkan_module(status
   SOURCES clock_rule.c follower.c replica.c responder.c
   USES hsm_client lint pki wire base
   LIBS PkgConfig::CRYPTO PkgConfig::EVENT PkgConfig::SQLITE)
+inkan_program(inkan-status
+  SOURCES status_main.c
+  USES status hsm_client lint pki wire base)
