@@ -724,3 +724,18 @@ enum err_code store_crl_number(struct store *s, const char *issuer_name, unsigne
     *number = col_u64(&q);
     return q_end(&q, e);
 }
+
+enum err_code store_crl_number_each(struct store *s, crl_number_fn fn, void *arg, struct err *e)
+{
+    struct query q = q_begin(s, Q_CRL_NUMBER_EACH);
+    const char *name;
+    unsigned shard;
+
+    while (q_next(&q, e)) {
+        name = col_text(&q);
+        shard = (unsigned)col_u64(&q);
+        if (!fn(arg, name, shard, col_u64(&q)))
+            break;
+    }
+    return q_end(&q, e);
+}

@@ -550,6 +550,7 @@ enum err_code store_check(struct store *s, struct err *e)
         {Q_CHECK_AUDIT_SEQ, "gap"},
         {Q_CHECK_STATUS, "status"},
         {Q_CHECK_REVOKED, "status"},
+        {Q_CHECK_NEWEST, "status"},
         {Q_CHECK_REVOKED_LOG, "status"},
     };
 

@@ -137,6 +137,8 @@ X(CRL_RESERVE,
 X(CRL_RESERVED, "SELECT number FROM crl_number WHERE issuer = ?1 AND shard = ?2")
 X(CRL_NUMBER,
   "SELECT coalesce(max(n.number), 0) FROM crl_number n JOIN issuer i ON i.id = n.issuer WHERE i.name = ?1 AND n.shard = ?2")
+X(CRL_NUMBER_EACH,
+  "SELECT i.name, n.shard, max(n.number) FROM crl_number n JOIN issuer i ON i.id = n.issuer GROUP BY i.name, n.shard")
 X(CRL_INSERT, "INSERT INTO crl (" CRL_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")
 X(CRL_FORGET_DER, "UPDATE crl SET der = x'' WHERE issuer = ?1 AND shard = ?2 AND number = ?3")
 X(CRL_NEWEST, "SELECT " CRL_COLS " FROM crl WHERE issuer = ?1 AND shard = ?2 ORDER BY number DESC LIMIT 1")
@@ -182,6 +184,12 @@ X(CHECK_STATUS,
 X(CHECK_REVOKED,
   "SELECT 'certificate ' || lower(hex(c.serial)) || ' differs from revoked' FROM cert c "
   "LEFT JOIN revoked r ON r.issuer = c.issuer AND r.serial = c.serial WHERE c.status <> coalesce(r.status, 0) LIMIT 1")
+X(CHECK_NEWEST,
+  "SELECT 'certificate ' || lower(hex(l.serial)) || ' does not show status_log ' || l.seq FROM status_log l "
+  "LEFT JOIN cert c ON c.issuer = l.issuer AND c.serial = l.serial "
+  "LEFT JOIN revoked r ON r.issuer = l.issuer AND r.serial = l.serial "
+  "WHERE (c.id IS NOT NULL AND c.status_seq < l.seq) "
+  "OR (c.id IS NULL AND l.status = 2 AND coalesce(r.seq, 0) < l.seq) LIMIT 1")
 X(CHECK_REVOKED_LOG,
   "SELECT 'revoked ' || lower(hex(r.serial)) || ' differs from status_log ' || r.seq FROM revoked r "
   "LEFT JOIN status_log l ON l.seq = r.seq WHERE l.seq IS NULL OR l.issuer <> r.issuer OR l.serial <> r.serial "

@@ -45,7 +45,8 @@ const char *store_path(const struct store *s);
 const char *store_engine(void); /* "SQLite 3.40.1", for the log */
 /*
  * PRAGMA integrity_check, foreign keys, and that the newest status is the same in cert, revoked and status_log: for
- * `doctor` and restore. E_CONFLICT names the first thing wrong. Reads the whole ledger.
+ * `doctor` and restore. E_CONFLICT names the first thing wrong. Reads the whole ledger: minutes when it is large, so
+ * call it on a reader in a thread of its own.
  */
 MUST_CHECK enum err_code store_check(struct store *s, struct err *e);
 
@@ -264,6 +265,8 @@ MUST_CHECK enum err_code store_crl_newest(struct store *s, uint32_t issuer, unsi
 MUST_CHECK enum err_code store_crl_last_regular(struct store *s, uint32_t issuer, unsigned shard, int64_t *this_update, struct err *e);
 /* The highest number reserved for this CA name (over all its certificates) and shard; 0 = none. */
 MUST_CHECK enum err_code store_crl_number(struct store *s, const char *issuer_name, unsigned shard, uint64_t *number, struct err *e);
+typedef bool (*crl_number_fn)(void *arg, const char *issuer_name, unsigned shard, uint64_t number);
+MUST_CHECK enum err_code store_crl_number_each(struct store *s, crl_number_fn fn, void *arg, struct err *e);
 
 /* Enrollment secrets: only a keyed hash is stored. */
 enum secret_kind { SECRET_DEVICE, SECRET_GROUP };

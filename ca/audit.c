@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing the trail: entries, heads. docs/audit.md has the formats; audit_verify.c reads them back. */
+#include "ca/audit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/auto.h"
+#include "base/der.h"
+#include "ca/audit_int.h"
+#include "ca/store/store_int.h"
+
+AUTO_TYPE(json_t, json_decref)
+
+static const struct audit_algorithm algorithms[] = {
+    {SIG_RSA_SHA256, "rsa-sha256", EVP_PKEY_RSA, "SHA256"},
+    {SIG_ECDSA_SHA256, "ecdsa-sha256", EVP_PKEY_EC, "SHA256"},
+    {SIG_ECDSA_SHA384, "ecdsa-sha384", EVP_PKEY_EC, "SHA384"},
+    {SIG_ED25519, "ed25519", EVP_PKEY_ED25519, NULL},
+};
+
+const struct audit_algorithm *audit_algorithm(uint8_t alg)
+{
+    for (size_t i = 0; i < ARRAY_LEN(algorithms); i++)
+        if ((uint8_t)algorithms[i].alg == alg)
+            return &algorithms[i];
+    return NULL;
+}
+
+const struct audit_algorithm *audit_algorithm_named(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(algorithms); i++)
+        if (strcmp(algorithms[i].name, name) == 0)
+            return &algorithms[i];
+    return NULL;
+}
+
+/* --- entries ------------------------------------------------------------------------------------------------- */
+
+static void add_u64(struct buf *b, uint64_t v)
+{
+    uint8_t be[8];
+
+    put_be64(be, v);
+    buf_add(b, be, sizeof(be));
+}
+
+static void add_field(struct buf *b, struct bytes v)
+{
+    uint8_t be[4];
+
+    put_be32(be, (uint32_t)v.len);
+    buf_add(b, be, sizeof(be));
+    buf_add_bytes(b, v);
+}
+
+/* Lengths before values: no two rows share an encoding. */
+enum err_code audit_hash(const struct audit_row *row, uint8_t hash[32], struct err *e)
+{
+    const char *const texts[] = {row->event, row->actor, row->actor_kind, row->domain, row->object, row->detail};
+    const struct bytes octets[] = {row->request_digest, row->signature, row->approvals};
+    AUTO_BUF b = BUF_INIT(AUDIT_ENTRY_MAX);
+
+    buf_add_str(&b, AUDIT_CHAIN_TAG);
+    buf_add(&b, row->prev_hash, sizeof(row->prev_hash));
+    add_u64(&b, row->seq);
+    add_u64(&b, (uint64_t)row->time);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        add_field(&b, bytes_str(texts[i]));
+    for (size_t i = 0; i < ARRAY_LEN(octets); i++)
+        add_field(&b, octets[i]);
+    if (!buf_ok(&b))
+        return err_set(e, E_INVALID, "audit entry %llu is larger than %d octets", (unsigned long long)row->seq,
+                       AUDIT_ENTRY_MAX);
+    sha256(buf_bytes(&b), hash);
+    return E_OK;
+}
+
+static const char *text(const char *s)
+{
+    return s ? s : "";
+}
+
+static enum err_code append(struct store *s, const struct audit_entry *in, int64_t now, struct err *e)
+{
+    struct audit_row row = {
+        .time = now,
+        .event = text(in->event),
+        .actor = text(in->actor),
+        .actor_kind = text(in->actor_kind),
+        .domain = text(in->domain),
+        .object = text(in->object),
+        .detail = in->detail ? in->detail : "{}",
+        .request_digest = in->request_digest,
+        .signature = in->signature,
+        .approvals = in->approvals,
+    };
+
+    if (store_audit_last(s, &row.seq, row.prev_hash, e) != E_OK)
+        return err_wrap(e, "audit %s", row.event);
+    row.seq++;
+    if (audit_hash(&row, row.hash, e) != E_OK || store_audit_insert(s, &row, e) != E_OK)
+        return err_wrap(e, "audit %s", row.event);
+    return E_OK;
+}
+
+static bool is_canonical(const char *detail)
+{
+    AUTO(json_t) *json = json_loads(detail, JSON_REJECT_DUPLICATES, NULL);
+    AUTO(char) *again = NULL;
+
+    if (!json || !json_is_object(json))
+        return false;
+    again = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT);
+    return again && strcmp(again, detail) == 0;
+}
+
+static const char *const status_events[CERT_STATUSES] = {
+    [CERT_GOOD] = "cert-released",
+    [CERT_ON_HOLD] = "cert-held",
+    [CERT_REVOKED] = "cert-revoked",
+};
+
+bool audit_event_status(const char *event, enum cert_status *status)
+{
+    for (int i = 0; i < CERT_STATUSES; i++)
+        if (strcmp(status_events[i], event) == 0) {
+            *status = (enum cert_status)i;
+            return true;
+        }
+    return false;
+}
+
+enum err_code audit_append(struct store *s, const struct audit_entry *in, int64_t now, struct err *e)
+{
+    enum cert_status status;
+
+    if (!in->event || !in->event[0])
+        return err_set(e, E_INTERNAL, "audit entry without an event");
+    if (strcmp(in->event, AUDIT_CERT_ISSUED) == 0 || audit_event_status(in->event, &status))
+        return err_set(e, E_INTERNAL, "audit %s: has a function of its own", in->event);
+    if (in->detail && !is_canonical(in->detail))
+        return err_set(e, E_INTERNAL, "audit %s: detail is not a canonical JSON object", in->event);
+    return append(s, in, now, e);
+}
+
+/* "cert:fleet-ca/01ab..." */
+struct cert_name {
+    char serial[SERIAL_MAX_LEN * 2 + 1];
+    char object[ID_MAX_LEN + SERIAL_MAX_LEN * 2 + 8];
+};
+
+static struct cert_name cert_name(const char *issuer, const uint8_t *serial, uint8_t serial_len)
+{
+    struct cert_name n;
+
+    hex_encode(serial, serial_len > SERIAL_MAX_LEN ? SERIAL_MAX_LEN : serial_len, n.serial);
+    snprintf(n.object, sizeof(n.object), "cert:%.*s/%s", ID_MAX_LEN, issuer, n.serial);
+    return n;
+}
+
+/* Takes over `detail`. */
+static enum err_code append_about_cert(struct store *s, const struct audit_actor *who, const char *event,
+                                       const char *object, json_t *detail, int64_t now, struct err *e)
+{
+    AUTO(json_t) *json = detail;
+    AUTO(char) *dump = json ? json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+    struct audit_entry in = {
+        .event = event,
+        .actor = who->actor,
+        .actor_kind = who->actor_kind,
+        .domain = who->domain,
+        .object = object,
+        .detail = dump,
+        .request_digest = who->request_digest,
+        .signature = who->signature,
+        .approvals = who->approvals,
+    };
+
+    if (!dump)
+        return err_set(e, E_NOMEM, "audit %s: detail of %s", event, object);
+    return append(s, &in, now, e);
+}
+
+enum err_code audit_cert_issued(struct store *s, const struct audit_actor *who, const char *issuer_name,
+                                const struct cert_row *cert, uint64_t seq, int64_t now, struct err *e)
+{
+    struct cert_name n = cert_name(issuer_name, cert->serial, cert->serial_len);
+    char der_hash[sizeof(cert->der_hash) * 2 + 1];
+
+    hex_encode(cert->der_hash, sizeof(cert->der_hash), der_hash);
+    return append_about_cert(s, who, AUDIT_CERT_ISSUED, n.object,
+                             json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "der_sha256", der_hash, "issuer", issuer_name,
+                                       "profile", text(cert->profile), "requester", text(cert->requester), "seq",
+                                       (json_int_t)seq, "serial", n.serial),
+                             now, e);
+}
+
+enum err_code audit_status_changed(struct store *s, const struct audit_actor *who, const char *issuer_name,
+                                   const struct status_row *row, int64_t now, struct err *e)
+{
+    struct cert_name n = cert_name(issuer_name, row->serial, row->serial_len);
+    const char *reason = crl_reason_name(row->reason);
+
+    if ((unsigned)row->status >= CERT_STATUSES || !reason)
+        return err_set(e, E_INTERNAL, "audit of %s: status %d, reason %d", n.object, (int)row->status, (int)row->reason);
+    return append_about_cert(s, who, status_events[row->status], n.object,
+                             json_pack("{s:s, s:s, s:I, s:s}", "issuer", issuer_name, "reason", reason, "seq",
+                                       (json_int_t)row->seq, "serial", n.serial),
+                             now, e);
+}
+
+/* --- heads --------------------------------------------------------------------------------------------------- */
+
+enum err_code audit_head_tbs(struct store *s, struct bytes ledger_id, int64_t now, struct audit_head_row *out,
+                             struct buf *tbs, struct err *e)
+{
+    struct derw w;
+    struct audit_head_row last;
+    enum err_code code = store_audit_head_last(s, &last, e);
+
+    *out = (struct audit_head_row){.time = now};
+    if (code != E_OK && code != E_NOT_FOUND)
+        return code;
+    if (code == E_NOT_FOUND)
+        last.seq = 0;
+    if (store_audit_last(s, &out->seq, out->hash, e) != E_OK)
+        return e->code;
+    if (out->seq <= last.seq)
+        return err_set(e, E_NOT_FOUND, "no audit entry after head %llu", (unsigned long long)last.seq);
+    buf_reset(tbs);
+    derw_init(&w, tbs);
+    derw_begin(&w, DER_SEQUENCE);
+    derw_utf8(&w, AUDIT_HEAD_TAG);
+    derw_u64(&w, out->seq);
+    derw_gentime(&w, now);
+    derw_octets(&w, BYTES_OF(out->hash));
+    derw_element(&w, DER_UTF8_STRING, ledger_id);
+    derw_end(&w);
+    if (!derw_finish(&w))
+        return err_set(e, E_NOMEM, "audit head does not fit %zu octets", tbs->max);
+    out->tbs = buf_bytes(tbs);
+    return E_OK;
+}
+
+/* A crash may have torn the last append: the next line starts on its own all the same. */
+static bool ends_inside_a_line(int fd)
+{
+    off_t size = lseek(fd, 0, SEEK_END);
+    char last;
+
+    return size > 0 && (pread(fd, &last, 1, size - 1) != 1 || last != '\n');
+}
+
+enum err_code audit_head_publish(const char *dir_marks, const struct audit_head_row *head, struct err *e)
+{
+    const struct audit_algorithm *alg = audit_algorithm(head->sig_alg);
+    AUTO_BUF line = BUF_INIT(AUDIT_HEAD_LINE_MAX);
+    AUTO_FD int fd = -1;
+    char path[4096], hash[sizeof(head->hash) * 2 + 1];
+    ssize_t n;
+
+    if (!alg || head->signature.len == 0 || head->tbs.len == 0)
+        return err_set(e, E_INTERNAL, "audit head %llu is not signed", (unsigned long long)head->seq);
+    if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir_marks, AUDIT_HEADS_FILE) >= sizeof(path))
+        return err_set(e, E_INVALID, "%s: path too long", dir_marks);
+    fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0)
+        return err_errno(e, E_IO, "%s", path);
+    if (ends_inside_a_line(fd))
+        buf_add_u8(&line, '\n');
+    hex_encode(head->hash, sizeof(head->hash), hash);
+    buf_printf(&line, "%llu %lld %s %s %s ", (unsigned long long)head->seq, (long long)head->time, hash, head->key,
+               alg->name);
+    base64_encode(&line, head->tbs, 0);
+    buf_add_u8(&line, ' ');
+    base64_encode(&line, head->signature, 0);
+    buf_add_u8(&line, '\n');
+    if (!buf_ok(&line))
+        return err_set(e, E_NOMEM, "audit head %llu: line longer than %d octets", (unsigned long long)head->seq,
+                       AUDIT_HEAD_LINE_MAX);
+    n = write(fd, line.p, line.len);
+    if (n >= 0 && (size_t)n != line.len)
+        errno = ENOSPC;
+    if (n < 0 || (size_t)n != line.len || fsync(fd) != 0)
+        return err_errno(e, E_IO, "append to %s", path);
+    return store_sync_path(dir_marks, e); /* the file may be new */
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the writer and the verifier of the audit trail. */
+#ifndef INKAN_CA_AUDIT_INT_H
+#define INKAN_CA_AUDIT_INT_H
+
+#include <openssl/evp.h>
+
+#include "base/derw.h"
+#include "ca/audit.h"
+
+#define AUDIT_CHAIN_TAG     "inkan-audit-1"
+#define AUDIT_HEAD_TAG      "inkan-audit-head"
+#define AUDIT_HEADS_FILE    "audit-heads"
+#define AUDIT_CERT_ISSUED   "cert-issued"
+#define AUDIT_ENTRY_MAX     (1024 * 1024)
+#define AUDIT_HEAD_LINE_MAX (2 * SIGNATURE_MAX_LEN)
+
+/* What a head may be signed with. */
+struct audit_algorithm {
+    enum sig_alg alg;
+    const char *name;
+    int key_type;       /* EVP_PKEY_RSA, ... */
+    const char *digest; /* NULL: inside the algorithm */
+};
+const struct audit_algorithm *audit_algorithm(uint8_t alg); /* NULL: not one of ours */
+const struct audit_algorithm *audit_algorithm_named(const char *name);
+
+/* hash of a row from its other members. */
+MUST_CHECK enum err_code audit_hash(const struct audit_row *row, uint8_t hash[32], struct err *e);
+/* "cert-revoked" and its kin; false for every other event. */
+bool audit_event_status(const char *event, enum cert_status *status);
+
+#endif
