@@ -1,0 +1,749 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The front as a process: links, listeners, the core's configuration, its own TLS certificate, the end. */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "enroll/front_int.h"
+
+#define LINK_QUEUE_MAX      (16u * 1024 * 1024)
+#define LINK_QUEUE_BUSY     (8u * 1024 * 1024) /* from here on nothing more is asked of that process */
+#define STATUS_WAITING_MAX  4096
+#define ANCHORS_MAX_LEN     (16u * 1024 * 1024)
+#define CACERTS_MAX_LEN     (1024u * 1024)
+#define HEALTH_JSON_MAX     (32u * 1024)
+#define DESCRIPTORS_SPARE   128 /* for links, listeners, passed files, standard error */
+#define ACCEPT_PAUSE_MS     250
+#define COUNT_PERIOD_S      10
+#define TLS_CHECK_S         60
+#define STOP_MAX_S          (REQUEST_DEADLINE_S + 5)
+#define ORPHAN_S            10
+
+uint64_t front_rid(struct front *f)
+{
+    f->next_rid = (f->next_rid + 1) & 0xffffffffffff;
+    if (f->next_rid == 0) /* 0 is nobody's */
+        f->next_rid = 1;
+    return f->next_rid;
+}
+
+void rid_format(uint64_t rid, char out[17])
+{
+    snprintf(out, 17, "%" PRIx64, rid);
+}
+
+static void after_s(struct event *ev, long s)
+{
+    struct timeval tv = {.tv_sec = s};
+
+    event_add(ev, &tv);
+}
+
+/* ---- counted refusals ------------------------------------------------------------------------------------------- */
+
+static const char *const counter_name[COUNT_KINDS] = {
+    [COUNT_ADDRESS_LIMIT] = "connections-of-one-address", [COUNT_CONNECTION_LIMIT] = "connections",
+    [COUNT_HANDSHAKE] = "handshake-failed",               [COUNT_DEADLINE] = "deadline",
+    [COUNT_BAD_HTTP] = "bad-http",                        [COUNT_NO_ROUTE] = "no-route",
+    [COUNT_LATE_ANSWER] = "late-answer",
+};
+
+void front_count(struct front *f, enum counter k)
+{
+    f->count[k]++;
+    if (!event_pending(f->count_timer, EV_TIMEOUT, NULL))
+        after_s(f->count_timer, COUNT_PERIOD_S);
+}
+
+static void on_count_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct front *f = arg;
+    struct log_line l;
+
+    (void)fd;
+    (void)what;
+    for (int k = 0; k < COUNT_KINDS; k++) {
+        if (!f->count[k])
+            continue;
+        log_begin(&l, LOG_WARN, "front-refused");
+        log_str(&l, "reason", counter_name[k]);
+        log_u64(&l, "count", f->count[k]);
+        log_end(&l);
+        f->count[k] = 0;
+    }
+}
+
+/* ---- listeners -------------------------------------------------------------------------------------------------- */
+
+static bool may_accept(const struct front_listener *l)
+{
+    const struct front *f = l->front;
+
+    if (!f->going || f->stopping || l->resting)
+        return false;
+    if (l->service->limited && f->held)
+        return false;
+    return !l->service->tls || (f->config.complete && tls_is_ready(f->tls));
+}
+
+static void listeners_update(struct front *f)
+{
+    for (size_t i = 0; i < f->listener_n; i++)
+        if (may_accept(&f->listener[i]))
+            evconnlistener_enable(f->listener[i].ev);
+        else
+            evconnlistener_disable(f->listener[i].ev);
+}
+
+void front_hold_listeners(struct front *f)
+{
+    f->held = true;
+    listeners_update(f);
+}
+
+void front_conn_gone(struct front *f)
+{
+    if (f->held && f->conn_n < f->connections_max) {
+        f->held = false;
+        listeners_update(f);
+    }
+    if (f->stopping && TAILQ_EMPTY(&f->all))
+        proc_exit_loop(f->proc, PROC_EXIT_OK);
+}
+
+static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *sa, int sa_len, void *arg)
+{
+    struct front_listener *l = arg;
+
+    (void)ev;
+    conn_accept(l->front, l->service, fd, sa, sa_len);
+}
+
+/* Out of descriptors the listener stays readable: without a pause the loop would spin on it. */
+static void on_accept_error(struct evconnlistener *ev, void *arg)
+{
+    struct front_listener *l = arg;
+    struct timeval tv = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+
+    (void)ev;
+    l->resting = true;
+    front_count(l->front, COUNT_CONNECTION_LIMIT);
+    listeners_update(l->front);
+    event_add(l->retry, &tv);
+}
+
+static void on_accept_retry(evutil_socket_t fd, short what, void *arg)
+{
+    struct front_listener *l = arg;
+
+    (void)fd;
+    (void)what;
+    l->resting = false;
+    listeners_update(l->front);
+}
+
+static const struct service *service_find(const char *name)
+{
+    static const struct service *const all[] = {&est_service, &public_service, &health_service};
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (strcmp(name, all[i]->name) == 0)
+            return all[i];
+    return NULL;
+}
+
+static void on_listen(struct proc *p, const char *name, int fd, void *arg)
+{
+    struct front *f = arg;
+    struct front_listener *l = &f->listener[f->listener_n];
+    const struct service *s = service_find(name);
+
+    (void)p;
+    if (!s || f->listener_n == LISTENERS_MAX) {
+        log_note(LOG_ERROR, "listener-refused", "name", name);
+        close(fd);
+        return;
+    }
+    l->front = f;
+    l->service = s;
+    l->retry = evtimer_new(f->base, on_accept_retry, l);
+    l->ev = evconnlistener_new(f->base, on_accept, l, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED,
+                               0, fd);
+    if (!l->ev || !l->retry) {
+        struct err e = {0};
+
+        err_set(&e, E_NOMEM, "out of memory for listener %s", name);
+        proc_die("listener", PROC_EXIT_RESTART, &e);
+    }
+    evconnlistener_set_error_cb(l->ev, on_accept_error);
+    f->listener_n++;
+    listeners_update(f);
+}
+
+/* ---- our own TLS certificate ------------------------------------------------------------------------------------ */
+
+static void tls_retry_later(struct front *f)
+{
+    f->tls_rid = 0;
+    f->tls_retry_s = f->tls_retry_s ? f->tls_retry_s * 2 : 1;
+    if (f->tls_retry_s > TLS_CHECK_S)
+        f->tls_retry_s = TLS_CHECK_S;
+    after_s(f->tls_timer, (long)f->tls_retry_s);
+}
+
+static void tls_check(struct front *f)
+{
+    AUTO_BUF csr = BUF_INIT(CSR_MAX_LEN);
+    struct err e = {0};
+    struct msg m;
+
+    after_s(f->tls_timer, TLS_CHECK_S);
+    if (!f->core || !f->config.complete || f->tls_rid ||
+        !tls_cert_is_due(f->tls, &proc_conf(f->proc)->server_names, clock_now()))
+        return;
+    if (tls_csr(f->tls, &csr, &e) != E_OK) {
+        log_failure("tls-certificate-request", &e);
+        tls_retry_later(f);
+        return;
+    }
+    f->tls_rid = front_rid(f);
+    msg_begin(&m, SVC_TLS_CERT, f->tls_rid);
+    msg_put_bytes(&m, buf_bytes(&csr));
+    if (chan_send(f->core, &m, -1, &e) != E_OK) {
+        log_failure("tls-certificate-request", &e);
+        tls_retry_later(f);
+    }
+}
+
+static void on_tls_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct front *f = arg;
+
+    (void)fd;
+    (void)what;
+    f->tls_rid = 0; /* one that was not answered in all this time is asked again */
+    tls_check(f);
+}
+
+static enum err_code take_tls_cert(struct front *f, struct msg_reader *r, struct err *e)
+{
+    struct bytes certs[TLS_CERTS_MAX] = {{NULL, 0}};
+    struct err refused = {0};
+    enum err_code code = msg_get_err(r, &refused);
+    uint32_t n = msg_get_u32(r);
+    int64_t renew_at;
+
+    if (n > TLS_CERTS_MAX)
+        return err_set(e, E_INVALID, "server certificate: chain of %u", n);
+    for (uint32_t i = 0; i < n; i++)
+        certs[i] = msg_get_bytes(r, CERT_MAX_LEN);
+    renew_at = msg_get_i64(r);
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    if (r->request_id != f->tls_rid || f->tls_rid == 0)
+        return E_OK; /* answer to a request given up on */
+    if (code == E_OK)
+        code = tls_set_cert(f->tls, certs, n, renew_at, &refused);
+    if (code != E_OK) {
+        log_failure("tls-certificate-refused", &refused);
+        proc_state(f->proc, "no new server certificate for EST, see event tls-certificate-refused");
+        tls_retry_later(f);
+        return E_OK;
+    }
+    f->tls_rid = 0;
+    f->tls_retry_s = 0;
+    log_note(LOG_INFO, "tls-certificate-new", "name", proc_name(f->proc));
+    proc_state(f->proc, "serving");
+    listeners_update(f);
+    return E_OK;
+}
+
+/* ---- configuration from the core -------------------------------------------------------------------------------- */
+
+static void config_clear(struct front_config *c)
+{
+    est_labels_free(c->labels);
+    file_set_free(c->files);
+    fd_unmap(c->anchors_pem);
+    *c = (struct front_config){0};
+}
+
+static enum err_code config_begin(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    (void)fd;
+    config_clear(&f->incoming);
+    f->incoming.generation = msg_get_u64(r);
+    f->incoming.labels = est_labels_new();
+    f->incoming.files = file_set_new();
+    f->receiving = true;
+    if (!f->incoming.labels || !f->incoming.files)
+        return err_set(e, E_NOMEM, "configuration");
+    return msg_read_end(r, e);
+}
+
+static enum err_code config_label(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    struct svc_label label;
+    struct bytes cacerts;
+
+    if (!f->receiving || fd < 0)
+        return err_set(e, E_INVALID, "label outside a configuration or without its cacerts");
+    if (svc_label_decode(r, &label, e) != E_OK || fd_map(fd, CACERTS_MAX_LEN, &cacerts, e) != E_OK)
+        return err_wrap(e, "label");
+    if (est_labels_add(f->incoming.labels, &label, cacerts, e) != E_OK) {
+        fd_unmap(cacerts);
+        return e->code;
+    }
+    fd_unmap(cacerts);
+    return E_OK;
+}
+
+static enum err_code config_file(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    struct front_config *into = f->receiving ? &f->incoming : &f->config;
+    struct svc_file file;
+
+    if (fd < 0 || !into->files)
+        return err_set(e, E_INVALID, "file before the first configuration or without its content");
+    if (svc_file_decode(r, &file, e) != E_OK)
+        return err_wrap(e, "file");
+    return file_set_put(into->files, &file, fd, e);
+}
+
+static enum err_code config_anchors(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    if (!f->receiving || fd < 0)
+        return err_set(e, E_INVALID, "anchors outside a configuration or without content");
+    (void)msg_get_bytes(r, 0);
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    fd_unmap(f->incoming.anchors_pem);
+    return fd_map(fd, ANCHORS_MAX_LEN, &f->incoming.anchors_pem, e);
+}
+
+static enum err_code config_end(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    uint64_t generation = msg_get_u64(r);
+
+    (void)fd;
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    if (!f->receiving || generation != f->incoming.generation)
+        return err_set(e, E_INVALID, "end of a configuration that was not begun");
+    if (tls_set_anchors(f->tls, f->incoming.anchors_pem, e) != E_OK)
+        return e->code;
+    f->receiving = false;
+    config_clear(&f->config);
+    f->config = f->incoming;
+    f->incoming = (struct front_config){0};
+    f->config.complete = true;
+    fd_unmap(f->config.anchors_pem);
+    f->config.anchors_pem = (struct bytes){NULL, 0};
+    tls_check(f);
+    listeners_update(f);
+    return E_OK;
+}
+
+/* ---- messages of the core --------------------------------------------------------------------------------------- */
+
+static enum err_code core_enroll_result(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    struct conn *c = conn_waiting(f, r->request_id, WAIT_CORE);
+    struct svc_enroll_result result;
+
+    (void)fd;
+    if (svc_enroll_result_decode(r, &result, e) != E_OK)
+        return e->code;
+    if (c && c->service == &est_service)
+        est_on_result(c, &result);
+    else
+        front_count(f, COUNT_LATE_ANSWER); /* the client left, or its deadline passed: a repeat gets the same bytes */
+    return E_OK;
+}
+
+static enum err_code core_tls_cert(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    (void)fd;
+    return take_tls_cert(f, r, e);
+}
+
+static enum err_code core_health(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    struct conn *c = conn_waiting(f, r->request_id, WAIT_CORE);
+    bool ready = msg_get_bool(r);
+    struct bytes json = msg_get_bytes(r, HEALTH_JSON_MAX);
+
+    (void)fd;
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    if (c && c->service == &health_service)
+        health_on_core(c, ready, json);
+    return E_OK;
+}
+
+static enum err_code core_purge(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    static struct svc_purge purge; /* 28 KiB; one thread */
+    struct msg m;
+
+    (void)fd;
+    if (svc_purge_decode(r, &purge, e) != E_OK)
+        return e->code;
+    ocsp_cache_purge(f->cache, &purge);
+    msg_begin(&m, SVC_PURGED, r->request_id);
+    msg_put_u64(&m, purge.seq);
+    return chan_send(f->core, &m, -1, e);
+}
+
+static enum err_code status_ocsp_result(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    struct conn *c = conn_waiting(f, r->request_id, WAIT_STATUS);
+    struct sts_ocsp_result result;
+
+    (void)fd;
+    if (sts_ocsp_result_decode(r, &result, e) != E_OK)
+        return e->code;
+    if (c && c->service == &public_service)
+        ocsp_on_result(c, &result);
+    else
+        front_count(f, COUNT_LATE_ANSWER);
+    return E_OK;
+}
+
+static enum err_code status_health(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    struct conn *c = conn_waiting(f, r->request_id, WAIT_STATUS);
+    bool ready = msg_get_bool(r);
+    struct bytes json = msg_get_bytes(r, HEALTH_JSON_MAX);
+
+    (void)fd;
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    if (c && c->service == &health_service)
+        health_on_status(c, ready, json);
+    return E_OK;
+}
+
+struct handler {
+    uint16_t type;
+    enum err_code (*take)(struct front *f, struct msg_reader *r, int fd, struct err *e);
+};
+
+static const struct handler core_handlers[] = {
+    {SVC_CONFIG_BEGIN, config_begin},         {SVC_LABEL, config_label},
+    {SVC_FILE, config_file},                  {SVC_ANCHORS, config_anchors},
+    {SVC_CONFIG_END, config_end},             {SVC_ENROLL_RESULT, core_enroll_result},
+    {SVC_TLS_CERT_RESULT, core_tls_cert},     {SVC_HEALTH_RESULT, core_health},
+    {SVC_PURGE, core_purge},
+};
+
+static const struct handler status_handlers[] = {
+    {STS_OCSP_RESULT, status_ocsp_result},
+    {STS_HEALTH_RESULT, status_health},
+};
+
+/* Our own processes do not make mistakes that could be answered: in doubt, start again. */
+static void dispatch(struct front *f, const struct handler *h, size_t n, const char *event, struct msg_reader *r, int fd)
+{
+    struct err e = {0};
+    enum err_code rc = E_INVALID;
+    size_t i = 0;
+
+    while (i < n && h[i].type != r->type)
+        i++;
+    if (i < n)
+        rc = h[i].take(f, r, fd, &e);
+    else
+        err_set(&e, E_INVALID, "unknown message type 0x%04x", r->type);
+    if (fd >= 0)
+        close(fd);
+    if (rc != E_OK)
+        proc_die(event, PROC_EXIT_RESTART, &e);
+}
+
+static void on_core_message(struct chan *c, struct msg_reader *r, int fd, void *arg)
+{
+    (void)c;
+    dispatch(arg, core_handlers, ARRAY_LEN(core_handlers), "core-link-broken", r, fd);
+}
+
+static void on_status_message(struct chan *c, struct msg_reader *r, int fd, void *arg)
+{
+    (void)c;
+    dispatch(arg, status_handlers, ARRAY_LEN(status_handlers), "status-link-broken", r, fd);
+}
+
+/* ---- links ------------------------------------------------------------------------------------------------------ */
+
+static void core_drop(struct front *f)
+{
+    if (!f->core)
+        return;
+    chan_free(TAKE(f->core));
+    f->receiving = false;
+    f->tls_rid = 0;
+    conn_link_lost(f, WAIT_CORE);
+}
+
+static void status_drop(struct front *f)
+{
+    if (!f->status)
+        return;
+    chan_free(TAKE(f->status));
+    conn_link_lost(f, WAIT_STATUS);
+}
+
+static void on_core_gone(struct chan *c, const struct err *why, void *arg)
+{
+    struct front *f = arg;
+
+    (void)c;
+    log_failure("core-link-lost", why);
+    core_drop(f);
+    if (!f->stopping)
+        after_s(f->orphaned, ORPHAN_S);
+}
+
+static void on_status_gone(struct chan *c, const struct err *why, void *arg)
+{
+    struct front *f = arg;
+
+    (void)c;
+    log_failure("status-link-lost", why);
+    status_drop(f);
+    if (!f->stopping)
+        after_s(f->orphaned, ORPHAN_S);
+}
+
+/* The peer closed the link but lives: it took us for broken, and nobody would link us again. */
+static void on_orphaned(evutil_socket_t fd, short what, void *arg)
+{
+    struct front *f = arg;
+    struct err e = {0};
+
+    (void)fd;
+    (void)what;
+    if (f->core && f->status)
+        return;
+    err_set(&e, E_IO, "the link to the %s broke and its process was not restarted", f->core ? "status process" : "core");
+    proc_die("link-orphaned", PROC_EXIT_RESTART, &e);
+}
+
+static const struct chan_ops core_ops = {.on_message = on_core_message, .on_gone = on_core_gone};
+static const struct chan_ops status_ops = {.on_message = on_status_message, .on_gone = on_status_gone};
+
+static void core_link(struct front *f, int fd)
+{
+    struct err e = {0};
+    struct msg m;
+
+    core_drop(f);
+    /* Purges sent over the old link may never have arrived. */
+    ocsp_cache_drop(f->cache);
+    f->core = chan_new(f->base, fd, &core_ops, f, LINK_QUEUE_MAX, &e);
+    if (!f->core)
+        proc_die("core-link", PROC_EXIT_RESTART, &e);
+    msg_begin(&m, SVC_HELLO, 0);
+    if (chan_send(f->core, &m, -1, &e) != E_OK)
+        log_failure("core-link", &e); /* on_gone follows */
+}
+
+static void status_link(struct front *f, int fd)
+{
+    struct err e = {0};
+
+    status_drop(f);
+    f->status = chan_new(f->base, fd, &status_ops, f, LINK_QUEUE_MAX, &e);
+    if (!f->status)
+        proc_die("status-link", PROC_EXIT_RESTART, &e);
+}
+
+static void on_link(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, int fd, void *arg)
+{
+    struct front *f = arg;
+
+    (void)p;
+    (void)index;
+    if (peer == PROC_CORE) {
+        core_link(f, fd);
+    } else if (peer == PROC_STATUS) {
+        status_link(f, fd);
+    } else {
+        log_note(LOG_ERROR, "link-refused", "peer", name);
+        close(fd);
+    }
+    if (f->core && f->status)
+        event_del(f->orphaned);
+}
+
+static void on_gone(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, void *arg)
+{
+    struct front *f = arg;
+
+    (void)p;
+    (void)index;
+    (void)name;
+    if (peer == PROC_CORE)
+        core_drop(f);
+    else if (peer == PROC_STATUS)
+        status_drop(f);
+    event_del(f->orphaned); /* it will be linked again */
+}
+
+bool front_core_has_room(const struct front *f)
+{
+    return f->core && f->core_waiting < proc_conf(f->proc)->enroll_queue && chan_queued(f->core) < LINK_QUEUE_BUSY;
+}
+
+bool front_status_has_room(const struct front *f)
+{
+    return f->status && f->status_waiting < STATUS_WAITING_MAX && chan_queued(f->status) < LINK_QUEUE_BUSY;
+}
+
+/* ---- life of the process ---------------------------------------------------------------------------------------- */
+
+/* The confined process may not ask for its limits: taken once. */
+static void descriptors_take(struct front *f)
+{
+    struct rlimit r;
+
+    f->descriptors = 1024;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return;
+    f->descriptors = r.rlim_cur;
+    r.rlim_cur = r.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &r) == 0)
+        f->descriptors = r.rlim_max;
+}
+
+/* Connections end before the descriptors do: the rest is for links, listeners and files. */
+static void limits_apply(struct front *f)
+{
+    const struct conf *conf = proc_conf(f->proc);
+    uint64_t most = f->descriptors > 2 * DESCRIPTORS_SPARE ? f->descriptors - DESCRIPTORS_SPARE : DESCRIPTORS_SPARE;
+
+    f->connections_max = conf->connections;
+    f->per_address_max = conf->connections_per_address;
+    if (f->connections_max > most) {
+        f->connections_max = (unsigned)most;
+        log_note(LOG_WARN, "connections-limited", "reason", "RLIMIT_NOFILE is below the configured connections");
+    }
+}
+
+static void on_go(struct proc *p, void *arg)
+{
+    struct front *f = arg;
+    struct err e = {0};
+
+    if (f->going)
+        return;
+    if (proc_confine(p, &e) != E_OK)
+        proc_die("confine", PROC_EXIT_CONFIG, &e);
+    f->going = true;
+    listeners_update(f);
+    proc_ready(p);
+    if (!tls_is_ready(f->tls))
+        proc_state(p, "EST waits for a server certificate from the core");
+}
+
+static void on_reload(struct proc *p, void *arg)
+{
+    struct front *f = arg;
+    struct err e = {0};
+
+    if (proc_reload_conf(p, &e) != E_OK) {
+        log_failure("reload", &e);
+        return;
+    }
+    limits_apply(f);
+    tls_check(f); /* server_names may have changed */
+}
+
+static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct front *f = arg;
+
+    (void)fd;
+    (void)what;
+    proc_exit_loop(f->proc, PROC_EXIT_OK);
+}
+
+static void on_stop(struct proc *p, void *arg)
+{
+    struct front *f = arg;
+
+    if (f->stopping)
+        return;
+    f->stopping = true;
+    listeners_update(f);
+    conn_stop_all(f);
+    after_s(f->stop_timer, STOP_MAX_S);
+    if (TAILQ_EMPTY(&f->all))
+        proc_exit_loop(p, PROC_EXIT_OK);
+}
+
+const struct proc_ops front_ops = {
+    .on_link = on_link,
+    .on_listen = on_listen,
+    .on_gone = on_gone,
+    .on_go = on_go,
+    .on_reload = on_reload,
+    .on_stop = on_stop,
+};
+
+void front_setup(struct front *f)
+{
+    struct err e = {0};
+    char dir[PATH_MAX];
+
+    f->base = proc_base(f->proc);
+    TAILQ_INIT(&f->all);
+    TAILQ_INIT(&f->idle);
+    conn_setup();
+    descriptors_take(f);
+    limits_apply(f);
+    if (random_bytes(&f->next_rid, sizeof f->next_rid, &e) != E_OK)
+        proc_die("front-start", PROC_EXIT_RESTART, &e);
+    f->count_timer = evtimer_new(f->base, on_count_timer, f);
+    f->tls_timer = evtimer_new(f->base, on_tls_timer, f);
+    f->stop_timer = evtimer_new(f->base, on_stop_timer, f);
+    f->orphaned = evtimer_new(f->base, on_orphaned, f);
+    f->cache = ocsp_cache_new(OCSP_CACHE_ENTRIES_MAX, OCSP_CACHE_OCTETS_MAX);
+    if (!f->count_timer || !f->tls_timer || !f->stop_timer || !f->orphaned || !f->cache) {
+        err_set(&e, E_NOMEM, "out of memory");
+        proc_die("front-start", PROC_EXIT_RESTART, &e);
+    }
+    if (snprintf(dir, sizeof dir, "%s/tls", proc_conf(f->proc)->dir_state) >= (int)sizeof dir) {
+        err_set(&e, E_INVALID, "dir_state is too long");
+        proc_die("front-start", PROC_EXIT_CONFIG, &e);
+    }
+    f->tls = tls_new(dir, proc_name(f->proc), &e);
+    if (!f->tls)
+        proc_die("front-start", PROC_EXIT_RESTART, &e);
+}
+
+void front_clear(struct front *f)
+{
+    conn_free_all(f);
+    core_drop(f);
+    status_drop(f);
+    for (size_t i = 0; i < f->listener_n; i++) {
+        evconnlistener_free(f->listener[i].ev);
+        event_free(f->listener[i].retry);
+    }
+    config_clear(&f->config);
+    config_clear(&f->incoming);
+    ocsp_cache_free(f->cache);
+    tls_free(f->tls);
+    event_free(f->count_timer);
+    event_free(f->tls_timer);
+    event_free(f->stop_timer);
+    event_free(f->orphaned);
+}

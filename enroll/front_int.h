@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Declarations shared by the files of the front. One thread, one event loop: nothing here is locked.
+ *
+ *   conn.c    one client connection: bytes, deadlines, order of request and answer
+ *   est.c, ocsp.c, files.c, health.c   what is served; each request ends in exactly one conn_answer
+ *   front.c   links to the core and the status process, listeners, what the core configures
+ */
+#ifndef INKAN_ENROLL_FRONT_INT_H
+#define INKAN_ENROLL_FRONT_INT_H
+
+#include <sys/queue.h>
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+
+#include "base/chan.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "ca/service.h"
+#include "enroll/http.h"
+#include "enroll/ocsp_cache.h"
+#include "enroll/tls.h"
+
+struct conn;
+struct front;
+struct file_set;
+struct est_labels;
+
+/* ---- one connection ------------------------------------------------------------------------------------------- */
+
+enum conn_state {
+    CONN_HANDSHAKE,
+    CONN_IDLE,    /* nothing of a request seen yet */
+    CONN_HEAD,
+    CONN_BODY,    /* also: skipping the body of a refused request */
+    CONN_BUSY,    /* the request is complete, its answer is not; nothing is read */
+    CONN_WRITING, /* the answer is queued; nothing is read until it has left */
+    CONN_LINGER,  /* our side is closed; octets are thrown away until the peer closes, so that the answer arrives */
+    CONN_DOOMED,  /* to be freed from the loop */
+};
+
+enum wait { WAIT_CORE = 1 << 0, WAIT_STATUS = 1 << 1 };
+
+/* A refusal decided on the head of a request. */
+struct refusal {
+    int status;
+    const char *text;    /* static, for the client */
+    const char *headers; /* static header lines, or NULL */
+};
+
+/* What a listener serves. All functions run on the loop; none frees the connection. */
+struct service {
+    const char *name;
+    bool tls;
+    bool limited; /* counts against the limits on connections */
+    /* The head is there: false refuses with *no; true sets *body_max. */
+    bool (*on_head)(struct conn *c, size_t *body_max, struct refusal *no);
+    /* The request is complete: conn_answer now, or conn_wait and conn_answer later. */
+    void (*on_request)(struct conn *c);
+    /* The deadline of the request has passed, or a link it waits for (conn->waits) is gone: must lead to conn_answer. */
+    void (*on_deadline)(struct conn *c);
+    void (*on_link_lost)(struct conn *c, enum wait link);
+    /* Once per request: it got this status, 0 when the client was gone first. */
+    void (*on_done)(struct conn *c, int status);
+};
+
+struct est_request {
+    const struct est_route *route; /* NULL before it is known */
+    char label[EST_LABEL_MAX + 1];
+    bool auth_password, wrap64;
+    enum err_code code;
+};
+
+struct ocsp_request {
+    uint8_t key[32]; /* SHA-256 of the request DER */
+    bool is_ocsp;
+};
+
+struct health_request {
+    bool ready_asked;
+    bool core_answered, core_ready, status_answered, status_ready;
+    struct buf core_json, status_json;
+};
+
+struct conn {
+    struct front *front;
+    const struct service *service;
+    struct bufferevent *bev;
+    SSL *ssl; /* borrowed from bev; NULL on plain listeners */
+    evutil_socket_t fd;
+    struct event *timer;
+    struct event *drain;
+    enum conn_state state;
+    struct http_reader reader;
+    bool close;       /* after the answer */
+    bool in_request;  /* between the first octet of a request and its answer */
+    bool refused;     /* `no` answers once the body has been skipped */
+    struct refusal no;
+    uint64_t rid;
+    unsigned waits;   /* enum wait */
+    int64_t started_ms;
+    struct tls_peer peer; /* after the handshake */
+    char peer_text[64];   /* "192.0.2.7:40112" */
+    struct addr_count *addr;
+    union {
+        struct est_request est;
+        struct ocsp_request ocsp;
+        struct health_request health;
+    } u;
+    TAILQ_ENTRY(conn) all, idle;
+    struct conn *next_waiting;
+};
+
+/* Takes over `fd`. Closes it when a limit is reached. */
+void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, const struct sockaddr *sa, int sa_len);
+/* Queues the answer; a->body is copied. Exactly once per request. The method decides whether the body is sent (HEAD). */
+void conn_answer(struct conn *c, const struct http_answer *a);
+/* As conn_answer with a body that is not copied: `release` is called once, when it has left or is dropped. */
+void conn_answer_shared(struct conn *c, const struct http_answer *a, evbuffer_ref_cleanup_cb release, void *arg);
+/* "request 1a2b: TEXT" as text/plain, no-store. `headers` as in struct http_answer. */
+void conn_refuse(struct conn *c, int status, const char *text, const char *headers, uint32_t retry_after_s);
+/* The request waits for an answer with c->rid from that link. */
+void conn_wait(struct conn *c, unsigned links);
+/* The waiting connection with this request id, or NULL. */
+struct conn *conn_waiting(struct front *f, uint64_t rid, enum wait link);
+void conn_wait_done(struct conn *c, enum wait link);
+/* Tells every connection that waits for that link. */
+void conn_link_lost(struct front *f, enum wait link);
+/* Puts the request's own deadline `ms` ahead (health probes answer earlier than others). */
+void conn_deadline_ms(struct conn *c, int64_t ms);
+/* Closes idle connections now and the others after their answers. */
+void conn_stop_all(struct front *f);
+void conn_free_all(struct front *f);
+/* Reads the length of a "second" from the environment in test builds. */
+void conn_setup(void);
+
+/* ---- the process ---------------------------------------------------------------------------------------------- */
+
+enum counter { /* refusals that are counted, not logged one by one */
+    COUNT_ADDRESS_LIMIT,
+    COUNT_CONNECTION_LIMIT,
+    COUNT_HANDSHAKE,
+    COUNT_DEADLINE,
+    COUNT_BAD_HTTP,
+    COUNT_NO_ROUTE,
+    COUNT_LATE_ANSWER,
+    COUNT_KINDS
+};
+
+#define LISTENERS_MAX  32
+#define WAITING_BUCKETS 1024
+#define ADDR_BUCKETS   1024
+
+struct addr_count {
+    struct addr_count *next;
+    uint8_t key[17];
+    unsigned n;
+};
+
+struct front_listener {
+    struct front *front;
+    const struct service *service;
+    struct evconnlistener *ev;
+    struct event *retry; /* after running out of descriptors */
+    bool resting;        /* until then */
+};
+
+TAILQ_HEAD(conn_list, conn);
+
+struct front_config { /* one configuration from the core, complete */
+    bool complete;
+    uint64_t generation;
+    struct est_labels *labels;
+    struct file_set *files;
+    struct bytes anchors_pem; /* mapped; released once taken */
+};
+
+struct front {
+    struct proc *proc;
+    struct event_base *base;
+    struct front_listener listener[LISTENERS_MAX];
+    size_t listener_n;
+    uint64_t descriptors; /* RLIMIT_NOFILE */
+    unsigned connections_max, per_address_max;
+
+    struct conn_list all, idle; /* idle: longest first */
+    size_t conn_n;              /* limited ones */
+    struct conn *waiting[WAITING_BUCKETS];
+    size_t core_waiting, status_waiting;
+    struct addr_count *addr[ADDR_BUCKETS];
+
+    struct chan *core, *status;
+    struct event *orphaned; /* a link broke and the supervisor has not said that its process is gone */
+    struct front_config config, incoming;
+    bool receiving;
+    struct tls *tls;
+    struct event *tls_timer;
+    uint64_t tls_rid; /* of the SVC_TLS_CERT in flight, 0: none */
+    unsigned tls_retry_s;
+    struct ocsp_cache *cache;
+
+    uint64_t next_rid;
+    uint64_t count[COUNT_KINDS];
+    struct event *count_timer;
+    bool going, stopping, held; /* held: as many connections as allowed */
+    struct event *stop_timer;
+};
+
+/* Everything before the loop; the proc's callbacks are front_ops. Exits the process on failure. */
+void front_setup(struct front *f);
+void front_clear(struct front *f);
+extern const struct proc_ops front_ops;
+
+uint64_t front_rid(struct front *f);
+void rid_format(uint64_t rid, char out[17]);
+void front_count(struct front *f, enum counter k);
+/* Called when a connection has gone: a listener held back by the limit may accept again; a stopping front may end. */
+void front_conn_gone(struct front *f);
+void front_hold_listeners(struct front *f);
+/* Is the connection with the core or the status process up, and has it room? */
+bool front_core_has_room(const struct front *f);
+bool front_status_has_room(const struct front *f);
+
+/* ---- services ------------------------------------------------------------------------------------------------- */
+
+extern const struct service est_service;    /* EST over TLS */
+extern const struct service public_service; /* OCSP and files over plain HTTP */
+extern const struct service health_service;
+
+struct est_labels *est_labels_new(void);
+void est_labels_free(struct est_labels *l);
+/* `cacerts`: the certs-only CMS in DER. */
+MUST_CHECK enum err_code est_labels_add(struct est_labels *l, const struct svc_label *label, struct bytes cacerts,
+                                        struct err *e);
+void est_on_result(struct conn *c, const struct svc_enroll_result *r);
+
+struct file_set *file_set_new(void);
+void file_set_free(struct file_set *s);
+/* Adds or replaces. Maps `fd`, whose content must have the announced size; the caller keeps fd. */
+MUST_CHECK enum err_code file_set_put(struct file_set *s, const struct svc_file *f, int fd, struct err *e);
+/* Answers a GET or HEAD for an exact decoded path; false when there is no such file. */
+bool file_exists(const struct file_set *s, const char *path);
+void file_answer(struct conn *c, const struct file_set *s, const char *path);
+
+bool ocsp_on_head(struct conn *c, size_t *body_max, struct refusal *no);
+void ocsp_on_request(struct conn *c);
+void ocsp_on_result(struct conn *c, const struct sts_ocsp_result *r);
+/* A cached answer that is still valid, else tryLater. */
+void ocsp_answer_without_status(struct conn *c);
+
+void health_on_core(struct conn *c, bool ready, struct bytes json);
+void health_on_status(struct conn *c, bool ready, struct bytes json);
+
+#endif
