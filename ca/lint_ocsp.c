@@ -47,7 +47,7 @@
     X(THIS_UPDATE_FORM, "ocsp.this_update.form", "RFC 6960 4.2.2.1",                                                   \
       "thisUpdate is a GeneralizedTime with seconds, in Zulu time, without fractions")                                 \
     X(THIS_UPDATE_FUTURE, "ocsp.this_update.future", "RFC 6960 4.2.2.1", "thisUpdate is not in the future")            \
-    X(THIS_UPDATE_STALE, "ocsp.this_update.stale", "profile", "thisUpdate is at most 10 minutes before now")           \
+    X(THIS_UPDATE_STALE, "ocsp.this_update.stale", "profile", "thisUpdate is at most 10 minutes before producedAt")    \
     X(THIS_UPDATE_ORDER, "ocsp.this_update.order", "RFC 6960 2.4", "thisUpdate is not after producedAt")               \
     X(NEXT_UPDATE_PRESENT, "ocsp.next_update.present", "RFC 9919 3.2.4", "nextUpdate is there")                        \
     X(NEXT_UPDATE_FORM, "ocsp.next_update.form", "RFC 6960 4.2.2.1",                                                   \
@@ -99,7 +99,7 @@ struct ocsp_walk {
     struct der responder, responses, extensions;
     uint8_t responder_tag;
     bool has_extensions;
-    bool has_produced_at;
+    bool has_produced_at, responder_expired;
     time_t produced_at;
     bool unissued_revoked; /* a SingleResponse says revoked in 1970: never issued (RFC 6960 2.2) */
     struct bytes
@@ -309,18 +309,16 @@ static void check_issuer(struct ocsp_walk *w, struct bytes cert_id)
     }
 }
 
-static void check_cert_id(struct ocsp_walk *w, struct bytes cert_id)
+/* The CertID of the next Request; false when the request is not to be read. */
+static bool take_asked(struct ocsp_walk *w, struct bytes *cert_id)
 {
     struct der request, content;
-    struct bytes asked;
 
-    if (der_at_end(&w->asked))
-        return; /* one too many: counted at the end */
-    if (!der_take(&w->asked, DER_SEQUENCE, &request) || !der_take_raw(&request, DER_SEQUENCE, &content, &asked)) {
-        w->asked.len = 0;
-        hit(w, R_REQUEST_READABLE);
-        return;
-    }
+    return der_take(&w->asked, DER_SEQUENCE, &request) && der_take_raw(&request, DER_SEQUENCE, &content, cert_id);
+}
+
+static void check_cert_id(struct ocsp_walk *w, struct bytes cert_id, struct bytes asked)
+{
     if (!bytes_equal(asked, cert_id))
         hit(w, R_CERT_ID_ECHO);
     else
@@ -410,7 +408,7 @@ static void check_this_update(const struct ocsp_walk *w, struct der in, const st
         hit(w, R_THIS_UPDATE_FUTURE);
     else if (w->has_produced_at && *this_update > w->produced_at)
         hit(w, R_THIS_UPDATE_ORDER);
-    if (*this_update < w->x->now - LINT_BACKDATE_MAX_S)
+    if (w->has_produced_at && *this_update < w->produced_at - LINT_BACKDATE_MAX_S)
         hit(w, R_THIS_UPDATE_STALE);
     if (s->has_revoked_at && s->revoked_at > *this_update)
         hit(w, R_REVOKED_TIME_LATE);
@@ -428,13 +426,13 @@ static void check_next_update(const struct ocsp_walk *w, struct der outer, const
         hit(w, R_NEXT_UPDATE_PAST);
         return;
     }
-    if (t > w->x->responder_not_after)
+    if (t > w->x->responder_not_after && !w->responder_expired)
         hit(w, R_NEXT_UPDATE_RESPONDER);
     if (s->unknown && w->has_produced_at && t > w->produced_at + UNKNOWN_LIFE_MAX_S)
         hit(w, R_NEXT_UPDATE_UNKNOWN);
 }
 
-static void check_single(struct ocsp_walk *w, struct der single)
+static void check_single(struct ocsp_walk *w, struct der single, struct bytes asked)
 {
     struct der id, status, content, next, exts;
     struct bytes cert_id, this_raw;
@@ -450,7 +448,7 @@ static void check_single(struct ocsp_walk *w, struct der single)
         hit(w, R_SINGLE_FORM);
         return;
     }
-    check_cert_id(w, cert_id);
+    check_cert_id(w, cert_id, asked);
     check_status(w, status_tag, status, &s);
     check_this_update(w, lint_reader(this_raw), &s, &this_update);
     if (!has_next)
@@ -476,23 +474,27 @@ static size_t count_elements(struct der list)
 
 static void check_responses(struct ocsp_walk *w)
 {
-    size_t asked = count_elements(w->asked);
     struct der list = w->responses, single;
+    struct bytes asked;
 
     if (der_at_end(&list)) {
         hit(w, R_RESPONSES_EMPTY);
         return;
     }
-    if (count_elements(list) != asked) {
+    if (count_elements(list) != count_elements(w->asked)) {
         hit(w, R_RESPONSES_COUNT);
         return;
     }
     while (!der_at_end(&list)) {
+        if (!take_asked(w, &asked)) {
+            hit(w, R_REQUEST_READABLE);
+            return;
+        }
         if (!der_take(&list, DER_SEQUENCE, &single)) {
             hit(w, R_SINGLE_FORM);
             return;
         }
-        check_single(w, single);
+        check_single(w, single, asked);
     }
 }
 
@@ -519,7 +521,8 @@ static void check_produced_at(struct ocsp_walk *w, struct der in)
         hit(w, R_PRODUCED_AT_FUTURE);
     if (w->produced_at < w->x->now - LINT_BACKDATE_MAX_S)
         hit(w, R_PRODUCED_AT_STALE);
-    if (w->produced_at > w->x->responder_not_after)
+    w->responder_expired = w->produced_at > w->x->responder_not_after;
+    if (w->responder_expired)
         hit(w, R_RESPONDER_EXPIRED);
 }
 

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DERB_VARS_MAX 64
+#define DERB_VARS_MAX 128
 
 /* Variables as "name=text". Later ones win, so a case overrides the base by appending. */
 struct derb_vars {
@@ -101,6 +101,8 @@ static inline const char *derb_repeat(struct derb_out *o, const struct derb_vars
         derb_fail("*N{ expected", s);
     for (; n; n--)
         end = derb_text(o, v, body + 1, depth + 1);
+    if (*end != '}')
+        derb_fail("} expected", s);
     return end + 1;
 }
 
@@ -119,6 +121,8 @@ static inline const char *derb_octet(struct derb_out *o, const struct derb_vars 
         return s;
     start = o->len;
     s = derb_text(o, v, s + 1, depth + 1);
+    if (*s != '}')
+        derb_fail("} expected", s);
     derb_close(o, start);
     return s + 1;
 }
@@ -139,7 +143,8 @@ static inline const char *derb_text(struct derb_out *o, const struct derb_vars *
             s = end + 1;
         } else if (*s == '$') {
             size_t len = strspn(s + 1, "abcdefghijklmnopqrstuvwxyz_0123456789");
-            (void)derb_text(o, v, derb_get(v, s + 1, len), depth + 1);
+            if (*derb_text(o, v, derb_get(v, s + 1, len), depth + 1))
+                derb_fail("} without { in", s);
             s += 1 + len;
         } else if (*s == '*') {
             s = derb_repeat(o, v, s + 1, depth);
