@@ -403,7 +403,7 @@ static enum http_event head_feed(struct http_reader *r, uint8_t c)
             r->state = ST_FIELD_LF;
         else if (!field_octet_is_valid(c))
             return bad(r, 400, "octet not allowed in a header line");
-        if (r->head_len - r->fields >= HTTP_HEADERS_MAX)
+        if (r->head_len - r->fields + (c == '\r' ? 2 : 1) > HTTP_HEADERS_MAX)
             return bad(r, 431, "the header fields are too long");
         break;
     case ST_FIELD_LF:
