@@ -259,7 +259,7 @@ int command_restore(struct run *r)
 {
     AUTO_CONF *conf = NULL;
     struct err e = {0};
-    char ledger[4096];
+    char ledger[4096], aside[4096];
 
     if (run_option(r, "accept"))
         return accept_restore(r);
@@ -270,7 +270,7 @@ int command_restore(struct run *r)
     if (load_config(r, &conf, &e) != E_OK)
         return run_fail(&e);
     snprintf(ledger, sizeof ledger, "%s/ledger/ledger.db", conf->dir_state);
-    if (restore_install(r->positional, ledger, &e) != E_OK)
+    if (restore_install(r->positional, ledger, (int64_t)clock_now(), aside, sizeof aside, &e) != E_OK)
         return run_fail(&e);
     if (geteuid() == 0 && *conf->user_core) {
         const struct passwd *pw = getpwnam(conf->user_core);
@@ -280,7 +280,9 @@ int command_restore(struct run *r)
             return run_fail(&e);
         }
     }
-    printf("%s is in place. The service starts sealed; then: inkan restore --accept\n", r->positional);
+    if (*aside)
+        printf("The ledger that was there is kept as %s.\n", aside);
+    printf("%s is in place. Start the service: it stays sealed until inkan restore --accept.\n", r->positional);
     return EXIT_DONE;
 }
 
