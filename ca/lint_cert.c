@@ -176,13 +176,13 @@
     X(AIA_HTTP, "cert.aia.http", "RFC 5280 8", "access addresses are http URIs")                                       \
     X(AIA_OCSP, "cert.aia.ocsp", "RFC 6960 3.1", "the OCSP address is the one expected")                               \
     X(AIA_CA_ISSUERS, "cert.aia.ca_issuers", "profile",                                                                \
-      "caIssuers is there exactly when the profile says so, and never in a root or an OCSP signer")                    \
+      "caIssuers is there exactly when the profile says so, and never in a root")                                      \
     X(NOCHECK_PRESENT, "cert.nocheck.present", "RFC 6960 4.2.2.2.1",                                                   \
       "ocsp-nocheck is in OCSP signer certificates and nowhere else")                                                  \
     X(NOCHECK_CRITICAL, "cert.nocheck.critical", "RFC 6960 4.2.2.2.1", "ocsp-nocheck is not critical")                 \
     X(NOCHECK_VALUE, "cert.nocheck.value", "RFC 6960 4.2.2.2.1", "ocsp-nocheck is NULL")                               \
     X(OCSP_SIGNER_CRL, "cert.ocsp_signer.crl", "RFC 9919 3.2.2", "an OCSP signer has no CRL address")                  \
-    X(OCSP_SIGNER_OCSP, "cert.ocsp_signer.ocsp", "RFC 9919 3.2.2", "an OCSP signer has no OCSP address")               \
+    X(OCSP_SIGNER_AIA, "cert.ocsp_signer.aia", "RFC 9919 3.2.2", "an OCSP signer has no OCSP or caIssuers address")    \
     X(NO_REV_AVAIL_VALUE, "cert.no_rev_avail.value", "RFC 9608 2", "noRevAvail is NULL and not critical")              \
     X(NO_REV_AVAIL_CA, "cert.no_rev_avail.ca", "RFC 9608 2", "noRevAvail is not in a CA certificate")                  \
     X(NO_REV_AVAIL_ALONE, "cert.no_rev_avail.alone", "RFC 9608 3",                                                     \
@@ -1055,7 +1055,12 @@ static void check_crldp(const struct cert_walk *w)
     struct der list, point, unwanted;
     struct bytes uri;
 
-    if (w->ext_seen[EXT_CRLDP] != (w->x->crl_url != NULL)) {
+    if (w->is_ocsp_signer) {
+        if (w->ext_seen[EXT_CRLDP])
+            hit(w, R_OCSP_SIGNER_CRL);
+        return;
+    }
+    if (w->ext_seen[EXT_CRLDP] != (w->x->crl_url && !w->is_root)) {
         hit(w, R_CRLDP_EXPECTED);
         return;
     }
@@ -1101,12 +1106,18 @@ static void check_access(const struct cert_walk *w, struct bytes method, struct 
 static void check_aia(const struct cert_walk *w)
 {
     const struct lint_ext *ext = &w->ext[EXT_AIA];
-    bool issuers_expected = w->x->profile->ca_issuers_url && !w->is_root && !w->is_ocsp_signer;
+    bool ocsp_expected = w->x->ocsp_url && !w->is_root;
+    bool issuers_expected = w->x->profile->ca_issuers_url && !w->is_root;
     struct aia_seen seen = {0};
     struct der list, access, uri;
     struct bytes method;
 
-    if (w->ext_seen[EXT_AIA] != (w->x->ocsp_url || issuers_expected)) {
+    if (w->is_ocsp_signer) {
+        if (w->ext_seen[EXT_AIA])
+            hit(w, R_OCSP_SIGNER_AIA);
+        return;
+    }
+    if (w->ext_seen[EXT_AIA] != (ocsp_expected || issuers_expected)) {
         hit(w, R_AIA_EXPECTED);
         return;
     }
@@ -1126,7 +1137,7 @@ static void check_aia(const struct cert_walk *w)
         }
         check_access(w, method, der_rest(&uri), &seen);
     }
-    if ((seen.ocsp > 0) != (w->x->ocsp_url != NULL))
+    if ((seen.ocsp > 0) != ocsp_expected)
         hit(w, R_AIA_OCSP);
     if ((seen.ca_issuers > 0) != issuers_expected)
         hit(w, R_AIA_CA_ISSUERS);
@@ -1169,16 +1180,6 @@ static void check_no_rev_avail(const struct cert_walk *w)
         hit(w, R_NO_REV_AVAIL_VALUE);
 }
 
-static void check_ocsp_signer(const struct cert_walk *w)
-{
-    if (!w->is_ocsp_signer)
-        return;
-    if (w->ext_seen[EXT_CRLDP] && w->x->crl_url)
-        hit(w, R_OCSP_SIGNER_CRL);
-    if (w->ext_seen[EXT_AIA] && w->x->ocsp_url)
-        hit(w, R_OCSP_SIGNER_OCSP);
-}
-
 static void check_extensions(const struct cert_walk *w)
 {
     check_absent(w);
@@ -1192,7 +1193,6 @@ static void check_extensions(const struct cert_walk *w)
     check_aia(w);
     check_nocheck(w);
     check_no_rev_avail(w);
-    check_ocsp_signer(w);
 }
 
 void lint_cert(struct bytes tbs, const struct lint_cert_expect *x, struct lint_report *out)

@@ -195,7 +195,7 @@ static void a_ca_without_addresses(void)
 
 static void a_root(void)
 {
-    a_ca_without_addresses();
+    a_ca();
     profile.kind = PROFILE_ROOT_CA;
     profile.ca_issuers_url = true;
     x.self_signed = true;
@@ -223,19 +223,8 @@ static void an_ocsp_signer(void)
     profile.kind = PROFILE_OCSP_SIGNER;
     profile.ca_issuers_url = true;
     x.device_id = NULL;
-    no_addresses();
 }
 #define AN_OCSP_SIGNER "eku_v=30{$ocsp_signing}", "more=$nocheck", "crldp=", "aia="
-
-static void with_crl_url(void)
-{
-    x.crl_url = "http://pki.example/crl/fleet.crl";
-}
-
-static void with_ocsp_url(void)
-{
-    x.ocsp_url = "http://pki.example/ocsp";
-}
 
 static void https_crl_url(void)
 {
@@ -629,6 +618,8 @@ static const struct lint_case cases[] = {
     {"cert.crldp.expected", "has no CRL address", .bad = {"crldp="}},
     {"cert.crldp.expected", "has a CRL address where none belongs", .setup = no_addresses, .common = {"aia="},
      .good = {"crldp="}},
+    {"cert.crldp.expected", "is a root with a CRL address", .setup = a_root, .common = {A_ROOT, "subject=$issuer_name"},
+     .bad = {"crldp=$crldp_there"}},
     {"cert.crldp.critical", "has a critical CRL address", .bad = {"crldp_c=0101ff"}},
     {"cert.crldp.form", "has two distribution points", .bad = {"crldp_second=30{a0{a0{86{$crl_url}}}}"}},
     {"cert.crldp.form", "has a name relative to the issuer",
@@ -661,10 +652,10 @@ static const struct lint_case cases[] = {
      .bad = {"nocheck_c=0101ff"}},
     {"cert.nocheck.value", "has a SEQUENCE in ocsp-nocheck", .setup = an_ocsp_signer, .common = {AN_OCSP_SIGNER},
      .bad = {"nocheck_v=30{}"}},
-    {"cert.ocsp_signer.crl", "is an OCSP signer with a CRL address", .setup = an_ocsp_signer, .setup_bad = with_crl_url,
+    {"cert.ocsp_signer.crl", "is an OCSP signer with a CRL address", .setup = an_ocsp_signer,
      .common = {AN_OCSP_SIGNER}, .bad = {"crldp=$crldp_there"}},
-    {"cert.ocsp_signer.ocsp", "is an OCSP signer with an OCSP address", .setup = an_ocsp_signer,
-     .setup_bad = with_ocsp_url, .common = {AN_OCSP_SIGNER}, .bad = {"aia=$aia_there"}},
+    {"cert.ocsp_signer.aia", "is an OCSP signer with an OCSP address", .setup = an_ocsp_signer,
+     .common = {AN_OCSP_SIGNER}, .bad = {"aia=$aia_there"}},
     {"cert.no_rev_avail.value", "has a noRevAvail with a value", .setup = no_addresses,
      .common = {"crldp=", "aia=", "more=$no_rev_avail"}, .bad = {"no_rev_avail_v=30{}"}},
     {"cert.no_rev_avail.value", "has a critical noRevAvail", .setup = no_addresses,
