@@ -85,8 +85,15 @@ enum err_code pin_read(const char *source, struct pin *out, struct err *e)
     if (rc != E_OK)
         return rc;
     rc = file_read_secret(path, PIN_MAX + 1, &s, e);
-    if (rc != E_OK)
-        return err_wrap(e, "PIN");
+    if (rc == E_DENIED) { /* the file's mode; E_DENIED is kept for what the token said */
+        rc = E_INVALID;
+        if (e)
+            e->code = rc;
+    }
+    if (rc != E_OK) {
+        err_wrap(e, "PIN");
+        return rc;
+    }
     n = s.len;
     if (n && s.p[n - 1] == '\n')
         n--;
