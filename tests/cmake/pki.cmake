@@ -2,3 +2,6 @@
 inkan_test(test_csr SOURCES tests/unit/test_csr.c USES pki)
 inkan_test(test_pubkey SOURCES tests/unit/test_pubkey.c USES pki)
 inkan_test(test_cert SOURCES tests/unit/test_cert.c USES pki lint)
+inkan_test(test_crl SOURCES tests/unit/test_crl.c USES pki lint)
+inkan_test(test_ocsp_codec SOURCES tests/unit/test_ocsp_codec.c USES pki)
+inkan_test(test_est_body SOURCES tests/unit/test_est_body.c USES pki)
