@@ -6,7 +6,7 @@
 #include "base/auto.h"
 
 #define CKA_ID_MAX_LEN      64
-#define OCSP_VALIDITY_MIN_S 60
+#define OCSP_VALIDITY_MIN_S 10
 
 static const struct {
     enum crl_reason reason;
