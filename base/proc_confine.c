@@ -71,7 +71,7 @@ static const int sanitizer[] = {
     CALL(openat), CALL(open), CALL(readlink), CALL(readlinkat), CALL(getdents64), CALL(mmap), CALL(mprotect),
     CALL(clone), CALL(ptrace), CALL(wait4), CALL(prctl), CALL(prlimit64), CALL(getrlimit), CALL(set_robust_list),
     CALL(arch_prctl), CALL(personality), CALL(process_vm_readv), CALL(kill), CALL(pipe), CALL(sched_getparam),
-    CALL(lstat), CALL(stat), CALL(set_tid_address), CALL(rt_sigtimedwait), CALL(sched_getscheduler), CALL(socketpair),
+    CALL(getdents), CALL(tkill), CALL(set_tid_address), CALL(rt_sigtimedwait), CALL(sched_getscheduler), CALL(socketpair),
 };
 #endif
 
