@@ -56,7 +56,7 @@ static struct link *link_find(struct signer_proc *sp, uint64_t id)
     return l;
 }
 
-/* The engine forgets a table's keys once the jobs that use them are done. */
+/* The engine resolves these keys no more; jobs already taken keep theirs for as long as the login generation lasts. */
 static void drop_keys(struct signer_proc *sp, struct held_key **keys, size_t n)
 {
     struct job *j = n ? job_new(JOB_DROP, 0, 0) : NULL;

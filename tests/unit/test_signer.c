@@ -487,9 +487,9 @@ static void passing_troubles_lose_no_request(void **state)
         {"session lost at every 5th signature", "C_Sign rv=0xb3 every=5\n", "signer-session-reopened"},
         {"session closed at every 7th", "C_SignInit rv=0xb0 every=7\n", "signer-session-reopened"},
         {"an operation left open at every 6th", "C_Sign rv=0x6 every=6\n", "signer-session-reopened"},
-        {"key handle void at every 20th", "C_SignInit rv=0x60 every=20\n", "signer-generation"},
-        {"object handle void at every 25th", "C_SignInit rv=0x82 every=25\n", "signer-generation"},
-        {"not logged in at every 30th", "C_SignInit rv=0x101 every=30\n", "signer-generation"},
+        {"key handle void at every 90th", "C_SignInit rv=0x60 after=10 every=90\n", "signer-generation"},
+        {"object handle void at every 80th", "C_SignInit rv=0x82 after=10 every=80\n", "signer-generation"},
+        {"not logged in at every 70th", "C_SignInit rv=0x101 after=10 every=70\n", "signer-generation"},
         {"all sessions dropped, twice", "C_SignInit drop=1 after=20 every=70 first=2\n", "signer-generation"},
     };
 
