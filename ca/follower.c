@@ -25,6 +25,7 @@ struct follower {
     bool issuers_open; /* between the first FOLLOW_ISSUER and FOLLOW_ISSUERS_END */
     size_t issuers_n;
     bool sealed;
+    bool ahead; /* the core has less than it once confirmed to us: nothing of it is taken */
     bool target_known;
     uint64_t target; /* the core's seq as first named on this link */
     bool current;
@@ -38,6 +39,8 @@ static void tell_state(struct follower *f)
 
     if (f->sealed)
         snprintf(text, sizeof(text), "SEALED: the ledger is sealed");
+    else if (f->ahead)
+        snprintf(text, sizeof(text), "AHEAD: the ledger is older than the replica");
     else if (!f->current && !f->chan)
         snprintf(text, sizeof(text), "WAITING: no core yet");
     else if (!f->current)
@@ -75,12 +78,12 @@ static bool send_msg(struct follower *f, struct msg *m)
     return chan_send(f->chan, m, -1, &e) == E_OK;
 }
 
-static void acknowledge(struct follower *f)
+static void acknowledge(struct follower *f, uint64_t seq)
 {
     AUTO_MSG m;
 
     msg_begin(&m, FOLLOW_ACK, 0);
-    msg_put_u64(&m, replica_seq(f->replica));
+    msg_put_u64(&m, seq);
     (void)send_msg(f, &m);
 }
 
@@ -105,6 +108,7 @@ static enum err_code on_begin(struct follower *f, struct msg_reader *r, struct e
     bool rebuild = msg_get_bool(r), sealed = msg_get_bool(r);
     int64_t floor = msg_get_i64(r);
     struct log_line l;
+    bool same;
 
     if (msg_read_end(r, e) != E_OK)
         return e->code;
@@ -112,20 +116,28 @@ static enum err_code on_begin(struct follower *f, struct msg_reader *r, struct e
         return err_set(e, E_INVALID, "FOLLOW_BEGIN: empty ledger id");
     if (f->begun)
         return err_set(e, E_INVALID, "FOLLOW_BEGIN twice on one link");
+    same = bytes_equal(ledger_id, replica_ledger_id(f->replica));
+    if (!same && !rebuild)
+        return err_set(e, E_INVALID, "FOLLOW_BEGIN: another ledger without rebuild");
     f->begun = true;
     f->current = f->target_known = false;
+    f->ahead = same && rebuild;
     set_sealed(f, sealed);
     update(f);
-    if (rebuild || !bytes_equal(ledger_id, replica_ledger_id(f->replica))) {
-        /* Rows start at 1 only when the core said so: a foreign ledger without it is a core in doubt. */
-        if (!rebuild)
-            return err_set(e, E_INVALID, "FOLLOW_BEGIN: another ledger without rebuild");
+    if (f->ahead) {
+        /* The same ledger, yet it lost rows we confirmed: starting over could turn revoked into good. Nothing is
+         * answered until the ledger is restored properly, which gives it another id. */
+        err_set(e, E_CONFLICT, "the core is behind our seq %llu", (unsigned long long)replica_seq(f->replica));
+        log_failure("status-ahead", e);
+        return E_OK;
+    }
+    if (rebuild) {
         log_note(LOG_WARN, "replica-rebuilt", "why", "asked by the core");
         responder_forget_answers(f->responder);
         if (replica_reset(f->replica, ledger_id, e) != E_OK)
             return e->code;
     }
-    responder_core_time(f->responder, floor);
+    responder_core_time(f->responder, floor, true);
     log_begin(&l, LOG_INFO, "status-following");
     log_u64(&l, "from", replica_seq(f->replica));
     log_str(&l, "sealed", sealed ? "yes" : "no");
@@ -171,6 +183,10 @@ static enum err_code on_rows(struct follower *f, struct msg_reader *r, struct er
         status_row_get(r, &f->rows[i]);
     if (msg_read_end(r, e) != E_OK)
         return err_wrap(e, "FOLLOW_ROWS");
+    if (f->ahead) { /* we answer nothing, so nothing contradicts them */
+        acknowledge(f, f->rows[n - 1].seq);
+        return E_OK;
+    }
     if (replica_apply(f->replica, f->rows, n, &refused, e) != E_OK)
         return e->code;
     if (refused) {
@@ -184,7 +200,7 @@ static enum err_code on_rows(struct follower *f, struct msg_reader *r, struct er
     }
     /* Kept answers about these certificates go before the core hears that the rows are in force. */
     responder_rows_applied(f->responder, f->rows, n);
-    acknowledge(f);
+    acknowledge(f, replica_seq(f->replica));
     reach_target(f);
     return E_OK;
 }
@@ -197,11 +213,13 @@ static enum err_code on_current(struct follower *f, struct msg_reader *r, struct
 
     if (msg_read_end(r, e) != E_OK)
         return err_wrap(e, "FOLLOW_CURRENT");
+    if (f->ahead)
+        return E_OK;
     if (seq < replica_seq(f->replica))
         return err_set(e, E_INVALID, "the core is at seq %llu, behind our %llu", (unsigned long long)seq,
                        (unsigned long long)replica_seq(f->replica));
     set_sealed(f, sealed);
-    responder_core_time(f->responder, floor);
+    responder_core_time(f->responder, floor, false);
     if (!f->target_known) {
         f->target_known = true;
         f->target = seq;

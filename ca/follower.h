@@ -5,6 +5,8 @@
  *
  *   - not before the replica has reached the seq the core named after this link began;
  *   - not while the ledger is sealed;
+ *   - not when the core's ledger has lost rows that were confirmed to it (same id, lower seq): starting over from it
+ * could turn revoked into good. A proper restore gives the ledger another id, and the replica is rebuilt;
  *   - yes, still, when the link is lost after that: what the replica holds was confirmed to the core.
  *
  * A message that breaks the protocol, and a replica that cannot be written, are reported as doubt: the process ends and

@@ -355,7 +355,7 @@ enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes seria
 
 enum err_code replica_keep_time(struct replica *r, int64_t time, struct err *e)
 {
-    if (time <= r->time)
+    if (time == r->time)
         return E_OK;
     sqlite3_bind_int64(r->st[ST_TIME], 1, time);
     if (!run(r, ST_TIME))

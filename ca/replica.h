@@ -56,7 +56,7 @@ MUST_CHECK enum err_code replica_apply(struct replica *r, const struct status_ro
 MUST_CHECK enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes serial, struct replica_row *out,
                                      struct err *e);
 
-/* Keeps the newest time that was signed, so that a restart does not go back behind it. */
+/* Keeps the time floor, so that a restart does not go back behind it. It may fall: an operator may vouch for less. */
 MUST_CHECK enum err_code replica_keep_time(struct replica *r, int64_t time, struct err *e);
 
 /* Did a call find the file damaged (and not merely a full disk or a failed write)? */

@@ -536,10 +536,9 @@ static void time_seen(struct responder *r, int64_t t)
     }
 }
 
-void responder_core_time(struct responder *r, int64_t floor)
+void responder_core_time(struct responder *r, int64_t floor, bool first)
 {
-    /* The core's floor falls only when an operator vouched for an earlier time: ours follows it. */
-    if (floor < r->core_floor)
+    if (!first && floor < r->core_floor)
         clock_rule_force(&r->clock, floor, r->hooks.mono_ms(r->hooks.arg));
     else
         time_seen(r, floor);

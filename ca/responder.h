@@ -85,8 +85,9 @@ void responder_set_serving(struct responder *r, bool serving);
 void responder_core_lost(struct responder *r);
 /* The core's answer to hooks.ask; its rows up to `seq` follow or are applied. */
 void responder_core_seq(struct responder *r, uint64_t ask_id, uint64_t seq);
-/* The core's time floor: signing stops while the clock is too far behind or ahead of it (ca/clock_rule.h). */
-void responder_core_time(struct responder *r, int64_t floor);
+/* The core's time floor: signing stops while the clock is too far behind or ahead of it (ca/clock_rule.h). `first` on a
+ * new link; later on one it falls only because an operator vouched for an earlier time, and ours falls with it. */
+void responder_core_time(struct responder *r, int64_t floor, bool first);
 /* Rows the replica has just applied: kept answers about them are dropped before this returns. */
 void responder_rows_applied(struct responder *r, const struct status_row *rows, size_t n);
 /* Drops every kept answer. */

@@ -55,9 +55,10 @@ struct token {
     char name[ID_MAX_LEN + 1];
     struct key_state keys[KEYS_PER_TOKEN];
     size_t keys_n;
-    bool asking;    /* SIGNER_KEYS under way, for keys[] as it is */
-    bool ask_again; /* the issuers changed meanwhile */
-    bool gone;      /* free it once nothing is under way */
+    uint8_t told[32]; /* digest of the keys as last told */
+    bool asking;      /* SIGNER_KEYS under way, for keys[] as it is */
+    bool ask_again;   /* the issuers changed meanwhile */
+    bool gone;        /* free it once nothing is under way */
     LIST_ENTRY(token) link;
 };
 
@@ -151,11 +152,33 @@ static void on_keys(void *arg, const struct err *results, size_t n)
         tell_keys(t);
 }
 
-/* Names our keys to a signer. Those it had checked stay usable while it answers. */
+static void digest_keys(const struct signer_key *keys, size_t n, uint8_t out[32])
+{
+    AUTO_BUF all = BUF_INIT(KEYS_PER_TOKEN * 2 * SPKI_MAX_LEN);
+
+    for (size_t i = 0; i < n; i++) {
+        buf_printf(&all, "%s %zu %zu ", keys[i].name, keys[i].spki.len, keys[i].issuer_name.len);
+        buf_add_bytes(&all, keys[i].cka_id);
+        buf_add_bytes(&all, keys[i].spki);
+        buf_add_bytes(&all, keys[i].issuer_name);
+    }
+    sha256(buf_bytes(&all), out);
+}
+
+static bool all_ready(const struct token *t)
+{
+    for (size_t i = 0; i < t->keys_n; i++)
+        if (t->keys[i].code != E_OK)
+            return false;
+    return true;
+}
+
+/* Names our keys to a signer, unless it knows them. Those it had checked count as usable while it answers. */
 static void tell_keys(struct token *t)
 {
     struct signer_key keys[KEYS_PER_TOKEN];
     struct key_state states[KEYS_PER_TOKEN] = {0};
+    uint8_t digest[32];
     size_t n;
     struct err e;
 
@@ -163,6 +186,9 @@ static void tell_keys(struct token *t)
     if (t->asking)
         return;
     n = responder_keys(t->st->responder, t->name, keys, ARRAY_LEN(keys));
+    digest_keys(keys, n, digest);
+    if (memcmp(digest, t->told, sizeof(digest)) == 0 && all_ready(t))
+        return;
     for (size_t i = 0; i < n; i++) {
         const struct key_state *old = find_key(t, keys[i].name);
 
@@ -171,6 +197,7 @@ static void tell_keys(struct token *t)
     }
     memcpy(t->keys, states, sizeof(t->keys));
     t->keys_n = n;
+    memcpy(t->told, digest, sizeof(digest));
     if (n == 0)
         return;
     if (signer_keys(t->signer, keys, n, on_keys, t, &e) == E_OK)
@@ -260,11 +287,8 @@ static void keys_retry(struct status *st)
     struct token *t;
 
     LIST_FOREACH(t, &st->tokens, link)
-    for (size_t i = 0; i < t->keys_n; i++)
-        if (t->keys[i].code != E_OK && !t->asking) {
-            tell_keys(t);
-            break;
-        }
+    if (!all_ready(t))
+        tell_keys(t);
 }
 
 /* ---- the core ---- */

@@ -116,23 +116,23 @@ static struct msg_reader receive(int fd, uint16_t type, uint16_t skip, struct bu
     return r;
 }
 
-static void expect_hello(bool empty, uint64_t seq)
+static void expect_hello(const char *ledger, uint64_t seq)
 {
     AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
     struct msg_reader r = receive(w.core, FOLLOW_HELLO, 0, &packet);
     struct bytes id = msg_get_bytes(&r, 128);
 
-    assert_true(bytes_equal(id, empty ? BYTES(NULL, 0) : bytes_str("ledger")));
+    assert_true(bytes_equal(id, bytes_str(ledger)));
     assert_int_equal(msg_get_u64(&r), seq);
     assert_int_equal(msg_read_end(&r, NULL), E_OK);
 }
 
-static void begin(bool rebuild, bool sealed)
+static void begin(const char *ledger, bool rebuild, bool sealed)
 {
     AUTO_MSG m;
 
     msg_begin(&m, FOLLOW_BEGIN, 0);
-    msg_put_bytes(&m, bytes_str("ledger"));
+    msg_put_bytes(&m, bytes_str(ledger));
     msg_put_bool(&m, rebuild);
     msg_put_bool(&m, sealed);
     msg_put_i64(&m, time(NULL));
@@ -297,6 +297,21 @@ static bool health_is_ready(char *json, size_t size)
     return ready;
 }
 
+/* Messages on different links overtake each other: waits until status has taken the last one of the core. */
+static void wait_health(const char *text)
+{
+    int64_t until = clock_mono_ms() + WAIT_MS;
+    char json[32768];
+
+    do {
+        (void)health_is_ready(json, sizeof(json));
+        if (strstr(json, text))
+            return;
+        usleep(5 * 1000);
+    } while (clock_mono_ms() < until);
+    fail_msg("health never said %s: %s", text, json);
+}
+
 /* ---- processes ---- */
 
 static void link_signer(void)
@@ -346,8 +361,8 @@ static int start(void **state)
     unlink(path);
     start_signer();
     start_status();
-    expect_hello(true, 0);
-    begin(true, false);
+    expect_hello("", 0);
+    begin("ledger", true, false);
     issuers();
     send_row(GOOD, CERT_GOOD, REASON_UNSPECIFIED);
     expect_ack(1);
@@ -430,9 +445,10 @@ static void without_the_core_known_rows_are_still_answered(void **state)
     assert_int_equal(question(OTHER, true).a.status, V_OCSP_CERTSTATUS_GOOD);
     assert_int_equal(question(NEVER, false).a.response_status, OCSP_TRY_LATER);
     w.core = child_link(&w.status, PROC_CORE, 0, "core");
-    expect_hello(false, 2);
-    begin(false, false);
+    expect_hello("ledger", 2);
+    begin("ledger", false, false);
     issuers();
+    wait_health("\"current\":false");
     assert_int_equal(question(OTHER, true).a.response_status, OCSP_TRY_LATER); /* not yet current with this core */
     current(0, false);
     assert_int_equal(question_until_answered(OTHER, true).a.status, V_OCSP_CERTSTATUS_GOOD);
@@ -447,9 +463,9 @@ static void a_killed_status_resumes_from_its_own_seq(void **state)
     child_kill(&w.status);
     close(w.front);
     start_status();
-    expect_hello(false, 3);
+    expect_hello("ledger", 3);
     assert_int_equal(question(GOOD, false).a.response_status, OCSP_TRY_LATER);
-    begin(false, false);
+    begin("ledger", false, false);
     issuers();
     current(0, false);
     assert_int_equal(question_until_answered(GOOD, false).a.status, V_OCSP_CERTSTATUS_REVOKED);
@@ -460,8 +476,8 @@ static void the_core_can_have_the_replica_rebuilt(void **state)
     (void)state;
     (void)question_until_answered(GOOD, false);
     w.core = child_link(&w.status, PROC_CORE, 0, "core"); /* the core was started again */
-    expect_hello(false, 2);
-    begin(true, false);
+    expect_hello("ledger", 2);
+    begin("ledger-1", true, false);
     issuers();
     send_row(GOOD, CERT_REVOKED, REASON_SUPERSEDED);
     expect_ack(1);
@@ -476,6 +492,31 @@ static void the_core_can_have_the_replica_rebuilt(void **state)
     }
 }
 
+static void a_ledger_that_lost_rows_is_not_believed(void **state)
+{
+    (void)state;
+    (void)question_until_answered(GOOD, false);
+    send_row(GOOD, CERT_REVOKED, REASON_KEY_COMPROMISE);
+    expect_ack(3);
+    w.core = child_link(&w.status, PROC_CORE, 0, "core"); /* with the ledger of yesterday */
+    expect_hello("ledger", 3);
+    begin("ledger", true, false);
+    issuers();
+    send_row(GOOD, CERT_GOOD, REASON_UNSPECIFIED);
+    expect_ack(1);
+    current(0, false);
+    assert_int_equal(question(GOOD, false).a.response_status, OCSP_TRY_LATER);
+    assert_true(child_wait_state(&w.status, "AHEAD", WAIT_MS));
+    w.core = child_link(&w.status, PROC_CORE, 0, "core"); /* restored: another id */
+    expect_hello("ledger", 3);
+    begin("ledger-1", true, false);
+    issuers();
+    send_row(GOOD, CERT_REVOKED, REASON_KEY_COMPROMISE);
+    expect_ack(1);
+    current(0, false);
+    assert_int_equal(question_until_answered(GOOD, false).a.status, V_OCSP_CERTSTATUS_REVOKED);
+}
+
 static void a_sealed_ledger_means_try_later(void **state)
 {
     char json[32768];
@@ -484,10 +525,11 @@ static void a_sealed_ledger_means_try_later(void **state)
     (void)question_until_answered(GOOD, false);
     assert_true(health_is_ready(json, sizeof(json)));
     current(0, true);
+    wait_health("\"sealed\":true");
     assert_int_equal(question(GOOD, false).a.response_status, OCSP_TRY_LATER);
     assert_false(health_is_ready(json, sizeof(json)));
-    assert_non_null(strstr(json, "\"sealed\":true"));
     current(0, false);
+    wait_health("\"sealed\":false");
     assert_int_equal(question(GOOD, false).a.status, V_OCSP_CERTSTATUS_GOOD);
 }
 
@@ -562,17 +604,12 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, start, stop)
     const struct CMUnitTest tests[] = {
-        T(answers_are_signed_by_the_token_and_verify),
-        T(after_the_acknowledgement_every_answer_says_revoked),
-        T(unknown_is_said_only_after_the_core_said_its_seq),
-        T(without_the_core_known_rows_are_still_answered),
-        T(a_killed_status_resumes_from_its_own_seq),
-        T(the_core_can_have_the_replica_rebuilt),
-        T(a_sealed_ledger_means_try_later),
-        T(a_lost_signer_leaves_kept_answers_and_comes_back),
-        T(a_broken_front_does_not_hurt_the_others),
-        T(a_core_that_breaks_the_protocol_ends_the_process),
-        T(it_stops_when_told),
+        T(answers_are_signed_by_the_token_and_verify),       T(after_the_acknowledgement_every_answer_says_revoked),
+        T(unknown_is_said_only_after_the_core_said_its_seq), T(without_the_core_known_rows_are_still_answered),
+        T(a_killed_status_resumes_from_its_own_seq),         T(the_core_can_have_the_replica_rebuilt),
+        T(a_ledger_that_lost_rows_is_not_believed),          T(a_sealed_ledger_means_try_later),
+        T(a_lost_signer_leaves_kept_answers_and_comes_back), T(a_broken_front_does_not_hurt_the_others),
+        T(a_core_that_breaks_the_protocol_ends_the_process), T(it_stops_when_told),
     };
     return cmocka_run_group_tests_name("status", tests, make_token, remove_token);
 }
