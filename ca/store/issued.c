@@ -597,7 +597,9 @@ static void crl_get(struct query *q, struct crl_row *r)
 enum err_code store_crl_reserve(struct store *s, uint32_t issuer, unsigned shard, int64_t now, uint64_t *number, struct err *e)
 {
     struct query q;
+    uint64_t drawn;
 
+    *number = 0;
     if (now <= 0)
         return err_set(e, E_INTERNAL, "CRLNumber at time %lld", (long long)now);
     q = q_begin(s, Q_CRL_RESERVE);
@@ -606,8 +608,11 @@ enum err_code store_crl_reserve(struct store *s, uint32_t issuer, unsigned shard
     q_i64(&q, now);
     if (q_one(&q, e) != E_OK)
         return e->code;
-    *number = col_u64(&q);
-    return q_end(&q, e);
+    drawn = col_u64(&q);
+    if (q_end(&q, e) != E_OK)
+        return e->code;
+    *number = drawn;
+    return E_OK;
 }
 
 static enum err_code crl_reserved(struct store *s, const struct crl_row *row, struct err *e)

@@ -281,6 +281,7 @@ static void device_get(struct query *q, struct device_row *r)
 enum err_code store_device_insert(struct store *s, struct device_row *row, struct err *e)
 {
     struct query q = q_begin(s, Q_DEVICE_INSERT);
+    uint64_t id = 0, unit = 0;
 
     q_ref(&q, row->unit);
     q_text(&q, row->domain);
@@ -298,11 +299,15 @@ enum err_code store_device_insert(struct store *s, struct device_row *row, struc
     q_i64(&q, row->enrolled_at);
     q_i64(&q, row->stopped_at);
     q_ref(&q, row->group_secret);
-    if (q_one(&q, e) != E_OK)
+    if (q_one(&q, e) == E_OK) {
+        id = col_u64(&q);
+        unit = col_u64(&q);
+    }
+    if (q_end(&q, e) != E_OK)
         return err_wrap(e, "device %s/%s", row->domain ? row->domain : "", row->device_id ? row->device_id : "");
-    row->id = col_u64(&q);
-    row->unit = col_u64(&q);
-    return q_end(&q, e);
+    row->id = id;
+    row->unit = unit;
+    return E_OK;
 }
 
 enum err_code store_device_find(struct store *s, const char *domain, const char *device_id, struct device_row *out,

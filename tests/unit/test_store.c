@@ -740,7 +740,7 @@ static struct device_row device(const char *domain, const char *id)
 static void device_is_unique_in_its_domain(void **state)
 {
     struct ledger *l = *state;
-    struct device_row a = device("acme", "dev-1"), b = device("beta", "dev-1"), got;
+    struct device_row a = device("acme", "dev-1"), b = device("beta", "dev-1"), wrong, got;
 
     a.firmware = "1.2";
     BEGIN(l);
@@ -748,6 +748,14 @@ static void device_is_unique_in_its_domain(void **state)
     OK(l, store_device_insert(l->s, &b, &l->e));
     REFUSED(l, E_CONFLICT, store_device_insert(l->s, &a, &l->e));
     SAYS(l, "acme/dev-1");
+    wrong = device("acme", "dev-7");
+    wrong.unit = 999;
+    REFUSED(l, E_CONFLICT, store_device_insert(l->s, &wrong, &l->e));
+    assert_int_equal(wrong.id, 0);
+    wrong.unit = 0;
+    wrong.group_secret = 999;
+    REFUSED(l, E_CONFLICT, store_device_insert(l->s, &wrong, &l->e));
+    REFUSED(l, E_NOT_FOUND, store_device_find(l->s, "acme", "dev-7", &got, &l->e));
     COMMIT(l);
     assert_int_not_equal(a.unit, b.unit);
     OK(l, store_device_find(l->s, "acme", "dev-1", &got, &l->e));
@@ -1392,6 +1400,43 @@ static void hundred_thousand_entries_stream_without_growing(void **state)
     assert_true(rss_kib() - before < 16 * 1024);
 }
 
+/* What runs for every request must find its rows by an index, also when there are ten million. */
+static void statements_of_a_request_never_scan(void **state)
+{
+    struct ledger *l = *state;
+    static const char *const statements[] = {
+#define X(name, sql) [Q_##name] = sql,
+#include "ca/store/statements.h"
+#undef X
+    };
+    static const enum stmt_id hot[] = {
+        Q_META_GET,      Q_KEY_BY_NAME,     Q_ISSUER_BY_ID,    Q_ISSUER_BY_NAME,           Q_DEVICE_FIND,
+        Q_DEVICE_BY_ID,  Q_UNIT_STOPPED,    Q_SPKI_UNIT,       Q_DEVICE_EACH_NAMED,        Q_DEVICE_EACH_UNIT,
+        Q_INTENT_FINISH, Q_INTENT_STATE,    Q_CERT_BY_SERIAL,  Q_CERT_BY_HASH,             Q_CERT_BY_ID,
+        Q_CERT_NEWEST,   Q_CERT_EACH,       Q_CERT_EACH_DEVICE, Q_CERT_NEWEST_BY_REQUESTER, Q_CERT_EACH_STATUS,
+        Q_STATUS_NOW,    Q_STATUS_CERT,     Q_STATUS_BY_SEQ,   Q_STATUS_EACH,              Q_REVOKED_NOW,
+        Q_REVOKED_ALL,   Q_REVOKED_SHARD,   Q_REVOKED_DROP,    Q_NEWEST_GET,               Q_CRL_RESERVED,
+        Q_CRL_NEWEST,    Q_CRL_LAST_REGULAR, Q_SECRET_BY_USER, Q_SECRET_COUNT_USE,         Q_SECRET_BIND,
+        Q_AUDIT_EACH,    Q_AUDIT_HASH,      Q_ALARM_CLEAR,     Q_DEVICE_EACH,
+    };
+
+    for (size_t i = 0; i < sizeof(hot) / sizeof(hot[0]); i++) {
+        char sql[4096];
+        sqlite3_stmt *st = NULL;
+
+        snprintf(sql, sizeof(sql), "EXPLAIN QUERY PLAN %s", statements[hot[i]]);
+        assert_int_equal(sqlite3_prepare_v2(l->s->db, sql, -1, &st, NULL), SQLITE_OK);
+        while (sqlite3_step(st) == SQLITE_ROW) {
+            const char *step = (const char *)sqlite3_column_text(st, 3);
+
+            if (strstr(step, "SCAN") || (strstr(step, "TEMP B-TREE") && hot[i] != Q_CERT_EACH_DEVICE &&
+                                         hot[i] != Q_DEVICE_EACH_UNIT))
+                fail_msg("%s\n  %s", statements[hot[i]], step);
+        }
+        sqlite3_finalize(st);
+    }
+}
+
 /* --- CRLs ---------------------------------------------------------------------------------------------------- */
 
 static void crl_number_rises_and_survives_a_restart(void **state)
@@ -1421,6 +1466,8 @@ static void crl_number_rises_and_survives_a_restart(void **state)
     OK(l, store_crl_reserve(l->s, l->issuer, 3, T0, &number, &l->e));
     assert_int_equal(number, T0); /* each scope counts for itself */
     REFUSED(l, E_INTERNAL, store_crl_reserve(l->s, l->issuer, 0, 0, &number, &l->e));
+    REFUSED(l, E_CONFLICT, store_crl_reserve(l->s, 99, 0, T0, &number, &l->e));
+    assert_int_equal(number, 0);
     COMMIT(l);
     OK(l, store_crl_number(l->s, "fleet-ca", 0, &number, &l->e));
     assert_int_equal(number, T0 + 61);
@@ -1815,6 +1862,7 @@ int main(void)
         T(status_log_has_no_gaps),
         T(revoked_cursor_is_sorted_filtered_and_follows_release),
         T(hundred_thousand_entries_stream_without_growing),
+        T(statements_of_a_request_never_scan),
         T(crl_number_rises_and_survives_a_restart),
         T(published_crl_never_goes_back),
         T(group_secret_ends_at_its_quota),
