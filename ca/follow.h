@@ -74,7 +74,7 @@ struct follow_issuer {
     struct bytes spki;         /* of the CA key: CertID issuerKeyHash is over its BIT STRING value */
     bool responds;             /* a responder key and certificate exist */
     char token[ID_MAX_LEN + 1];/* token of the responder key */
-    char key[ID_MAX_LEN + 1];  /* signer key name */
+    char key[ID_MAX_LEN * 2 + 1]; /* signer key name: "ocsp/NAME/GEN" */
     struct bytes key_cka_id;
     struct bytes key_spki;
     struct bytes responder_cert; /* DER, goes into `certs` */

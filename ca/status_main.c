@@ -44,7 +44,7 @@ struct front {
 };
 
 struct key_state {
-    char name[ID_MAX_LEN + 1];
+    char name[ID_MAX_LEN * 2 + 1];
     enum err_code code; /* what the signer said last: E_OK = usable; E_PENDING = nothing yet */
 };
 

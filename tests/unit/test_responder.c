@@ -36,7 +36,7 @@ struct answer {
 };
 
 struct signing {
-    char key[ID_MAX_LEN + 1];
+    char key[ID_MAX_LEN * 2 + 1];
     uint8_t tbs[8192];
     size_t tbs_len;
     signer_done_fn done;
