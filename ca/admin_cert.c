@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Administration of certificates. */
+#include <string.h>
+
+#include "base/fsio.h"
+#include "ca/admin_int.h"
+#include "ca/issue.h"
+
+#define PAGE_ROWS 200
+#define CHAIN_MAX 8
+
+const char *cert_status_name(enum cert_status s)
+{
+    static const char *const names[] = {"good", "on_hold", "revoked"};
+
+    return (unsigned)s < CERT_STATUSES ? names[s] : "unknown";
+}
+
+static bool status_from_name(const char *s, int *out)
+{
+    *out = -1;
+    if (!s)
+        return true;
+    for (int i = 0; i < CERT_STATUSES; i++)
+        if (strcmp(cert_status_name((enum cert_status)i), s) == 0)
+            *out = i;
+    return *out >= 0;
+}
+
+/* ---- issue ---- */
+
+static void on_issued(struct core *c, void *arg, const struct issue_result *r)
+{
+    struct admin_call *call = arg;
+    struct authority *a = authority_by_id(c, r->issuer);
+    json_t *chain;
+    size_t n = 0;
+
+    if (r->code != E_OK) {
+        admin_fail(call, &r->err);
+        return;
+    }
+    chain = json_array();
+    for (struct authority *up = a; up && up->exists && n < CHAIN_MAX; up = authority_parent(c, up), n++) {
+        json_array_append_new(chain, json_base64(buf_bytes(&up->cert)));
+        if (authority_is_root(up))
+            break;
+    }
+    admin_done(call,
+               json_pack("{s:o, s:o, s:o, s:s, s:I, s:b}", "cert", json_base64(r->cert), "chain", chain, "serial",
+                         json_hex(r->serial), "issuer", a ? a->conf->name : "", "not_after",
+                         (json_int_t)r->not_after, "repeat", r->repeat),
+               -1);
+}
+
+void op_cert_issue(struct core *c, struct admin_call *call)
+{
+    AUTO_BUF csr = BUF_INIT(CSR_MAX_LEN);
+    struct err e = {0};
+    const char *domain = "";
+    char requester[ID_MAX_LEN + 16];
+    struct issue_order order = {
+        .profile = admin_text(call, "profile"),
+        .requester = requester,
+        .by = &call->by,
+        .device_id = admin_text(call, "device_id"),
+        .name = admin_text(call, "name"),
+        .product = admin_text(call, "product"),
+        .model = admin_text(call, "model"),
+        .lot = admin_text(call, "lot"),
+        .repeats = true,
+    };
+
+    if (order.device_id || admin_has(call, "domain"))
+        domain = admin_domain(c, call, &e);
+    if (domain && admin_der(call, "csr", &csr, &e) == E_OK) {
+        snprintf(requester, sizeof(requester), "operator:%s", call->by.name);
+        order.domain = domain;
+        order.csr = buf_bytes(&csr);
+        if (issue_order(c, &order, on_issued, call, &e) == E_OK)
+            return;
+    }
+    admin_fail(call, &e);
+}
+
+/* ---- finding one ---- */
+
+struct issuer_ids {
+    const char *name;
+    uint32_t id[16];
+    size_t n;
+};
+
+static bool take_issuer(void *arg, const struct issuer_row *row)
+{
+    struct issuer_ids *ids = arg;
+
+    if (strcmp(row->name, ids->name) == 0 && ids->n < sizeof(ids->id) / sizeof(ids->id[0]))
+        ids->id[ids->n++] = row->id;
+    return true;
+}
+
+static enum err_code by_serial(struct core *c, const char *issuer, const char *serial_hex, struct cert_row *row,
+                               struct err *e)
+{
+    struct issuer_ids ids = {.name = issuer};
+    uint8_t serial[SERIAL_MAX_LEN];
+    size_t len = 0;
+    enum err_code code = E_NOT_FOUND;
+
+    if (!hex_decode(serial_hex, strlen(serial_hex), serial, sizeof(serial), &len))
+        return err_set(e, E_INVALID, "serial: not hex of 1 to %d octets", SERIAL_MAX_LEN);
+    if (store_issuer_each(c->store, take_issuer, &ids, e) != E_OK)
+        return e->code;
+    if (ids.n == 0)
+        return err_set(e, E_NOT_FOUND, "no CA \"%s\"", issuer);
+    for (size_t i = ids.n; i > 0 && code == E_NOT_FOUND; i--)
+        code = store_cert_by_serial(c->store, ids.id[i - 1], BYTES(serial, len), row, e);
+    if (code == E_NOT_FOUND)
+        return err_set(e, E_NOT_FOUND, "CA \"%s\" issued no certificate with serial %s", issuer, serial_hex);
+    return code;
+}
+
+static enum err_code find_cert(struct core *c, struct admin_call *call, struct cert_row *row, struct err *e)
+{
+    AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+    uint8_t hash[32];
+    enum err_code code;
+
+    if (admin_has(call, "cert")) {
+        if (admin_has(call, "issuer") || admin_has(call, "serial"))
+            return err_set(e, E_INVALID, "either cert, or issuer and serial");
+        if (admin_der(call, "cert", &der, e) != E_OK)
+            return e->code;
+        sha256(buf_bytes(&der), hash);
+        code = store_cert_by_hash(c->store, hash, row, e);
+        return code == E_NOT_FOUND ? err_set(e, E_NOT_FOUND, "this certificate was not issued here") : code;
+    }
+    if (!admin_has(call, "issuer") || !admin_has(call, "serial"))
+        return err_set(e, E_INVALID, "either cert, or issuer and serial");
+    return by_serial(c, admin_text(call, "issuer"), admin_text(call, "serial"), row, e);
+}
+
+/* ---- list and show ---- */
+
+struct cert_list {
+    struct core *core;
+    struct admin_call *call;
+    size_t n;
+};
+
+static const char *issuer_name(struct core *c, uint32_t id)
+{
+    const struct authority *a = authority_by_id(c, id);
+
+    return a ? a->conf->name : "";
+}
+
+static json_t *cert_json(struct core *c, const struct cert_row *row)
+{
+    struct device_row device;
+    struct err e = {0};
+    json_t *j = json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "issuer", issuer_name(c, row->issuer),
+                          "serial", json_hex(BYTES(row->serial, row->serial_len)), "profile", row->profile, "device_id",
+                          "", "domain", row->domain, "status", cert_status_name((enum cert_status)row->status),
+                          "reason",
+                          row->status == CERT_GOOD ? "" : crl_reason_name((enum crl_reason)row->reason), "not_before",
+                          (json_int_t)row->not_before, "not_after", (json_int_t)row->not_after);
+
+    if (row->device && store_device_by_id(c->store, row->device, &device, &e) == E_OK)
+        json_object_set_new(j, "device_id", json_string(device.device_id));
+    return j;
+}
+
+static bool put_cert(void *arg, const struct cert_row *row)
+{
+    struct cert_list *l = arg;
+
+    l->call->after = row->id;
+    l->n++;
+    admin_row(l->call, cert_json(l->core, row));
+    return true;
+}
+
+static bool cert_page(struct core *c, struct admin_call *call)
+{
+    uint64_t limit = (uint64_t)admin_int(call, "limit", 0);
+    struct cert_filter f = {.device = call->until, .domain = admin_text(call, "domain"),
+                            .profile = admin_text(call, "profile"), .expires_before = admin_int(call, "expires_before", 0),
+                            .after_id = call->after, .limit = PAGE_ROWS};
+    const struct authority *a = admin_has(call, "issuer") ? authority_find(c, admin_text(call, "issuer")) : NULL;
+    struct cert_list l = {c, call, 0};
+    struct err e = {0};
+
+    f.issuer = a ? a->id : 0;
+    (void)status_from_name(admin_text(call, "status"), &f.status);
+    if (limit && limit - call->left < f.limit)
+        f.limit = limit - call->left;
+    if (f.limit && store_cert_each(c->store, &f, put_cert, &l, &e) != E_OK) {
+        core_doubt(c, &e);
+        admin_fail(call, &e);
+        return false;
+    }
+    call->left += l.n;
+    if (l.n && l.n == f.limit)
+        return true;
+    admin_done(call, NULL, -1);
+    return false;
+}
+
+void op_cert_list(struct core *c, struct admin_call *call)
+{
+    const struct authority *a = admin_has(call, "issuer") ? authority_find(c, admin_text(call, "issuer")) : NULL;
+    const char *domain;
+    struct device_row device;
+    struct err e = {0};
+    int status;
+
+    if (!status_from_name(admin_text(call, "status"), &status))
+        err_set(&e, E_INVALID, "status: good, on_hold or revoked");
+    else if (admin_has(call, "issuer") && (!a || !a->exists))
+        err_set(&e, E_NOT_FOUND, "no CA \"%s\"", admin_text(call, "issuer"));
+    else if (admin_has(call, "device_id") && (domain = admin_domain(c, call, &e)) &&
+             store_device_find(c->store, domain, admin_text(call, "device_id"), &device, &e) == E_OK)
+        call->until = device.id;
+    if (e.code == E_NOT_FOUND && e.msg[0] == '\0')
+        err_set(&e, E_NOT_FOUND, "no such device");
+    if (e.code != E_OK) {
+        admin_fail(call, &e);
+        return;
+    }
+    admin_stream(c, call, cert_page);
+}
+
+void op_cert_show(struct core *c, struct admin_call *call)
+{
+    AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+    AUTO_BUF pem = BUF_INIT(2 * CERT_MAX_LEN);
+    struct cert_row row;
+    struct cert read;
+    json_t *j;
+    struct err e = {0};
+
+    if (find_cert(c, call, &row, &e) != E_OK) {
+        core_doubt(c, &e);
+        admin_fail(call, &e);
+        return;
+    }
+    buf_add_bytes(&der, row.der);
+    pem_write(&pem, "CERTIFICATE", buf_bytes(&der));
+    j = json_pack("{s:I, s:I, s:I, s:s, s:o, s:i, s:I}", "status_at", (json_int_t)row.status_at, "seq",
+                  (json_int_t)row.status_seq, "issued_at", (json_int_t)row.issued_at, "requester", row.requester,
+                  "profile_hash", json_hex(BYTES_OF(row.profile_hash)), "shard", (int)row.shard, "first_used_at",
+                  (json_int_t)row.first_used_at);
+    json_object_update_new(j, cert_json(c, &row)); /* the row is gone after this */
+    if (cert_read(buf_bytes(&der), &read, &e) == E_OK)
+        json_object_set_new(j, "subject", json_name(read.subject));
+    json_object_set_new(j, "der", json_base64(buf_bytes(&der)));
+    json_object_set_new(j, "pem", json_stringn((const char *)pem.p, pem.len));
+    admin_done(call, j, -1);
+}
+
+/* ---- status changes ---- */
+
+static void on_confirmed(struct core *c, void *arg, bool confirmed, const char *missing)
+{
+    struct admin_call *call = arg;
+    json_t *result = call->state ? json_loads(call->state, 0, NULL) : NULL;
+    struct err e = {0};
+
+    (void)c;
+    if (confirmed) {
+        admin_done(call, result, -1);
+        return;
+    }
+    err_set(&e, E_PENDING, "done and durable; not confirmed by %s", missing);
+    admin_done_but(call, result, &e);
+}
+
+static void change_status(struct core *c, struct admin_call *call, struct revocation *r)
+{
+    struct cert_row row;
+    bool changed = false;
+    uint64_t seq = 0;
+    json_t *result;
+    struct err e = {0};
+
+    if (c->seal == SEAL_RESTORE)
+        err_set(&e, E_STORE, "sealed: %s", c->seal_why);
+    else if (core_begin(c, &e) == E_OK) {
+        if (find_cert(c, call, &row, &e) != E_OK ||
+            revoke_apply(c, &row, r, &call->by, core_stamp(c), &changed, &seq, &e) != E_OK) {
+            core_doubt(c, &e);
+            core_rollback(c);
+        } else {
+            core_commit(c);
+        }
+    }
+    if (e.code != E_OK) {
+        admin_fail(call, &e);
+        return;
+    }
+    revoke_changed(c);
+    result = json_pack("{s:s, s:I, s:b}", "status", cert_status_name(r->to), "seq", (json_int_t)seq, "changed", changed);
+    call->state = json_dumps(result, JSON_COMPACT);
+    json_decref(result);
+    links_confirm(c, seq, on_confirmed, call);
+}
+
+void op_cert_revoke(struct core *c, struct admin_call *call)
+{
+    const char *reason = admin_text(call, "reason");
+    struct revocation r = {.to = CERT_REVOKED, .reason = REASON_UNSPECIFIED,
+                           .invalidity = admin_int(call, "invalidity", 0)};
+    struct err e = {0};
+
+    if (reason && !crl_reason_from_name(reason, &r.reason))
+        err_set(&e, E_INVALID, "reason: \"%s\" is not one of RFC 5280 5.3.1", reason);
+    else if (r.reason == REASON_CERTIFICATE_HOLD || r.reason == REASON_REMOVE_FROM_CRL)
+        err_set(&e, E_INVALID, "reason: %s is not for a revocation; use hold or release", reason);
+    if (e.code != E_OK) {
+        admin_fail(call, &e);
+        return;
+    }
+    change_status(c, call, &r);
+}
+
+void op_cert_hold(struct core *c, struct admin_call *call)
+{
+    struct revocation r = {.to = CERT_ON_HOLD, .reason = REASON_CERTIFICATE_HOLD};
+
+    change_status(c, call, &r);
+}
+
+void op_cert_release(struct core *c, struct admin_call *call)
+{
+    struct revocation r = {.to = CERT_GOOD, .reason = REASON_UNSPECIFIED};
+
+    change_status(c, call, &r);
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Administration inside the core: one call, its arguments, its answer. */
+#ifndef INKAN_CA_ADMIN_INT_H
+#define INKAN_CA_ADMIN_INT_H
+
+#include "ca/admin.h"
+#include "ca/admin_args.h"
+#include "ca/core.h"
+
+struct admin_conn;
+struct admin_call;
+
+typedef void (*admin_handler)(struct core *c, struct admin_call *call);
+/* Sends the next rows of a list; false when there are no more (then it has called admin_done). */
+typedef bool (*admin_page)(struct core *c, struct admin_call *call);
+
+struct admin_op {
+    const char *name;
+    admin_handler run;
+    const struct admin_arg *args; /* ends with a NULL name */
+    bool changes; /* a refusal is an audit entry */
+};
+
+struct admin_call {
+    struct core *core;
+    struct admin_conn *conn; /* NULL: the operator went away; the work goes on, the answer is dropped */
+    uint64_t request_id;
+    const struct admin_op *op;
+    json_t *args;
+    struct actor by;         /* with the digest of the canonical request */
+    uint8_t digest[32];
+    struct buf rows;         /* JSON array under way */
+    admin_page page;
+    struct event *pump;
+    void *state;             /* the handler's own, freed with free() */
+    uint64_t after, until, left;
+};
+
+extern const struct admin_op admin_ops[];
+extern const size_t admin_ops_n;
+
+/* Arguments, checked by the schema already. NULL or `absent` when not given. */
+const char *admin_text(const struct admin_call *call, const char *name);
+int64_t admin_int(const struct admin_call *call, const char *name, int64_t absent);
+bool admin_has(const struct admin_call *call, const char *name);
+/* base64 argument, decoded. */
+MUST_CHECK enum err_code admin_der(const struct admin_call *call, const char *name, struct buf *out, struct err *e);
+
+/* One row of a list; takes it over. */
+void admin_row(struct admin_call *call, json_t *row);
+/* Streams: `page` is called again and again as the peer reads. */
+void admin_stream(struct core *c, struct admin_call *call, admin_page page);
+/* Ends the call: exactly once. Takes over `result` (NULL = {}). `fd` is lent, -1 = none. */
+void admin_done(struct admin_call *call, json_t *result, int fd);
+void admin_fail(struct admin_call *call, const struct err *e);
+/* Done, with a reservation: the result is there, and `e` says what is missing (E_PENDING). */
+void admin_done_but(struct admin_call *call, json_t *result, const struct err *e);
+
+/* JSON of octets. */
+json_t *json_hex(struct bytes b);
+json_t *json_base64(struct bytes b);
+json_t *json_name(struct bytes der); /* a Name for people */
+
+/* Handlers, by file. */
+void op_status(struct core *c, struct admin_call *call);
+void op_doctor(struct core *c, struct admin_call *call);
+void op_clock_accept(struct core *c, struct admin_call *call);
+void op_restore_accept(struct core *c, struct admin_call *call);
+void op_backup(struct core *c, struct admin_call *call);
+void op_audit_export(struct core *c, struct admin_call *call);
+void op_audit_heads(struct core *c, struct admin_call *call);
+void op_token_list(struct core *c, struct admin_call *call);
+void op_key_list(struct core *c, struct admin_call *call);
+void op_ca_list(struct core *c, struct admin_call *call);
+void op_ca_show(struct core *c, struct admin_call *call);
+void op_profile_list(struct core *c, struct admin_call *call);
+void op_profile_show(struct core *c, struct admin_call *call);
+void op_domain_list(struct core *c, struct admin_call *call);
+void op_domain_show(struct core *c, struct admin_call *call);
+void op_crl_list(struct core *c, struct admin_call *call);
+void op_crl_publish(struct core *c, struct admin_call *call);
+void op_crl_get(struct core *c, struct admin_call *call);
+void op_ocsp_list(struct core *c, struct admin_call *call);
+void op_device_add(struct core *c, struct admin_call *call);
+void op_device_import(struct core *c, struct admin_call *call);
+void op_device_list(struct core *c, struct admin_call *call);
+void op_device_show(struct core *c, struct admin_call *call);
+void op_device_stop(struct core *c, struct admin_call *call);
+void op_secret_add(struct core *c, struct admin_call *call);
+void op_secret_list(struct core *c, struct admin_call *call);
+void op_secret_revoke(struct core *c, struct admin_call *call);
+void op_cert_issue(struct core *c, struct admin_call *call);
+void op_cert_list(struct core *c, struct admin_call *call);
+void op_cert_show(struct core *c, struct admin_call *call);
+void op_cert_revoke(struct core *c, struct admin_call *call);
+void op_cert_hold(struct core *c, struct admin_call *call);
+void op_cert_release(struct core *c, struct admin_call *call);
+void op_token_info(struct core *c, struct admin_call *call);
+void op_token_init(struct core *c, struct admin_call *call);
+void op_token_unblock(struct core *c, struct admin_call *call);
+void op_key_generate(struct core *c, struct admin_call *call);
+void op_key_destroy(struct core *c, struct admin_call *call);
+void op_ca_create(struct core *c, struct admin_call *call);
+void op_ca_root_sign(struct core *c, struct admin_call *call);
+
+/* The domain asked for, or the only one there is; NULL with `e`. */
+const char *admin_domain(struct core *c, const struct admin_call *call, struct err *e);
+const char *cert_status_name(enum cert_status s); /* "good", "on_hold", "revoked" */
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every operation of the administration socket: name, handler, arguments. ca/admin.h says what they answer. */
+#include "ca/admin_int.h"
+
+#define ID(name)            {name, ARG_ID, false, 0}
+#define ID_REQUIRED(name)   {name, ARG_ID, true, 0}
+#define TEXT(name, max)     {name, ARG_TEXT, false, max}
+#define TEXT_REQUIRED(name, max) {name, ARG_TEXT, true, max}
+#define NUMBER(name, max)   {name, ARG_INT, false, max}
+#define END                 {NULL, ARG_ID, false, 0}
+#define ARGS(...)           ((const struct admin_arg[]){__VA_ARGS__, END})
+#define NO_ARGS             ((const struct admin_arg[]){END})
+
+#define TIME_MAX   253402300799LL
+#define LIMIT_MAX  1000000000LL
+#define SECONDS_MAX (100LL * 366 * 86400)
+#define BASE64_CERT (4 * CERT_MAX_LEN / 3)
+#define BASE64_CSR  (4 * CSR_MAX_LEN / 3 + 8)
+
+#define ONE_CERT                                                                                                       \
+    ID("issuer"), {"serial", ARG_HEX, false, SERIAL_MAX_LEN}, {"cert", ARG_BASE64, false, BASE64_CERT}
+
+#define CHANGES true
+#define READS   false
+
+const struct admin_op admin_ops[] = {
+    {"status", op_status, NO_ARGS, READS},
+    {"doctor", op_doctor, NO_ARGS, READS},
+    {"token.list", op_token_list, NO_ARGS, READS},
+    {"token.info", op_token_info, ARGS(ID_REQUIRED("token")), READS},
+    {"token.init", op_token_init, ARGS(ID_REQUIRED("token")), CHANGES},
+    {"token.unblock", op_token_unblock, ARGS(ID_REQUIRED("token")), CHANGES},
+    {"key.list", op_key_list, ARGS(ID("token")), READS},
+    {"key.generate", op_key_generate,
+     ARGS(ID_REQUIRED("token"), ID_REQUIRED("purpose"), ID_REQUIRED("name"), ID_REQUIRED("algorithm")), CHANGES},
+    {"key.destroy", op_key_destroy, ARGS(TEXT_REQUIRED("name", KEY_NAME_MAX - 1)), CHANGES},
+    {"ca.list", op_ca_list, NO_ARGS, READS},
+    {"ca.show", op_ca_show, ARGS(ID_REQUIRED("name")), READS},
+    {"ca.create", op_ca_create, ARGS(ID_REQUIRED("name")), CHANGES},
+    {"ca.root_sign", op_ca_root_sign, ARGS(ID_REQUIRED("name")), CHANGES},
+    {"profile.list", op_profile_list, NO_ARGS, READS},
+    {"profile.show", op_profile_show, ARGS(ID_REQUIRED("name")), READS},
+    {"domain.list", op_domain_list, NO_ARGS, READS},
+    {"domain.show", op_domain_show, ARGS(ID_REQUIRED("name")), READS},
+    {"device.add", op_device_add,
+     ARGS(ID("domain"), ID_REQUIRED("device_id"), ID("product"), ID("model"), ID("lot"), ID("order"), ID("anchor")),
+     CHANGES},
+    {"device.import", op_device_import, ARGS(ID("domain"), {"devices", ARG_LIST, true, 500}), CHANGES},
+    {"device.list", op_device_list,
+     ARGS(ID("domain"), TEXT("device_id", ID_MAX_LEN + 1), ID("product"), ID("lot"), ID("state"),
+          NUMBER("limit", LIMIT_MAX)),
+     READS},
+    {"device.show", op_device_show, ARGS(ID("domain"), ID_REQUIRED("device_id")), READS},
+    {"device.stop", op_device_stop, ARGS(ID("domain"), ID_REQUIRED("device_id"), ID("reason")), CHANGES},
+    {"secret.add", op_secret_add,
+     ARGS(ID("device_id"), TEXT("group", ID_MAX_LEN), ID("domain"), ID("profile"), NUMBER("quota", LIMIT_MAX),
+          NUMBER("valid_s", SECONDS_MAX)),
+     CHANGES},
+    {"secret.list", op_secret_list, NO_ARGS, READS},
+    {"secret.revoke", op_secret_revoke, ARGS(ID_REQUIRED("user")), CHANGES},
+    {"cert.issue", op_cert_issue,
+     ARGS(ID_REQUIRED("profile"), {"csr", ARG_BASE64, true, BASE64_CSR}, ID("device_id"), ID("domain"),
+          TEXT("name", 255), ID("product"), ID("model"), ID("lot")),
+     CHANGES},
+    {"cert.list", op_cert_list,
+     ARGS(ID("issuer"), ID("device_id"), ID("domain"), ID("profile"), TEXT("status", 16),
+          NUMBER("expires_before", TIME_MAX), NUMBER("limit", LIMIT_MAX)),
+     READS},
+    {"cert.show", op_cert_show, ARGS(ONE_CERT), READS},
+    {"cert.revoke", op_cert_revoke, ARGS(ONE_CERT, ID("reason"), NUMBER("invalidity", TIME_MAX)), CHANGES},
+    {"cert.hold", op_cert_hold, ARGS(ONE_CERT), CHANGES},
+    {"cert.release", op_cert_release, ARGS(ONE_CERT), CHANGES},
+    {"crl.list", op_crl_list, NO_ARGS, READS},
+    {"crl.publish", op_crl_publish, ARGS(ID("issuer")), CHANGES},
+    {"crl.get", op_crl_get, ARGS(ID_REQUIRED("issuer"), NUMBER("shard", 65535)), READS},
+    {"ocsp.list", op_ocsp_list, NO_ARGS, READS},
+    {"audit.export", op_audit_export, ARGS(NUMBER("from", INT64_MAX), NUMBER("to", INT64_MAX)), READS},
+    {"audit.heads", op_audit_heads, NO_ARGS, READS},
+    {"backup", op_backup, NO_ARGS, CHANGES},
+    {"restore.accept", op_restore_accept, NO_ARGS, CHANGES},
+    {"clock.accept", op_clock_accept, NO_ARGS, CHANGES},
+};
+const size_t admin_ops_n = sizeof(admin_ops) / sizeof(admin_ops[0]);

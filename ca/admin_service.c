@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Administration of the service itself: status, doctor, trail, backup, clock. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <openssl/crypto.h>
+
+#include "base/clock.h"
+#include "ca/admin_int.h"
+
+#define AUDIT_PAGE      100
+#define DISK_WARN_BYTES ((uint64_t)1 << 30)
+#define DISK_FAIL_BYTES ((uint64_t)64 << 20)
+#define CERT_WARN_S     (90LL * 86400)
+
+/* ---- status ---- */
+
+static json_t *processes_json(struct core *c)
+{
+    json_t *list = json_array();
+    struct front_link *f;
+    struct signer_link *s;
+    char name[ID_MAX_LEN + 16];
+
+    json_array_append_new(list, json_pack("{s:s, s:s}", "name", "core", "state", "serving"));
+    json_array_append_new(list, json_pack("{s:s, s:s}", "name", "status", "state",
+                                          !c->status.present                             ? "absent"
+                                          : !c->status.chan                              ? "silent"
+                                          : c->status.acked_seq < core_seq(c)            ? "catching up"
+                                                                                         : "current"));
+    LIST_FOREACH(f, &c->fronts, link)
+    {
+        json_array_append_new(list, json_pack("{s:s, s:s}", "name", f->name, "state",
+                                              !f->chan ? "silent" : f->hello ? "serving" : "starting"));
+    }
+    LIST_FOREACH(s, &c->signers, link)
+    {
+        snprintf(name, sizeof(name), "signer-%s", s->token);
+        json_array_append_new(list, json_pack("{s:s, s:s}", "name", name, "state", s->keys_known ? "ready" : "starting"));
+    }
+    return list;
+}
+
+static json_t *cas_json(struct core *c)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < c->ca_n; i++) {
+        const char *why = NULL;
+        bool ready = authority_is_ready(c, &c->ca[i], &why);
+
+        json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:I}", "name", c->ca[i].conf->name, "ready", ready, "why",
+                                              why ? why : "", "not_after", (json_int_t)c->ca[i].not_after));
+    }
+    return list;
+}
+
+static json_t *crls_json(struct core *c)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < c->ca_n; i++)
+        if (c->ca[i].scope_n && c->ca[i].scope[0].exists)
+            json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "issuer", c->ca[i].conf->name, "number",
+                                                  (json_int_t)c->ca[i].scope[0].number, "next_update",
+                                                  (json_int_t)c->ca[i].scope[0].next_update));
+    return list;
+}
+
+static json_t *audit_json(struct core *c)
+{
+    uint64_t seq = 0;
+    uint8_t hash[32];
+    struct audit_head_row head;
+    struct err e = {0};
+    json_int_t head_seq = 0, head_time = 0;
+
+    if (store_audit_last(c->store, &seq, hash, &e) != E_OK)
+        core_doubt(c, &e);
+    if (store_audit_head_last(c->store, &head, &e) == E_OK) {
+        head_seq = (json_int_t)head.seq;
+        head_time = (json_int_t)head.time;
+    }
+    return json_pack("{s:I, s:I, s:I, s:s}", "seq", (json_int_t)seq, "head_seq", head_seq, "head_time", head_time, "key",
+                     c->audit_key);
+}
+
+void op_status(struct core *c, struct admin_call *call)
+{
+    json_t *j = core_health(c);
+
+    json_object_set_new(j, "processes", processes_json(c));
+    json_object_set_new(j, "cas", cas_json(c));
+    json_object_set_new(j, "crls", crls_json(c));
+    json_object_set_new(j, "audit", audit_json(c));
+    json_object_set_new(j, "version", json_string(INKAN_VERSION));
+    admin_done(call, j, -1);
+}
+
+/* ---- doctor ---- */
+
+enum finding { FINE, WARN, FAIL };
+
+static void report(struct admin_call *call, enum finding f, const char *check, const char *text, const char *remedy)
+{
+    static const char *const names[] = {"ok", "warn", "fail"};
+
+    admin_row(call, json_pack("{s:s, s:s, s:s, s:s}", "check", check, "state", names[f], "text", text, "remedy",
+                              f == FINE ? "" : remedy));
+}
+
+static void doctor_ledger(struct core *c, struct admin_call *call)
+{
+    struct err e = {0};
+    uint64_t counts[3] = {0};
+    char text[160];
+
+    if (store_check(c->store, &e) != E_OK)
+        report(call, FAIL, "ledger", e.msg, "inkan restore from a backup");
+    else if (store_intent_counts(c->store, counts, &e) != E_OK)
+        report(call, FAIL, "ledger", e.msg, "look at the log");
+    else {
+        snprintf(text, sizeof(text), "consistent; %llu issued, %llu void", (unsigned long long)counts[INTENT_DONE],
+                 (unsigned long long)counts[INTENT_VOID]);
+        report(call, FINE, "ledger", text, "");
+    }
+    if (c->seal != SEAL_NONE)
+        report(call, FAIL, "seal", c->seal_why,
+               c->seal == SEAL_CLOCK ? "set the clock right, then: inkan clock accept" : "inkan restore --accept");
+}
+
+static void doctor_disk(struct admin_call *call, const char *check, const char *dir)
+{
+    struct statvfs v;
+    uint64_t left;
+    char text[PATH_LEN + 64];
+
+    if (statvfs(dir, &v) != 0) {
+        snprintf(text, sizeof(text), "%s: %s", dir, strerror(errno));
+        report(call, FAIL, check, text, "make the directory, for the user of the core");
+        return;
+    }
+    left = (uint64_t)v.f_bavail * v.f_frsize;
+    snprintf(text, sizeof(text), "%s: %llu MiB free", dir, (unsigned long long)(left >> 20));
+    report(call, left < DISK_FAIL_BYTES ? FAIL : left < DISK_WARN_BYTES ? WARN : FINE, check, text, "make room");
+}
+
+static void doctor_places(struct core *c, struct admin_call *call)
+{
+    struct stat state, marks;
+
+    doctor_disk(call, "disk state", c->conf->dir_state);
+    doctor_disk(call, "disk marks", c->conf->dir_marks);
+    if (stat(c->conf->dir_state, &state) == 0 && stat(c->conf->dir_marks, &marks) == 0 && state.st_dev == marks.st_dev)
+        report(call, WARN, "second place", "dir_marks is on the same file system as dir_state",
+               "put dir_marks on another disk, so that a lost ledger is noticed");
+}
+
+static void doctor_clock(struct core *c, struct admin_call *call)
+{
+    char now[32], text[96];
+
+    clock_format(clock_now(), now);
+    snprintf(text, sizeof(text), "%s%s", now, c->clock_is_back ? ", before the newest time in the ledger" : "");
+    report(call, c->clock_is_back ? FAIL : FINE, "clock", text, "set the clock right");
+}
+
+static void doctor_signers(struct core *c, struct admin_call *call)
+{
+    char check[ID_MAX_LEN + 16];
+
+    for (size_t i = 0; i < c->conf->tokens_n; i++) {
+        const struct conf_token *t = &c->conf->tokens[i];
+        const struct signer_link *l = signer_link_find(c, t->name);
+
+        snprintf(check, sizeof(check), "token %s", t->name);
+        if (t->offline && !l)
+            report(call, FINE, check, "offline", "");
+        else if (!l)
+            report(call, FAIL, check, "its signer is not there", "inkan token info, the log, inkan token unblock");
+        else if (!l->keys_known)
+            report(call, WARN, check, "its signer is starting", "wait, or look at the log");
+        else
+            report(call, FINE, check, "its signer serves", "");
+        for (size_t k = 0; l && k < l->key_n; k++)
+            if (!l->key[k].usable) {
+                snprintf(check, sizeof(check), "key %.64s", l->key[k].name);
+                report(call, FAIL, check, l->key[k].why, "the token holds another key than the ledger: check the token");
+            }
+    }
+    if (!c->audit_key[0])
+        report(call, WARN, "audit key", "there is none: heads of the trail are not signed",
+               "inkan key generate --purpose audit");
+}
+
+static void doctor_end(struct admin_call *call, const char *check, int64_t not_after, int64_t now, const char *remedy)
+{
+    char text[64], at[32];
+
+    clock_format((time_t)not_after, at);
+    snprintf(text, sizeof(text), "until %s", at);
+    report(call, now > not_after ? FAIL : not_after - now < CERT_WARN_S ? WARN : FINE, check, text, remedy);
+}
+
+static void doctor_cas(struct core *c, struct admin_call *call, int64_t now)
+{
+    char check[ID_MAX_LEN + 32], text[64], at[32];
+
+    for (size_t i = 0; i < c->ca_n; i++) {
+        const struct authority *a = &c->ca[i];
+
+        snprintf(check, sizeof(check), "CA %s", a->conf->name);
+        if (!a->exists) {
+            report(call, WARN, check, "does not exist yet", "inkan ca create");
+            continue;
+        }
+        doctor_end(call, check, a->not_after, now, "plan its successor");
+        if (a->conf->ocsp_token[0] && !a->ocsp_cert.len)
+            report(call, FAIL, check, "no OCSP responder certificate", "inkan ca create");
+        else if (a->ocsp_cert.len && now > a->ocsp_not_before + (a->ocsp_not_after - a->ocsp_not_before) / 4 * 3)
+            report(call, now > a->ocsp_not_after ? FAIL : WARN, check, "its OCSP responder certificate is near its end",
+                   "inkan ca root-sign; of an online CA: look at the log");
+        for (size_t k = 0; k < a->scope_n; k++) {
+            const struct crl_scope *s = &a->scope[k];
+
+            snprintf(check, sizeof(check), "CRL %s/%u", a->conf->name, s->shard);
+            if (!s->exists) {
+                report(call, FAIL, check, "never published", "inkan ca create");
+                continue;
+            }
+            clock_format((time_t)s->next_update, at);
+            snprintf(text, sizeof(text), "next update %s", at);
+            report(call,
+                   now > s->next_update                                                    ? FAIL
+                   : now > s->this_update + (s->next_update - s->this_update) / 10 * 6 ? WARN
+                                                                                           : FINE,
+                   check, text, authority_is_offline(c, a) ? "inkan ca root-sign" : "look at the log: crl-refused");
+        }
+    }
+}
+
+static bool put_alarm(void *arg, const struct alarm_row *row)
+{
+    char check[192];
+
+    snprintf(check, sizeof(check), "alarm %.64s %.100s", row->kind, row->object);
+    report(arg, WARN, check, row->text, "look into it; the trail holds the details");
+    return true;
+}
+
+void op_doctor(struct core *c, struct admin_call *call)
+{
+    char text[160];
+    struct err e = {0};
+    int64_t now = core_stamp(c);
+
+    doctor_ledger(c, call);
+    doctor_places(c, call);
+    doctor_clock(c, call);
+    doctor_signers(c, call);
+    doctor_cas(c, call, now);
+    snprintf(text, sizeof(text), "%s; %s; libevent %s", OpenSSL_version(OPENSSL_VERSION), store_engine(),
+             event_get_version());
+    report(call, FINE, "libraries", text, "");
+    if (store_alarm_each(c->store, true, put_alarm, call, &e) != E_OK)
+        core_doubt(c, &e);
+    admin_done(call, NULL, -1);
+}
+
+/* ---- trail ---- */
+
+struct entries {
+    struct admin_call *call;
+    size_t n;
+    bool full;
+};
+
+static bool put_entry(void *arg, const struct audit_row *row)
+{
+    struct entries *p = arg;
+
+    admin_row(p->call, json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "seq", (json_int_t)row->seq,
+                                 "time", (json_int_t)row->time, "event", row->event, "actor", row->actor, "actor_kind",
+                                 row->actor_kind, "domain", row->domain, "object", row->object, "detail", row->detail,
+                                 "request_digest", json_hex(row->request_digest), "prev_hash",
+                                 json_hex(BYTES_OF(row->prev_hash)), "hash", json_hex(BYTES_OF(row->hash))));
+    p->call->after = row->seq + 1;
+    p->n++;
+    return true;
+}
+
+static bool audit_page(struct core *c, struct admin_call *call)
+{
+    struct entries p = {call, 0, false};
+    uint64_t to = call->after + AUDIT_PAGE - 1;
+    struct err e = {0};
+
+    if (to > call->until)
+        to = call->until;
+    if (call->after <= to && store_audit_each(c->store, call->after, to, put_entry, &p, &e) != E_OK) {
+        core_doubt(c, &e);
+        admin_fail(call, &e);
+        return false;
+    }
+    if (p.n && call->after <= call->until)
+        return true;
+    admin_done(call, NULL, -1);
+    return false;
+}
+
+void op_audit_export(struct core *c, struct admin_call *call)
+{
+    uint64_t last = 0;
+    uint8_t hash[32];
+    struct err e = {0};
+
+    if (store_audit_last(c->store, &last, hash, &e) != E_OK) {
+        core_doubt(c, &e);
+        admin_fail(call, &e);
+        return;
+    }
+    call->after = (uint64_t)admin_int(call, "from", 1);
+    if (call->after == 0)
+        call->after = 1;
+    call->until = (uint64_t)admin_int(call, "to", (int64_t)last);
+    if (call->until > last)
+        call->until = last;
+    admin_stream(c, call, audit_page);
+}
+
+static bool put_head(void *arg, const struct audit_head_row *row)
+{
+    static const char *const algs[] = {"none", "rsa-sha256", "ecdsa-sha256", "ecdsa-sha384", "ed25519"};
+
+    admin_row(arg, json_pack("{s:I, s:I, s:o, s:s, s:s, s:o, s:o}", "seq", (json_int_t)row->seq, "time",
+                             (json_int_t)row->time, "hash", json_hex(BYTES_OF(row->hash)), "key", row->key, "algorithm",
+                             row->sig_alg < SIG_ALGS_COUNT ? algs[row->sig_alg] : "none", "tbs", json_base64(row->tbs),
+                             "signature", json_base64(row->signature)));
+    return true;
+}
+
+void op_audit_heads(struct core *c, struct admin_call *call)
+{
+    struct err e = {0};
+
+    if (store_audit_head_each(c->store, put_head, call, &e) != E_OK) {
+        core_doubt(c, &e);
+        admin_fail(call, &e);
+        return;
+    }
+    admin_done(call, NULL, -1);
+}
+
+/* ---- backup ---- */
+
+static enum err_code make_backup(struct core *c, const char *path, int *fd, json_t **result, struct err *e)
+{
+    uint64_t audit_seq = 0;
+    uint8_t hash[32];
+    struct bytes content;
+    json_int_t size;
+
+    if (store_audit_last(c->store, &audit_seq, hash, e) != E_OK || store_backup(c->store, path, e) != E_OK)
+        return e->code;
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0)
+        return err_errno(e, E_IO, "%s", path);
+    if (fd_map(*fd, SIZE_MAX / 2, &content, e) != E_OK)
+        return e->code;
+    sha256(content, hash);
+    size = (json_int_t)content.len;
+    fd_unmap(content);
+    *result = json_pack("{s:I, s:I, s:I, s:o}", "seq", (json_int_t)core_seq(c), "audit_seq", (json_int_t)audit_seq,
+                        "size", size, "sha256", json_hex(BYTES_OF(hash)));
+    return E_OK;
+}
+
+void op_backup(struct core *c, struct admin_call *call)
+{
+    char path[PATH_LEN];
+    AUTO_FD int fd = -1;
+    json_t *result = NULL;
+    struct err e = {0};
+
+    if (core_begin(c, &e) == E_OK) {
+        if (core_audit(c, &call->by, "backup-made", "", "ledger", NULL, core_stamp(c), &e) != E_OK) {
+            core_doubt(c, &e);
+            core_rollback(c);
+        } else {
+            core_commit(c);
+        }
+    }
+    snprintf(path, sizeof(path), "%s/ledger/tmp/backup-%llu", c->conf->dir_state, (unsigned long long)++c->next_id);
+    (void)unlink(path); /* of a core that died between making and passing it */
+    if (e.code == E_OK)
+        (void)make_backup(c, path, &fd, &result, &e);
+    (void)unlink(path);
+    if (e.code != E_OK) {
+        core_doubt(c, &e);
+        json_decref(result);
+        admin_fail(call, &e);
+        return;
+    }
+    admin_done(call, result, fd);
+}
+
+/* ---- clock ---- */
+
+void op_clock_accept(struct core *c, struct admin_call *call)
+{
+    int64_t now = clock_now();
+    struct err e = {0};
+
+    if (c->seal == SEAL_RESTORE)
+        err_set(&e, E_CONFLICT, "sealed after a restore: inkan restore --accept comes first");
+    else if (core_begin(c, &e) == E_OK) {
+        if (store_meta_set(c->store, "sealed", (struct bytes){NULL, 0}, &e) != E_OK ||
+            store_meta_set_i64(c->store, "time_floor", now, &e) != E_OK ||
+            core_audit(c, &call->by, "clock-accepted", "", "ledger",
+                       json_pack("{s:I, s:I}", "time", (json_int_t)now, "floor_before", (json_int_t)c->clock.floor), now,
+                       &e) != E_OK) {
+            core_doubt(c, &e);
+            core_rollback(c);
+        } else {
+            core_commit(c);
+        }
+    }
+    if (e.code != E_OK) {
+        admin_fail(call, &e);
+        return;
+    }
+    clock_rule_force(&c->clock, now, clock_mono_ms());
+    c->floor_written = now;
+    c->seal = SEAL_NONE;
+    c->clock_is_back = false;
+    log_note(LOG_WARN, "clock-accepted", "by", call->by.name);
+    links_tick(c);
+    admin_done(call, json_pack("{s:I}", "time", (json_int_t)now), -1);
+}

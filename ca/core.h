@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The core process, private to its own files. One thread, one event loop; the ledger connection is on it.
+ *
+ * Transactions are opened, written and committed inside one callback, so no two of them ever interleave. A ledger in doubt
+ * ends the process at once (core_doubt): nobody of the batch is answered, and the next start reads back what is true.
+ */
+#ifndef INKAN_CA_CORE_H
+#define INKAN_CA_CORE_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "base/auto.h"
+#include "base/chan.h"
+#include "base/conf.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "ca/audit.h"
+#include "ca/cert.h"
+#include "ca/clock_rule.h"
+#include "ca/follow.h"
+#include "ca/guess_limit.h"
+#include "ca/service.h"
+#include "ca/store/store.h"
+#include "hsm/signer.h"
+
+struct core;
+struct issuance;
+
+/* Copies a text that is known to fit or may be cut; NULL counts as empty. Always terminated. */
+static inline __attribute__((unused)) void text_copy(char *out, size_t size, const char *s)
+{
+    size_t n = s ? strlen(s) : 0;
+
+    if (n >= size)
+        n = size - 1;
+    if (n)
+        memcpy(out, s, n);
+    out[n] = '\0';
+}
+
+#define KEY_NAME_MAX (ID_MAX_LEN * 2 + 1)
+#define PATH_LEN     1024
+
+#define SIGN_DEADLINE_MS     5000
+#define CRL_SIGN_DEADLINE_MS 30000
+#define CRL_MAX_LEN          ((size_t)512 << 20)
+
+static inline __attribute__((unused)) void auto_decref_json(json_t **j)
+{
+    json_decref(*j);
+}
+#define AUTO_JSON __attribute__((cleanup(auto_decref_json))) json_t
+
+/* ---- keys of ours in tokens, as the ledger has them ---- */
+struct known_key {
+    uint64_t id;
+    char name[KEY_NAME_MAX]; /* "ca/fleet-ca/1" */
+    char token[ID_MAX_LEN + 1];
+    uint8_t purpose, alg;
+    uint8_t cka_id[16];
+    struct buf spki;
+    int64_t created_at;
+};
+/* Reads the keys that are not destroyed. */
+MUST_CHECK enum err_code keys_load(struct core *c, struct err *e);
+void keys_clear(struct core *c);
+const struct known_key *key_find(const struct core *c, const char *name);
+const struct known_key *key_by_id(const struct core *c, uint64_t id);
+/* "ca", "fleet-ca" gives "ca/fleet-ca/1", the first generation. */
+void key_name(char *out, size_t size, enum key_purpose purpose, const char *owner);
+/* The middle part of a key's name. */
+bool key_owner(const char *name, char *out, size_t size);
+
+/* ---- authorities: what the ledger says of each CA of the configuration (authority.c) ---- */
+
+/* One CRL scope: the full list (shard 0) or a shard. */
+struct crl_scope {
+    struct authority *ca;
+    unsigned shard;
+    bool exists;            /* a list was published */
+    uint64_t number, seq, entries;
+    int64_t this_update, next_update;
+    size_t size;
+    uint8_t sha256[32];
+    int64_t published_at;
+    int64_t dirty_since_ms; /* monotonic; 0 = the published list is true */
+    int64_t retry_at_ms;    /* after a failure */
+    bool busy;              /* a signature is under way */
+    bool asked;             /* by an operator: publish even if nothing changed */
+    bool alarmed;           /* half life passed and said so */
+};
+
+struct authority {
+    const struct conf_ca *conf;
+    bool exists;
+    uint32_t id, parent;
+    char key[KEY_NAME_MAX];
+    uint8_t cka_id[16];
+    struct buf subject, spki, cert;
+    uint8_t ski[20];
+    int64_t not_before, not_after;
+    enum sig_alg alg;
+    /* its OCSP responder */
+    char ocsp_key[KEY_NAME_MAX];
+    uint8_t ocsp_cka_id[16];
+    struct buf ocsp_spki, ocsp_cert;
+    int64_t ocsp_not_before, ocsp_not_after;
+    struct crl_scope *scope;
+    size_t scope_n;
+};
+
+/* Reads all CAs, responder certificates and CRL states from the ledger; replaces what was known. */
+MUST_CHECK enum err_code authorities_load(struct core *c, struct err *e);
+void authorities_clear(struct core *c);
+struct authority *authority_find(struct core *c, const char *name);
+struct authority *authority_by_id(struct core *c, uint32_t id);
+struct authority *authority_parent(struct core *c, const struct authority *a); /* itself for a root, NULL unknown */
+bool authority_is_root(const struct authority *a);
+bool authority_is_offline(const struct core *c, const struct authority *a);
+/* May it sign now? On false `why` says what is missing. */
+bool authority_is_ready(struct core *c, const struct authority *a, const char **why);
+void authority_issuer(const struct authority *a, struct cert_issuer *out);
+bool authority_owns_spki(struct core *c, struct bytes spki); /* any CA, OCSP or audit key of ours */
+
+/* ---- links (core_links.c) ---- */
+
+struct front_link {
+    LIST_ENTRY(front_link) link;
+    struct core *core;
+    struct chan *chan; /* NULL: broken; counts as silent until the supervisor says it is gone */
+    uint32_t index;
+    char name[ID_MAX_LEN + 1];
+    bool hello;
+    uint64_t id;       /* answers to a link that was replaced meanwhile go nowhere */
+    uint64_t purged_seq;
+};
+
+struct status_link {
+    struct core *core;
+    struct chan *chan;
+    bool present, hello;
+    uint64_t sent_seq, acked_seq;
+    struct event *pump;
+};
+
+struct signer_key_state {
+    char name[KEY_NAME_MAX];
+    bool usable;
+    char why[160];
+};
+
+struct signer_link {
+    LIST_ENTRY(signer_link) link;
+    struct core *core;
+    char token[ID_MAX_LEN + 1];
+    struct signer *signer;
+    struct signer_key_state *key;
+    size_t key_n;
+    bool keys_known;
+    struct signer_key_state *asked; /* names of the question under way */
+    size_t asked_n;
+    bool ask_again;
+};
+
+void links_on_link(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, int fd, void *arg);
+void links_on_gone(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, void *arg);
+void links_free(struct core *c);
+struct signer_link *signer_link_find(struct core *c, const char *token);
+/* Tells the signers again which keys they may use; after a key or CA was added. */
+void signer_links_tell_keys(struct core *c);
+/* The signer that may use `key` now; NULL with `why`. */
+struct signer *signer_for_key(struct core *c, const char *token, const char *key, const char **why);
+/* After a commit: new rows go to status. */
+void links_push_status(struct core *c);
+void links_send_issuers(struct core *c);          /* one changed: all again */
+void links_send_config(struct core *c);           /* labels, files, anchors to every front */
+void links_send_file(struct core *c, const struct svc_file *file, int fd);
+void links_send_purge(struct core *c, const struct svc_purge *purge);
+void links_drop_status(struct core *c);           /* it starts over on a new link */
+void links_tick(struct core *c);                  /* every 5 s: FOLLOW_CURRENT */
+
+/* Waits until status and every live front have confirmed `seq`, at most 10 s. */
+typedef void (*confirm_fn)(struct core *c, void *arg, bool confirmed, const char *missing);
+void links_confirm(struct core *c, uint64_t seq, confirm_fn done, void *arg);
+
+/* ---- issuance (issue.c) ---- */
+struct issuance *issuance_new(struct core *c);
+void issuance_free(struct issuance *q);
+
+/* ---- enrollment secrets (secret.c) ---- */
+MUST_CHECK enum err_code secret_key_load(struct core *c, struct err *e);
+void secret_mac(const struct core *c, const char *user, struct bytes secret, uint8_t mac[32]);
+
+/* ---- audit (core_audit.c) ---- */
+struct actor {
+    char name[ID_MAX_LEN * 4];
+    const char *kind;           /* "operator", "device", "service", "core" */
+    struct bytes request_digest;
+};
+extern const struct actor ACTOR_CORE;
+/* Appends inside the open transaction; takes over `detail` (NULL = {}). */
+MUST_CHECK enum err_code core_audit(struct core *c, const struct actor *by, const char *event, const char *domain,
+                                    const char *object, json_t *detail, int64_t now, struct err *e);
+void object_of_cert(char *out, size_t size, uint32_t issuer, struct bytes serial);
+void audit_tick(struct core *c);        /* heads and the summary of unauthenticated refusals */
+void audit_head_start(struct core *c);  /* signs one now if anything is new */
+void audit_free(struct core *c);
+/* Writes the marks file from the ledger's newest state. */
+void marks_update(struct core *c);
+MUST_CHECK enum err_code marks_compare(struct core *c, bool *behind, char *what, size_t what_size, struct err *e);
+
+/* ---- revocation (revoke.c) ---- */
+struct revocation {
+    enum cert_status to;
+    enum crl_reason reason;
+    int64_t invalidity;
+    uint64_t batch;
+    const char *origin; /* NULL = this node */
+    const char *event;  /* audit event; NULL: by the change */
+};
+/*
+ * One change of status inside the open transaction: state table, status-log row, audit entry. Again: no change.
+ * E_CONFLICT: the table does not allow it. Notes the purge item; revoke_changed sends it.
+ */
+MUST_CHECK enum err_code revoke_apply(struct core *c, const struct cert_row *row, const struct revocation *r,
+                                      const struct actor *by, int64_t now, bool *changed, uint64_t *seq, struct err *e);
+/* After the commit: rows go to status, purges to the fronts. */
+void revoke_changed(struct core *c);
+
+
+/* ---- publication (publish.c) ---- */
+void publish_open(struct core *c);                      /* at start: files as the ledger says */
+void publish_free(struct core *c);
+void publish_tick(struct core *c);                      /* every 250 ms */
+void publish_mark(struct core *c, uint32_t issuer, unsigned shard); /* a status changed */
+/* Publishes one scope now. `done` may be NULL. */
+typedef void (*publish_fn)(struct core *c, void *arg, struct crl_scope *scope, enum err_code code, const struct err *e);
+void publish_start(struct core *c, struct crl_scope *scope, publish_fn done, void *arg);
+void publish_name(const struct crl_scope *s, char *out, size_t size); /* "fleet-ca" or "fleet-ca-3" */
+void publish_path(const struct core *c, const struct crl_scope *s, char *out, size_t size);
+/* Calls `send` for every file the fronts serve now. */
+typedef void (*file_fn)(void *arg, const struct svc_file *file, int fd);
+void publish_each_file(struct core *c, file_fn send, void *arg);
+
+/* ---- key and CA jobs (job.c) ---- */
+struct job;
+void jobs_free(struct core *c);
+void jobs_on_run_result(struct proc *p, uint64_t request_id, enum err_code code, const struct err *e, void *arg);
+void jobs_on_token_link(struct core *c, const char *name, int fd);
+void jobs_on_token_gone(struct core *c);
+void jobs_poke(struct core *c); /* something a job may wait for has changed */
+struct admin_call;
+void job_token(struct core *c, struct admin_call *call, const char *op);
+void job_ca_create(struct core *c, struct admin_call *call);
+void job_ca_root_sign(struct core *c, struct admin_call *call);
+
+/* ---- administration (admin_server.c) ---- */
+void admin_listen(struct core *c, int fd);
+MUST_CHECK enum err_code admin_users_load(struct core *c, struct err *e);
+void admin_free(struct core *c);
+
+/* ---- the core itself (core.c) ---- */
+
+enum seal { SEAL_NONE, SEAL_RESTORE, SEAL_CLOCK };
+
+struct profile_hash {
+    uint8_t hash[32];
+};
+
+struct core {
+    struct proc *proc;
+    const struct conf *conf;
+    struct event_base *base;
+    struct store *store;
+    struct buf ledger_id;
+    struct buf follow_id; /* ledger id and restore count: what a replica compares */
+
+    enum seal seal;
+    char seal_why[256];
+    struct clock_rule clock;
+    bool clock_is_back;
+    int64_t floor_written;
+
+    struct authority *ca;
+    size_t ca_n;
+    struct profile_hash *profile_hash; /* as conf->profiles */
+    struct known_key *key;
+    size_t key_n;
+    char audit_key[KEY_NAME_MAX]; /* "" = none yet */
+
+    LIST_HEAD(, front_link) fronts;
+    struct status_link status;
+    LIST_HEAD(, signer_link) signers;
+    uint64_t next_id;
+    uint64_t config_generation;
+    struct svc_purge purge; /* collected inside the open transaction */
+    LIST_HEAD(, confirmation) confirmations;
+
+    struct issuance *issuance;
+    struct guess_limit *guesses;
+    struct anchors *anchors; /* manufacturer anchors, parsed */
+    struct secret secret_key;
+    uint64_t refused_unauthenticated; /* since the last summary entry */
+    int64_t refused_since;
+
+    struct audit_pending *audit_pending;
+    int64_t audit_head_at_ms;
+    uint64_t audit_head_seq;
+    int64_t audit_head_time;
+
+    LIST_HEAD(, publication) publications;
+    struct job_runner *jobs;
+    struct admin_server *admin;
+    char (*process_state)[2 * ID_MAX_LEN];
+
+    struct event *tick;
+    uint64_t ticks;
+    bool going, stopping;
+};
+
+/* Fails with E_STORE unless issuing and signing are allowed at `now`: not sealed, clock within the rules. */
+MUST_CHECK enum err_code core_may_sign(struct core *c, int64_t now, struct err *e);
+/* The time to write into rows: never before the floor. */
+int64_t core_stamp(struct core *c);
+MUST_CHECK enum err_code core_begin(struct core *c, struct err *e);
+void core_commit(struct core *c);   /* returns only when durable */
+void core_rollback(struct core *c); /* also forgets collected purge items */
+void core_doubt(struct core *c, const struct err *e); /* leaves the process when the ledger is in doubt */
+/* One savepoint around a change: undo on failure. */
+MUST_CHECK enum err_code core_savepoint_end(struct core *c, enum err_code code, struct err *e);
+MUST_CHECK enum err_code core_seal(struct core *c, enum seal seal, const char *why, struct err *e);
+/* After a restore was accepted: a new identity for the replicas, everything read again, every list published anew. */
+void core_restored(struct core *c);
+bool core_is_ready(struct core *c, const char **why);
+json_t *core_health(struct core *c);
+uint64_t core_seq(struct core *c);
+/* Certificates of the service's own that have passed two thirds of their life: OCSP responders of online CAs. */
+void services_renew(struct core *c);
+MUST_CHECK enum err_code core_reload(struct core *c, struct err *e);
+/* A key, CA or responder certificate was added: reads them again, tells signers, status and fronts. */
+void core_authorities_changed(struct core *c);
+const uint8_t *core_profile_hash(struct core *c, const struct conf_profile *p);
+
+#endif

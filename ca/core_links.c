@@ -1,0 +1,1011 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The core's links: fronts, status, signers. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "ca/core.h"
+#include "ca/enroll_policy.h"
+#include "ca/est_body.h"
+#include "ca/issue.h"
+
+#define FRONT_QUEUE       100000 /* messages */
+#define STATUS_QUEUE      10000
+#define STATUS_QUEUE_LOW  64     /* more rows are sent below this */
+#define ROWS_PER_MESSAGE  256
+#define PUMP_MS           5
+#define CONFIRM_S         10
+#define CHAIN_MAX         8
+
+/* ---- confirmations ---- */
+
+struct confirmation {
+    LIST_ENTRY(confirmation) link;
+    struct core *core;
+    uint64_t seq;
+    confirm_fn done;
+    void *arg;
+    struct event *timer;
+};
+
+/* Who has not confirmed `seq`; NULL when all have. */
+static const char *unconfirmed(struct core *c, uint64_t seq)
+{
+    struct front_link *f;
+
+    if (c->status.present && c->status.hello && c->status.acked_seq < seq)
+        return "status";
+    LIST_FOREACH(f, &c->fronts, link)
+    {
+        if (f->hello && f->purged_seq < seq)
+            return f->name;
+    }
+    return NULL;
+}
+
+static void confirmation_end(struct confirmation *k, const char *missing)
+{
+    LIST_REMOVE(k, link);
+    event_free(k->timer);
+    k->done(k->core, k->arg, missing == NULL, missing);
+    free(k);
+}
+
+static void confirmations_check(struct core *c)
+{
+    struct confirmation *k, *next;
+
+    for (k = LIST_FIRST(&c->confirmations); k; k = next) {
+        next = LIST_NEXT(k, link);
+        if (!unconfirmed(c, k->seq))
+            confirmation_end(k, NULL);
+    }
+}
+
+static void on_confirm_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct confirmation *k = arg;
+
+    (void)fd;
+    (void)what;
+    confirmation_end(k, unconfirmed(k->core, k->seq));
+}
+
+void links_confirm(struct core *c, uint64_t seq, confirm_fn done, void *arg)
+{
+    struct confirmation *k = calloc(1, sizeof(*k));
+    struct timeval wait = {CONFIRM_S, 0};
+    struct timeval at_once = {0, 0};
+
+    if (!k || !(k->timer = evtimer_new(c->base, on_confirm_timer, k))) {
+        free(k);
+        done(c, arg, false, "out of memory");
+        return;
+    }
+    k->core = c;
+    k->seq = seq;
+    k->done = done;
+    k->arg = arg;
+    LIST_INSERT_HEAD(&c->confirmations, k, link);
+    evtimer_add(k->timer, unconfirmed(c, seq) ? &wait : &at_once);
+}
+
+/* ---- fronts ---- */
+
+static void send_or_fail(struct chan *chan, struct msg *m, int fd)
+{
+    struct err e = {0};
+
+    if (!chan)
+        return;
+    if (!msg_finish(m)) {
+        err_set(&e, E_INTERNAL, "a message did not fit");
+        log_failure("link-send-failed", &e);
+        return;
+    }
+    if (chan_send(chan, m, fd, &e) != E_OK)
+        log_failure("link-send-failed", &e);
+}
+
+static struct front_link *front_by_id(struct core *c, uint64_t id)
+{
+    struct front_link *f;
+
+    LIST_FOREACH(f, &c->fronts, link)
+    {
+        if (f->id == id)
+            return f;
+    }
+    return NULL;
+}
+
+static void front_free(struct front_link *f)
+{
+    LIST_REMOVE(f, link);
+    if (f->chan)
+        chan_free(f->chan);
+    free(f);
+}
+
+/* The chain of a label's profile: issuing CA up to the root. */
+static size_t label_chain(struct core *c, const char *ca, struct bytes *out)
+{
+    size_t n = 0;
+
+    for (struct authority *a = authority_find(c, ca); a && n < CHAIN_MAX; a = authority_parent(c, a)) {
+        if (!a->exists)
+            return 0;
+        out[n++] = buf_bytes(&a->cert);
+        if (authority_is_root(a))
+            return n;
+    }
+    return 0;
+}
+
+static void send_label(struct core *c, struct front_link *f, const struct conf_label *l)
+{
+    const struct conf_profile *p = conf_find_profile(c->conf, l->profile);
+    AUTO_BUF attrs = BUF_INIT(EST_BODY_MAX);
+    AUTO_BUF body = BUF_INIT(MSG_MAX_LEN * CHAIN_MAX);
+    AUTO_MSG m = {BUF_INIT(0)};
+    AUTO_FD int fd = -1;
+    struct svc_label label = {0};
+    struct bytes chain[CHAIN_MAX];
+    size_t n = label_chain(c, p->ca, chain);
+    struct err e = {0};
+
+    if (n == 0)
+        return; /* its CA does not exist yet: the front has no such label */
+    if (certs_only_write(chain, n, &body, &e) != E_OK || csrattrs_write(p, &attrs, &e) != E_OK ||
+        (fd = memfd_of("inkan-cacerts", buf_bytes(&body), &e)) < 0) {
+        log_failure("label-failed", &e);
+        return;
+    }
+    snprintf(label.name, sizeof(label.name), "%s", l->name);
+    label.auth_cert = l->auth_cert;
+    label.auth_password = l->auth_password;
+    label.wrap64 = l->wrap64;
+    label.pop_required = p->pop_required;
+    label.csrattrs = buf_bytes(&attrs);
+    msg_begin(&m, SVC_LABEL, 0);
+    svc_label_encode(&m, &label);
+    send_or_fail(f->chan, &m, fd);
+}
+
+static void front_send_file(void *arg, const struct svc_file *file, int fd)
+{
+    struct front_link *f = arg;
+    AUTO_MSG m = {BUF_INIT(0)};
+
+    msg_begin(&m, SVC_FILE, 0);
+    svc_file_encode(&m, file);
+    send_or_fail(f->chan, &m, fd);
+}
+
+static void front_send_purge(struct front_link *f, const struct svc_purge *purge)
+{
+    AUTO_MSG m = {BUF_INIT(0)};
+
+    msg_begin(&m, SVC_PURGE, 0);
+    svc_purge_encode(&m, purge);
+    send_or_fail(f->chan, &m, -1);
+}
+
+static void front_send_config(struct core *c, struct front_link *f)
+{
+    AUTO_MSG begin = {BUF_INIT(0)};
+    AUTO_MSG anchors = {BUF_INIT(0)};
+    AUTO_MSG end = {BUF_INIT(0)};
+    AUTO_BUF pem = BUF_INIT((size_t)16 << 20);
+    AUTO_FD int fd = -1;
+    struct err e = {0};
+
+    msg_begin(&begin, SVC_CONFIG_BEGIN, 0);
+    msg_put_u64(&begin, c->config_generation);
+    send_or_fail(f->chan, &begin, -1);
+    for (size_t i = 0; i < c->conf->labels_n; i++)
+        send_label(c, f, &c->conf->labels[i]);
+    publish_each_file(c, front_send_file, f);
+    anchors_pem(c, &pem);
+    fd = memfd_of("inkan-anchors", buf_bytes(&pem), &e);
+    if (fd < 0)
+        log_failure("anchors-failed", &e);
+    msg_begin(&anchors, SVC_ANCHORS, 0);
+    msg_put_bytes(&anchors, (struct bytes){NULL, 0});
+    send_or_fail(f->chan, &anchors, fd);
+    msg_begin(&end, SVC_CONFIG_END, 0);
+    msg_put_u64(&end, c->config_generation);
+    send_or_fail(f->chan, &end, -1);
+}
+
+static void front_hello(struct core *c, struct front_link *f)
+{
+    struct svc_purge *purge = calloc(1, sizeof(*purge));
+
+    front_send_config(c, f);
+    if (purge) {
+        purge->seq = core_seq(c);
+        purge->all = true;
+        front_send_purge(f, purge);
+        free(purge);
+    }
+    f->hello = true;
+}
+
+struct front_answer {
+    uint64_t front, request_id;
+};
+
+static void on_enroll_done(struct core *c, void *arg, const struct issue_result *r)
+{
+    struct front_answer *to = arg;
+    struct front_link *f = front_by_id(c, to->front);
+    struct svc_enroll_result result = {0};
+    AUTO_MSG m = {BUF_INIT(0)};
+
+    if (f && f->chan) {
+        result.code = r->code;
+        result.cert = r->code == E_OK ? r->cert : (struct bytes){NULL, 0};
+        result.retry_after_s = r->retry_after_s;
+        result.binding_judged = r->binding_judged;
+        switch (r->code) {
+        case E_OK:
+            break;
+        case E_INVALID:
+        case E_UNAUTHENTICATED:
+        case E_DENIED:
+        case E_PENDING:
+        case E_BUSY:
+            snprintf(result.text, sizeof(result.text), "%.255s", r->err.msg);
+            break;
+        case E_NOT_FOUND:
+        case E_CONFLICT:
+            snprintf(result.text, sizeof(result.text), "not allowed");
+            break;
+        default: /* ours: what happened is in the log */
+            snprintf(result.text, sizeof(result.text), "the service cannot issue now");
+            break;
+        }
+        msg_begin(&m, SVC_ENROLL_RESULT, to->request_id);
+        svc_enroll_result_encode(&m, &result);
+        send_or_fail(f->chan, &m, -1);
+    }
+    free(to);
+}
+
+static void on_tls_cert_done(struct core *c, void *arg, const struct issue_result *r)
+{
+    struct front_answer *to = arg;
+    struct front_link *f = front_by_id(c, to->front);
+    const struct conf_profile *p = conf_find_profile(c->conf, c->conf->server_profile);
+    struct bytes chain[CHAIN_MAX];
+    size_t n = p ? label_chain(c, p->ca, chain) : 0;
+    AUTO_MSG m = {BUF_INIT(0)};
+    int64_t renew_at = 0;
+
+    if (f && f->chan) {
+        if (r->code == E_OK && p)
+            renew_at = r->not_before + (r->not_after - r->not_before) * (int64_t)p->renew_percent / 100;
+        msg_begin(&m, SVC_TLS_CERT_RESULT, to->request_id);
+        msg_put_err(&m, &r->err, r->code);
+        if (r->code == E_OK) {
+            msg_put_u32(&m, (uint32_t)(n ? n : 1)); /* the root stays out: peers have it */
+            msg_put_bytes(&m, r->cert);
+            for (size_t i = 0; i + 1 < n; i++)
+                msg_put_bytes(&m, chain[i]);
+        } else {
+            msg_put_u32(&m, 0);
+        }
+        msg_put_i64(&m, renew_at);
+        send_or_fail(f->chan, &m, -1);
+    }
+    free(to);
+}
+
+static enum err_code front_tls_cert(struct core *c, struct front_link *f, struct msg_reader *r, struct err *e)
+{
+    struct bytes csr = msg_get_bytes(r, CSR_MAX_LEN);
+    uint64_t request_id = r->request_id;
+    struct front_answer *to;
+    char requester[ID_MAX_LEN + 16];
+    struct actor by = {.kind = "service"};
+    struct issue_order order = {
+        .profile = c->conf->server_profile,
+        .csr = csr,
+        .requester = requester,
+        .by = &by,
+        .name = c->conf->server_names.n ? c->conf->server_names.v[0] : "",
+        .server_names = true,
+        .repeats = true,
+    };
+    struct issue_result refused = {0};
+
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    to = calloc(1, sizeof(*to));
+    if (!to)
+        return err_set(e, E_NOMEM, "request");
+    to->front = f->id;
+    to->request_id = request_id;
+    snprintf(requester, sizeof(requester), "service:%s", f->name);
+    snprintf(by.name, sizeof(by.name), "%s", f->name);
+    refused.code = issue_order(c, &order, on_tls_cert_done, to, &refused.err);
+    if (refused.code != E_OK)
+        on_tls_cert_done(c, to, &refused);
+    return E_OK;
+}
+
+static enum err_code front_enroll(struct core *c, struct front_link *f, struct msg_reader *r, struct err *e)
+{
+    struct front_answer *to = calloc(1, sizeof(*to));
+    struct issue_result refused = {.retry_after_s = 5};
+
+    if (!to)
+        return err_set(e, E_NOMEM, "request");
+    to->front = f->id;
+    to->request_id = r->request_id;
+    refused.code = issue_est(c, r, on_enroll_done, to, &refused.err);
+    if (refused.code == E_INVALID) { /* the message itself: a broken front */
+        free(to);
+        *e = refused.err;
+        return e->code;
+    }
+    if (refused.code != E_OK)
+        on_enroll_done(c, to, &refused);
+    return E_OK;
+}
+
+static enum err_code front_health(struct core *c, struct front_link *f, struct msg_reader *r, struct err *e)
+{
+    AUTO_JSON *j = NULL;
+    AUTO(char) *text = NULL;
+    AUTO_MSG m = {BUF_INIT(0)};
+    const char *why;
+    uint64_t request_id = r->request_id;
+
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    j = core_health(c);
+    text = j ? json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    msg_begin(&m, SVC_HEALTH_RESULT, request_id);
+    msg_put_bool(&m, core_is_ready(c, &why));
+    msg_put_str(&m, text ? text : "{}");
+    send_or_fail(f->chan, &m, -1);
+    return E_OK;
+}
+
+static enum err_code front_message(struct core *c, struct front_link *f, struct msg_reader *r, struct err *e)
+{
+    uint64_t seq;
+
+    switch (r->type) {
+    case SVC_HELLO:
+        if (msg_read_end(r, e) != E_OK)
+            return e->code;
+        front_hello(c, f);
+        return E_OK;
+    case SVC_ENROLL:
+        return front_enroll(c, f, r, e);
+    case SVC_TLS_CERT:
+        return front_tls_cert(c, f, r, e);
+    case SVC_HEALTH:
+        return front_health(c, f, r, e);
+    case SVC_PURGED:
+        seq = msg_get_u64(r);
+        if (msg_read_end(r, e) != E_OK)
+            return e->code;
+        if (seq > f->purged_seq)
+            f->purged_seq = seq;
+        confirmations_check(c);
+        return E_OK;
+    default:
+        return err_set(e, E_INVALID, "message type 0x%04x from %s", r->type, f->name);
+    }
+}
+
+static void on_front_message(struct chan *chan, struct msg_reader *r, int fd, void *arg)
+{
+    struct front_link *f = arg;
+    struct err e = {0};
+
+    if (fd >= 0) {
+        close(fd);
+        err_set(&e, E_INVALID, "a descriptor from %s", f->name);
+    } else {
+        (void)front_message(f->core, f, r, &e);
+    }
+    if (e.code != E_OK)
+        chan_fail(chan, &e);
+}
+
+static void on_front_gone(struct chan *chan, const struct err *why, void *arg)
+{
+    struct front_link *f = arg;
+
+    log_failure("front-lost", why);
+    chan_free(chan);
+    f->chan = NULL; /* silent until the supervisor says it is dead */
+}
+
+static void front_link(struct core *c, uint32_t index, const char *name, int fd)
+{
+    static const struct chan_ops ops = {on_front_message, on_front_gone};
+    struct front_link *f, *next;
+    struct err e = {0};
+
+    for (f = LIST_FIRST(&c->fronts); f; f = next) { /* linked again: the one before is dead */
+        next = LIST_NEXT(f, link);
+        if (f->index == index)
+            front_free(f);
+    }
+    confirmations_check(c);
+    f = calloc(1, sizeof(*f));
+    if (!f) {
+        close(fd);
+        return;
+    }
+    f->core = c;
+    f->index = index;
+    f->id = ++c->next_id;
+    snprintf(f->name, sizeof(f->name), "%s", name);
+    f->chan = chan_new(c->base, fd, &ops, f, FRONT_QUEUE, &e);
+    if (!f->chan) {
+        log_failure("link-failed", &e);
+        free(f);
+        return;
+    }
+    LIST_INSERT_HEAD(&c->fronts, f, link);
+}
+
+void links_send_config(struct core *c)
+{
+    struct front_link *f;
+
+    c->config_generation++;
+    LIST_FOREACH(f, &c->fronts, link)
+    {
+        if (f->hello && f->chan)
+            front_send_config(c, f);
+    }
+}
+
+void links_send_file(struct core *c, const struct svc_file *file, int fd)
+{
+    struct front_link *f;
+
+    LIST_FOREACH(f, &c->fronts, link)
+    {
+        if (f->hello && f->chan)
+            front_send_file(f, file, fd);
+    }
+}
+
+void links_send_purge(struct core *c, const struct svc_purge *purge)
+{
+    struct front_link *f;
+
+    LIST_FOREACH(f, &c->fronts, link)
+    {
+        if (f->hello && f->chan)
+            front_send_purge(f, purge);
+    }
+}
+
+/* ---- status ---- */
+
+struct row_page {
+    struct msg *m;
+    uint32_t n;
+    uint64_t last;
+};
+
+static bool put_row(void *arg, const struct status_row *row)
+{
+    struct row_page *page = arg;
+
+    status_row_encode(page->m, row);
+    page->n++;
+    page->last = row->seq;
+    return true;
+}
+
+/* One message of rows; false when there are none left or on error. */
+static bool push_rows(struct core *c)
+{
+    struct status_link *s = &c->status;
+    AUTO_MSG body = {BUF_INIT(0)};
+    AUTO_MSG m = {BUF_INIT(0)};
+    struct row_page page = {&body, 0, 0};
+    struct err e = {0};
+
+    msg_begin(&body, FOLLOW_ROWS, 0);
+    if (store_status_each(c->store, s->sent_seq, ROWS_PER_MESSAGE, put_row, &page, &e) != E_OK) {
+        core_doubt(c, &e);
+        log_failure("status-feed-failed", &e);
+        return false;
+    }
+    if (page.n == 0)
+        return false;
+    /* The count comes before the rows: known only now. */
+    msg_begin(&m, FOLLOW_ROWS, 0);
+    msg_put_u32(&m, page.n);
+    buf_add(&m.b, body.b.p + MSG_HEADER_LEN, body.b.len - MSG_HEADER_LEN);
+    s->sent_seq = page.last;
+    send_or_fail(s->chan, &m, -1);
+    return s->chan != NULL;
+}
+
+void links_push_status(struct core *c)
+{
+    struct status_link *s = &c->status;
+    struct timeval later = {0, PUMP_MS * 1000};
+
+    if (!s->chan || !s->hello)
+        return;
+    while (chan_queued(s->chan) < STATUS_QUEUE_LOW)
+        if (!push_rows(c))
+            return;
+    evtimer_add(s->pump, &later);
+}
+
+static void on_pump(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    links_push_status(arg);
+}
+
+static void send_current(struct core *c, uint64_t request_id)
+{
+    AUTO_MSG m = {BUF_INIT(0)};
+
+    msg_begin(&m, FOLLOW_CURRENT, request_id);
+    msg_put_u64(&m, core_seq(c));
+    msg_put_bool(&m, c->seal != SEAL_NONE);
+    msg_put_i64(&m, c->clock.floor);
+    send_or_fail(c->status.chan, &m, -1);
+}
+
+void links_send_issuers(struct core *c)
+{
+    AUTO_MSG end = {BUF_INIT(0)};
+
+    if (!c->status.chan || !c->status.hello)
+        return;
+    for (size_t i = 0; i < c->ca_n; i++) {
+        const struct authority *a = &c->ca[i];
+        AUTO_MSG m = {BUF_INIT(0)};
+        struct follow_issuer out = {0};
+
+        if (!a->exists)
+            continue;
+        out.id = a->id;
+        snprintf(out.name, sizeof(out.name), "%s", a->conf->name);
+        out.subject = buf_bytes(&a->subject);
+        out.spki = buf_bytes(&a->spki);
+        out.responds = a->ocsp_cert.len != 0;
+        if (out.responds) {
+            snprintf(out.token, sizeof(out.token), "%s", a->conf->ocsp_token);
+            text_copy(out.key, sizeof(out.key), a->ocsp_key);
+            out.key_cka_id = BYTES_OF(a->ocsp_cka_id);
+            out.key_spki = buf_bytes(&a->ocsp_spki);
+            out.responder_cert = buf_bytes(&a->ocsp_cert);
+            out.responder_not_before = a->ocsp_not_before;
+            out.responder_not_after = a->ocsp_not_after;
+        }
+        out.validity_s = a->conf->ocsp_validity_s;
+        msg_begin(&m, FOLLOW_ISSUER, 0);
+        follow_issuer_encode(&m, &out);
+        send_or_fail(c->status.chan, &m, -1);
+    }
+    msg_begin(&end, FOLLOW_ISSUERS_END, 0);
+    send_or_fail(c->status.chan, &end, -1);
+}
+
+static void status_hello(struct core *c, struct bytes ledger_id, uint64_t seq)
+{
+    AUTO_MSG m = {BUF_INIT(0)};
+    bool rebuild = !bytes_equal(ledger_id, buf_bytes(&c->follow_id)) || seq > core_seq(c);
+    struct log_line l;
+
+    c->status.sent_seq = rebuild ? 0 : seq;
+    c->status.acked_seq = c->status.sent_seq;
+    c->status.hello = true;
+    msg_begin(&m, FOLLOW_BEGIN, 0);
+    msg_put_bytes(&m, buf_bytes(&c->follow_id));
+    msg_put_bool(&m, rebuild);
+    msg_put_bool(&m, c->seal != SEAL_NONE);
+    msg_put_i64(&m, c->clock.floor);
+    send_or_fail(c->status.chan, &m, -1);
+    log_begin(&l, LOG_INFO, "status-follows");
+    log_u64(&l, "from", c->status.sent_seq);
+    log_str(&l, "rebuild", rebuild ? "yes" : "no");
+    log_end(&l);
+    links_send_issuers(c);
+    links_push_status(c);
+    send_current(c, 0);
+}
+
+static enum err_code status_message(struct core *c, struct msg_reader *r, struct err *e)
+{
+    struct bytes ledger_id;
+    uint64_t seq, request_id = r->request_id;
+
+    switch (r->type) {
+    case FOLLOW_HELLO:
+        ledger_id = msg_get_bytes(r, 128);
+        seq = msg_get_u64(r);
+        if (msg_read_end(r, e) != E_OK)
+            return e->code;
+        status_hello(c, ledger_id, seq);
+        return E_OK;
+    case FOLLOW_ACK:
+        seq = msg_get_u64(r);
+        if (msg_read_end(r, e) != E_OK)
+            return e->code;
+        if (seq > c->status.acked_seq)
+            c->status.acked_seq = seq;
+        confirmations_check(c);
+        return E_OK;
+    case FOLLOW_ASK:
+        if (msg_read_end(r, e) != E_OK)
+            return e->code;
+        send_current(c, request_id);
+        return E_OK;
+    default:
+        return err_set(e, E_INVALID, "message type 0x%04x from status", r->type);
+    }
+}
+
+static void on_status_message(struct chan *chan, struct msg_reader *r, int fd, void *arg)
+{
+    struct core *c = arg;
+    struct err e = {0};
+
+    if (fd >= 0) {
+        close(fd);
+        err_set(&e, E_INVALID, "a descriptor from status");
+    } else {
+        (void)status_message(c, r, &e);
+    }
+    if (e.code != E_OK)
+        chan_fail(chan, &e);
+}
+
+static void on_status_gone(struct chan *chan, const struct err *why, void *arg)
+{
+    struct core *c = arg;
+
+    log_failure("status-lost", why);
+    chan_free(chan);
+    c->status.chan = NULL;
+}
+
+static void status_drop(struct core *c)
+{
+    if (c->status.chan)
+        chan_free(c->status.chan);
+    c->status.chan = NULL;
+    c->status.present = c->status.hello = false;
+    if (c->status.pump)
+        evtimer_del(c->status.pump);
+}
+
+void links_drop_status(struct core *c)
+{
+    if (c->status.chan)
+        chan_free(c->status.chan);
+    c->status.chan = NULL; /* it starts again; silent until the supervisor has seen that */
+}
+
+static void status_link(struct core *c, int fd)
+{
+    static const struct chan_ops ops = {on_status_message, on_status_gone};
+    struct err e = {0};
+
+    status_drop(c);
+    if (!c->status.pump)
+        c->status.pump = evtimer_new(c->base, on_pump, c);
+    c->status.chan = chan_new(c->base, fd, &ops, c, STATUS_QUEUE, &e);
+    if (!c->status.chan || !c->status.pump)
+        log_failure("link-failed", &e);
+    c->status.present = c->status.chan != NULL;
+    confirmations_check(c);
+}
+
+void links_tick(struct core *c)
+{
+    struct signer_link *l;
+
+    if (c->status.chan && c->status.hello) {
+        links_push_status(c);
+        send_current(c, 0);
+    }
+    LIST_FOREACH(l, &c->signers, link)
+    {
+        if (!l->keys_known && l->asked_n == 0)
+            signer_links_tell_keys(c);
+    }
+}
+
+/* ---- signers ---- */
+
+struct signer_link *signer_link_find(struct core *c, const char *token)
+{
+    struct signer_link *l;
+
+    LIST_FOREACH(l, &c->signers, link)
+    {
+        if (strcmp(l->token, token) == 0)
+            return l;
+    }
+    return NULL;
+}
+
+static void signer_link_free(struct signer_link *l)
+{
+    struct signer *s = l->signer;
+
+    LIST_REMOVE(l, link);
+    l->signer = NULL;
+    signer_free(s); /* answers what is pending: the callbacks find no signer */
+    free(l->key);
+    free(l->asked);
+    free(l);
+}
+
+static void tell_keys(struct signer_link *l);
+
+static void on_keys_told(void *arg, const struct err *results, size_t n)
+{
+    struct signer_link *l = arg;
+    struct core *c = l->core;
+
+    if (!l->signer)
+        return;
+    free(l->key);
+    l->key = l->asked;
+    l->key_n = l->asked_n;
+    l->asked = NULL;
+    l->asked_n = 0;
+    l->keys_known = n == l->key_n;
+    for (size_t i = 0; i < l->key_n; i++) {
+        l->key[i].usable = i < n && results[i].code == E_OK;
+        if (l->key[i].usable)
+            continue;
+        snprintf(l->key[i].why, sizeof(l->key[i].why), "%.*s", (int)sizeof(l->key[i].why) - 1,
+                 i < n ? results[i].msg : "no answer");
+        if (i < n) {
+            struct log_line line;
+            log_begin(&line, LOG_ERROR, "key-refused");
+            log_str(&line, "key", l->key[i].name);
+            log_str(&line, "token", l->token);
+            log_err(&line, &results[i]);
+            log_end(&line);
+        }
+    }
+    if (l->ask_again)
+        tell_keys(l);
+    jobs_poke(c);
+}
+
+/* A CA key may sign for its CA's name; before the first certificate that is the configured subject. */
+static struct bytes key_issuer_name(struct core *c, const struct known_key *k, struct buf *scratch)
+{
+    char owner[ID_MAX_LEN + 1];
+    const struct authority *a;
+    struct err e = {0};
+
+    if (k->purpose != PURPOSE_CA || !key_owner(k->name, owner, sizeof(owner)) || !(a = authority_find(c, owner)))
+        return (struct bytes){NULL, 0};
+    if (a->exists)
+        return buf_bytes(&a->subject);
+    if (name_from_text(a->conf->subject, scratch, &e) != E_OK)
+        return (struct bytes){NULL, 0};
+    return buf_bytes(scratch);
+}
+
+static void tell_keys(struct signer_link *l)
+{
+    struct core *c = l->core;
+    struct signer_key *keys;
+    struct buf *names;
+    struct err e = {0};
+    size_t n = 0;
+
+    l->ask_again = l->asked != NULL;
+    if (l->ask_again)
+        return;
+    keys = calloc(c->key_n + 1, sizeof(*keys));
+    names = calloc(c->key_n + 1, sizeof(*names));
+    l->asked = calloc(c->key_n + 1, sizeof(*l->asked));
+    if (!keys || !names || !l->asked)
+        goto out;
+    for (size_t i = 0; i < c->key_n; i++) {
+        const struct known_key *k = &c->key[i];
+        struct bytes issuer;
+
+        if (strcmp(k->token, l->token) != 0 || (k->purpose != PURPOSE_CA && k->purpose != PURPOSE_AUDIT))
+            continue;
+        buf_init(&names[n], NAME_MAX_LEN);
+        issuer = key_issuer_name(c, k, &names[n]);
+        if (k->purpose == PURPOSE_CA && issuer.len == 0)
+            continue; /* its CA left the configuration */
+        keys[n].name = k->name;
+        keys[n].purpose = (enum key_purpose)k->purpose;
+        keys[n].cka_id = BYTES_OF(k->cka_id);
+        keys[n].spki = buf_bytes(&k->spki);
+        keys[n].issuer_name = issuer;
+        snprintf(l->asked[n].name, sizeof(l->asked[n].name), "%s", k->name);
+        n++;
+    }
+    l->asked_n = n;
+    if (n == 0) {
+        free(l->key);
+        l->key = NULL;
+        l->key_n = 0;
+        l->keys_known = true;
+    } else if (signer_keys(l->signer, keys, n, on_keys_told, l, &e) == E_OK) {
+        goto sent;
+    } else {
+        log_failure("signer-keys-failed", &e);
+    }
+out:
+    free(l->asked);
+    l->asked = NULL;
+    l->asked_n = 0;
+sent:
+    for (size_t i = 0; names && i < n; i++)
+        buf_clear(&names[i]);
+    free(names);
+    free(keys);
+}
+
+void signer_links_tell_keys(struct core *c)
+{
+    struct signer_link *l;
+
+    LIST_FOREACH(l, &c->signers, link)
+    {
+        tell_keys(l);
+    }
+}
+
+struct signer *signer_for_key(struct core *c, const char *token, const char *key, const char **why)
+{
+    struct signer_link *l = signer_link_find(c, token);
+    const struct conf_token *t = conf_find_token(c->conf, token);
+
+    if (!l || !l->signer) {
+        *why = t && t->offline ? "its token is offline" : "the signer of its token is not there";
+        return NULL;
+    }
+    for (size_t i = 0; i < l->key_n; i++)
+        if (strcmp(l->key[i].name, key) == 0) {
+            *why = l->key[i].usable ? NULL : l->key[i].why;
+            return l->key[i].usable ? l->signer : NULL;
+        }
+    *why = "the signer has not resolved its key yet";
+    return NULL;
+}
+
+static void on_signer_gone(struct signer *s, void *arg)
+{
+    struct signer_link *l = arg;
+    struct core *c = l->core;
+
+    (void)s;
+    if (!l->signer)
+        return;
+    log_note(LOG_ERROR, "signer-lost", "token", l->token);
+    signer_link_free(l);
+    jobs_poke(c);
+}
+
+static void signer_link(struct core *c, const char *token, int fd)
+{
+    struct signer_link *l = signer_link_find(c, token);
+    struct err e = {0};
+
+    if (l)
+        signer_link_free(l);
+    l = calloc(1, sizeof(*l));
+    if (!l) {
+        close(fd);
+        return;
+    }
+    l->core = c;
+    snprintf(l->token, sizeof(l->token), "%s", token);
+    l->signer = signer_new(c->base, fd, token, on_signer_gone, l, &e);
+    if (!l->signer) {
+        log_failure("link-failed", &e);
+        free(l);
+        return;
+    }
+    LIST_INSERT_HEAD(&c->signers, l, link);
+    tell_keys(l);
+    jobs_poke(c);
+}
+
+/* ---- the supervisor's word ---- */
+
+/* "signer-issuing" names the signer of token "issuing". */
+static const char *token_of(const char *name, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    return strncmp(name, prefix, n) == 0 ? name + n : name;
+}
+
+void links_on_link(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, int fd, void *arg)
+{
+    struct core *c = arg;
+
+    (void)p;
+    switch (peer) {
+    case PROC_FRONT:
+        front_link(c, index, name, fd);
+        break;
+    case PROC_STATUS:
+        status_link(c, fd);
+        break;
+    case PROC_SIGNER:
+        signer_link(c, token_of(name, "signer-"), fd);
+        break;
+    case PROC_TOKEN:
+        jobs_on_token_link(c, token_of(name, "token-"), fd);
+        break;
+    default:
+        log_note(LOG_ERROR, "unknown-link", "peer", name);
+        close(fd);
+        break;
+    }
+}
+
+void links_on_gone(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, void *arg)
+{
+    struct core *c = arg;
+    struct front_link *f, *next;
+    struct signer_link *l;
+
+    (void)p;
+    switch (peer) {
+    case PROC_FRONT:
+        for (f = LIST_FIRST(&c->fronts); f; f = next) {
+            next = LIST_NEXT(f, link);
+            if (f->index == index)
+                front_free(f);
+        }
+        break;
+    case PROC_STATUS:
+        status_drop(c);
+        break;
+    case PROC_SIGNER:
+        l = signer_link_find(c, token_of(name, "signer-"));
+        if (l)
+            signer_link_free(l);
+        break;
+    case PROC_TOKEN:
+        jobs_on_token_gone(c);
+        break;
+    default:
+        break;
+    }
+    confirmations_check(c);
+    jobs_poke(c);
+}
+
+void links_free(struct core *c)
+{
+    struct confirmation *k;
+
+    while ((k = LIST_FIRST(&c->confirmations)))
+        confirmation_end(k, "the core stops");
+    while (!LIST_EMPTY(&c->fronts))
+        front_free(LIST_FIRST(&c->fronts));
+    while (!LIST_EMPTY(&c->signers))
+        signer_link_free(LIST_FIRST(&c->signers));
+    status_drop(c);
+    if (c->status.pump)
+        event_free(c->status.pump);
+}

@@ -1,0 +1,907 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/enroll_policy.h"
+
+#include <string.h>
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+
+#include "base/clock.h"
+#include "base/fsio.h"
+#include "base/oid.h"
+#include "ca/repeat_rule.h"
+
+#define ANCHOR_FILE_MAX    ((size_t)1 << 20)
+#define SECRET_REPEAT_S    86400 /* a used secret stays good this long for the same key */
+#define VERIFY_DEPTH       CLIENT_CHAIN_COUNT
+
+AUTO_TYPE(X509, X509_free)
+AUTO_TYPE(X509_STORE, X509_STORE_free)
+AUTO_TYPE(X509_STORE_CTX, X509_STORE_CTX_free)
+
+/* ---- anchors ---- */
+
+struct anchor {
+    char name[ID_MAX_LEN + 1];
+    X509_STORE *store; /* NULL: an anchor that is one of our own CAs, whose leaves are rows of the ledger */
+    struct buf pem;
+};
+
+struct anchors {
+    struct anchor *anchor;
+    size_t n;
+};
+
+void anchors_free(struct anchors *a)
+{
+    if (!a)
+        return;
+    for (size_t i = 0; i < a->n; i++) {
+        X509_STORE_free(a->anchor[i].store);
+        buf_clear(&a->anchor[i].pem);
+    }
+    free(a->anchor);
+    free(a);
+}
+
+static X509 *x509_of(struct bytes der)
+{
+    const unsigned char *p = der.p;
+
+    return d2i_X509(NULL, &p, (long)der.len);
+}
+
+static enum err_code anchor_read(const struct conf_anchor *conf, struct anchor *out, struct err *e)
+{
+    AUTO_BUF text = BUF_INIT(ANCHOR_FILE_MAX);
+    size_t count = 0;
+    enum err_code code = E_OK;
+
+    if (file_read(conf->file, &text, e) != E_OK)
+        return err_wrap(e, "anchor \"%s\"", conf->name);
+    out->store = X509_STORE_new();
+    if (!out->store)
+        return err_set(e, E_NOMEM, "anchor \"%s\"", conf->name);
+    for (;; count++) {
+        AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+        AUTO(X509) *x = NULL;
+        struct cert read;
+
+        code = pem_read(buf_bytes(&text), "CERTIFICATE", count, &der, e);
+        if (code == E_NOT_FOUND)
+            break;
+        if (code != E_OK || cert_read(buf_bytes(&der), &read, e) != E_OK)
+            return err_wrap(e, "anchor \"%s\"", conf->name);
+        if (!read.is_ca)
+            return err_set(e, E_INVALID, "anchor \"%s\": certificate %zu is not a CA", conf->name, count + 1);
+        x = x509_of(buf_bytes(&der));
+        if (!x || X509_STORE_add_cert(out->store, x) != 1)
+            return err_openssl(e, E_INVALID, "X509_STORE_add_cert");
+        pem_write(&out->pem, "CERTIFICATE", buf_bytes(&der));
+    }
+    return count ? E_OK : err_set(e, E_INVALID, "anchor \"%s\": %s holds no certificate", conf->name, conf->file);
+}
+
+enum err_code anchors_load(struct core *c, struct err *e)
+{
+    struct anchors *all = calloc(1, sizeof(*all));
+    enum err_code code = all ? E_OK : err_set(e, E_NOMEM, "anchors");
+
+    if (all && !(all->anchor = calloc(c->conf->anchors_n + 1, sizeof(*all->anchor))))
+        code = err_set(e, E_NOMEM, "anchors");
+    for (size_t i = 0; i < c->conf->anchors_n && code == E_OK; i++) {
+        const struct conf_anchor *conf = &c->conf->anchors[i];
+        struct anchor *a = &all->anchor[all->n++];
+
+        snprintf(a->name, sizeof(a->name), "%s", conf->name);
+        buf_init(&a->pem, 2 * ANCHOR_FILE_MAX);
+        if (conf->file && conf->file[0])
+            code = anchor_read(conf, a, e);
+    }
+    if (code != E_OK) {
+        anchors_free(all);
+        return code;
+    }
+    anchors_free(c->anchors);
+    c->anchors = all;
+    return E_OK;
+}
+
+void anchors_pem(struct core *c, struct buf *out)
+{
+    for (size_t i = 0; i < c->ca_n; i++)
+        if (c->ca[i].exists)
+            pem_write(out, "CERTIFICATE", buf_bytes(&c->ca[i].cert));
+    for (size_t i = 0; i < c->anchors->n; i++)
+        buf_add_bytes(out, buf_bytes(&c->anchors->anchor[i].pem));
+}
+
+static bool strings_have(const struct conf_strings *s, const char *v)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->v[i], v) == 0)
+            return true;
+    return false;
+}
+
+/* Accepted at this label: those it names, else those of its domain. */
+static bool label_accepts(const struct conf_label *l, const struct conf_anchor *a)
+{
+    return strings_have(&a->domains, l->domain) && (l->anchors.n == 0 || strings_have(&l->anchors, a->name));
+}
+
+/* ---- small things ---- */
+
+static void text_take(char out[ID_MAX_LEN + 1], const char *s)
+{
+    text_copy(out, ID_MAX_LEN + 1, s);
+}
+
+void device_facts_take(struct device_facts *out, const struct device_row *row)
+{
+    *out = (struct device_facts){.id = row->id, .unit = row->unit, .state = row->state,
+                                 .declared_at = row->declared_at, .group_secret = row->group_secret};
+    text_take(out->device_id, row->device_id);
+    text_take(out->domain, row->domain);
+    text_take(out->product, row->product);
+    text_take(out->model, row->model);
+    text_take(out->lot, row->lot);
+    text_take(out->order_no, row->order_no);
+    text_take(out->station, row->station);
+    text_take(out->line, row->line);
+    text_take(out->firmware, row->firmware);
+    text_take(out->anchor, row->anchor);
+}
+
+void grant_clear(struct grant *g)
+{
+    buf_clear(&g->subject);
+    buf_clear(&g->san);
+    buf_clear(&g->stored);
+}
+
+static void became(struct grant *g, const struct device_facts *d)
+{
+    g->authenticated = true;
+    g->by.kind = "device";
+    snprintf(g->by.name, sizeof(g->by.name), "%s/%s", d->domain, d->device_id);
+}
+
+/* A presented certificate of our own, copied from its row. */
+struct presented {
+    uint64_t id, device;
+    uint8_t kind, status, hash[32], spki_hash[32];
+    uint32_t issuer;
+    int64_t not_after, first_used_at;
+    char profile[ID_MAX_LEN + 1], domain[ID_MAX_LEN + 1];
+};
+
+static void presented_take(struct presented *out, const struct cert_row *row)
+{
+    *out = (struct presented){.id = row->id, .device = row->device, .kind = row->kind, .status = row->status,
+                              .issuer = row->issuer, .not_after = row->not_after,
+                              .first_used_at = row->first_used_at};
+    memcpy(out->hash, row->der_hash, 32);
+    memcpy(out->spki_hash, row->spki_hash, 32);
+    text_take(out->profile, row->profile);
+    text_take(out->domain, row->domain);
+}
+
+static enum err_code find_device(struct core *c, const char *domain, const char *device_id, struct device_facts *out,
+                                 struct err *e)
+{
+    struct device_row row;
+    enum err_code code = store_device_find(c->store, domain, device_id, &row, e);
+
+    if (code == E_OK)
+        device_facts_take(out, &row);
+    else if (code == E_NOT_FOUND)
+        code = err_set(e, E_DENIED, "this device is not declared here");
+    return code;
+}
+
+static enum err_code refuse_stopped(struct core *c, const struct device_facts *d, struct err *e)
+{
+    bool stopped = false;
+
+    if (store_unit_is_stopped(c->store, d->unit, &stopped, e) != E_OK)
+        return e->code;
+    if (stopped || d->state == DEVICE_STOPPED)
+        return err_set(e, E_DENIED, "the device is stopped");
+    return E_OK;
+}
+
+/* ---- a key belongs to one unit ---- */
+
+enum err_code enroll_claim_key(struct core *c, struct grant *g, const struct pubkey *key, int64_t now, struct err *e)
+{
+    enum err_code code = store_spki_claim(c->store, key->spki_hash, g->device.unit, now, e);
+
+    if (code == E_CONFLICT) {
+        g->alarm = "key-of-other-unit";
+        return err_set(e, E_DENIED, "this key is certified for another unit");
+    }
+    return code;
+}
+
+/*
+ * The IDevID's key says which unit this is. A device row that never enrolled joins that unit; one in service under
+ * another unit is refused.
+ */
+static enum err_code join_unit(struct core *c, struct grant *g, const uint8_t idevid_spki[32], int64_t now,
+                               struct err *e)
+{
+    uint64_t unit = 0;
+    enum err_code code = store_spki_unit(c->store, idevid_spki, &unit, e);
+
+    if (code == E_NOT_FOUND)
+        return store_spki_claim(c->store, idevid_spki, g->device.unit, now, e);
+    if (code != E_OK || unit == g->device.unit)
+        return code;
+    if (g->device.state != DEVICE_DECLARED) {
+        g->alarm = "key-of-other-unit";
+        return err_set(e, E_DENIED, "this birth certificate belongs to another unit");
+    }
+    if (store_device_set_unit(c->store, g->device.id, unit, e) != E_OK)
+        return e->code;
+    g->device.unit = unit;
+    return E_OK;
+}
+
+/* ---- client certificates ---- */
+
+/* Device and anchor of an IDevID: declared in the label's domain under the anchor the certificate chains to. */
+static enum err_code idevid_device(struct core *c, const struct svc_enroll *in, const struct cert *leaf,
+                                   const struct conf_anchor *anchor, struct grant *g, struct err *e)
+{
+    char device_id[ID_MAX_LEN + 1];
+
+    (void)in;
+    if (!name_get(leaf->subject, OID_SERIAL_NUMBER, device_id, sizeof(device_id)) || !device_id[0])
+        return err_set(e, E_DENIED, "the birth certificate names no device (subject serialNumber, IEEE 802.1AR 8.6)");
+    snprintf(g->by.name, sizeof(g->by.name), "%s/%s", g->label->domain, device_id);
+    g->by.kind = "device";
+    g->authenticated = true;
+    if (find_device(c, g->label->domain, device_id, &g->device, e) != E_OK)
+        return e->code;
+    if (strcmp(g->device.anchor, anchor->name) != 0)
+        return err_set(e, E_DENIED, "this device is declared under another manufacturer");
+    if (anchor->products.n && !strings_have(&anchor->products, g->device.product))
+        return err_set(e, E_DENIED, "this manufacturer does not make the device's product");
+    return E_OK;
+}
+
+/* Our own IDevID: the anchor is one of our roots. */
+static const struct conf_anchor *own_anchor(struct core *c, const struct conf_label *label, uint32_t issuer)
+{
+    const struct authority *a = authority_by_id(c, issuer);
+    const struct conf_ca *root = a ? conf_ca_root(c->conf, a->conf) : NULL;
+
+    for (size_t i = 0; root && i < c->conf->anchors_n; i++) {
+        const struct conf_anchor *anchor = &c->conf->anchors[i];
+        const struct conf_ca *named = anchor->ca && anchor->ca[0] ? conf_find_ca(c->conf, anchor->ca) : NULL;
+
+        if (named && conf_ca_root(c->conf, named) == root && label_accepts(label, anchor))
+            return anchor;
+    }
+    return NULL;
+}
+
+static bool chain_verifies(const struct anchor *a, const struct svc_enroll *in, int64_t now)
+{
+    AUTO(X509) *leaf = x509_of(in->chain[0]);
+    AUTO(X509_STORE_CTX) *ctx = X509_STORE_CTX_new();
+    STACK_OF(X509) *others = sk_X509_new_null();
+    X509_VERIFY_PARAM *param;
+    bool good = leaf && ctx && others;
+    struct err drained = {0};
+
+    for (size_t i = 1; good && i < in->chain_n; i++) {
+        X509 *x = x509_of(in->chain[i]);
+        good = x && sk_X509_push(others, x) > 0;
+        if (!good)
+            X509_free(x);
+    }
+    if (good && X509_STORE_CTX_init(ctx, a->store, leaf, others) == 1) {
+        param = X509_STORE_CTX_get0_param(ctx);
+        X509_VERIFY_PARAM_set_time(param, now);
+        X509_VERIFY_PARAM_set_depth(param, VERIFY_DEPTH);
+        X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
+        X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
+        good = X509_verify_cert(ctx) == 1;
+    } else {
+        good = false;
+    }
+    sk_X509_pop_free(others, X509_free);
+    err_openssl(&drained, E_DENIED, "X509_verify_cert");
+    return good;
+}
+
+/* A certificate somebody else issued: its chain is verified again, against the label's anchors only. */
+static enum err_code foreign_certificate(struct core *c, const struct svc_enroll *in, const struct cert *leaf,
+                                         int64_t now, struct grant *g, struct err *e)
+{
+    for (size_t i = 0; i < c->anchors->n; i++) {
+        const struct anchor *a = &c->anchors->anchor[i];
+        const struct conf_anchor *conf = conf_find_anchor(c->conf, a->name);
+
+        if (!a->store || !conf || !label_accepts(g->label, conf) || !chain_verifies(a, in, now))
+            continue;
+        if (leaf->is_ca || (leaf->has_eku && !leaf->eku_client_auth && !leaf->eku_any) ||
+            (leaf->key_usage && !(leaf->key_usage & KU_DIGITAL_SIGNATURE)))
+            return err_set(e, E_DENIED, "the client certificate is not meant for client authentication");
+        return idevid_device(c, in, leaf, conf, g, e);
+    }
+    return err_set(e, E_DENIED, "the client certificate is of no manufacturer accepted here");
+}
+
+static enum err_code own_status(const struct presented *p, int64_t now, int64_t grace_s, struct err *e)
+{
+    if (p->status == CERT_REVOKED)
+        return err_set(e, E_DENIED, "the client certificate is revoked");
+    if (p->status == CERT_ON_HOLD)
+        return err_set(e, E_DENIED, "the client certificate is suspended");
+    if (p->status != CERT_GOOD)
+        return err_set(e, E_DENIED, "the client certificate has no good status");
+    if (now > p->not_after && now - p->not_after > grace_s)
+        return err_set(e, E_DENIED, "the client certificate has expired; enrol with the birth certificate");
+    return E_OK;
+}
+
+static enum err_code own_idevid(struct core *c, const struct svc_enroll *in, const struct cert *leaf,
+                                const struct presented *p, int64_t now, struct grant *g, struct err *e)
+{
+    const struct conf_anchor *anchor = own_anchor(c, g->label, p->issuer);
+
+    if (!anchor)
+        return err_set(e, E_DENIED, "birth certificates of this maker are not accepted here");
+    if (idevid_device(c, in, leaf, anchor, g, e) != E_OK)
+        return e->code;
+    return own_status(p, now, 0, e);
+}
+
+static enum err_code own_ldevid(struct core *c, const struct cert *leaf, const struct presented *p, int64_t now,
+                                struct grant *g, struct err *e)
+{
+    struct device_row row;
+    enum err_code code;
+
+    if (p->device == 0)
+        return err_set(e, E_DENIED, "the client certificate belongs to no device");
+    code = store_device_by_id(c->store, p->device, &row, e);
+    if (code != E_OK)
+        return code;
+    device_facts_take(&g->device, &row);
+    became(g, &g->device);
+    if (strcmp(p->domain, g->label->domain) != 0 || strcmp(p->profile, g->profile->name) != 0)
+        return err_set(e, E_DENIED, "the client certificate is renewed under another label");
+    if (own_status(p, now, g->profile->expired_grace_s, e) != E_OK)
+        return e->code;
+    g->renews = p->id;
+    buf_add_bytes(&g->subject, leaf->subject);
+    buf_add_bytes(&g->san, leaf->san);
+    return buf_ok(&g->subject) && buf_ok(&g->san) ? E_OK : err_set(e, E_NOMEM, "renewal");
+}
+
+static enum err_code refuse_idevid_key(const struct grant *g, const uint8_t idevid_spki[32], const struct csr *csr,
+                                       struct err *e)
+{
+    if (!g->profile->allow_idevid_key && memcmp(idevid_spki, csr->key.spki_hash, 32) == 0)
+        return err_set(e, E_DENIED, "the key of the birth certificate must not be certified again");
+    return E_OK;
+}
+
+static enum err_code by_certificate(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
+                                    struct grant *g, struct err *e)
+{
+    uint8_t hash[32], spki_hash[32];
+    struct presented p = {0};
+    struct cert_row row;
+    struct cert leaf;
+    bool is_idevid;
+    enum err_code code;
+
+    if (in->verdict == SVC_CLIENT_NONE)
+        return err_set(e, E_DENIED, "the client certificate was not verified");
+    if (cert_read(in->chain[0], &leaf, e) != E_OK)
+        return err_set(e, E_DENIED, "the client certificate cannot be read");
+    sha256(in->chain[0], hash);
+    sha256(leaf.spki, spki_hash);
+    memcpy(g->credential, hash, 32);
+    code = store_cert_by_hash(c->store, hash, &row, e);
+    if (code == E_OK) {
+        presented_take(&p, &row);
+        g->presented = p.id;
+        if (p.kind == PROFILE_IDEVID)
+            code = own_idevid(c, in, &leaf, &p, now, g, e);
+        else if (p.kind == PROFILE_LDEVID)
+            code = own_ldevid(c, &leaf, &p, now, g, e);
+        else
+            code = err_set(e, E_DENIED, "a certificate of this kind does not enrol devices");
+        is_idevid = p.kind == PROFILE_IDEVID;
+    } else if (code == E_NOT_FOUND) {
+        if (in->verdict != SVC_CLIENT_VALID)
+            return err_set(e, E_DENIED, "the client certificate has expired");
+        code = foreign_certificate(c, in, &leaf, now, g, e);
+        is_idevid = true;
+    } else {
+        return code;
+    }
+    if (code != E_OK || (code = refuse_stopped(c, &g->device, e)) != E_OK)
+        return code;
+    if (is_idevid != (in->operation == SVC_SIMPLEENROLL))
+        return err_set(e, E_DENIED,
+                       is_idevid ? "simplereenroll renews an operational certificate; enrol with simpleenroll"
+                                 : "an operational certificate is renewed with simplereenroll (RFC 7030 4.2.2)");
+    if (is_idevid) {
+        code = join_unit(c, g, spki_hash, now, e);
+        if (code == E_OK)
+            code = refuse_stopped(c, &g->device, e); /* of the unit it joined */
+        if (code == E_OK)
+            code = refuse_idevid_key(g, spki_hash, csr, e);
+    }
+    if (code == E_OK && g->presented && p.first_used_at == 0)
+        code = store_cert_set_used(c->store, g->presented, now, e);
+    return code;
+}
+
+/* ---- passwords ---- */
+
+/* A copy of the secret's row: rows live only until the next call. */
+struct secret_facts {
+    uint64_t id, device, quota, used;
+    uint8_t kind, bound[32];
+    char domain[ID_MAX_LEN + 1], profile[ID_MAX_LEN + 1], pattern[ID_MAX_LEN + 1];
+    int64_t not_before, not_after, revoked_at, first_used_at;
+};
+
+static const uint8_t zero[32];
+
+static enum err_code check_password(struct core *c, const struct svc_enroll *in, struct secret_facts *out,
+                                    struct err *e)
+{
+    struct secret_row row = {0};
+    uint8_t mac[32], stored[32] = {0};
+    bool known;
+    enum err_code code = store_secret_by_user(c->store, in->user, &row, e);
+
+    if (code != E_OK && code != E_NOT_FOUND)
+        return code;
+    known = code == E_OK;
+    if (known) {
+        *out = (struct secret_facts){.id = row.id, .device = row.device, .quota = row.quota, .used = row.used,
+                                     .kind = row.kind, .not_before = row.not_before, .not_after = row.not_after,
+                                     .revoked_at = row.revoked_at, .first_used_at = row.first_used_at};
+        memcpy(out->bound, row.bound_spki, 32);
+        memcpy(stored, row.mac, 32);
+        text_take(out->domain, row.domain);
+        text_take(out->profile, row.profile);
+        text_take(out->pattern, row.pattern);
+    }
+    /* An unknown user costs the same. */
+    secret_mac(c, in->user, in->password, mac);
+    if (bytes_equal_ct(BYTES_OF(mac), BYTES_OF(stored)) && known)
+        return E_OK;
+    return err_set(e, E_UNAUTHENTICATED, "user name or secret is wrong");
+}
+
+static bool pattern_fits(const char *pattern, const char *id)
+{
+    size_t n = strlen(pattern);
+
+    if (n && pattern[n - 1] == '*')
+        return strncmp(pattern, id, n - 1) == 0 && strlen(id) >= n;
+    return strcmp(pattern, id) == 0;
+}
+
+/* The device a group secret is used for: the subject's serialNumber, else its CN. */
+static enum err_code group_device_id(const struct csr *csr, char out[ID_MAX_LEN + 1], struct err *e)
+{
+    const char *id = csr->serial_number[0] ? csr->serial_number : csr->common_name;
+
+    if (csr->serial_number[0] && csr->common_name[0] && strcmp(csr->serial_number, csr->common_name) != 0)
+        return err_set(e, E_INVALID, "serialNumber and CN of the subject name two devices");
+    if (!id_is_valid(id))
+        return err_set(e, E_INVALID, "the subject names no device: serialNumber or CN of 1 to %d octets", ID_MAX_LEN);
+    text_copy(out, ID_MAX_LEN + 1, id);
+    return E_OK;
+}
+
+/* The device's newest certificate, and whether it was proven used. */
+static enum err_code secret_is_spent(struct core *c, const struct grant *g, int64_t first_used_at, int64_t now,
+                                     struct err *e)
+{
+    struct cert_row row;
+    enum err_code code;
+
+    if (now - first_used_at > SECRET_REPEAT_S)
+        return err_set(e, E_UNAUTHENTICATED, "the secret was used already");
+    code = store_cert_newest(c->store, g->device.id, g->profile->kind, &row, e);
+    if (code == E_NOT_FOUND)
+        return E_OK;
+    if (code != E_OK)
+        return code;
+    if (memcmp(row.credential_hash, g->credential, 32) != 0)
+        return E_OK;
+    if (row.status != CERT_GOOD)
+        return err_set(e, E_DENIED, "the certificate issued for this secret is revoked or suspended");
+    if (row.first_used_at != 0)
+        return err_set(e, E_UNAUTHENTICATED, "the secret was used already");
+    return E_OK;
+}
+
+static enum err_code other_key(struct grant *g, struct err *e)
+{
+    g->alarm = "secret-with-other-key";
+    return err_set(e, E_UNAUTHENTICATED, "the secret was used already");
+}
+
+static enum err_code by_device_secret(struct core *c, const struct secret_facts *s, const struct csr *csr,
+                                      int64_t now, struct grant *g, struct err *e)
+{
+    struct device_row row;
+
+    if (store_device_by_id(c->store, s->device, &row, e) != E_OK)
+        return e->code;
+    device_facts_take(&g->device, &row);
+    became(g, &g->device);
+    if (refuse_stopped(c, &g->device, e) != E_OK)
+        return e->code;
+    if (memcmp(s->bound, zero, 32) == 0)
+        return store_secret_bind(c->store, s->id, csr->key.spki_hash, now, e);
+    if (memcmp(s->bound, csr->key.spki_hash, 32) != 0)
+        return other_key(g, e);
+    return secret_is_spent(c, g, s->first_used_at, now, e);
+}
+
+static enum err_code declare_by_group(struct core *c, const struct secret_facts *s, const char *device_id, int64_t now,
+                                      struct grant *g, struct err *e)
+{
+    struct device_row row = {
+        .domain = g->label->domain,
+        .device_id = device_id,
+        .declared_at = now,
+        .state = DEVICE_DECLARED,
+        .group_secret = s->id,
+    };
+    enum err_code code = store_secret_count_use(c->store, s->id, e);
+
+    if (code == E_CONFLICT)
+        return err_set(e, E_DENIED, "the quota of this group secret is used up");
+    if (code != E_OK || store_device_insert(c->store, &row, e) != E_OK)
+        return e->code;
+    device_facts_take(&g->device, &row);
+    return core_audit(c, &g->by, "device-declared", row.domain, g->by.name, json_pack("{s:s}", "by", "group-secret"),
+                      now, e);
+}
+
+static enum err_code by_group_secret(struct core *c, const struct secret_facts *s, const struct csr *csr, int64_t now,
+                                     struct grant *g, struct err *e)
+{
+    char device_id[ID_MAX_LEN + 1];
+    struct device_row row;
+    uint64_t unit = 0;
+    enum err_code code;
+
+    g->authenticated = true;
+    if (group_device_id(csr, device_id, e) != E_OK)
+        return e->code;
+    snprintf(g->by.name, sizeof(g->by.name), "%s/%s", g->label->domain, device_id);
+    if (!pattern_fits(s->pattern, device_id))
+        return err_set(e, E_DENIED, "this group secret does not serve that device");
+    code = store_device_find(c->store, g->label->domain, device_id, &row, e);
+    if (code == E_NOT_FOUND)
+        return declare_by_group(c, s, device_id, now, g, e);
+    if (code != E_OK)
+        return code;
+    device_facts_take(&g->device, &row);
+    if (refuse_stopped(c, &g->device, e) != E_OK)
+        return e->code;
+    if (g->device.group_secret != s->id)
+        return err_set(e, E_DENIED, "the device is declared; a group secret serves devices that are not");
+    /* The key of the first request is claimed for the unit in that request's transaction. */
+    code = store_spki_unit(c->store, csr->key.spki_hash, &unit, e);
+    if (code == E_NOT_FOUND || (code == E_OK && unit != g->device.unit))
+        return other_key(g, e);
+    return code == E_OK ? secret_is_spent(c, g, g->device.declared_at, now, e) : code;
+}
+
+/* Renewal by password alone: the newest operational certificate is the one being renewed. */
+static enum err_code renewed_by_password(struct core *c, int64_t now, struct grant *g, struct err *e)
+{
+    struct presented p;
+    struct cert_row row;
+    struct cert old;
+    enum err_code code;
+
+    if (!g->profile->basic_reenroll)
+        return err_set(e, E_DENIED, "renewal needs the certificate that is renewed (RFC 7030 3.3.2)");
+    code = store_cert_newest(c->store, g->device.id, g->profile->kind, &row, e);
+    if (code == E_NOT_FOUND)
+        return err_set(e, E_DENIED, "the device has no certificate to renew");
+    if (code != E_OK || cert_read(row.der, &old, e) != E_OK)
+        return e->code;
+    presented_take(&p, &row);
+    buf_add_bytes(&g->subject, old.subject);
+    buf_add_bytes(&g->san, old.san);
+    g->renews = p.id;
+    return own_status(&p, now, g->profile->expired_grace_s, e);
+}
+
+static enum err_code by_password(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
+                                 struct grant *g, struct err *e)
+{
+    struct secret_facts s = {0};
+    enum err_code code = check_password(c, in, &s, e);
+
+    if (code != E_OK)
+        return code;
+    g->by.kind = "device";
+    snprintf(g->by.name, sizeof(g->by.name), "%s/secret:%s", s.domain, in->user);
+    g->authenticated = true;
+    sha256_2(bytes_str("inkan-secret-1:"), bytes_str(in->user), g->credential);
+    if (s.revoked_at != 0)
+        return err_set(e, E_UNAUTHENTICATED, "the secret is revoked");
+    if (now < s.not_before || (s.not_after != 0 && now > s.not_after))
+        return err_set(e, E_UNAUTHENTICATED, "the secret is not valid now");
+    if (strcmp(s.domain, g->label->domain) != 0 || (s.profile[0] && strcmp(s.profile, g->profile->name) != 0))
+        return err_set(e, E_DENIED, "the secret is for another label");
+    if (in->operation == SVC_SIMPLEREENROLL && !g->profile->basic_reenroll)
+        return err_set(e, E_DENIED, "renewal needs the certificate that is renewed (RFC 7030 3.3.2)");
+    code = s.kind == SECRET_DEVICE ? by_device_secret(c, &s, csr, now, g, e) : by_group_secret(c, &s, csr, now, g, e);
+    if (code == E_OK && in->operation == SVC_SIMPLEREENROLL)
+        code = renewed_by_password(c, now, g, e);
+    return code;
+}
+
+/* ---- what is asked for ---- */
+
+/* RFC 7030 4.2.2: subject and SAN of a renewal are those of the certificate being renewed. */
+static enum err_code same_identity(const struct grant *g, const struct csr *csr, struct err *e)
+{
+    struct bytes subject = buf_bytes(&g->subject);
+
+    if (!bytes_equal(csr->subject, subject) && !name_matches(csr->subject, subject))
+        return err_set(e, E_DENIED, "the subject differs from the certificate being renewed (RFC 7030 4.2.2)");
+    if (csr->has_san && !bytes_equal(csr->san, buf_bytes(&g->san)))
+        return err_set(e, E_DENIED, "the subjectAltName differs from the certificate being renewed (RFC 7030 4.2.2)");
+    return E_OK;
+}
+
+/* A first request must not speak for another device. */
+static enum err_code own_identity(const struct grant *g, const struct csr *csr, struct err *e)
+{
+    if (csr->serial_number[0] && strcmp(csr->serial_number, g->device.device_id) != 0)
+        return err_set(e, E_DENIED, "the subject's serialNumber is another device's");
+    return E_OK;
+}
+
+struct key_history {
+    const uint8_t *spki_hash;
+    bool compromised;
+};
+
+static bool look_for_compromise(void *arg, const struct cert_row *row)
+{
+    struct key_history *h = arg;
+
+    if (row->status == CERT_REVOKED && row->reason == REASON_KEY_COMPROMISE &&
+        memcmp(row->spki_hash, h->spki_hash, 32) == 0)
+        h->compromised = true;
+    return !h->compromised;
+}
+
+static enum err_code key_is_allowed(struct core *c, const struct grant *g, const struct csr *csr, struct err *e)
+{
+    struct key_history h = {csr->key.spki_hash, false};
+    struct cert_filter f = {.device = g->device.id, .status = CERT_REVOKED};
+    struct cert_row row;
+    uint64_t unit;
+    enum err_code code;
+
+    if (authority_owns_spki(c, csr->key.spki))
+        return err_set(e, E_DENIED, "this key is one of the authority's own");
+    if (!(g->profile->key_algs & KEY_BIT(csr->key.alg)))
+        return err_set(e, E_INVALID, "%s keys are not certified under this label", key_alg_name(csr->key.alg));
+    code = store_spki_unit(c->store, csr->key.spki_hash, &unit, e);
+    if (code == E_NOT_FOUND)
+        return E_OK; /* never seen */
+    if (code != E_OK || store_cert_each(c->store, &f, look_for_compromise, &h, e) != E_OK)
+        return e->code;
+    if (h.compromised)
+        return err_set(e, E_DENIED, "this key was reported as compromised");
+    if (g->profile->allow_idevid_key)
+        return E_OK;
+    code = store_cert_newest(c->store, g->device.id, PROFILE_IDEVID, &row, e);
+    if (code == E_OK && memcmp(row.spki_hash, csr->key.spki_hash, 32) == 0)
+        return err_set(e, E_DENIED, "the key of the birth certificate must not be certified again");
+    return code == E_NOT_FOUND ? E_OK : code;
+}
+
+struct live {
+    size_t good, held;
+    int64_t youngest;
+    int64_t now;
+    uint8_t kind;
+};
+
+static bool count_live(void *arg, const struct cert_row *row)
+{
+    struct live *l = arg;
+
+    if (row->kind != l->kind || row->not_after < l->now || row->status == CERT_REVOKED)
+        return true;
+    if (row->status == CERT_ON_HOLD)
+        l->held++;
+    else
+        l->good++;
+    if (row->issued_at > l->youngest)
+        l->youngest = row->issued_at;
+    return true;
+}
+
+/* A device in service that enrols again (docs/design.md, "Factory reset"). */
+static enum err_code factory_reset(struct core *c, int64_t now, struct grant *g, struct err *e)
+{
+    struct live l = {.now = now, .kind = g->profile->kind};
+    struct cert_filter f = {.device = g->device.id, .status = -1};
+
+    if (g->device.state != DEVICE_ENROLLED)
+        return E_OK;
+    if (store_cert_each(c->store, &f, count_live, &l, e) != E_OK)
+        return e->code;
+    if (l.held)
+        return err_set(e, E_DENIED, "the device's certificate is suspended");
+    if (l.good == 0)
+        return E_OK;
+    switch (g->profile->idevid_reenroll) {
+    case REENROLL_SUPERSEDE:
+        g->supersede = true;
+        if (now - l.youngest < g->profile->clone_window_s)
+            g->alarm = "clone-suspected";
+        return E_OK;
+    case REENROLL_APPROVE:
+        return err_set(e, E_DENIED, "the device is in service: a new enrollment needs the operator (revoke its "
+                                    "certificate first)");
+    case REENROLL_REFUSE:
+    default:
+        return err_set(e, E_DENIED, "the device is in service: a new enrollment is refused");
+    }
+}
+
+static enum err_code repeat_check(struct core *c, const struct csr *csr, int64_t now, struct grant *g, struct err *e)
+{
+    struct cert_row row;
+    struct repeat_key asked = {g->operation, g->profile->name, g->device.id, g->device.order_no, csr->key.spki_hash,
+                               g->credential};
+    struct repeat_key newest;
+    enum err_code code = store_cert_newest(c->store, g->device.id, g->profile->kind, &row, e);
+
+    if (code == E_NOT_FOUND)
+        return E_OK;
+    if (code != E_OK)
+        return code;
+    newest = (struct repeat_key){row.operation, row.profile, row.device, row.order_no, row.spki_hash,
+                                 row.credential_hash};
+    if (!repeat_rule(&asked, &newest, (enum cert_status)row.status, row.not_before, row.not_after,
+                     g->profile->renew_percent, now))
+        return E_OK;
+    g->repeat = true;
+    buf_add_bytes(&g->stored, row.der);
+    g->stored_issuer = row.issuer;
+    memcpy(g->stored_serial, row.serial, row.serial_len);
+    g->stored_serial_len = row.serial_len;
+    g->stored_not_before = row.not_before;
+    g->stored_not_after = row.not_after;
+    return buf_ok(&g->stored) ? E_OK : err_set(e, E_NOMEM, "repeat");
+}
+
+/* The same key again is a repeat above; below it is a renewal, which a profile may want with a new key. */
+static enum err_code new_key_wanted(struct core *c, const struct csr *csr, const struct grant *g, struct err *e)
+{
+    struct cert_row row;
+
+    if (!g->profile->rekey_required || g->renews == 0)
+        return E_OK;
+    if (store_cert_by_id(c->store, g->renews, &row, e) != E_OK)
+        return e->code;
+    if (memcmp(row.spki_hash, csr->key.spki_hash, 32) == 0)
+        return err_set(e, E_DENIED, "a renewal must bring a new key here");
+    return E_OK;
+}
+
+static enum err_code authenticate(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
+                                  struct grant *g, struct err *e)
+{
+    if (in->chain_n && g->label->auth_cert)
+        return by_certificate(c, in, csr, now, g, e);
+    if (!g->label->auth_password)
+        return err_set(e, E_DENIED, "a client certificate is needed here");
+    return by_password(c, in, csr, now, g, e);
+}
+
+void grant_init(struct grant *g)
+{
+    *g = (struct grant){.by = {.kind = "device"}};
+    buf_init(&g->subject, NAME_MAX_LEN);
+    buf_init(&g->san, CSR_MAX_LEN);
+    buf_init(&g->stored, CERT_MAX_LEN);
+}
+
+enum err_code enroll_precheck(struct core *c, const struct svc_enroll *in, struct grant *g, struct err *e)
+{
+    const struct conf_label *label = conf_find_label(c->conf, in->label);
+    struct secret_facts s = {0};
+    enum err_code code;
+
+    if (!label)
+        return err_set(e, E_DENIED, "no such label");
+    if (in->chain_n && label->auth_cert)
+        return E_OK;
+    if (!label->auth_password)
+        return err_set(e, E_DENIED, "a client certificate is needed here");
+    if (!in->has_password)
+        return err_set(e, E_UNAUTHENTICATED, "a client certificate or a secret is needed");
+    code = check_password(c, in, &s, e);
+    if (code == E_UNAUTHENTICATED && !guess_limit_wrong(c->guesses, in->user, in->peer, clock_mono_ms())) {
+        g->retry_after_s = 1;
+        return err_set(e, E_BUSY, "too many wrong secrets; try again in a second");
+    }
+    return code;
+}
+
+enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
+                               struct grant *g, struct err *e)
+{
+    enum err_code code;
+
+    g->operation = in->operation == SVC_SIMPLEENROLL ? CERT_OP_ENROLL : CERT_OP_REENROLL;
+    g->label = conf_find_label(c->conf, in->label);
+    g->profile = g->label ? conf_find_profile(c->conf, g->label->profile) : NULL;
+    if (!g->profile)
+        return err_set(e, E_DENIED, "no such label");
+    if ((code = authenticate(c, in, csr, now, g, e)) != E_OK)
+        return code;
+    if ((code = csr_check_binding(csr, in->binding, &g->binding_judged, e)) != E_OK)
+        return code;
+    if (g->profile->pop_required && !g->binding_judged)
+        return err_set(e, E_INVALID, "the request must be bound to this TLS connection: put the base64 of its %s into "
+                                     "challengePassword (RFC 7030 3.5)",
+                       in->binding_kind == SVC_BINDING_TLS_UNIQUE ? "tls-unique" : "tls-exporter");
+    if (csr->change_subject)
+        return err_set(e, E_DENIED, "a change of the subject is not supported (RFC 6402 2.8)");
+    if ((code = csr_check_usage(csr, g->profile, e)) != E_OK)
+        return code;
+    code = in->operation == SVC_SIMPLEREENROLL ? same_identity(g, csr, e) : own_identity(g, csr, e);
+    if (code == E_OK)
+        code = key_is_allowed(c, g, csr, e);
+    if (code == E_OK)
+        code = enroll_claim_key(c, g, &csr->key, now, e);
+    if (code == E_OK)
+        code = repeat_check(c, csr, now, g, e);
+    if (code != E_OK || g->repeat)
+        return code;
+    if (in->operation == SVC_SIMPLEENROLL)
+        return factory_reset(c, now, g, e);
+    return new_key_wanted(c, csr, g, e);
+}
+
+enum err_code enroll_still_allowed(struct core *c, const struct grant *g, struct err *e)
+{
+    struct cert_row row;
+    enum err_code code = refuse_stopped(c, &g->device, e);
+
+    for (int i = 0; code == E_OK && i < 2; i++) {
+        uint64_t id = i ? g->renews : g->presented;
+
+        if (id == 0)
+            continue;
+        code = store_cert_by_id(c->store, id, &row, e);
+        if (code == E_OK && row.status != CERT_GOOD)
+            code = err_set(e, E_DENIED, "the client certificate was revoked meanwhile");
+    }
+    return code;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who asks, and may they have it (RFC 7030 3.3, 3.7; docs/design.md "Repeats", "Factory reset")? Runs inside the issuing
+ * transaction, in the request's savepoint: what it writes (first use, secret bound, device declared) is undone with it.
+ */
+#ifndef INKAN_CA_ENROLL_POLICY_H
+#define INKAN_CA_ENROLL_POLICY_H
+
+#include "ca/core.h"
+#include "ca/csr.h"
+
+struct device_facts {
+    uint64_t id, unit;
+    char device_id[ID_MAX_LEN + 1], domain[ID_MAX_LEN + 1];
+    char product[ID_MAX_LEN + 1], model[ID_MAX_LEN + 1], lot[ID_MAX_LEN + 1], order_no[ID_MAX_LEN + 1];
+    char station[ID_MAX_LEN + 1], line[ID_MAX_LEN + 1], firmware[ID_MAX_LEN + 1];
+    char anchor[ID_MAX_LEN + 1];
+    uint8_t state;
+    int64_t declared_at;
+    uint64_t group_secret;
+};
+void device_facts_take(struct device_facts *out, const struct device_row *row);
+
+struct grant {
+    const struct conf_label *label;
+    const struct conf_profile *profile;
+    bool authenticated;           /* a refusal from here on is an audit entry */
+    struct actor by;              /* who it was found to be */
+    uint8_t credential[32];
+    uint8_t operation;            /* enum cert_operation */
+    struct device_facts device;
+    uint64_t presented;           /* cert row that was presented, 0 = none or foreign */
+    uint64_t renews;              /* cert row being renewed */
+    struct buf subject, san;      /* of the certificate being renewed: re-issued byte for byte */
+    bool supersede;               /* factory reset: the device's other LDevIDs are revoked with the result */
+    bool binding_judged;
+    bool repeat;
+    struct buf stored;            /* the repeat's answer */
+    uint32_t stored_issuer;
+    uint8_t stored_serial[SERIAL_MAX_LEN];
+    size_t stored_serial_len;
+    int64_t stored_not_before, stored_not_after;
+    const char *alarm;            /* event name of an alarm, NULL = none */
+    uint32_t retry_after_s;
+};
+void grant_init(struct grant *g);
+void grant_clear(struct grant *g);
+
+/* What needs no CSR, so that strangers do not reach its parser: a credential is there, and a password is right. */
+MUST_CHECK enum err_code enroll_precheck(struct core *c, const struct svc_enroll *in, struct grant *g, struct err *e);
+
+
+/*
+ * Authenticates and authorises. E_OK: issue (or answer `stored` when repeat). Codes and texts are what the client gets:
+ * texts of E_INVALID, E_UNAUTHENTICATED and E_DENIED hold no internals. `out` was made by grant_init.
+ */
+MUST_CHECK enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, const struct csr *csr,
+                                          int64_t now, struct grant *out, struct err *e);
+/* The state when the signature is back: E_DENIED when the device was stopped or the renewed certificate revoked meanwhile. */
+MUST_CHECK enum err_code enroll_still_allowed(struct core *c, const struct grant *g, struct err *e);
+/* A key may serve one physical unit; claims it. E_DENIED with g->alarm set. */
+MUST_CHECK enum err_code enroll_claim_key(struct core *c, struct grant *g, const struct pubkey *key, int64_t now,
+                                          struct err *e);
+
+/* Manufacturer anchors, parsed once. */
+MUST_CHECK enum err_code anchors_load(struct core *c, struct err *e);
+void anchors_free(struct anchors *a);
+/* PEM of every CA a client certificate may chain to: our own and the manufacturers'. */
+void anchors_pem(struct core *c, struct buf *out);
+
+#endif

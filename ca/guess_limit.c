@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/guess_limit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+/* Set-associative: a name hashes to one of GUESS_ENTRIES / WAYS sets and takes the place longest unused there. */
+#define WAYS 8
+#define SETS (GUESS_ENTRIES / WAYS)
+
+struct guess_entry {
+    uint8_t key[16];
+    int64_t full_at_ms; /* the bucket is full again at this monotonic time; each guess moves it 1 s ahead */
+    int64_t used_ms;
+    bool taken;
+};
+
+struct guess_limit {
+    struct guess_entry entry[SETS][WAYS];
+};
+
+struct guess_limit *guess_limit_new(void)
+{
+    return calloc(1, sizeof(struct guess_limit));
+}
+
+void guess_limit_free(struct guess_limit *g)
+{
+    free(g);
+}
+
+static struct guess_entry *entry_of(struct guess_limit *g, char kind, struct bytes name, int64_t mono_ms)
+{
+    uint8_t hash[32];
+    struct guess_entry *set, *oldest;
+
+    sha256_2(BYTES(&kind, 1), name, hash);
+    set = g->entry[get_be32(hash + 16) % SETS];
+    oldest = &set[0];
+    for (size_t i = 0; i < WAYS; i++) {
+        if (set[i].taken && memcmp(set[i].key, hash, sizeof(set[i].key)) == 0)
+            return &set[i];
+        if (!set[i].taken || (oldest->taken && set[i].used_ms < oldest->used_ms))
+            oldest = &set[i];
+    }
+    memcpy(oldest->key, hash, sizeof(oldest->key));
+    oldest->taken = true;
+    oldest->full_at_ms = mono_ms;
+    return oldest;
+}
+
+static bool entry_has_room(struct guess_entry *e, int64_t mono_ms)
+{
+    if (e->full_at_ms < mono_ms)
+        e->full_at_ms = mono_ms;
+    e->used_ms = mono_ms;
+    return e->full_at_ms - mono_ms <= (GUESS_BURST - 1) * 1000;
+}
+
+bool guess_limit_wrong(struct guess_limit *g, const char *user, const char *peer, int64_t mono_ms)
+{
+    const char *colon = strrchr(peer, ':');
+    struct bytes address = BYTES(peer, colon ? (size_t)(colon - peer) : strlen(peer));
+    struct guess_entry *by_user = entry_of(g, 'u', bytes_str(user), mono_ms);
+    struct guess_entry *by_address = entry_of(g, 'a', address, mono_ms);
+    bool user_has = entry_has_room(by_user, mono_ms), address_has = entry_has_room(by_address, mono_ms);
+
+    if (!user_has || !address_has)
+        return false;
+    by_user->full_at_ms += 1000;
+    by_address->full_at_ms += 1000;
+    return true;
+}

@@ -1,0 +1,1242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/issue.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/crypto.h>
+
+#include "base/clock.h"
+#include "base/der.h"
+#include "ca/csr.h"
+#include "ca/enroll_policy.h"
+#include "ca/lint.h"
+#include "ca/repeat_rule.h"
+
+#define LINGER_US         3000 /* with signatures under way: how long their results wait for company */
+#define IN_FLIGHT_MAX     4    /* times batch_max */
+#define RETRY_AFTER_S     5
+#define SUPERSEDE_MAX     64
+
+enum job_state { JOB_WAITING, JOB_SIGNING, JOB_BACK, JOB_ANSWERED };
+
+/* An operator's or the service's order, copied. */
+struct order_copy {
+    struct buf csr, spki;
+    char profile[ID_MAX_LEN + 1], requester[ID_MAX_LEN * 2 + 1], domain[ID_MAX_LEN + 1], device_id[ID_MAX_LEN + 1];
+    char name[256], product[ID_MAX_LEN + 1], model[ID_MAX_LEN + 1], lot[ID_MAX_LEN + 1];
+    char issuer[ID_MAX_LEN + 1], becomes_ca[ID_MAX_LEN + 1];
+    bool server_names, repeats;
+    uint64_t key;
+    uint8_t digest[32];
+    struct actor by;
+};
+
+struct issue_job {
+    TAILQ_ENTRY(issue_job) link;
+    TAILQ_HEAD(, issue_job) joined; /* requests for the same device, evaluated again after this one */
+    struct core *core;
+    enum job_state state;
+    issue_fn done;
+    void *arg;
+    uint64_t rid;
+
+    bool is_est;
+    struct buf packet; /* the message that `est` borrows from; wiped with the job: it may hold a password */
+    struct svc_enroll est;
+    struct order_copy order;
+
+    /* what was decided */
+    struct grant grant;
+    const struct conf_profile *profile;
+    char ca[ID_MAX_LEN + 1];
+    uint32_t issuer;      /* 0: a root that signs itself */
+    enum sig_alg alg;
+    uint64_t device;      /* in flight for it */
+    struct device_facts facts;
+    uint8_t operation;
+    char domain[ID_MAX_LEN + 1], requester[ID_MAX_LEN * 2 + 16];
+    uint8_t serial[SERIAL_MAX_LEN];
+    struct buf tbs;
+    uint8_t linted[32];
+    uint8_t spki_hash[32];
+    unsigned shard;
+    int64_t not_before, not_after;
+
+    /* the signature */
+    struct err sign_error;
+    enum sig_alg sign_alg;
+    struct buf sig;
+
+    struct issue_result result;
+    struct buf cert;
+};
+TAILQ_HEAD(job_list, issue_job);
+
+struct issuance {
+    struct core *core;
+    struct job_list queue, signing, back, answered;
+    size_t queue_n, signing_n, back_n;
+    struct event *cycle, *linger;
+    bool scheduled, running;
+    const char *pause_file; /* test builds only */
+};
+
+/* ---- jobs ---- */
+
+static struct issue_job *job_new(struct core *c, issue_fn done, void *arg)
+{
+    struct issue_job *j = calloc(1, sizeof(*j));
+
+    if (!j)
+        return NULL;
+    TAILQ_INIT(&j->joined);
+    j->core = c;
+    j->done = done;
+    j->arg = arg;
+    buf_init(&j->packet, MSG_MAX_LEN);
+    buf_init(&j->order.csr, CSR_MAX_LEN);
+    buf_init(&j->order.spki, SPKI_MAX_LEN);
+    buf_init(&j->tbs, CERT_MAX_LEN);
+    buf_init(&j->sig, SIGNATURE_MAX_LEN);
+    buf_init(&j->cert, CERT_MAX_LEN);
+    grant_init(&j->grant);
+    return j;
+}
+
+static void job_free(struct issue_job *j)
+{
+    buf_wipe(&j->packet);
+    buf_clear(&j->order.csr);
+    buf_clear(&j->order.spki);
+    buf_clear(&j->tbs);
+    buf_clear(&j->sig);
+    buf_clear(&j->cert);
+    grant_clear(&j->grant);
+    free(j);
+}
+
+static void kick(struct issuance *q)
+{
+    struct timeval linger = {0, LINGER_US};
+
+    if (q->scheduled || q->running || (q->back_n == 0 && q->queue_n == 0))
+        return;
+    if (q->signing_n == 0) {
+        q->scheduled = true;
+        event_active(q->cycle, EV_TIMEOUT, 0);
+    } else if (!evtimer_pending(q->linger, NULL)) {
+        evtimer_add(q->linger, &linger);
+    }
+}
+
+static void enqueue(struct issuance *q, struct issue_job *j)
+{
+    j->state = JOB_WAITING;
+    TAILQ_INSERT_TAIL(&q->queue, j, link);
+    q->queue_n++;
+    kick(q);
+}
+
+size_t issue_waiting(const struct core *c)
+{
+    return c->issuance->queue_n + c->issuance->signing_n + c->issuance->back_n;
+}
+
+static enum err_code room(struct core *c, struct err *e)
+{
+    if (c->stopping)
+        return err_set(e, E_STORE, "the service stops");
+    if (c->issuance->queue_n >= c->conf->enroll_queue)
+        return err_set(e, E_BUSY, "too many requests are waiting");
+    return E_OK;
+}
+
+enum err_code issue_est(struct core *c, struct msg_reader *r, issue_fn done, void *arg, struct err *e)
+{
+    struct issue_job *j = job_new(c, done, arg);
+    struct msg_reader copy = *r;
+    enum err_code code;
+
+    if (!j)
+        return err_set(e, E_NOMEM, "request");
+    j->is_est = true;
+    j->rid = r->request_id;
+    buf_add(&j->packet, r->p, r->len);
+    copy.p = j->packet.p;
+    code = buf_ok(&j->packet) ? svc_enroll_decode(&copy, &j->est, e) : err_set(e, E_NOMEM, "request");
+    if (code == E_OK)
+        code = room(c, e);
+    if (code != E_OK) {
+        job_free(j);
+        return code;
+    }
+    enqueue(c->issuance, j);
+    return E_OK;
+}
+
+#define COPY_TEXT(to, from, what)                                                                                      \
+    do {                                                                                                               \
+        if ((from) && strlen(from) >= sizeof(to)) {                                                                    \
+            job_free(j);                                                                                               \
+            return err_set(e, E_INVALID, "%s is longer than %zu octets", (what), sizeof(to) - 1);                      \
+        }                                                                                                              \
+        snprintf((to), sizeof(to), "%s", (from) ? (from) : "");                                                        \
+    } while (0)
+
+enum err_code issue_order(struct core *c, const struct issue_order *o, issue_fn done, void *arg, struct err *e)
+{
+    struct issue_job *j;
+    struct order_copy *k;
+
+    if (room(c, e) != E_OK)
+        return e->code;
+    j = job_new(c, done, arg);
+    if (!j)
+        return err_set(e, E_NOMEM, "request");
+    k = &j->order;
+    COPY_TEXT(k->profile, o->profile, "profile");
+    COPY_TEXT(k->requester, o->requester, "requester");
+    COPY_TEXT(k->domain, o->domain, "domain");
+    COPY_TEXT(k->device_id, o->device_id, "device_id");
+    COPY_TEXT(k->name, o->name, "name");
+    COPY_TEXT(k->product, o->product, "product");
+    COPY_TEXT(k->model, o->model, "model");
+    COPY_TEXT(k->lot, o->lot, "lot");
+    COPY_TEXT(k->issuer, o->issuer, "issuer");
+    COPY_TEXT(k->becomes_ca, o->becomes_ca, "CA");
+    k->server_names = o->server_names;
+    k->repeats = o->repeats;
+    k->key = o->key;
+    k->by = *o->by;
+    if (o->by->request_digest.len == sizeof(k->digest)) {
+        memcpy(k->digest, o->by->request_digest.p, sizeof(k->digest));
+        k->by.request_digest = BYTES_OF(k->digest);
+    }
+    buf_add_bytes(&k->csr, o->csr);
+    buf_add_bytes(&k->spki, o->spki);
+    if (!buf_ok(&k->csr) || !buf_ok(&k->spki)) {
+        job_free(j);
+        return err_set(e, E_INVALID, "CSR of more than %d octets", CSR_MAX_LEN);
+    }
+    enqueue(c->issuance, j);
+    return E_OK;
+}
+
+/* ---- step: the to-be-signed bytes, linted, and their intent ---- */
+
+/* The signing CA as writer and linter see it; for a root about to sign itself, made from its key. */
+struct signing_ca {
+    struct cert_issuer issuer;
+    struct buf subject;
+};
+
+static enum err_code self_issuer(const struct authority *a, const struct pubkey *key, int64_t now,
+                                 struct signing_ca *out, struct err *e)
+{
+    if (name_from_text(a->conf->subject, &out->subject, e) != E_OK)
+        return err_wrap(e, "subject of \"%s\"", a->conf->name);
+    out->issuer = (struct cert_issuer){
+        .name = a->conf->name,
+        .subject = buf_bytes(&out->subject),
+        .spki = key->spki,
+        .not_before = now - NOT_BEFORE_SLACK_S,
+        .not_after = TIME_NO_EXPIRY,
+        .sig_alg = sig_alg_for_spki(key->spki),
+        .is_self = true,
+    };
+    ski_of(key->key_bits, out->issuer.ski);
+    return E_OK;
+}
+
+static enum err_code lint_built(struct issue_job *j, const struct signing_ca *ca, const struct pubkey *key,
+                                const char *device_id, int64_t now, struct err *e)
+{
+    struct core *c = j->core;
+    struct lint_report report = {0};
+    char crl_url[CERT_URL_MAX], ocsp_url[CERT_URL_MAX];
+    struct lint_cert_expect x = {
+        .profile = j->profile,
+        .issuer_subject = ca->issuer.subject,
+        .issuer_ski = BYTES_OF(ca->issuer.ski),
+        .issuer_not_before = ca->issuer.not_before,
+        .issuer_not_after = ca->issuer.not_after,
+        .sig_alg = ca->issuer.sig_alg,
+        .self_signed = ca->issuer.is_self,
+        .spki = key->spki,
+        .serial = BYTES_OF(j->serial),
+        .device_id = device_id,
+        .now = now,
+    };
+
+    if (j->profile->crl_url) {
+        if (cert_crl_url(c->conf, j->ca, j->shard, crl_url, e) != E_OK)
+            return e->code;
+        x.crl_url = crl_url;
+    }
+    if (j->profile->ocsp_url) {
+        if (cert_ocsp_url(c->conf, ocsp_url, e) != E_OK)
+            return e->code;
+        x.ocsp_url = ocsp_url;
+    }
+    lint_cert(buf_bytes(&j->tbs), &x, &report);
+    return lint_result(&report, "certificate", e);
+}
+
+/* RFC 5280 4.2.1.6: every name asked for must be one the profile gives; nothing is silently left out. */
+static enum err_code san_is_granted(struct issue_job *j, const struct csr *csr, struct err *e)
+{
+    AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+    uint8_t none[1] = {0};
+    struct cert built;
+    struct der asked, names, have, granted;
+    struct bytes want, got;
+    uint8_t tag;
+
+    if (!csr || !csr->has_san)
+        return E_OK;
+    /* Only to read back the names just written: the signature is one zero octet. */
+    if (cert_assemble(buf_bytes(&j->tbs), j->alg, BYTES_OF(none), &der, e) != E_OK ||
+        cert_read(buf_bytes(&der), &built, e) != E_OK)
+        return e->code;
+    der_init(&asked, csr->san.p, csr->san.len);
+    if (!der_take(&asked, DER_SEQUENCE, &names))
+        return err_set(e, E_INVALID, "subjectAltName cannot be read (RFC 5280 4.2.1.6)");
+    while (!der_at_end(&names)) {
+        bool found = false;
+
+        if (!der_take_any(&names, &tag, &have, &want))
+            return err_set(e, E_INVALID, "subjectAltName cannot be read (RFC 5280 4.2.1.6)");
+        der_init(&have, built.san.p, built.san.len);
+        if (built.san.len && der_take(&have, DER_SEQUENCE, &granted))
+            while (!found && der_take_any(&granted, &tag, &have, &got))
+                found = bytes_equal(want, got);
+        if (!found)
+            return err_set(e, E_DENIED, "a name asked for in subjectAltName is not this device's");
+    }
+    return E_OK;
+}
+
+static enum err_code write_intent(struct issue_job *j, int64_t now, struct err *e)
+{
+    struct core *c = j->core;
+    struct intent_row row = {
+        .issuer = j->issuer,
+        .serial_len = sizeof(j->serial),
+        .requester = j->requester,
+        .domain = j->domain,
+        .device = j->facts.id,
+        .created_at = now,
+    };
+    char object[96], hex[65];
+
+    if (j->issuer == 0) {
+        /* The row of a root that signs itself comes with its certificate; its intent is an entry of the trail. */
+        object_of_cert(object, sizeof(object), 0, BYTES_OF(j->serial));
+        hex_encode(j->linted, sizeof(j->linted), hex);
+        return core_audit(c, &j->order.by, "root-intent", "", object,
+                          json_pack("{s:s, s:s}", "ca", j->ca, "tbs_sha256", hex), now, e);
+    }
+    memcpy(row.serial, j->serial, sizeof(j->serial));
+    memcpy(row.tbs_hash, j->linted, 32);
+    memcpy(row.profile_hash, core_profile_hash(c, j->profile), 32);
+    return store_intent_insert(c->store, &row, e);
+}
+
+/* Draws the serial, writes, lints, records. `in` holds what differs; j->profile, j->ca and j->facts are set. */
+static enum err_code build(struct issue_job *j, struct cert_inputs *in, const struct csr *csr, const char *device_id,
+                           int64_t now, struct err *e)
+{
+    struct core *c = j->core;
+    struct authority *a = authority_find(c, j->ca);
+    bool self = j->order.becomes_ca[0] && a && authority_is_root(a) && strcmp(j->order.becomes_ca, j->ca) == 0;
+    struct signing_ca ca = {.subject = BUF_INIT(NAME_MAX_LEN)};
+    struct cert_built built = {.tbs = BUF_INIT(CERT_MAX_LEN)};
+    const char *why = NULL;
+    enum err_code code = E_OK;
+
+    if (!a || (!self && !authority_is_ready(c, a, &why)))
+        return err_set(e, E_TOKEN, "CA \"%s\" is not ready: %s", j->ca, a ? why : "not configured");
+    if (self)
+        code = self_issuer(a, in->key, now, &ca, e);
+    else
+        authority_issuer(a, &ca.issuer);
+    j->issuer = self ? 0 : a->id;
+    j->alg = ca.issuer.sig_alg;
+    if (code == E_OK)
+        code = serial_draw(j->serial, e);
+    if (code == E_OK) {
+        j->shard = j->profile->kind == PROFILE_ISSUING_CA || self
+                       ? 0
+                       : cert_shard(BYTES_OF(j->serial), a->conf->crl_shards);
+        memcpy(in->serial, j->serial, sizeof(j->serial));
+        in->serial_len = sizeof(j->serial);
+        in->shard = j->shard;
+        in->now = now;
+        code = cert_tbs_write(c->conf, j->profile, &ca.issuer, in, &built, e);
+    }
+    if (code == E_OK) {
+        buf_reset(&j->tbs);
+        buf_add_bytes(&j->tbs, buf_bytes(&built.tbs));
+        j->not_before = built.not_before;
+        j->not_after = built.not_after;
+        memcpy(j->spki_hash, in->key->spki_hash, 32);
+        code = lint_built(j, &ca, in->key, device_id, now, e);
+    }
+    if (code == E_OK)
+        code = san_is_granted(j, csr, e);
+    if (code == E_OK) {
+        sha256(buf_bytes(&j->tbs), j->linted);
+        code = write_intent(j, now, e);
+    }
+    buf_clear(&built.tbs);
+    buf_clear(&ca.subject);
+    return code;
+}
+
+/* ---- step: deciding about one request ---- */
+
+enum decision { DECIDED_SIGN, DECIDED_ANSWER, DECIDED_JOIN };
+
+static void set_text(char *out, size_t size, const char *s)
+{
+    snprintf(out, size, "%s", s ? s : "");
+}
+
+static struct issue_job *in_flight_for(struct issuance *q, uint64_t device)
+{
+    struct issue_job *j;
+
+    TAILQ_FOREACH(j, &q->signing, link)
+    {
+        if (j->device == device)
+            return j;
+    }
+    TAILQ_FOREACH(j, &q->back, link)
+    {
+        if (j->device == device)
+            return j;
+    }
+    return NULL;
+}
+
+static void answer_stored(struct issue_job *j, const struct grant *g)
+{
+    buf_reset(&j->cert);
+    buf_add_bytes(&j->cert, buf_bytes(&g->stored));
+    memcpy(j->serial, g->stored_serial, sizeof(j->serial));
+    j->result = (struct issue_result){
+        .code = E_OK,
+        .cert = buf_bytes(&j->cert),
+        .issuer = g->stored_issuer,
+        .serial = BYTES(j->serial, g->stored_serial_len),
+        .not_before = g->stored_not_before,
+        .not_after = g->stored_not_after,
+        .repeat = true,
+        .binding_judged = g->binding_judged,
+    };
+}
+
+static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision *out, struct err *e)
+{
+    struct core *c = j->core;
+    struct grant *g = &j->grant;
+    struct csr csr;
+    struct cert_inputs in = {0};
+    enum err_code code;
+
+    grant_clear(g);
+    grant_init(g);
+    if ((code = enroll_precheck(c, &j->est, g, e)) != E_OK || (code = csr_read(j->est.csr, &csr, e)) != E_OK ||
+        (code = enroll_authorise(c, &j->est, &csr, now, g, e)) != E_OK)
+        return code;
+    if (in_flight_for(c->issuance, g->device.id)) {
+        *out = DECIDED_JOIN;
+        return E_OK;
+    }
+    if (g->repeat) {
+        answer_stored(j, g);
+        *out = DECIDED_ANSWER;
+        return E_OK;
+    }
+    j->profile = g->profile;
+    j->facts = g->device;
+    j->operation = g->operation;
+    set_text(j->ca, sizeof(j->ca), j->profile->ca);
+    set_text(j->domain, sizeof(j->domain), g->device.domain);
+    snprintf(j->requester, sizeof(j->requester), "device:%s/%s", g->device.domain, g->device.device_id);
+    in = (struct cert_inputs){
+        .device_id = g->device.device_id,
+        .domain = g->device.domain,
+        .product = g->device.product,
+        .model = g->device.model,
+        .lot = g->device.lot,
+        .subject = buf_bytes(&g->subject),
+        .san_der = buf_bytes(&g->san),
+        .key = &csr.key,
+    };
+    *out = DECIDED_SIGN;
+    return build(j, &in, &csr, g->device.device_id, now, e);
+}
+
+/* The profile, and which CA signs. */
+static enum err_code order_profile(struct issue_job *j, struct err *e)
+{
+    struct core *c = j->core;
+    const struct order_copy *o = &j->order;
+
+    j->profile = conf_find_profile(c->conf, o->profile);
+    if (!j->profile)
+        return err_set(e, E_NOT_FOUND, "profile \"%s\" is not in the configuration", o->profile);
+    if (o->becomes_ca[0] != (j->profile->kind == PROFILE_ROOT_CA || j->profile->kind == PROFILE_ISSUING_CA))
+        if (!o->becomes_ca[0] || (j->profile->kind != PROFILE_ROOT_CA && j->profile->kind != PROFILE_ISSUING_CA))
+            return err_set(e, E_DENIED, "profile \"%s\" makes CAs: use inkan ca create", o->profile);
+    if (j->profile->kind == PROFILE_OCSP_SIGNER && o->spki.len == 0)
+        return err_set(e, E_DENIED, "profile \"%s\" is for OCSP keys in our tokens", o->profile);
+    set_text(j->ca, sizeof(j->ca), o->issuer[0] ? o->issuer : j->profile->ca);
+    return E_OK;
+}
+
+static enum err_code order_device(struct issue_job *j, const struct pubkey *key, int64_t now, struct err *e)
+{
+    struct core *c = j->core;
+    struct order_copy *o = &j->order;
+    struct device_row row;
+    bool stopped = false;
+    enum err_code code;
+
+    memset(&j->facts, 0, sizeof(j->facts));
+    if (!o->device_id[0]) {
+        if (j->profile->kind == PROFILE_IDEVID || j->profile->kind == PROFILE_LDEVID)
+            return err_set(e, E_INVALID, "profile \"%s\" is for devices: device_id is missing", o->profile);
+        return E_OK;
+    }
+    code = store_device_find(c->store, o->domain, o->device_id, &row, e);
+    if (code == E_NOT_FOUND)
+        return err_set(e, E_NOT_FOUND, "device %s/%s is not declared: inkan device add", o->domain, o->device_id);
+    if (code != E_OK)
+        return code;
+    device_facts_take(&j->facts, &row);
+    if (store_unit_is_stopped(c->store, j->facts.unit, &stopped, e) != E_OK)
+        return e->code;
+    if (stopped)
+        return err_set(e, E_DENIED, "device %s/%s is stopped", o->domain, o->device_id);
+    j->grant.device = j->facts;
+    if (o->product[0])
+        set_text(j->facts.product, sizeof(j->facts.product), o->product);
+    if (o->model[0])
+        set_text(j->facts.model, sizeof(j->facts.model), o->model);
+    if (o->lot[0])
+        set_text(j->facts.lot, sizeof(j->facts.lot), o->lot);
+    return enroll_claim_key(c, &j->grant, key, now, e);
+}
+
+/* The same key asked for again by the same requester gets the stored bytes. */
+static enum err_code order_repeat(struct issue_job *j, const struct pubkey *key, int64_t now, bool *repeat,
+                                  struct err *e)
+{
+    static const uint8_t none[32];
+    struct core *c = j->core;
+    struct cert_row row;
+    struct grant *g = &j->grant;
+    enum err_code code;
+
+    *repeat = false;
+    if (!j->order.repeats)
+        return E_OK;
+    if (j->facts.id)
+        code = store_cert_newest(c->store, j->facts.id, j->profile->kind, &row, e);
+    else
+        code = store_cert_newest_by_requester(c->store, j->requester, j->profile->kind, &row, e);
+    if (code == E_NOT_FOUND)
+        return E_OK;
+    if (code != E_OK)
+        return code;
+    struct repeat_key asked = {j->operation, j->profile->name, j->facts.id, j->facts.order_no, key->spki_hash, none};
+    struct repeat_key newest = {row.operation, row.profile, row.device, row.order_no, row.spki_hash,
+                                row.credential_hash};
+    if (!repeat_rule(&asked, &newest, (enum cert_status)row.status, row.not_before, row.not_after,
+                     j->profile->renew_percent, now))
+        return E_OK;
+    *repeat = true;
+    buf_reset(&g->stored);
+    buf_add_bytes(&g->stored, row.der);
+    g->stored_issuer = row.issuer;
+    memcpy(g->stored_serial, row.serial, row.serial_len);
+    g->stored_serial_len = row.serial_len;
+    g->stored_not_before = row.not_before;
+    g->stored_not_after = row.not_after;
+    return buf_ok(&g->stored) ? E_OK : err_set(e, E_NOMEM, "repeat");
+}
+
+/* What the certificate of a CA or a server carries beyond the template. */
+static enum err_code order_inputs(struct issue_job *j, struct cert_inputs *in, struct buf *subject, struct err *e)
+{
+    struct core *c = j->core;
+    const struct order_copy *o = &j->order;
+    const struct conf_ca *ca;
+
+    *in = (struct cert_inputs){
+        .device_id = j->facts.device_id,
+        .domain = j->facts.id ? j->facts.domain : o->domain,
+        .product = j->facts.id ? j->facts.product : o->product,
+        .model = j->facts.id ? j->facts.model : o->model,
+        .lot = j->facts.id ? j->facts.lot : o->lot,
+        .name = o->name,
+        .san = o->server_names ? &c->conf->server_names : NULL,
+    };
+    if (!o->becomes_ca[0])
+        return E_OK;
+    ca = conf_find_ca(c->conf, o->becomes_ca);
+    if (!ca)
+        return err_set(e, E_NOT_FOUND, "CA \"%s\" is not in the configuration", o->becomes_ca);
+    if (name_from_text(ca->subject, subject, e) != E_OK)
+        return err_wrap(e, "subject of \"%s\"", ca->name);
+    in->subject = buf_bytes(subject);
+    return E_OK;
+}
+
+static enum err_code prepare_order(struct issue_job *j, int64_t now, enum decision *out, struct err *e)
+{
+    struct core *c = j->core;
+    struct order_copy *o = &j->order;
+    AUTO_BUF subject = BUF_INIT(NAME_MAX_LEN);
+    struct cert_inputs in;
+    struct csr csr;
+    struct pubkey key;
+    bool repeat = false, has_csr = o->csr.len != 0;
+    enum err_code code;
+
+    grant_clear(&j->grant);
+    grant_init(&j->grant);
+    if ((code = order_profile(j, e)) != E_OK)
+        return code;
+    if (has_csr) {
+        if ((code = csr_read(buf_bytes(&o->csr), &csr, e)) != E_OK)
+            return code;
+        key = csr.key;
+        if (authority_owns_spki(c, key.spki))
+            return err_set(e, E_DENIED, "this key is one of the authority's own");
+    } else if ((code = pubkey_read(buf_bytes(&o->spki), &key, e)) != E_OK) {
+        return code;
+    }
+    j->operation = o->becomes_ca[0] ? CERT_OP_CA : strncmp(o->requester, "operator:", 9) == 0 ? CERT_OP_ADMIN
+                                                                                                : CERT_OP_SERVICE;
+    set_text(j->domain, sizeof(j->domain), o->domain);
+    set_text(j->requester, sizeof(j->requester), o->requester);
+    if ((code = order_device(j, &key, now, e)) != E_OK)
+        return code;
+    if (j->facts.id && in_flight_for(c->issuance, j->facts.id)) {
+        *out = DECIDED_JOIN;
+        return E_OK;
+    }
+    if ((code = order_repeat(j, &key, now, &repeat, e)) != E_OK)
+        return code;
+    if (repeat) {
+        answer_stored(j, &j->grant);
+        *out = DECIDED_ANSWER;
+        return E_OK;
+    }
+    if ((code = order_inputs(j, &in, &subject, e)) != E_OK)
+        return code;
+    in.key = &key;
+    *out = DECIDED_SIGN;
+    return build(j, &in, NULL, j->facts.id ? j->facts.device_id : NULL, now, e);
+}
+
+/* ---- step: refusals ---- */
+
+static bool is_refusal(enum err_code code)
+{
+    return code == E_INVALID || code == E_UNAUTHENTICATED || code == E_DENIED || code == E_CONFLICT ||
+           code == E_NOT_FOUND;
+}
+
+static enum err_code refuse_record(struct issue_job *j, const struct err *why, int64_t now, struct err *e)
+{
+    struct core *c = j->core;
+    struct grant *g = &j->grant;
+    struct actor by = g->by;
+    uint8_t digest[32];
+    char object[ID_MAX_LEN * 4 + 16];
+    struct alarm_row alarm = {.time = now, .kind = g->alarm, .object = object, .text = why->msg};
+    enum err_code code;
+
+    sha256(j->est.csr, digest);
+    by.request_digest = BYTES_OF(digest);
+    snprintf(object, sizeof(object), "device:%s", g->by.name);
+    alarm.domain = g->label ? g->label->domain : "";
+    if (core_audit(c, &by, "enroll-refused", alarm.domain, object,
+                   json_pack("{s:s, s:s, s:s}", "code", err_code_name(why->code), "why", why->msg, "alarm",
+                             g->alarm ? g->alarm : ""),
+                   now, e) != E_OK)
+        return e->code;
+    if (!g->alarm)
+        return E_OK;
+    code = store_alarm_insert(c->store, &alarm, e);
+    return code == E_CONFLICT ? E_OK : code;
+}
+
+/* The request's savepoint is undone already. A party that was identified leaves an entry; others are counted. */
+static void refuse(struct issue_job *j, const struct err *why, int64_t now)
+{
+    struct core *c = j->core;
+    struct err e = {0};
+    struct log_line l;
+
+    log_begin(&l, is_refusal(why->code) ? LOG_WARN : LOG_ERROR, "enroll-refused");
+    log_u64(&l, "rid", j->rid);
+    log_str(&l, "requester", j->is_est ? (j->grant.by.name[0] ? j->grant.by.name : NULL) : j->order.requester);
+    log_str(&l, "peer", j->is_est ? j->est.peer : NULL);
+    log_str(&l, "alarm", j->grant.alarm);
+    log_err(&l, why);
+    log_end(&l);
+    if (!j->is_est || !is_refusal(why->code))
+        return;
+    if (!j->grant.authenticated) {
+        c->refused_unauthenticated++;
+        return;
+    }
+    if (store_savepoint(c->store, &e) != E_OK ||
+        core_savepoint_end(c, refuse_record(j, why, now, &e), &e) != E_OK) {
+        core_doubt(c, &e);
+        log_failure("audit-failed", &e);
+    }
+}
+
+/* ---- step: results ---- */
+
+static enum err_code assemble(struct issue_job *j, struct cert *read, struct err *e)
+{
+    struct pubkey key;
+
+    if (j->sign_alg != j->alg)
+        return err_set(e, E_CRYPTO, "the signer used another algorithm than the certificate names");
+    buf_reset(&j->cert);
+    if (cert_assemble(buf_bytes(&j->tbs), j->sign_alg, buf_bytes(&j->sig), &j->cert, e) != E_OK ||
+        cert_read(buf_bytes(&j->cert), read, e) != E_OK)
+        return err_wrap(e, "certificate read back");
+    if (!bytes_equal(read->tbs, buf_bytes(&j->tbs)) || !bytes_equal(read->serial, BYTES_OF(j->serial)) ||
+        pubkey_read(read->spki, &key, e) != E_OK || memcmp(key.spki_hash, j->spki_hash, 32) != 0)
+        return err_set(e, E_CRYPTO, "the certificate read back is not the one that was written");
+    return E_OK;
+}
+
+/* A CA's certificate makes the CA. A root's row comes first: its own certificate names it. */
+static enum err_code insert_issuer(struct issue_job *j, const struct cert *read, uint32_t parent, int64_t now,
+                                   uint32_t *id, struct err *e)
+{
+    struct issuer_row row = {
+        .parent = parent,
+        .key = j->order.key,
+        .subject = read->subject,
+        .spki = read->spki,
+        .cert = read->der,
+        .not_before = read->not_before,
+        .not_after = read->not_after,
+        .created_at = now,
+    };
+
+    set_text(row.name, sizeof(row.name), j->order.becomes_ca);
+    if (read->ski.len != sizeof(row.ski))
+        return err_set(e, E_INTERNAL, "CA certificate without a 20 octet SKI");
+    memcpy(row.ski, read->ski.p, sizeof(row.ski));
+    if (store_issuer_insert(j->core->store, &row, e) != E_OK)
+        return e->code;
+    *id = row.id;
+    return E_OK;
+}
+
+static enum err_code root_row(struct issue_job *j, const struct cert *read, int64_t now, struct err *e)
+{
+    struct intent_row row = {.serial_len = sizeof(j->serial), .requester = j->requester, .domain = "", .created_at = now};
+
+    if (insert_issuer(j, read, ISSUER_SELF, now, &j->issuer, e) != E_OK)
+        return e->code;
+    row.issuer = j->issuer;
+    memcpy(row.serial, j->serial, sizeof(j->serial));
+    memcpy(row.tbs_hash, j->linted, 32);
+    memcpy(row.profile_hash, core_profile_hash(j->core, j->profile), 32);
+    return store_intent_insert(j->core->store, &row, e);
+}
+
+struct superseded {
+    uint64_t id[SUPERSEDE_MAX];
+    size_t n;
+    uint64_t keep;
+    uint8_t kind;
+    int64_t now;
+};
+
+static bool take_superseded(void *arg, const struct cert_row *row)
+{
+    struct superseded *s = arg;
+
+    if (row->id != s->keep && row->kind == s->kind && row->status != CERT_REVOKED && row->not_after >= s->now &&
+        s->n < SUPERSEDE_MAX)
+        s->id[s->n++] = row->id;
+    return true;
+}
+
+static enum err_code supersede(struct issue_job *j, uint64_t keep, int64_t now, struct err *e)
+{
+    struct core *c = j->core;
+    struct superseded s = {.keep = keep, .kind = j->profile->kind, .now = now};
+    struct cert_filter f = {.device = j->facts.id, .status = -1};
+    struct revocation r = {.to = CERT_REVOKED, .reason = REASON_SUPERSEDED, .event = "cert-superseded"};
+    struct cert_row row;
+    bool changed;
+    uint64_t seq;
+
+    if (store_cert_each(c->store, &f, take_superseded, &s, e) != E_OK)
+        return e->code;
+    for (size_t i = 0; i < s.n; i++)
+        if (store_cert_by_id(c->store, s.id[i], &row, e) != E_OK ||
+            revoke_apply(c, &row, &r, &j->grant.by, now, &changed, &seq, e) != E_OK)
+            return e->code;
+    return E_OK;
+}
+
+static enum err_code device_changes(struct issue_job *j, uint64_t cert, int64_t now, struct err *e)
+{
+    struct core *c = j->core;
+    struct grant *g = &j->grant;
+    struct alarm_row alarm = {.time = now, .kind = g->alarm, .domain = j->domain, .object = j->requester,
+                              .text = "an enrollment replaced a certificate that was still young"};
+    enum err_code code;
+
+    if (j->profile->kind == PROFILE_LDEVID && j->facts.state == DEVICE_DECLARED &&
+        store_device_set_state(c->store, j->facts.id, DEVICE_ENROLLED, now, e) != E_OK)
+        return e->code;
+    if (g->renews && store_cert_set_replaced(c->store, g->renews, cert, e) != E_OK)
+        return e->code;
+    if (g->supersede && supersede(j, cert, now, e) != E_OK)
+        return e->code;
+    if (!g->alarm)
+        return E_OK;
+    code = store_alarm_insert(c->store, &alarm, e);
+    return code == E_CONFLICT ? E_OK : code;
+}
+
+static enum err_code audit_issued(struct issue_job *j, const struct cert_row *row, uint64_t seq, int64_t now,
+                                  struct err *e)
+{
+    struct core *c = j->core;
+    const struct actor *by = j->is_est ? &j->grant.by : &j->order.by;
+    struct audit_actor who = {.actor = by->name, .actor_kind = by->kind, .domain = j->domain,
+                              .request_digest = by->request_digest};
+    uint8_t digest[32];
+    char object[96];
+
+    if (j->is_est) {
+        sha256(j->est.csr, digest);
+        who.request_digest = BYTES_OF(digest);
+    }
+    if (audit_cert_issued(c->store, &who, j->ca, row, seq, now, e) != E_OK)
+        return e->code;
+    if (!j->grant.alarm)
+        return E_OK;
+    object_of_cert(object, sizeof(object), row->issuer, BYTES(row->serial, row->serial_len));
+    return core_audit(c, by, "alarm-raised", j->domain, object, json_pack("{s:s}", "kind", j->grant.alarm), now, e);
+}
+
+static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
+{
+    struct core *c = j->core;
+    struct cert read;
+    struct cert_row row = {0};
+    struct status_row status = {.status = CERT_GOOD, .time = now};
+    uint32_t made;
+
+    if (j->is_est && enroll_still_allowed(c, &j->grant, e) != E_OK)
+        return e->code;
+    if (assemble(j, &read, e) != E_OK)
+        return e->code;
+    if (j->issuer == 0 && root_row(j, &read, now, e) != E_OK)
+        return err_wrap(e, "root");
+    row.issuer = j->issuer;
+    memcpy(row.serial, j->serial, sizeof(j->serial));
+    row.serial_len = sizeof(j->serial);
+    row.der = buf_bytes(&j->cert);
+    sha256(row.der, row.der_hash);
+    memcpy(row.spki_hash, j->spki_hash, 32);
+    memcpy(row.profile_hash, core_profile_hash(c, j->profile), 32);
+    memcpy(row.credential_hash, j->grant.credential, 32);
+    row.profile = j->profile->name;
+    row.kind = (uint8_t)j->profile->kind;
+    row.operation = j->operation;
+    row.device = j->facts.id;
+    row.domain = j->domain;
+    row.requester = j->requester;
+    row.order_no = j->facts.order_no;
+    row.station = j->facts.station;
+    row.line = j->facts.line;
+    row.model = j->facts.model;
+    row.lot = j->facts.lot;
+    row.firmware = j->facts.firmware;
+    row.shard = j->shard;
+    row.issued_at = now;
+    row.not_before = j->not_before;
+    row.not_after = j->not_after;
+    if (store_cert_insert(c->store, &row, e) != E_OK)
+        return err_wrap(e, "certificate row");
+    status.issuer = row.issuer;
+    memcpy(status.serial, row.serial, sizeof(row.serial));
+    status.serial_len = row.serial_len;
+    status.not_after = row.not_after;
+    if (store_status_append(c->store, &status, e) != E_OK)
+        return err_wrap(e, "status row");
+    if (store_intent_finish(c->store, row.issuer, BYTES_OF(j->serial), INTENT_DONE, now, e) != E_OK)
+        return err_wrap(e, "intent");
+    if (j->order.becomes_ca[0] && !bytes_equal(read.issuer, read.subject) &&
+        insert_issuer(j, &read, j->issuer, now, &made, e) != E_OK)
+        return err_wrap(e, "CA row");
+    if (j->facts.id && device_changes(j, row.id, now, e) != E_OK)
+        return err_wrap(e, "device");
+    return audit_issued(j, &row, status.seq, now, e);
+}
+
+/* No certificate came of it: the serial is burnt. */
+static void void_intent(struct issue_job *j, const struct err *why, int64_t now)
+{
+    struct core *c = j->core;
+    struct err e = {0};
+    char object[96];
+    struct log_line l;
+    enum err_code code;
+
+    object_of_cert(object, sizeof(object), j->issuer, BYTES_OF(j->serial));
+    log_begin(&l, LOG_ERROR, "intent-voided");
+    log_u64(&l, "rid", j->rid);
+    log_str(&l, "object", object);
+    log_err(&l, why);
+    log_end(&l);
+    if (store_savepoint(c->store, &e) != E_OK) {
+        core_doubt(c, &e);
+        return;
+    }
+    code = j->issuer ? store_intent_finish(c->store, j->issuer, BYTES_OF(j->serial), INTENT_VOID, now, &e) : E_OK;
+    if (code == E_OK)
+        code = core_audit(c, j->is_est ? &j->grant.by : &j->order.by, "intent-voided", j->domain, object,
+                          json_pack("{s:s, s:s}", "code", err_code_name(why->code), "why", why->msg), now, &e);
+    if (core_savepoint_end(c, code, &e) != E_OK)
+        log_failure("intent-failed", &e);
+}
+
+static void log_issued(const struct issue_job *j)
+{
+    struct log_line l;
+
+    log_begin(&l, LOG_INFO, j->result.repeat ? "cert-repeated" : "cert-issued");
+    log_u64(&l, "rid", j->rid);
+    log_str(&l, "ca", j->ca[0] ? j->ca : NULL);
+    log_hex(&l, "serial", j->result.serial);
+    log_str(&l, "profile", j->profile ? j->profile->name : NULL);
+    log_str(&l, "requester", j->requester[0] ? j->requester : j->grant.by.name);
+    log_str(&l, "alarm", j->grant.alarm);
+    log_end(&l);
+}
+
+static void finish(struct issue_job *j, int64_t now)
+{
+    struct core *c = j->core;
+    struct err e = j->sign_error;
+    enum err_code code = e.code;
+
+    if (code == E_OK) {
+        if (store_savepoint(c->store, &e) != E_OK) {
+            core_doubt(c, &e);
+            code = e.code;
+        } else {
+            code = core_savepoint_end(c, record(j, now, &e), &e);
+        }
+    }
+    if (code != E_OK) {
+        void_intent(j, &e, now);
+        /* A conflict of rows here is a bug of ours, not the client's fault. */
+        if (code == E_CONFLICT || code == E_NOT_FOUND || code == E_INVALID)
+            code = e.code = E_INTERNAL;
+        j->result = (struct issue_result){.code = code, .err = e, .retry_after_s = RETRY_AFTER_S};
+        j->result.binding_judged = j->grant.binding_judged;
+        return;
+    }
+    j->result = (struct issue_result){
+        .code = E_OK,
+        .cert = buf_bytes(&j->cert),
+        .issuer = j->issuer,
+        .serial = BYTES_OF(j->serial),
+        .not_before = j->not_before,
+        .not_after = j->not_after,
+        .binding_judged = j->grant.binding_judged,
+    };
+}
+
+/* ---- the cycle ---- */
+
+static void answer_later(struct issuance *q, struct issue_job *j)
+{
+    j->state = JOB_ANSWERED;
+    TAILQ_INSERT_TAIL(&q->answered, j, link);
+}
+
+/* One waiting request, in its own savepoint. */
+static void prepare(struct issuance *q, struct issue_job *j, int64_t now)
+{
+    struct core *c = q->core;
+    struct err e = {0};
+    enum decision decision = DECIDED_SIGN;
+    enum err_code code;
+    struct issue_job *other;
+
+    if (store_savepoint(c->store, &e) != E_OK) {
+        core_doubt(c, &e);
+        j->result = (struct issue_result){.code = E_STORE, .err = e, .retry_after_s = RETRY_AFTER_S};
+        answer_later(q, j);
+        return;
+    }
+    code = j->is_est ? prepare_est(j, now, &decision, &e) : prepare_order(j, now, &decision, &e);
+    if (code == E_OK && decision == DECIDED_JOIN) {
+        store_savepoint_undo(c->store);
+        core_doubt(c, &e);
+        other = in_flight_for(q, j->is_est ? j->grant.device.id : j->facts.id);
+        TAILQ_INSERT_TAIL(&other->joined, j, link);
+        return;
+    }
+    code = core_savepoint_end(c, code, &e);
+    if (code != E_OK) {
+        j->result = (struct issue_result){.code = code, .err = e, .retry_after_s = RETRY_AFTER_S};
+        j->result.binding_judged = j->grant.binding_judged;
+        if (j->grant.retry_after_s)
+            j->result.retry_after_s = j->grant.retry_after_s;
+        refuse(j, &e, now);
+        answer_later(q, j);
+        return;
+    }
+    if (decision == DECIDED_ANSWER) {
+        answer_later(q, j);
+        return;
+    }
+    j->device = j->facts.id;
+    j->state = JOB_SIGNING;
+    TAILQ_INSERT_TAIL(&q->signing, j, link);
+    q->signing_n++;
+}
+
+static void come_back(struct issuance *q, struct issue_job *j)
+{
+    TAILQ_REMOVE(&q->signing, j, link);
+    q->signing_n--;
+    j->state = JOB_BACK;
+    TAILQ_INSERT_TAIL(&q->back, j, link);
+    q->back_n++;
+    kick(q);
+}
+
+static void on_signed(void *arg, enum err_code code, const struct err *why, enum sig_alg alg, struct bytes sig)
+{
+    struct issue_job *j = arg;
+
+    j->sign_error = code == E_OK ? (struct err){0} : *why;
+    j->sign_error.code = code;
+    j->sign_alg = alg;
+    buf_reset(&j->sig);
+    buf_add_bytes(&j->sig, sig);
+    if (code == E_OK && !buf_ok(&j->sig))
+        err_set(&j->sign_error, E_NOMEM, "signature");
+    come_back(j->core->issuance, j);
+}
+
+/* Only what was linted and recorded is signed. */
+static void ask_signer(struct issuance *q, struct issue_job *j)
+{
+    struct core *c = q->core;
+    struct authority *a = authority_find(c, j->ca);
+    char root_key[KEY_NAME_MAX];
+    const char *why = "its CA left the configuration", *key = a ? a->key : "";
+    struct signer *s = NULL;
+    uint8_t now_hash[32];
+
+    sha256(buf_bytes(&j->tbs), now_hash);
+    if (a && j->issuer == 0) {
+        key_name(root_key, sizeof(root_key), PURPOSE_CA, j->ca);
+        key = root_key;
+    }
+    if (memcmp(now_hash, j->linted, 32) != 0)
+        err_set(&j->sign_error, E_INTERNAL, "the bytes to sign are not those that were linted");
+    else if (!a || !(s = signer_for_key(c, a->conf->token, key, &why)))
+        err_set(&j->sign_error, E_TOKEN, "CA \"%s\": %s", j->ca, why);
+    else if (signer_sign(s, key, SIGN_CERT, buf_bytes(&j->tbs), SIGN_DEADLINE_MS, on_signed, j, &j->sign_error) == E_OK)
+        return;
+    come_back(q, j);
+}
+
+#ifdef INKAN_TEST_HOOKS
+/* A kill in this window leaves an intent without a result. */
+static void test_pause(const struct issuance *q)
+{
+    char text[64] = "";
+    FILE *f = q->pause_file ? fopen(q->pause_file, "r") : NULL;
+
+    if (!f)
+        return;
+    if (fgets(text, sizeof(text), f) && strstr(text, "after-intent"))
+        usleep(20000);
+    fclose(f);
+}
+#else
+static void test_pause(const struct issuance *q)
+{
+    (void)q;
+}
+#endif
+
+/* After the commit: what was decided becomes visible. */
+static void answer(struct issuance *q)
+{
+    struct core *c = q->core;
+    struct issue_job *j, *waiting;
+    struct job_list now_answered = TAILQ_HEAD_INITIALIZER(now_answered);
+
+    TAILQ_CONCAT(&now_answered, &q->answered, link);
+    while ((j = TAILQ_FIRST(&now_answered))) {
+        TAILQ_REMOVE(&now_answered, j, link);
+        if (j->result.code == E_OK)
+            log_issued(j);
+        if (j->result.code == E_OK && (j->order.becomes_ca[0] || j->order.spki.len))
+            core_authorities_changed(c);
+        j->done(c, j->arg, &j->result);
+        while ((waiting = TAILQ_LAST(&j->joined, job_list))) { /* to the front, in their order */
+            TAILQ_REMOVE(&j->joined, waiting, link);
+            TAILQ_INSERT_HEAD(&q->queue, waiting, link);
+            q->queue_n++;
+        }
+        job_free(j);
+    }
+}
+
+/* Nothing may be issued now: every waiting request is told so, without a transaction. */
+static void refuse_all(struct issuance *q, const struct err *why)
+{
+    struct issue_job *j;
+
+    while ((j = TAILQ_FIRST(&q->queue))) {
+        TAILQ_REMOVE(&q->queue, j, link);
+        q->queue_n--;
+        j->result = (struct issue_result){.code = why->code, .err = *why, .retry_after_s = RETRY_AFTER_S};
+        refuse(j, why, 0);
+        answer_later(q, j);
+    }
+}
+
+static void run_transaction(struct issuance *q, int64_t now, bool may_sign)
+{
+    struct core *c = q->core;
+    struct err e = {0};
+    struct issue_job *j;
+    size_t prepared = 0, before = q->signing_n;
+
+    if (core_begin(c, &e) != E_OK) {
+        log_failure("ledger-busy", &e);
+        refuse_all(q, &e);
+        return;
+    }
+    while ((j = TAILQ_FIRST(&q->back))) {
+        TAILQ_REMOVE(&q->back, j, link);
+        q->back_n--;
+        finish(j, now);
+        answer_later(q, j);
+    }
+    while (may_sign && prepared < c->conf->batch_max && q->signing_n < IN_FLIGHT_MAX * (size_t)c->conf->batch_max &&
+           (j = TAILQ_FIRST(&q->queue))) {
+        TAILQ_REMOVE(&q->queue, j, link);
+        q->queue_n--;
+        prepared++;
+        prepare(q, j, now);
+    }
+    core_commit(c);
+    revoke_changed(c);
+    if (q->signing_n != before)
+        test_pause(q);
+}
+
+static void on_cycle(evutil_socket_t fd, short what, void *arg)
+{
+    struct issuance *q = arg;
+    struct core *c = q->core;
+    struct issue_job *j, *next, *last;
+    struct err e = {0};
+    bool may_sign;
+
+    (void)fd;
+    (void)what;
+    q->scheduled = false;
+    if (c->stopping || (q->back_n == 0 && q->queue_n == 0))
+        return;
+    evtimer_del(q->linger);
+    q->running = true;
+    may_sign = core_may_sign(c, clock_now(), &e) == E_OK;
+    if (!may_sign)
+        refuse_all(q, &e);
+    last = TAILQ_LAST(&q->signing, job_list);
+    if (q->back_n || q->queue_n)
+        run_transaction(q, core_stamp(c), may_sign);
+    for (j = last ? TAILQ_NEXT(last, link) : TAILQ_FIRST(&q->signing); j; j = next) {
+        next = TAILQ_NEXT(j, link);
+        ask_signer(q, j);
+    }
+    answer(q);
+    q->running = false;
+    kick(q);
+}
+
+struct issuance *issuance_new(struct core *c)
+{
+    struct issuance *q = calloc(1, sizeof(*q));
+
+    if (!q)
+        return NULL;
+    q->core = c;
+    TAILQ_INIT(&q->queue);
+    TAILQ_INIT(&q->signing);
+    TAILQ_INIT(&q->back);
+    TAILQ_INIT(&q->answered);
+    q->cycle = evtimer_new(c->base, on_cycle, q);
+    q->linger = evtimer_new(c->base, on_cycle, q);
+#ifdef INKAN_TEST_HOOKS
+    q->pause_file = getenv("INKAN_TEST_PAUSE");
+#endif
+    if (!q->cycle || !q->linger) {
+        issuance_free(q);
+        return NULL;
+    }
+    return q;
+}
+
+static void list_free(struct job_list *list)
+{
+    struct issue_job *j, *waiting;
+
+    while ((j = TAILQ_FIRST(list))) {
+        TAILQ_REMOVE(list, j, link);
+        while ((waiting = TAILQ_FIRST(&j->joined))) {
+            TAILQ_REMOVE(&j->joined, waiting, link);
+            job_free(waiting);
+        }
+        job_free(j);
+    }
+}
+
+void issuance_free(struct issuance *q)
+{
+    if (!q)
+        return;
+    list_free(&q->queue);
+    list_free(&q->back);
+    list_free(&q->answered);
+    list_free(&q->signing);
+    if (q->cycle)
+        event_free(q->cycle);
+    if (q->linger)
+        event_free(q->linger);
+    free(q);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The coordinator of issuance (docs/design.md, "One enrollment"). Requests wait in one queue; a cycle is one transaction
+ * that carries the results of signatures that came back and the intents of the next requests, each in its own savepoint:
+ * one fsync per cycle. Answers leave, and signers are asked, only after that transaction is durable.
+ */
+#ifndef INKAN_CA_ISSUE_H
+#define INKAN_CA_ISSUE_H
+
+#include "ca/core.h"
+
+struct issue_result {
+    enum err_code code;
+    struct err err;
+    struct bytes cert;      /* lives until the callback returns */
+    uint32_t issuer;
+    struct bytes serial;
+    int64_t not_before, not_after;
+    bool repeat;            /* the stored bytes of an earlier issue */
+    bool binding_judged;
+    uint32_t retry_after_s;
+};
+/* Called once, from the loop, after the commit; never from inside issue_*. */
+typedef void (*issue_fn)(struct core *c, void *arg, const struct issue_result *r);
+
+/* An EST request: `r` is positioned at the first field of SVC_ENROLL; its octets are copied. E_INVALID: broken message. */
+MUST_CHECK enum err_code issue_est(struct core *c, struct msg_reader *r, issue_fn done, void *arg, struct err *e);
+
+/* What an operator or the service asks for. All strings are copied; NULL counts as empty. */
+struct issue_order {
+    const char *profile;
+    struct bytes csr;          /* DER; empty: the key is `spki` (our own token keys) */
+    struct bytes spki;
+    const char *requester;     /* "operator:root", "service:front-0", "ocsp:fleet-ca", "ca:fleet-ca" */
+    const struct actor *by;
+    const char *domain, *device_id; /* a device of the registry, or both empty */
+    const char *name, *product, *model, *lot;
+    const char *issuer;        /* CA profiles and OCSP responders: who signs; else the profile says */
+    const char *becomes_ca;    /* the configured CA this certificate is for */
+    bool server_names;         /* SAN from server_names */
+    bool repeats;              /* a request for the same key by the same requester gets the stored bytes */
+    uint64_t key;              /* key row of our own token key */
+};
+MUST_CHECK enum err_code issue_order(struct core *c, const struct issue_order *order, issue_fn done, void *arg,
+                                     struct err *e);
+size_t issue_waiting(const struct core *c); /* queued and in flight */
+
+#endif
