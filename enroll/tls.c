@@ -397,13 +397,20 @@ static bool chains_to_anchors(const struct tls *t, time_t now)
     return ok;
 }
 
+/* "dns:NAME" or "ip:ADDRESS", as the configuration writes them. */
+static bool cert_has_name(X509 *cert, const char *name)
+{
+    if (strncmp(name, "dns:", 4) == 0)
+        return X509_check_host(cert, name + 4, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
+    return strncmp(name, "ip:", 3) == 0 && X509_check_ip_asc(cert, name + 3, 0) == 1;
+}
+
 bool tls_cert_is_due(const struct tls *t, const struct conf_strings *names, time_t now)
 {
     if (t->chain_n == 0 || now >= t->renew_at)
         return true;
     for (size_t i = 0; i < names->n; i++)
-        if (X509_check_host(t->chain[0], names->v[i], 0, 0, NULL) != 1 &&
-            X509_check_ip_asc(t->chain[0], names->v[i], 0) != 1)
+        if (!cert_has_name(t->chain[0], names->v[i]))
             return true;
     return t->anchors && !chains_to_anchors(t, now);
 }

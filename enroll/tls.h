@@ -35,7 +35,7 @@ MUST_CHECK enum err_code tls_set_cert(struct tls *t, const struct bytes *certs, 
 bool tls_is_ready(const struct tls *t);
 /*
  * Is a new certificate due: none, past renew_at, not chained to the present anchors, or not for all of `names`
- * (DNS names and addresses)?
+ * ("dns:NAME", "ip:ADDRESS")?
  */
 bool tls_cert_is_due(const struct tls *t, const struct conf_strings *names, time_t now);
 int64_t tls_renew_at(const struct tls *t);
