@@ -17,10 +17,10 @@
 AUTO_TYPE(json_t, json_decref)
 
 static const struct audit_algorithm algorithms[] = {
-    {SIG_RSA_SHA256, "rsa-sha256", EVP_PKEY_RSA, "SHA256"},
-    {SIG_ECDSA_SHA256, "ecdsa-sha256", EVP_PKEY_EC, "SHA256"},
-    {SIG_ECDSA_SHA384, "ecdsa-sha384", EVP_PKEY_EC, "SHA384"},
-    {SIG_ED25519, "ed25519", EVP_PKEY_ED25519, NULL},
+    {SIG_RSA_SHA256, EVP_PKEY_RSA, 0, "SHA256"},
+    {SIG_ECDSA_SHA256, EVP_PKEY_EC, 256, "SHA256"},
+    {SIG_ECDSA_SHA384, EVP_PKEY_EC, 384, "SHA384"},
+    {SIG_ED25519, EVP_PKEY_ED25519, 0, NULL},
 };
 
 const struct audit_algorithm *audit_algorithm(uint8_t alg)
@@ -31,10 +31,11 @@ const struct audit_algorithm *audit_algorithm(uint8_t alg)
     return NULL;
 }
 
-const struct audit_algorithm *audit_algorithm_named(const char *name)
+const struct audit_algorithm *audit_algorithm_of(const EVP_PKEY *key)
 {
     for (size_t i = 0; i < ARRAY_LEN(algorithms); i++)
-        if (strcmp(algorithms[i].name, name) == 0)
+        if (EVP_PKEY_get_base_id(key) == algorithms[i].key_type &&
+            (algorithms[i].key_bits == 0 || EVP_PKEY_get_bits(key) == algorithms[i].key_bits))
             return &algorithms[i];
     return NULL;
 }
@@ -258,13 +259,12 @@ static bool ends_inside_a_line(int fd)
 
 enum err_code audit_head_publish(const char *dir_marks, const struct audit_head_row *head, struct err *e)
 {
-    const struct audit_algorithm *alg = audit_algorithm(head->sig_alg);
     AUTO_BUF line = BUF_INIT(AUDIT_HEAD_LINE_MAX);
     AUTO_FD int fd = -1;
     char path[4096], hash[sizeof(head->hash) * 2 + 1];
     ssize_t n;
 
-    if (!alg || head->signature.len == 0 || head->tbs.len == 0)
+    if (!audit_algorithm(head->sig_alg) || head->signature.len == 0 || head->tbs.len == 0)
         return err_set(e, E_INTERNAL, "audit head %llu is not signed", (unsigned long long)head->seq);
     if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir_marks, AUDIT_HEADS_FILE) >= sizeof(path))
         return err_set(e, E_INVALID, "%s: path too long", dir_marks);
@@ -274,8 +274,7 @@ enum err_code audit_head_publish(const char *dir_marks, const struct audit_head_
     if (ends_inside_a_line(fd))
         buf_add_u8(&line, '\n');
     hex_encode(head->hash, sizeof(head->hash), hash);
-    buf_printf(&line, "%llu %lld %s %s %s ", (unsigned long long)head->seq, (long long)head->time, hash, head->key,
-               alg->name);
+    buf_printf(&line, "%llu %lld %s %s ", (unsigned long long)head->seq, (long long)head->time, hash, head->key);
     base64_encode(&line, head->tbs, 0);
     buf_add_u8(&line, ' ');
     base64_encode(&line, head->signature, 0);

@@ -50,7 +50,7 @@ MUST_CHECK enum err_code audit_status_changed(struct store *s, const struct audi
  */
 MUST_CHECK enum err_code audit_head_tbs(struct store *s, struct bytes ledger_id, int64_t now, struct audit_head_row *out,
                                         struct buf *tbs, struct err *e);
-/* One line per head in DIR/audit-heads (append, fsync): "seq time hash key algorithm base64(tbs) base64(signature)". */
+/* One line per head in DIR/audit-heads (append, fsync): "seq time hash key base64(tbs) base64(signature)". */
 MUST_CHECK enum err_code audit_head_publish(const char *dir_marks, const struct audit_head_row *head, struct err *e);
 
 struct audit_verdict {

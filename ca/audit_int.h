@@ -18,12 +18,12 @@
 /* What a head may be signed with. */
 struct audit_algorithm {
     enum sig_alg alg;
-    const char *name;
     int key_type;       /* EVP_PKEY_RSA, ... */
+    int key_bits;       /* 0: any */
     const char *digest; /* NULL: inside the algorithm */
 };
 const struct audit_algorithm *audit_algorithm(uint8_t alg); /* NULL: not one of ours */
-const struct audit_algorithm *audit_algorithm_named(const char *name);
+const struct audit_algorithm *audit_algorithm_of(const EVP_PKEY *key); /* each key has one */
 
 /* hash of a row from its other members. */
 MUST_CHECK enum err_code audit_hash(const struct audit_row *row, uint8_t hash[32], struct err *e);

@@ -295,12 +295,13 @@ static EVP_PKEY *key_read(struct bytes spki)
     return NULL;
 }
 
+/* The key decides the algorithm; what the row says (SIG_NONE: a line of a file says nothing) must agree. */
 static bool signature_is_good(EVP_PKEY *key, uint8_t alg, struct bytes tbs, struct bytes signature)
 {
-    const struct audit_algorithm *a = audit_algorithm(alg);
+    const struct audit_algorithm *a = key ? audit_algorithm_of(key) : NULL;
     AUTO(EVP_MD_CTX) *ctx = EVP_MD_CTX_new();
 
-    if (!key || !a || !ctx || EVP_PKEY_get_base_id(key) != a->key_type)
+    if (!a || !ctx || (alg != SIG_NONE && alg != (uint8_t)a->alg))
         return false;
     return EVP_DigestVerifyInit_ex(ctx, NULL, a->digest, NULL, NULL, key, NULL) == 1 &&
            EVP_DigestVerify(ctx, signature.p, signature.len, tbs.p, tbs.len) == 1;
@@ -370,7 +371,7 @@ static bool ledger_head(void *arg, const struct audit_head_row *row)
 
 /* --- heads kept elsewhere ------------------------------------------------------------------------------------ */
 
-enum { LINE_SEQ, LINE_TIME, LINE_HASH, LINE_KEY, LINE_ALG, LINE_TBS, LINE_SIG, LINE_FIELDS };
+enum { LINE_SEQ, LINE_TIME, LINE_HASH, LINE_KEY, LINE_TBS, LINE_SIG, LINE_FIELDS };
 
 static bool whole_number(const char *s, uint64_t *out)
 {
@@ -386,7 +387,6 @@ static bool whole_number(const char *s, uint64_t *out)
 static bool line_parse(char *line, struct audit_head_row *row, struct buf *tbs, struct buf *sig)
 {
     char *field[LINE_FIELDS], *save = NULL;
-    const struct audit_algorithm *alg;
     struct err ignored;
     uint64_t time = 0;
     size_t n = 0, len = 0;
@@ -401,14 +401,12 @@ static bool line_parse(char *line, struct audit_head_row *row, struct buf *tbs, 
         !hex_decode(field[LINE_HASH], strlen(field[LINE_HASH]), row->hash, sizeof(row->hash), &len) ||
         len != sizeof(row->hash) || strlen(field[LINE_KEY]) >= sizeof(row->key))
         return false;
-    alg = audit_algorithm_named(field[LINE_ALG]);
     buf_reset(tbs);
     buf_reset(sig);
-    if (!alg || base64_decode(bytes_str(field[LINE_TBS]), tbs, &ignored) != E_OK ||
+    if (base64_decode(bytes_str(field[LINE_TBS]), tbs, &ignored) != E_OK ||
         base64_decode(bytes_str(field[LINE_SIG]), sig, &ignored) != E_OK)
         return false;
     row->time = (int64_t)time;
-    row->sig_alg = (uint8_t)alg->alg;
     row->tbs = buf_bytes(tbs);
     row->signature = buf_bytes(sig);
     snprintf(row->key, sizeof(row->key), "%s", field[LINE_KEY]);

@@ -12,14 +12,21 @@
 
 #include "base/derw.h"
 
-static void add_audit_key(struct ledger *l)
+void ledger_audit_key(struct ledger *l, const char *name, EVP_PKEY *key, uint8_t alg, const char *digest)
 {
-    struct key_row key = {.name = "audit/1", .token = "issuing-1", .created_at = T0};
+    struct key_row row = {.token = "issuing-1", .created_at = T0};
 
-    l->audit_key = EVP_EC_gen("P-256");
-    l->audit_spki_len = i2d_PUBKEY(l->audit_key, &l->audit_spki);
-    key.spki = BYTES(l->audit_spki, (size_t)l->audit_spki_len);
-    OK(l, store_key_insert(l->s, &key, &l->e));
+    EVP_PKEY_free(l->audit_key);
+    OPENSSL_free(l->audit_spki);
+    l->audit_key = key;
+    l->audit_alg = alg;
+    l->audit_digest = digest;
+    l->audit_spki = NULL;
+    l->audit_spki_len = i2d_PUBKEY(key, &l->audit_spki);
+    snprintf(l->audit_key_name, sizeof(l->audit_key_name), "%s", name);
+    snprintf(row.name, sizeof(row.name), "%s", name);
+    row.spki = BYTES(l->audit_spki, (size_t)l->audit_spki_len);
+    OK(l, store_key_insert(l->s, &row, &l->e));
 }
 
 int ledger_setup(void **state)
@@ -41,7 +48,7 @@ int ledger_setup(void **state)
     OK(l, store_issuer_insert(l->s, &issuer, &l->e));
     l->issuer = issuer.id;
     OK(l, store_profile_put(l->s, l->profile, "ldevid", "kind: ldevid\n", T0, &l->e));
-    add_audit_key(l);
+    ledger_audit_key(l, "audit/1", EVP_EC_gen("P-256"), SIG_ECDSA_SHA256, "SHA256");
     OK(l, store_commit(l->s, &l->e));
     return 0;
 }
@@ -166,17 +173,17 @@ void ledger_head(struct ledger *l, int64_t now)
     AUTO_BUF tbs = BUF_INIT(1024);
     struct audit_head_row head;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    uint8_t sig[128];
+    uint8_t sig[512];
     size_t sig_len = sizeof(sig);
 
     OK(l, store_meta_get(l->s, "ledger_id", &id, &l->e));
     OK(l, audit_head_tbs(l->s, buf_bytes(&id), now, &head, &tbs, &l->e));
-    assert_int_equal(EVP_DigestSignInit_ex(ctx, NULL, "SHA256", NULL, NULL, l->audit_key, NULL), 1);
+    assert_int_equal(EVP_DigestSignInit_ex(ctx, NULL, l->audit_digest, NULL, NULL, l->audit_key, NULL), 1);
     assert_int_equal(EVP_DigestSign(ctx, sig, &sig_len, tbs.p, tbs.len), 1);
     EVP_MD_CTX_free(ctx);
     head.signature = BYTES(sig, sig_len);
-    head.sig_alg = SIG_ECDSA_SHA256;
-    snprintf(head.key, sizeof(head.key), "audit/1");
+    head.sig_alg = l->audit_alg;
+    snprintf(head.key, sizeof(head.key), "%s", l->audit_key_name);
     OK(l, store_begin(l->s, &l->e));
     OK(l, store_audit_head_insert(l->s, &head, &l->e));
     OK(l, store_commit(l->s, &l->e));

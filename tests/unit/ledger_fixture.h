@@ -23,6 +23,9 @@ struct ledger {
     uint32_t issuer;
     uint8_t profile[32];
     EVP_PKEY *audit_key;
+    char audit_key_name[16];
+    const char *audit_digest;
+    uint8_t audit_alg;
     uint8_t *audit_spki;
     int audit_spki_len;
 };
@@ -60,6 +63,8 @@ uint64_t ledger_issue(struct ledger *l, unsigned n);
 enum err_code ledger_try_issue(struct ledger *l, unsigned n, struct err *e);
 void ledger_change(struct ledger *l, unsigned n, enum cert_status status, enum crl_reason reason);
 void ledger_note(struct ledger *l, const char *event);
+/* From now on heads are signed with `key` (taken over). */
+void ledger_audit_key(struct ledger *l, const char *name, EVP_PKEY *key, uint8_t alg, const char *digest);
 /* Signs a head over what is there, stores and publishes it in l->dir. */
 void ledger_head(struct ledger *l, int64_t now);
 struct status_row ledger_status(const struct ledger *l, unsigned n, enum cert_status status, enum crl_reason reason);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <openssl/ec.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
 #include "base/der.h"
@@ -318,6 +319,41 @@ static void another_audit_key_proves_nothing(void **state)
     EVP_PKEY_free(other);
 }
 
+static void every_kind_of_audit_key_is_verified(void **state)
+{
+    struct ledger *l = *state;
+    const struct {
+        const char *name;
+        EVP_PKEY *key;
+        enum sig_alg alg;
+        const char *digest;
+    } keys[] = {
+        {"audit/rsa", EVP_RSA_gen(2048), SIG_RSA_SHA256, "SHA256"},
+        {"audit/p384", EVP_EC_gen("P-384"), SIG_ECDSA_SHA384, "SHA384"},
+        {"audit/ed25519", EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), SIG_ED25519, NULL},
+    };
+    struct audit_verdict v;
+    char heads[160];
+
+    name(l, "audit-heads", heads);
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        BEGIN(l);
+        ledger_audit_key(l, keys[i].name, keys[i].key, (uint8_t)keys[i].alg, keys[i].digest);
+        ledger_note(l, "key-changed");
+        COMMIT(l);
+        ledger_head(l, T0 + 60);
+        OK(l, audit_verify(l->path, heads, spki(l), &v, &l->e)); /* heads by the older keys are good, but no proof */
+        assert_int_equal(v.proven_seq, i + 1);
+        assert_int_equal(v.heads, 2 * (i + 1));
+    }
+    BEGIN(l);
+    ledger_note(l, "note");
+    COMMIT(l);
+    l->audit_alg = SIG_ECDSA_SHA256; /* says another algorithm than the key has */
+    ledger_head(l, T0 + 60);
+    REFUSED(l, E_CONFLICT, audit_verify(l->path, heads, spki(l), &v, &l->e));
+}
+
 /* --- heads file ---------------------------------------------------------------------------------------------- */
 
 static void put(const char *path, const char *mode, const char *text)
@@ -356,7 +392,7 @@ static void damaged_lines_alone_prove_nothing(void **state)
     char heads[160];
 
     name(l, "heads", heads);
-    put(heads, "w", "\nhello\n1 2 3 4 5 6 7\n1 2 3 4 5 6 7 8 9\n");
+    put(heads, "w", "\nhello\n1 2 3 4 5 6\n1 2 3 4 5 6 7\n");
     OK(l, audit_verify(l->path, heads, spki(l), &v, &l->e));
     assert_int_equal(v.damaged_lines, 4);
     assert_false(v.heads_from_outside);
@@ -539,6 +575,7 @@ int main(void)
         F(every_change_is_found_and_the_first_bad_entry_named),
         F(chain_written_anew_is_found_by_heads_kept_elsewhere),
         F(another_audit_key_proves_nothing),
+        T(every_kind_of_audit_key_is_verified),
         F(torn_head_line_is_skipped_and_the_next_stands_alone),
         F(damaged_lines_alone_prove_nothing),
         F(outside_head_with_a_changed_number_is_bad),
