@@ -347,6 +347,25 @@ enum err_code p11_find_key(const struct p11 *m, CK_SESSION_HANDLE session, const
     return err_wrap(e, "key with CKA_ID %s", hex);
 }
 
+static enum err_code destroy_all(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_CLASS class, struct bytes id,
+                                 struct err *e)
+{
+    CK_OBJECT_HANDLE o[CANDIDATES_MAX];
+    size_t n;
+    CK_RV rv = find_objects(m, s, class, &id, NULL, o, CANDIDATES_MAX, &n);
+
+    for (size_t i = 0; rv == CKR_OK && i < n; i++) {
+        rv = m->f->C_DestroyObject(s, o[i]);
+        if (rv != CKR_OK)
+            return err_rv(e, rv, "C_DestroyObject");
+    }
+    if (rv == CKR_OK && n)
+        rv = find_objects(m, s, class, &id, NULL, o, 1, &n);
+    if (rv != CKR_OK)
+        return err_rv(e, rv, "C_FindObjects");
+    return n ? err_set(e, E_TOKEN, "read back: an object with this CKA_ID is still there") : E_OK;
+}
+
 /* ---- generate ---- */
 
 static const CK_BBOOL ck_true = CK_TRUE, ck_false = CK_FALSE;
@@ -392,10 +411,12 @@ static CK_RV generate_pair(const struct p11 *m, CK_SESSION_HANDLE s, const struc
     return m->f->C_GenerateKeyPair(s, &mech, pub, pn, prv, sn, &out->pub, &out->prv);
 }
 
+/* Softokn says CKR_GENERAL_ERROR to an optional attribute it does not store; a device that is really broken says the same
+ * to every further try. */
 static bool template_refused(CK_RV rv)
 {
     return rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_VALUE_INVALID || rv == CKR_TEMPLATE_INCONSISTENT ||
-           rv == CKR_ATTRIBUTE_READ_ONLY;
+           rv == CKR_ATTRIBUTE_READ_ONLY || rv == CKR_ARGUMENTS_BAD || rv == CKR_GENERAL_ERROR;
 }
 
 static enum err_code label_is_free(const struct p11 *m, CK_SESSION_HANDLE s, const char *label, struct err *e)
@@ -473,6 +494,8 @@ enum err_code p11_generate(const struct p11 *m, CK_SESSION_HANDLE session, enum 
         rv = generate_pair(m, session, type, label, out->cka_id, tries[i].allowed, tries[i].copyable, &pair);
         if (!template_refused(rv))
             break;
+        (void)destroy_all(m, session, CKO_PRIVATE_KEY, BYTES_OF(out->cka_id), &why); /* a half a failed try left */
+        (void)destroy_all(m, session, CKO_PUBLIC_KEY, BYTES_OF(out->cka_id), &why);
     }
     if (rv != CKR_OK) {
         err_rv(e, rv, "C_GenerateKeyPair");
@@ -494,25 +517,6 @@ enum err_code p11_generate(const struct p11 *m, CK_SESSION_HANDLE session, enum 
 }
 
 /* ---- destroy ---- */
-
-static enum err_code destroy_all(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_CLASS class, struct bytes id,
-                                 struct err *e)
-{
-    CK_OBJECT_HANDLE o[CANDIDATES_MAX];
-    size_t n;
-    CK_RV rv = find_objects(m, s, class, &id, NULL, o, CANDIDATES_MAX, &n);
-
-    for (size_t i = 0; rv == CKR_OK && i < n; i++) {
-        rv = m->f->C_DestroyObject(s, o[i]);
-        if (rv != CKR_OK)
-            return err_rv(e, rv, "C_DestroyObject");
-    }
-    if (rv == CKR_OK && n)
-        rv = find_objects(m, s, class, &id, NULL, o, 1, &n);
-    if (rv != CKR_OK)
-        return err_rv(e, rv, "C_FindObjects");
-    return n ? err_set(e, E_TOKEN, "read back: an object with this CKA_ID is still there") : E_OK;
-}
 
 enum err_code p11_destroy(const struct p11 *m, CK_SESSION_HANDLE session, struct bytes cka_id, struct bytes spki,
                           struct err *e)
