@@ -284,19 +284,22 @@ static void change_status(struct core *c, struct admin_call *call, struct revoca
     uint64_t seq = 0;
     json_t *result;
     struct err e = {0};
+    enum err_code code;
 
     if (c->seal == SEAL_RESTORE)
-        err_set(&e, E_STORE, "sealed: %s", c->seal_why);
-    else if (core_begin(c, &e) == E_OK) {
-        if (find_cert(c, call, &row, &e) != E_OK ||
-            revoke_apply(c, &row, r, &call->by, core_stamp(c), &changed, &seq, &e) != E_OK) {
+        code = err_set(&e, E_STORE, "sealed: %s", c->seal_why);
+    else if ((code = core_begin(c, &e)) == E_OK) {
+        code = find_cert(c, call, &row, &e);
+        if (code == E_OK)
+            code = revoke_apply(c, &row, r, &call->by, core_stamp(c), &changed, &seq, &e);
+        if (code != E_OK) {
             core_doubt(c, &e);
             core_rollback(c);
         } else {
             core_commit(c);
         }
     }
-    if (e.code != E_OK) {
+    if (code != E_OK) {
         admin_fail(call, &e);
         return;
     }

@@ -381,11 +381,11 @@ void op_device_stop(struct core *c, struct admin_call *call)
     enum err_code code;
 
     if (c->seal == SEAL_RESTORE)
-        err_set(&e, E_STORE, "sealed: %s", c->seal_why);
+        code = err_set(&e, E_STORE, "sealed: %s", c->seal_why);
     else if (reason_name && (!crl_reason_from_name(reason_name, &reason) || reason == REASON_CERTIFICATE_HOLD ||
                              reason == REASON_REMOVE_FROM_CRL))
-        err_set(&e, E_INVALID, "reason: \"%s\" is not one of RFC 5280 5.3.1 for a revocation", reason_name);
-    else if (find_device(c, call, &row, &e) == E_OK && core_begin(c, &e) == E_OK) {
+        code = err_set(&e, E_INVALID, "reason: \"%s\" is not one of RFC 5280 5.3.1 for a revocation", reason_name);
+    else if ((code = find_device(c, call, &row, &e)) == E_OK && (code = core_begin(c, &e)) == E_OK) {
         snprintf(domain, sizeof(domain), "%s", row.domain);
         snprintf(object, sizeof(object), "device:%s/%s", row.domain, row.device_id);
         f.unit = row.unit; /* stopped follows the unit, in every domain it has a row */
@@ -403,7 +403,7 @@ void op_device_stop(struct core *c, struct admin_call *call)
             core_commit(c);
         }
     }
-    if (e.code != E_OK) {
+    if (code != E_OK) {
         admin_fail(call, &e);
         return;
     }

@@ -385,9 +385,11 @@ void op_backup(struct core *c, struct admin_call *call)
     AUTO_FD int fd = -1;
     json_t *result = NULL;
     struct err e = {0};
+    enum err_code code = core_begin(c, &e);
 
-    if (core_begin(c, &e) == E_OK) {
-        if (core_audit(c, &call->by, "backup-made", "", "ledger", NULL, core_stamp(c), &e) != E_OK) {
+    if (code == E_OK) {
+        code = core_audit(c, &call->by, "backup-made", "", "ledger", NULL, core_stamp(c), &e);
+        if (code != E_OK) {
             core_doubt(c, &e);
             core_rollback(c);
         } else {
@@ -396,10 +398,10 @@ void op_backup(struct core *c, struct admin_call *call)
     }
     snprintf(path, sizeof(path), "%s/ledger/tmp/backup-%llu", c->conf->dir_state, (unsigned long long)++c->next_id);
     (void)unlink(path); /* of a core that died between making and passing it */
-    if (e.code == E_OK)
-        (void)make_backup(c, path, &fd, &result, &e);
+    if (code == E_OK)
+        code = make_backup(c, path, &fd, &result, &e);
     (void)unlink(path);
-    if (e.code != E_OK) {
+    if (code != E_OK) {
         core_doubt(c, &e);
         json_decref(result);
         admin_fail(call, &e);
@@ -414,22 +416,24 @@ void op_clock_accept(struct core *c, struct admin_call *call)
 {
     int64_t now = clock_now();
     struct err e = {0};
+    enum err_code code;
 
     if (c->seal == SEAL_RESTORE)
-        err_set(&e, E_CONFLICT, "sealed after a restore: inkan restore --accept comes first");
-    else if (core_begin(c, &e) == E_OK) {
+        code = err_set(&e, E_CONFLICT, "sealed after a restore: inkan restore --accept comes first");
+    else if ((code = core_begin(c, &e)) == E_OK) {
         if (store_meta_set(c->store, "sealed", (struct bytes){NULL, 0}, &e) != E_OK ||
             store_meta_set_i64(c->store, "time_floor", now, &e) != E_OK ||
             core_audit(c, &call->by, "clock-accepted", "", "ledger",
                        json_pack("{s:I, s:I}", "time", (json_int_t)now, "floor_before", (json_int_t)c->clock.floor), now,
                        &e) != E_OK) {
+            code = e.code;
             core_doubt(c, &e);
             core_rollback(c);
         } else {
             core_commit(c);
         }
     }
-    if (e.code != E_OK) {
+    if (code != E_OK) {
         admin_fail(call, &e);
         return;
     }

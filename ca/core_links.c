@@ -302,6 +302,15 @@ static void on_tls_cert_done(struct core *c, void *arg, const struct issue_resul
     free(to);
 }
 
+/* The first of "dns:NAME", "ip:ADDRESS", without its kind. */
+static const char *server_name(const struct conf *conf)
+{
+    const char *first = conf->server_names.n ? conf->server_names.v[0] : "";
+    const char *colon = strchr(first, ':');
+
+    return colon ? colon + 1 : first;
+}
+
 static enum err_code front_tls_cert(struct core *c, struct front_link *f, struct msg_reader *r, struct err *e)
 {
     struct bytes csr = msg_get_bytes(r, CSR_MAX_LEN);
@@ -314,7 +323,7 @@ static enum err_code front_tls_cert(struct core *c, struct front_link *f, struct
         .csr = csr,
         .requester = requester,
         .by = &by,
-        .name = c->conf->server_names.n ? c->conf->server_names.v[0] : "",
+        .name = server_name(c->conf),
         .server_names = true,
         .repeats = true,
     };
@@ -407,14 +416,15 @@ static void on_front_message(struct chan *chan, struct msg_reader *r, int fd, vo
 {
     struct front_link *f = arg;
     struct err e = {0};
+    enum err_code code;
 
     if (fd >= 0) {
         close(fd);
-        err_set(&e, E_INVALID, "a descriptor from %s", f->name);
+        code = err_set(&e, E_INVALID, "a descriptor from %s", f->name);
     } else {
-        (void)front_message(f->core, f, r, &e);
+        code = front_message(f->core, f, r, &e);
     }
-    if (e.code != E_OK)
+    if (code != E_OK)
         chan_fail(chan, &e);
 }
 
@@ -661,14 +671,15 @@ static void on_status_message(struct chan *chan, struct msg_reader *r, int fd, v
 {
     struct core *c = arg;
     struct err e = {0};
+    enum err_code code;
 
     if (fd >= 0) {
         close(fd);
-        err_set(&e, E_INVALID, "a descriptor from status");
+        code = err_set(&e, E_INVALID, "a descriptor from status");
     } else {
-        (void)status_message(c, r, &e);
+        code = status_message(c, r, &e);
     }
-    if (e.code != E_OK)
+    if (code != E_OK)
         chan_fail(chan, &e);
 }
 

@@ -42,8 +42,8 @@ struct job {
     bool list_published, responder_made;
     char signer[SIGNERS_MAX][ID_MAX_LEN + 1]; /* offline signers this job started */
     size_t signer_n;
-    bool closing;
-    struct err err;
+    bool closing, failed;
+    struct err err; /* why, when failed */
     json_t *result, *made;
     void (*on_reply)(struct job *j, struct msg_reader *r);
 };
@@ -88,8 +88,9 @@ static void action_done(struct job *j)
 
 static void action_failed(struct job *j, const struct err *e)
 {
-    if (j->err.code == E_OK)
+    if (!j->failed)
         j->err = *e;
+    j->failed = true;
     action_done(j);
 }
 
@@ -364,6 +365,7 @@ static void on_listed(struct job *j, struct msg_reader *r)
     struct bytes id = {NULL, 0}, spki = {NULL, 0};
     bool found = false, safe = false;
     struct err e = {0};
+    enum err_code code = E_OK;
 
     for (uint32_t i = 0; i < n && n <= LISTED_MAX && !r->failed; i++) {
         char label[256], alg[32], flags[512];
@@ -389,11 +391,11 @@ static void on_listed(struct job *j, struct msg_reader *r)
     }
     j->listed = true;
     if (found && !safe)
-        err_set(&e, E_CONFLICT, "token \"%s\" holds a key \"%s\" that may have left it: destroy it first", j->token,
-                j->key);
-    else if (found && key_record(j, id, spki, "found on the token", &e) == E_OK)
-        j->generated = true;
-    if (e.code != E_OK)
+        code = err_set(&e, E_CONFLICT, "token \"%s\" holds a key \"%s\" that may have left it: destroy it first",
+                       j->token, j->key);
+    else if (found)
+        code = key_record(j, id, spki, "found on the token", &e);
+    if (code != E_OK)
         action_failed(j, &e);
     else
         action_done(j);
@@ -829,15 +831,18 @@ static void on_destroyed(struct job *j, struct msg_reader *r)
     const struct known_key *k = key_find(c, j->key);
     char object[KEY_NAME_MAX + 8];
     struct err e = {0};
+    enum err_code code = E_OK;
 
     if (msg_read_end(r, &e) != E_OK) {
         bad_reply(j, &e);
         return;
     }
     snprintf(object, sizeof(object), "key:%s", j->key);
-    if (k && core_begin(c, &e) == E_OK) {
-        if (store_key_set_destroyed(c->store, k->id, core_stamp(c), &e) != E_OK ||
-            core_audit(c, &j->call->by, "key-destroyed", "", object, NULL, core_stamp(c), &e) != E_OK) {
+    if (k && (code = core_begin(c, &e)) == E_OK) {
+        code = store_key_set_destroyed(c->store, k->id, core_stamp(c), &e);
+        if (code == E_OK)
+            code = core_audit(c, &j->call->by, "key-destroyed", "", object, NULL, core_stamp(c), &e);
+        if (code != E_OK) {
             core_doubt(c, &e);
             core_rollback(c);
         } else {
@@ -845,8 +850,7 @@ static void on_destroyed(struct job *j, struct msg_reader *r)
             core_authorities_changed(c);
         }
     }
-    j->generated = true;
-    if (e.code != E_OK)
+    if (code != E_OK)
         action_failed(j, &e);
     else
         action_done(j);
@@ -901,7 +905,7 @@ static enum goal_state walk_goals(struct job *j, const goal_fn *goal)
 static void job_end(struct core *c, struct job *j)
 {
     TAILQ_REMOVE(&c->jobs->queue, j, link);
-    if (j->err.code != E_OK)
+    if (j->failed)
         admin_fail(j->call, &j->err);
     else
         admin_done(j->call, json_incref(j->result), -1);
@@ -922,14 +926,16 @@ static void walk_once(struct core *c)
     if (j->acting) {
         j->acting = false;
         c->jobs->run_pending = false;
-        if (j->err.code == E_OK)
+        if (!j->failed)
             err_set(&j->err, E_TOKEN, "no answer within %d seconds", STEP_DEADLINE_MS / 1000);
+        j->failed = true;
     }
     if (!j->closing) {
-        if (j->err.code == E_OK)
+        if (!j->failed)
             s = walk_goals(j, j->goal);
         if (s == WAITING)
             return;
+        j->failed |= s == FAILED;
         j->closing = true;
     }
     ignored = j->err; /* what failed first is told, not what the cleaning up met */

@@ -537,15 +537,35 @@ static void scope_published(struct publication *p, struct crl_scope *s, struct b
     log_end(&l);
 }
 
+/* From the signature to the file and its row. */
+static enum err_code list_finish(struct publication *p, struct crl_scope *s, enum sig_alg alg, struct bytes sig,
+                                 struct buf *der, struct err *e)
+{
+    char path[PATH_LEN];
+    struct pubkey key;
+    struct crl list;
+
+    if (alg != s->ca->alg)
+        return err_set(e, E_CRYPTO, "the signer used another algorithm than the list names");
+    if (crl_assemble(buf_bytes(&p->tbs), alg, sig, der, e) != E_OK || crl_read(buf_bytes(der), &list, e) != E_OK ||
+        pubkey_read(buf_bytes(&s->ca->spki), &key, e) != E_OK)
+        return err_wrap(e, "list read back");
+    if (!pubkey_verifies(&key, list.sig_alg, list.tbs, list.sig))
+        return err_set(e, E_CRYPTO, "the list does not verify with the CA's key");
+    if (gate(p, s, &list, e) != E_OK)
+        return err_wrap(e, "gate");
+    publish_path(p->core, s, path, sizeof(path));
+    if (file_write_atomic(path, buf_bytes(der), 0644, e) != E_OK)
+        return e->code;
+    return record_list(p, s, buf_bytes(der), e);
+}
+
 static void on_list_signed(void *arg, enum err_code code, const struct err *why, enum sig_alg alg, struct bytes sig)
 {
     struct publication *p = arg;
     struct core *c = p->core;
     struct crl_scope *s = scope_find(c, p->ca, p->shard);
     AUTO_BUF der = BUF_INIT(CRL_MAX_LEN);
-    char path[PATH_LEN];
-    struct pubkey key;
-    struct crl list;
     struct err e = {0};
 
     if (code != E_OK || c->stopping || !s) {
@@ -554,24 +574,13 @@ static void on_list_signed(void *arg, enum err_code code, const struct err *why,
         publication_end(p, code, e.code ? &e : why);
         return;
     }
-    if (alg != s->ca->alg)
-        err_set(&e, E_CRYPTO, "the signer used another algorithm than the list names");
-    else if (crl_assemble(buf_bytes(&p->tbs), alg, sig, &der, &e) == E_OK &&
-             crl_read(buf_bytes(&der), &list, &e) == E_OK && pubkey_read(buf_bytes(&s->ca->spki), &key, &e) == E_OK) {
-        if (!pubkey_verifies(&key, list.sig_alg, list.tbs, list.sig))
-            err_set(&e, E_CRYPTO, "the list does not verify with the CA's key");
-        else if (gate(p, s, &list, &e) == E_OK) {
-            publish_path(c, s, path, sizeof(path));
-            if (file_write_atomic(path, buf_bytes(&der), 0644, &e) == E_OK)
-                (void)record_list(p, s, buf_bytes(&der), &e);
-        }
-    }
-    if (e.code == E_OK) {
+    code = list_finish(p, s, alg, sig, &der, &e);
+    if (code == E_OK) {
         scope_published(p, s, buf_bytes(&der));
         announce(c, s);
         marks_update(c);
     }
-    publication_end(p, e.code, &e);
+    publication_end(p, code, &e);
 }
 
 void publish_start(struct core *c, struct crl_scope *s, publish_fn done, void *arg)
@@ -580,6 +589,7 @@ void publish_start(struct core *c, struct crl_scope *s, publish_fn done, void *a
     const char *why = NULL;
     struct signer *signer;
     struct err e = {0};
+    enum err_code code;
 
     if (!p) {
         err_set(&e, E_NOMEM, "CRL");
@@ -597,17 +607,18 @@ void publish_start(struct core *c, struct crl_scope *s, publish_fn done, void *a
     LIST_INSERT_HEAD(&c->publications, p, link);
     s->busy = true;
     s->asked = false;
-    if (core_may_sign(c, clock_now(), &e) != E_OK) {
-    } else if (!(signer = signer_for_key(c, s->ca->conf->token, s->ca->key, &why))) {
-        err_set(&e, E_TOKEN, "CA \"%s\": %s", p->ca, why);
-    } else if (list_times(p, s, &e) == E_OK && reserve_number(p, s, &e) == E_OK && write_list(p, s, &e) == E_OK) {
+    signer = signer_for_key(c, s->ca->conf->token, s->ca->key, &why);
+    if (!signer)
+        code = err_set(&e, E_TOKEN, "CA \"%s\": %s", p->ca, why);
+    else if ((code = core_may_sign(c, clock_now(), &e)) == E_OK && (code = list_times(p, s, &e)) == E_OK &&
+             (code = reserve_number(p, s, &e)) == E_OK && (code = write_list(p, s, &e)) == E_OK) {
         s->dirty_since_ms = 0; /* changes from here on belong to the next list */
-        if (signer_sign(signer, s->ca->key, SIGN_CRL, buf_bytes(&p->tbs), CRL_SIGN_DEADLINE_MS, on_list_signed, p,
-                        &e) == E_OK)
+        code = signer_sign(signer, s->ca->key, SIGN_CRL, buf_bytes(&p->tbs), CRL_SIGN_DEADLINE_MS, on_list_signed, p, &e);
+        if (code == E_OK)
             return;
     }
     core_doubt(c, &e);
-    publication_end(p, e.code, &e);
+    publication_end(p, code, &e);
 }
 
 /* ---- timer ---- */

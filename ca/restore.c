@@ -173,11 +173,13 @@ void op_restore_accept(struct core *c, struct admin_call *call)
     struct recovery r = {.core = c, .call = call, .now = core_stamp(c), .lost = BUF_INIT(64 * 1024)};
     struct err e = {0};
     json_t *result = NULL;
+    enum err_code code;
 
     if (c->seal != SEAL_RESTORE)
-        err_set(&e, E_CONFLICT, "the ledger is not sealed after a restore: there is nothing to accept");
-    else if (core_begin(c, &e) == E_OK) {
-        if (recover(&r, &e) != E_OK) {
+        code = err_set(&e, E_CONFLICT, "the ledger is not sealed after a restore: there is nothing to accept");
+    else if ((code = core_begin(c, &e)) == E_OK) {
+        code = recover(&r, &e);
+        if (code != E_OK) {
             core_doubt(c, &e);
             core_rollback(c);
         } else {
@@ -186,7 +188,7 @@ void op_restore_accept(struct core *c, struct admin_call *call)
         }
     }
     buf_clear(&r.lost);
-    if (e.code != E_OK) {
+    if (code != E_OK) {
         admin_fail(call, &e);
         return;
     }
