@@ -248,12 +248,6 @@ bool q_next(struct query *q, struct err *e)
 
 enum err_code q_end(struct query *q, struct err *e)
 {
-    /* A write with RETURNING is checked against its references only when it runs to its end. */
-    if (q->code == E_OK && q->rc == SQLITE_ROW && !sqlite3_stmt_readonly(q->st)) {
-        q->rc = sqlite3_step(q->st);
-        if (q->rc != SQLITE_DONE)
-            return fail(q, e);
-    }
     if (q->code == E_OK && q->what[0])
         q->code = err_set(e, E_STORE, "ledger %s: %s: a row is damaged:%s", q->s->path, sql_names[q->id], q->what);
     release(q);
