@@ -202,6 +202,7 @@ static void send_control(int fd, struct msg *m, int pass)
 
     if (msg_send(fd, m, pass, &e) != E_OK)
         fail_msg("%s", e.msg);
+    msg_clear(m);
 }
 
 int child_link(struct child *c, uint8_t peer, uint32_t index, const char *name)
@@ -332,8 +333,11 @@ int child_stop(struct child *c)
 
 enum err_code token_ask(struct child *c, struct msg *m, struct buf *packet, struct msg_reader *r, struct err *e)
 {
-    if (msg_send(c->link, m, -1, e) != E_OK)
-        return e->code;
+    enum err_code rc = msg_send(c->link, m, -1, e);
+
+    msg_clear(m);
+    if (rc != E_OK)
+        return rc;
     buf_reset(packet);
     if (msg_recv(c->link, packet, NULL, 60000, e) != E_OK || msg_read_begin(buf_bytes(packet), r, e) != E_OK)
         return e->code;

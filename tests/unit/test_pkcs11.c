@@ -633,7 +633,7 @@ static void pin_sources_are_read_strictly(void **state)
         pin_clear(&pin);
         unlink(path);
     }
-    assert_int_equal(pin_read(source, &pin, &e), E_IO);
+    assert_int_equal(pin_read(source, &pin, &e), E_NOT_FOUND);
     assert_int_equal(pin_read("", &pin, &e), E_NOT_FOUND);
     assert_int_equal(pin_read("env:PIN", &pin, &e), E_INVALID);
     unsetenv("CREDENTIALS_DIRECTORY");

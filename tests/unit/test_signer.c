@@ -103,6 +103,7 @@ static void send_msg(int link, struct msg *m, int fd)
 
     if (msg_send(link, m, fd, &e) != E_OK)
         fail_msg("%s", e.msg);
+    msg_clear(m);
 }
 
 /* Names one key and returns what the signer thinks of it. */

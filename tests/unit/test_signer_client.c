@@ -134,6 +134,15 @@ static uint64_t receive(struct world *w, struct buf *packet, struct msg_reader *
     return r->request_id;
 }
 
+static void send_msg(struct world *w, struct msg *m)
+{
+    struct err e = {0};
+
+    if (msg_send(w->peer, m, -1, &e) != E_OK)
+        fail_msg("%s", e.msg);
+    msg_clear(m);
+}
+
 static void answer_code(struct world *w, uint64_t id, enum err_code code, enum sig_alg alg, struct bytes sig)
 {
     struct err e = {0};
@@ -145,7 +154,7 @@ static void answer_code(struct world *w, uint64_t id, enum err_code code, enum s
     msg_put_err(&m, &e, code);
     msg_put_u8(&m, (uint8_t)alg);
     msg_put_bytes(&m, sig);
-    assert_int_equal(msg_send(w->peer, &m, -1, &e), E_OK);
+    send_msg(w, &m);
 }
 
 static void answer(struct world *w, uint64_t id)
@@ -325,7 +334,7 @@ static void a_broken_answer_ends_the_link(void **state)
         msg_put_err(&m, &e, cases[i].code);
         msg_put_u8(&m, cases[i].alg);
         msg_put_bytes(&m, BYTES(sig, cases[i].sig_len));
-        assert_int_equal(msg_send(w->peer, &m, -1, &e), E_OK);
+        send_msg(w, &m);
         run_ms(w, 50);
         assert_int_equal(w->calls, 1);
         assert_int_equal(w->last, E_TOKEN);
@@ -391,7 +400,7 @@ static void keys_and_health_come_back_to_their_callers(void **state)
     msg_put_u32(&m, 2);
     msg_put_err(&m, &fine, E_OK);
     msg_put_err(&m, &bad, E_NOT_FOUND);
-    assert_int_equal(msg_send(w->peer, &m, -1, &fine), E_OK);
+    send_msg(w, &m);
 
     assert_int_equal(signer_health(w->s, on_health, w, &fine), E_OK);
     msg_begin(&m, SIGNER_HEALTH_RESULT, receive(w, &packet, &r, NULL));
@@ -401,7 +410,7 @@ static void keys_and_health_come_back_to_their_callers(void **state)
         msg_put_u64(&m, (uint64_t)i);
     for (int i = 4; i <= 6; i++)
         msg_put_u32(&m, (uint32_t)i);
-    assert_int_equal(msg_send(w->peer, &m, -1, &fine), E_OK);
+    send_msg(w, &m);
     run_ms(w, 50);
     assert_int_equal(w->keys_calls, 1);
     assert_int_equal(w->results_n, 2);
