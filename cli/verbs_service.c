@@ -35,6 +35,42 @@ static enum err_code load_config(const struct run *r, struct conf **out, struct 
 
 /* --- init --- */
 
+/* Names of what is there already, so that a token that serves is left alone. */
+static bool collect_rows(void *arg, const json_t *rows)
+{
+    return json_array_extend(arg, (json_t *)rows) == 0;
+}
+
+static json_t *list_of(struct run *r, const char *op, struct err *e)
+{
+    AUTO(json_t) *none = json_object();
+    AUTO(json_t) *rows = json_array();
+    AUTO(json_t) *result = NULL;
+
+    return run_call(r, op, none, collect_rows, rows, &result, NULL, e) == E_OK ? TAKE(rows) : NULL;
+}
+
+static bool row_with(const json_t *rows, const char *member, const char *value)
+{
+    size_t i;
+    json_t *row;
+
+    json_array_foreach(rows, i, row)
+    {
+        const char *s = json_string_value(json_object_get(row, member));
+
+        if (s && strcmp(s, value) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int there_already(const char *what, const char *name)
+{
+    printf("%-12s %-24s there already\n", what, name);
+    return EXIT_DONE;
+}
+
 static int init_step(struct run *r, const char *what, const char *name, const char *op, json_t *args)
 {
     AUTO(json_t) *owned = args;
@@ -45,7 +81,7 @@ static int init_step(struct run *r, const char *what, const char *name, const ch
     if (code == E_OK)
         printf("%-12s %-24s made\n", what, name);
     else if (code == E_CONFLICT)
-        printf("%-12s %-24s there already\n", what, name);
+        there_already(what, name);
     else {
         err_wrap(&e, "%s %s", what, name);
         return run_fail(&e);
@@ -83,14 +119,21 @@ static size_t ca_depth(const struct conf *conf, const struct conf_ca *ca)
 int command_init(struct run *r)
 {
     AUTO_CONF *conf = NULL;
+    AUTO(json_t) *keys = NULL;
     struct err e = {0};
     int status = EXIT_DONE;
 
-    if (load_config(r, &conf, &e) != E_OK)
+    if (load_config(r, &conf, &e) != E_OK || !(keys = list_of(r, "key.list", &e)))
         return run_fail(&e);
-    for (size_t i = 0; i < conf->tokens_n && !status; i++)
-        status = init_step(r, "token", conf->tokens[i].name, "token.init", json_pack("{s:s}", "token", conf->tokens[i].name));
-    if (!status && *conf->audit_token)
+    for (size_t i = 0; i < conf->tokens_n && !status; i++) {
+        const char *name = conf->tokens[i].name;
+
+        status = row_with(keys, "token", name) ? there_already("token", name)
+                                               : init_step(r, "token", name, "token.init", json_pack("{s:s}", "token", name));
+    }
+    if (!status && row_with(keys, "name", "audit/main/1"))
+        status = there_already("audit key", conf->audit_token);
+    else if (!status && *conf->audit_token)
         status = init_step(r, "audit key", conf->audit_token, "key.generate",
                            json_pack("{s:s, s:s, s:s, s:s}", "token", conf->audit_token, "purpose", "audit", "name", "main",
                                      "algorithm", "p256"));
