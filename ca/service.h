@@ -118,7 +118,7 @@ struct sts_ocsp_result {
     bool cacheable;         /* successful, no nonce, no `unknown` */
     uint64_t seq;           /* status log seq it reflects */
     int64_t produced_at, this_update, next_update; /* UTC seconds */
-    uint32_t max_age_s;
+    uint32_t max_age_s;     /* counted from the moment this message is sent */
     struct {
         uint32_t issuer;
         uint8_t serial[SERIAL_MAX_LEN];

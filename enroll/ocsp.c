@@ -111,7 +111,7 @@ static void answer_cacheable(struct conn *c, const struct ocsp_cached *a, int64_
 /* Seconds a cache may keep the answer from now; ends before nextUpdate. At most 0: a fresh one is due. */
 static int64_t max_age_left(const struct ocsp_cached *a, time_t now)
 {
-    int64_t by_age = a->produced_at + (int64_t)a->max_age_s - (int64_t)now;
+    int64_t by_age = a->fresh_until - (int64_t)now;
     int64_t by_end = a->next_update - (int64_t)now - 1;
 
     return by_age < by_end ? by_age : by_end;
@@ -140,14 +140,14 @@ void ocsp_answer_without_status(struct conn *c)
 
 void ocsp_on_result(struct conn *c, const struct sts_ocsp_result *r)
 {
+    time_t now = clock_now();
     struct ocsp_cached a = {
         .response = r->response,
         .produced_at = r->produced_at,
-        .this_update = r->this_update,
         .next_update = r->next_update,
-        .max_age_s = r->max_age_s,
+        .fresh_until = (int64_t)now + (int64_t)r->max_age_s,
     };
-    int64_t left = max_age_left(&a, clock_now());
+    int64_t left = max_age_left(&a, now);
 
     conn_wait_done(c, WAIT_STATUS);
     if (r->is_error) {
@@ -156,7 +156,7 @@ void ocsp_on_result(struct conn *c, const struct sts_ocsp_result *r)
             return;
         answer_error(c, r->response);
     } else if (r->cacheable && left > 0) {
-        if (!ocsp_cache_put(c->front->cache, c->u.ocsp.key, r) && r->seq < ocsp_cache_mark(c->front->cache))
+        if (!ocsp_cache_put(c->front->cache, c->u.ocsp.key, r, now) && r->seq < ocsp_cache_mark(c->front->cache))
             answer_private(c, r->response); /* a newer status is known to exist */
         else
             answer_cacheable(c, &a, left);

@@ -114,7 +114,7 @@ static void entry_link(struct ocsp_cache *c, struct entry *en)
     c->octets += en->octets;
 }
 
-bool ocsp_cache_put(struct ocsp_cache *c, const uint8_t key[32], const struct sts_ocsp_result *r)
+bool ocsp_cache_put(struct ocsp_cache *c, const uint8_t key[32], const struct sts_ocsp_result *r, int64_t now)
 {
     size_t fixed = sizeof(struct entry) + r->cert_n * sizeof(struct cert_ref);
     size_t octets = fixed + r->response.len;
@@ -135,9 +135,8 @@ bool ocsp_cache_put(struct ocsp_cache *c, const uint8_t key[32], const struct st
     en->answer = (struct ocsp_cached){
         .response = BYTES((uint8_t *)en + fixed, r->response.len),
         .produced_at = r->produced_at,
-        .this_update = r->this_update,
         .next_update = r->next_update,
-        .max_age_s = r->max_age_s,
+        .fresh_until = now + (int64_t)r->max_age_s,
     };
     en->octets = octets;
     en->cert_n = r->cert_n;

@@ -21,14 +21,14 @@ struct ocsp_cache;
 
 struct ocsp_cached {
     struct bytes response; /* lent until the next call that changes the cache */
-    int64_t produced_at, this_update, next_update;
-    uint32_t max_age_s;
+    int64_t produced_at, next_update; /* UTC seconds */
+    int64_t fresh_until;              /* from then on a fresh answer is to be had */
 };
 
 struct ocsp_cache *ocsp_cache_new(size_t entries_max, size_t octets_max);
 void ocsp_cache_free(struct ocsp_cache *c);
-/* Keeps a copy when `r` is cacheable and its seq is not below the mark; true when kept. */
-bool ocsp_cache_put(struct ocsp_cache *c, const uint8_t key[32], const struct sts_ocsp_result *r);
+/* Keeps a copy when `r` is cacheable and its seq is not below the mark; true when kept. `now`: when it arrived. */
+bool ocsp_cache_put(struct ocsp_cache *c, const uint8_t key[32], const struct sts_ocsp_result *r, int64_t now);
 bool ocsp_cache_get(struct ocsp_cache *c, const uint8_t key[32], struct ocsp_cached *out);
 /* Drops what speaks of the named certificates (or all) and raises the mark. With `all` the mark is set, also down. */
 void ocsp_cache_purge(struct ocsp_cache *c, const struct svc_purge *p);

@@ -52,19 +52,20 @@ static void answers_are_kept_and_found(void **state)
     (void)state;
     make_key(1, key);
     assert_false(ocsp_cache_get(c, key, &got));
-    assert_true(ocsp_cache_put(c, key, &r));
+    assert_true(ocsp_cache_put(c, key, &r, 1000));
     assert_true(ocsp_cache_get(c, key, &got));
     assert_true(bytes_equal(got.response, r.response));
+    assert_int_equal(got.fresh_until, 1060); /* max_age_s counts from its arrival, not from producedAt */
     assert_ptr_not_equal(got.response.p, r.response.p);
-    assert_true(ocsp_cache_put(c, key, &r)); /* replaces */
+    assert_true(ocsp_cache_put(c, key, &r, 1000)); /* replaces */
     assert_int_equal(ocsp_cache_count(c), 1);
     make_key(2, key);
     assert_false(ocsp_cache_get(c, key, &got));
     r.cacheable = false;
-    assert_false(ocsp_cache_put(c, key, &r));
+    assert_false(ocsp_cache_put(c, key, &r, 1000));
     r.cacheable = true;
     r.is_error = true;
-    assert_false(ocsp_cache_put(c, key, &r));
+    assert_false(ocsp_cache_put(c, key, &r, 1000));
     ocsp_cache_free(c);
 }
 
@@ -78,12 +79,12 @@ static void answer_older_than_a_purge_is_not_kept(void **state)
     (void)state;
     make_key(1, key);
     ocsp_cache_purge(c, purge_of(7, 1, 5));
-    assert_false(ocsp_cache_put(c, key, &old));
-    assert_true(ocsp_cache_put(c, key, &fresh));
+    assert_false(ocsp_cache_put(c, key, &old, 1000));
+    assert_true(ocsp_cache_put(c, key, &fresh, 1000));
     ocsp_cache_purge(c, purge_of(3, 9, 9)); /* a late purge does not lower the mark */
     assert_int_equal(ocsp_cache_mark(c), 7);
     ocsp_cache_drop(c);
-    assert_false(ocsp_cache_put(c, key, &old));
+    assert_false(ocsp_cache_put(c, key, &old, 1000));
     ocsp_cache_free(c);
 }
 
@@ -98,13 +99,13 @@ static void purge_takes_every_answer_about_the_certificate_and_no_other(void **s
         struct sts_ocsp_result r = answer_of(1, 1, 5);
 
         make_key(i, key);
-        assert_true(ocsp_cache_put(c, key, &r));
+        assert_true(ocsp_cache_put(c, key, &r, 1000));
     }
     for (unsigned i = 4; i < 6; i++) { /* same serial of another issuer; another serial */
         struct sts_ocsp_result r = i == 4 ? answer_of(1, 2, 5) : answer_of(1, 1, 6);
 
         make_key(i, key);
-        assert_true(ocsp_cache_put(c, key, &r));
+        assert_true(ocsp_cache_put(c, key, &r, 1000));
     }
     {
         struct sts_ocsp_result both = answer_of(1, 1, 7); /* one answer about 7 and, twice, 5 */
@@ -113,7 +114,7 @@ static void purge_takes_every_answer_about_the_certificate_and_no_other(void **s
         both.cert[1].serial[0] = both.cert[2].serial[0] = 5;
         both.cert_n = 3;
         make_key(6, key);
-        assert_true(ocsp_cache_put(c, key, &both));
+        assert_true(ocsp_cache_put(c, key, &both, 1000));
     }
     ocsp_cache_purge(c, purge_of(2, 1, 5));
     assert_int_equal(ocsp_cache_count(c), 2);
@@ -134,7 +135,7 @@ static void purge_all_empties_and_may_lower_the_mark(void **state)
     (void)state;
     make_key(1, key);
     ocsp_cache_purge(c, purge_of(9, 9, 9));
-    assert_true(ocsp_cache_put(c, key, &r));
+    assert_true(ocsp_cache_put(c, key, &r, 1000));
     p = purge_of(4, 0, 0); /* a restored ledger numbers from further back */
     p->all = true;
     p->n = 0;
@@ -159,7 +160,7 @@ static void least_recently_used_go_first(void **state)
             assert_true(ocsp_cache_get(c, key, &got));
         }
         make_key(i, key);
-        assert_true(ocsp_cache_put(c, key, &r));
+        assert_true(ocsp_cache_put(c, key, &r, 1000));
     }
     for (unsigned i = 0; i < 4; i++) {
         make_key(i, key);
@@ -180,7 +181,7 @@ static void octets_are_bounded(void **state)
 
         r.response = BYTES_OF(large);
         make_key(i, key);
-        assert_true(ocsp_cache_put(c, key, &r));
+        assert_true(ocsp_cache_put(c, key, &r, 1000));
         assert_true(ocsp_cache_count(c) <= 4);
     }
     {
@@ -188,7 +189,7 @@ static void octets_are_bounded(void **state)
         uint8_t *huge = calloc(1, 20001);
 
         r.response = BYTES(huge, 20001);
-        assert_false(ocsp_cache_put(c, key, &r));
+        assert_false(ocsp_cache_put(c, key, &r, 1000));
         free(huge);
     }
     ocsp_cache_free(c);
