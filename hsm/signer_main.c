@@ -149,6 +149,24 @@ static void note_failed(const struct signer_proc *sp, const struct job *j)
     log_end(&l);
 }
 
+/* Only now do the new keys take the place of the link's old ones, which served meanwhile. */
+static void keys_resolved(struct signer_proc *sp, struct link *l, struct job *j)
+{
+    struct held_key **keys = j->keys;
+    size_t n = j->keys_n;
+
+    if (l) {
+        answer_keys(l, j->request_id, j->results, n);
+        keys = l->keys;
+        n = l->keys_n;
+        l->keys = j->keys;
+        l->keys_n = j->keys_n;
+    }
+    j->keys = NULL;
+    j->keys_n = 0;
+    drop_keys(sp, keys, n);
+}
+
 static void on_job_done(struct job *j, void *arg)
 {
     struct signer_proc *sp = arg;
@@ -158,8 +176,8 @@ static void on_job_done(struct job *j, void *arg)
         note_failed(sp, j);
     if (l && j->type == JOB_SIGN)
         answer_signed(l, j->request_id, &j->e, j->alg, BYTES(j->sig, j->sig_len));
-    else if (l && j->type == JOB_KEYS)
-        answer_keys(l, j->request_id, j->results, j->keys_n);
+    else if (j->type == JOB_KEYS)
+        keys_resolved(sp, l, j);
     else if (l && j->type == JOB_HEALTH)
         answer_health(l, j->request_id, &j->health);
     job_free(j);
@@ -185,21 +203,18 @@ static void read_key(struct msg_reader *r, struct held_key **key, struct err *re
 static enum err_code do_keys(struct link *l, struct msg_reader *r, struct err *e)
 {
     struct signer_proc *sp = l->sp;
-    struct held_key **table;
     uint32_t n = msg_get_u32(r);
     struct job *j;
 
     if (r->failed || n > KEYS_MAX)
         return err_set(e, E_INVALID, "SIGNER_KEYS: %u keys, at most %d", n, KEYS_MAX);
     j = job_new(JOB_KEYS, l->id, r->request_id);
-    table = calloc(n + 1, sizeof(struct held_key *));
     if (j) {
         j->keys = calloc(n + 1, sizeof(struct held_key *));
         j->results = calloc(n + 1, sizeof(*j->results));
         j->keys_n = n;
     }
-    if (!j || !j->keys || !j->results || !table) {
-        free(table);
+    if (!j || !j->keys || !j->results) {
         if (j)
             j->keys_n = 0;
         job_free(j);
@@ -208,15 +223,9 @@ static enum err_code do_keys(struct link *l, struct msg_reader *r, struct err *e
     for (uint32_t i = 0; i < n && !r->failed; i++)
         read_key(r, &j->keys[i], &j->results[i]);
     if (msg_read_end(r, e) != E_OK) {
-        free(table);
         job_free(j);
         return E_INVALID;
     }
-    for (uint32_t i = 0; i < n; i++)
-        table[i] = held_key_ref(j->keys[i]);
-    drop_keys(sp, l->keys, l->keys_n);
-    l->keys = table;
-    l->keys_n = n;
     if (engine_submit(sp->engine, j, e) != E_OK) {
         for (uint32_t i = 0; i < n; i++)
             j->results[i] = *e;
