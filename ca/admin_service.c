@@ -13,6 +13,7 @@
 #include "ca/admin_int.h"
 
 #define AUDIT_PAGE      100
+#define HEAD_WAIT_MS    2000
 #define DISK_WARN_BYTES ((uint64_t)1 << 30)
 #define DISK_FAIL_BYTES ((uint64_t)64 << 20)
 #define CERT_WARN_S     (90LL * 86400)
@@ -379,15 +380,25 @@ static enum err_code make_backup(struct core *c, const char *path, int *fd, json
     return E_OK;
 }
 
-void op_backup(struct core *c, struct admin_call *call)
+/* A head first, so that the copy can be verified to its end; the entry about the copy comes after it. */
+static bool backup_page(struct core *c, struct admin_call *call)
 {
     char path[PATH_LEN];
     AUTO_FD int fd = -1;
     json_t *result = NULL;
+    uint64_t last = 0;
+    uint8_t hash[32];
     struct err e = {0};
-    enum err_code code = core_begin(c, &e);
+    enum err_code code = store_audit_last(c->store, &last, hash, &e);
 
-    if (code == E_OK) {
+    if (code == E_OK && c->audit_key[0] && c->audit_head_seq < last && clock_mono_ms() < (int64_t)call->until)
+        return true;
+    snprintf(path, sizeof(path), "%s/ledger/tmp/backup-%llu", c->conf->dir_state, (unsigned long long)++c->next_id);
+    (void)unlink(path); /* of a core that died between making and passing it */
+    if (code == E_OK)
+        code = make_backup(c, path, &fd, &result, &e);
+    (void)unlink(path);
+    if (code == E_OK && (code = core_begin(c, &e)) == E_OK) {
         code = core_audit(c, &call->by, "backup-made", "", "ledger", NULL, core_stamp(c), &e);
         if (code != E_OK) {
             core_doubt(c, &e);
@@ -396,18 +407,21 @@ void op_backup(struct core *c, struct admin_call *call)
             core_commit(c);
         }
     }
-    snprintf(path, sizeof(path), "%s/ledger/tmp/backup-%llu", c->conf->dir_state, (unsigned long long)++c->next_id);
-    (void)unlink(path); /* of a core that died between making and passing it */
-    if (code == E_OK)
-        code = make_backup(c, path, &fd, &result, &e);
-    (void)unlink(path);
     if (code != E_OK) {
         core_doubt(c, &e);
         json_decref(result);
         admin_fail(call, &e);
-        return;
+        return false;
     }
     admin_done(call, result, fd);
+    return false;
+}
+
+void op_backup(struct core *c, struct admin_call *call)
+{
+    call->until = (uint64_t)(clock_mono_ms() + HEAD_WAIT_MS);
+    audit_head_start(c);
+    admin_stream(c, call, backup_page);
 }
 
 /* ---- clock ---- */

@@ -247,6 +247,8 @@ static void keep_scopes(struct authority *now, const struct authority *before)
         s->retry_at_ms = b->retry_at_ms;
         s->busy = b->busy;
         s->asked = b->asked;
+        s->this_floor = b->this_floor;
+        s->next_floor = b->next_floor;
         s->alarmed = b->alarmed && s->number == b->number;
         if (b->number == s->number)
             s->size = b->size;

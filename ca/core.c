@@ -15,6 +15,7 @@
 #define WAL_MAX        ((uint64_t)64 << 20)
 #define FLOOR_EVERY_S  60
 #define TICK_MS        250
+#define RESTART_MS     200 /* time for the last answer to leave */
 #define READY_CRL_TENTHS 9 /* of its window: later than this a list counts against readiness */
 
 /* ---- transactions ---- */
@@ -323,7 +324,10 @@ static enum err_code core_open(struct core *c, struct err *e)
         return err_wrap(e, "marks");
     if (behind && c->seal != SEAL_RESTORE && core_seal(c, SEAL_RESTORE, what, e) != E_OK)
         return e->code;
+    if (c->seal == SEAL_RESTORE && !c->seal_why[0])
+        text_copy(c->seal_why, sizeof(c->seal_why), behind ? what : "a backup was put in place");
     publish_open(c);
+    audit_open(c);
     if (c->seal != SEAL_NONE)
         log_note(LOG_ERROR, "ledger-sealed", "why", c->seal_why);
     else if (core_may_sign(c, clock_now(), &clock) != E_OK)
@@ -331,23 +335,24 @@ static enum err_code core_open(struct core *c, struct err *e)
     return E_OK;
 }
 
+static void on_restart(evutil_socket_t fd, short what, void *arg)
+{
+    struct core *c = arg;
+
+    (void)fd;
+    (void)what;
+    c->stopping = true;
+    proc_exit_loop(c->proc, PROC_EXIT_RESTART);
+}
+
 void core_restored(struct core *c)
 {
-    struct err e = {0};
+    struct timeval soon = {0, RESTART_MS * 1000};
 
-    if (ledger_identity(c, &e) != E_OK) {
-        core_doubt(c, &e);
-        log_failure("restore-failed", &e);
-    }
-    c->purge.n = 0;
-    c->purge.all = true;
-    core_authorities_changed(c);
-    for (size_t i = 0; i < c->ca_n; i++)
-        for (size_t k = 0; k < c->ca[i].scope_n; k++)
-            c->ca[i].scope[k].dirty_since_ms = 1;
-    links_drop_status(c);
-    revoke_changed(c);
     marks_update(c);
+    /* A replica follows one ledger for the life of its link: a new process has new links and the ledger's new identity. */
+    if (event_base_once(c->base, -1, EV_TIMEOUT, on_restart, c, &soon) != 0)
+        on_restart(-1, 0, c);
 }
 
 /* ---- health ---- */

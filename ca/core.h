@@ -86,6 +86,7 @@ struct crl_scope {
     bool exists;            /* a list was published */
     uint64_t number, seq, entries;
     int64_t this_update, next_update;
+    int64_t this_floor, next_floor; /* of a published file the ledger has no row of (a crash, a restore) */
     size_t size;
     uint8_t sha256[32];
     int64_t published_at;
@@ -166,6 +167,7 @@ struct signer_link {
     struct signer_key_state *asked; /* names of the question under way */
     size_t asked_n;
     bool ask_again;
+    uint8_t told[32]; /* digest of the keys last asked about: the same question is not asked twice */
 };
 
 void links_on_link(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, int fd, void *arg);
@@ -182,7 +184,6 @@ void links_send_issuers(struct core *c);          /* one changed: all again */
 void links_send_config(struct core *c);           /* labels, files, anchors to every front */
 void links_send_file(struct core *c, const struct svc_file *file, int fd);
 void links_send_purge(struct core *c, const struct svc_purge *purge);
-void links_drop_status(struct core *c);           /* it starts over on a new link */
 void links_tick(struct core *c);                  /* every 5 s: FOLLOW_CURRENT */
 
 /* Waits until status and every live front have confirmed `seq`, at most 10 s. */
@@ -210,6 +211,7 @@ MUST_CHECK enum err_code core_audit(struct core *c, const struct actor *by, cons
 void object_of_cert(char *out, size_t size, uint32_t issuer, struct bytes serial);
 void audit_tick(struct core *c);        /* heads and the summary of unauthenticated refusals */
 void audit_head_start(struct core *c);  /* signs one now if anything is new */
+void audit_open(struct core *c);        /* the newest head of the ledger */
 void audit_free(struct core *c);
 /* Writes the marks file from the ledger's newest state. */
 void marks_update(struct core *c);
@@ -254,11 +256,8 @@ void jobs_free(struct core *c);
 void jobs_on_run_result(struct proc *p, uint64_t request_id, enum err_code code, const struct err *e, void *arg);
 void jobs_on_token_link(struct core *c, const char *name, int fd);
 void jobs_on_token_gone(struct core *c);
+bool jobs_use_token(struct core *c, const char *token); /* its signer leaves and comes on purpose */
 void jobs_poke(struct core *c); /* something a job may wait for has changed */
-struct admin_call;
-void job_token(struct core *c, struct admin_call *call, const char *op);
-void job_ca_create(struct core *c, struct admin_call *call);
-void job_ca_root_sign(struct core *c, struct admin_call *call);
 
 /* ---- administration (admin_server.c) ---- */
 void admin_listen(struct core *c, int fd);
@@ -335,7 +334,7 @@ void core_doubt(struct core *c, const struct err *e); /* leaves the process when
 /* One savepoint around a change: undo on failure. */
 MUST_CHECK enum err_code core_savepoint_end(struct core *c, enum err_code code, struct err *e);
 MUST_CHECK enum err_code core_seal(struct core *c, enum seal seal, const char *why, struct err *e);
-/* After a restore was accepted: a new identity for the replicas, everything read again, every list published anew. */
+/* After a restore was accepted: the core starts again, with a new identity for the replicas. */
 void core_restored(struct core *c);
 bool core_is_ready(struct core *c, const char **why);
 json_t *core_health(struct core *c);

@@ -88,6 +88,17 @@ struct audit_pending {
     bool busy;
 };
 
+void audit_open(struct core *c)
+{
+    struct audit_head_row head;
+    struct err e = {0};
+
+    if (store_audit_head_last(c->store, &head, &e) != E_OK)
+        return;
+    c->audit_head_seq = head.seq;
+    c->audit_head_time = head.time;
+}
+
 void audit_free(struct core *c)
 {
     if (c->audit_pending) {

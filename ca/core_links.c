@@ -702,13 +702,6 @@ static void status_drop(struct core *c)
         evtimer_del(c->status.pump);
 }
 
-void links_drop_status(struct core *c)
-{
-    if (c->status.chan)
-        chan_free(c->status.chan);
-    c->status.chan = NULL; /* it starts again; silent until the supervisor has seen that */
-}
-
 static void status_link(struct core *c, int fd)
 {
     static const struct chan_ops ops = {on_status_message, on_status_gone};
@@ -780,6 +773,8 @@ static void on_keys_told(void *arg, const struct err *results, size_t n)
     l->asked = NULL;
     l->asked_n = 0;
     l->keys_known = n == l->key_n;
+    if (!l->keys_known)
+        memset(l->told, 0, sizeof(l->told));
     for (size_t i = 0; i < l->key_n; i++) {
         l->key[i].usable = i < n && results[i].code == E_OK;
         if (l->key[i].usable)
@@ -816,6 +811,21 @@ static struct bytes key_issuer_name(struct core *c, const struct known_key *k, s
     return buf_bytes(scratch);
 }
 
+static void digest_keys(const struct signer_key *keys, size_t n, uint8_t out[32])
+{
+    memset(out, 0, 32);
+    out[31] = 1; /* no keys is an answer too */
+    for (size_t i = 0; i < n; i++) {
+        const struct bytes parts[] = {bytes_str(keys[i].name), keys[i].cka_id, keys[i].spki, keys[i].issuer_name};
+
+        for (size_t k = 0; k < ARRAY_LEN(parts); k++) {
+            uint8_t one[32];
+            sha256(parts[k], one);
+            sha256_2(BYTES(out, 32), BYTES_OF(one), out);
+        }
+    }
+}
+
 static void tell_keys(struct signer_link *l)
 {
     struct core *c = l->core;
@@ -823,6 +833,7 @@ static void tell_keys(struct signer_link *l)
     struct buf *names;
     struct err e = {0};
     size_t n = 0;
+    uint8_t digest[32];
 
     l->ask_again = l->asked != NULL;
     if (l->ask_again)
@@ -850,7 +861,11 @@ static void tell_keys(struct signer_link *l)
         snprintf(l->asked[n].name, sizeof(l->asked[n].name), "%s", k->name);
         n++;
     }
+    digest_keys(keys, n, digest);
+    if (memcmp(digest, l->told, sizeof(digest)) == 0)
+        goto out;
     l->asked_n = n;
+    memcpy(l->told, digest, sizeof(digest));
     if (n == 0) {
         free(l->key);
         l->key = NULL;
@@ -860,6 +875,7 @@ static void tell_keys(struct signer_link *l)
         goto sent;
     } else {
         log_failure("signer-keys-failed", &e);
+        memset(l->told, 0, sizeof(l->told));
     }
 out:
     free(l->asked);
@@ -908,7 +924,7 @@ static void on_signer_gone(struct signer *s, void *arg)
     (void)s;
     if (!l->signer)
         return;
-    log_note(LOG_ERROR, "signer-lost", "token", l->token);
+    log_note(jobs_use_token(c, l->token) ? LOG_INFO : LOG_ERROR, "signer-lost", "token", l->token);
     signer_link_free(l);
     jobs_poke(c);
 }

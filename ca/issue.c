@@ -684,7 +684,7 @@ static void refuse(struct issue_job *j, const struct err *why, int64_t now)
     struct err e = {0};
     struct log_line l;
 
-    log_begin(&l, is_refusal(why->code) ? LOG_WARN : LOG_ERROR, "enroll-refused");
+    log_begin(&l, is_refusal(why->code) ? LOG_WARN : LOG_ERROR, j->is_est ? "enroll-refused" : "issue-refused");
     log_u64(&l, "rid", j->rid);
     log_str(&l, "requester", j->is_est ? (j->grant.by.name[0] ? j->grant.by.name : NULL) : j->order.requester);
     log_str(&l, "peer", j->is_est ? j->est.peer : NULL);

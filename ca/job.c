@@ -132,6 +132,17 @@ void jobs_on_run_result(struct proc *p, uint64_t request_id, enum err_code code,
         action_done(j);
 }
 
+bool jobs_use_token(struct core *c, const char *token)
+{
+    const struct job *j = current(c);
+    bool started = false;
+
+    for (size_t i = 0; j && i < j->signer_n; i++)
+        started |= strcmp(j->signer[i], token) == 0;
+    return c->jobs && (started || strcmp(c->jobs->token, token) == 0 ||
+                       (c->jobs->run_pending && c->jobs->running == RUN_SIGNER_END));
+}
+
 void jobs_on_token_gone(struct core *c)
 {
     struct job_runner *r = c->jobs;

@@ -254,6 +254,7 @@ static void restore_file(struct core *c, struct crl_scope *s)
     char path[PATH_LEN];
     uint8_t hash[32];
     struct crl_row row;
+    struct crl list;
     struct err e = {0};
     enum err_code code;
 
@@ -261,11 +262,16 @@ static void restore_file(struct core *c, struct crl_scope *s)
     code = file_read(path, &der, &e);
     if (code == E_OK)
         sha256(buf_bytes(&der), hash);
-    if (code == E_OK && memcmp(hash, s->sha256, 32) == 0)
+    if (code == E_OK && s->exists && memcmp(hash, s->sha256, 32) == 0)
         return;
-    /* The file is gone: the ledger's copy. The file is another one: a crash came before its row; a new list follows. */
+    /* The file is gone: the ledger's copy. The file is another one (a crash came before its row, or a backup was put in
+     * place): the next list must come after what the world has seen. */
     s->dirty_since_ms = 1;
-    if (code == E_OK || store_crl_newest(c->store, s->ca->id, s->shard, &row, &e) != E_OK || row.der.len == 0)
+    if (code == E_OK && crl_read(buf_bytes(&der), &list, &e) == E_OK) {
+        s->this_floor = list.this_update;
+        s->next_floor = list.next_update;
+    }
+    if (code == E_OK || !s->exists || store_crl_newest(c->store, s->ca->id, s->shard, &row, &e) != E_OK || row.der.len == 0)
         return;
     if (file_write_atomic(path, row.der, 0644, &e) != E_OK)
         log_failure("crl-file-failed", &e);
@@ -277,8 +283,7 @@ void publish_open(struct core *c)
 {
     for (size_t i = 0; i < c->ca_n; i++)
         for (size_t k = 0; c->ca[i].exists && k < c->ca[i].scope_n; k++)
-            if (c->ca[i].scope[k].exists)
-                restore_file(c, &c->ca[i].scope[k]);
+            restore_file(c, &c->ca[i].scope[k]);
     for (size_t i = 0; i < c->ca_n; i++)
         bundle_write(c, &c->ca[i]);
     bundle_write(c, NULL);
@@ -372,11 +377,15 @@ static enum err_code list_times(struct publication *p, const struct crl_scope *s
         p->this_update = s->ca->not_before;
     if (s->exists && p->this_update <= s->this_update)
         p->this_update = s->this_update + 1;
+    if (s->this_floor && p->this_update <= s->this_floor)
+        p->this_update = s->this_floor + 1;
     if (p->this_update > p->now)
         return err_set(e, E_PENDING, "at most one list a second");
     p->next_update = p->now + validity;
     if (s->exists && p->next_update < s->next_update)
         p->next_update = s->next_update;
+    if (p->next_update < s->next_floor)
+        p->next_update = s->next_floor;
     return E_OK;
 }
 
@@ -465,10 +474,10 @@ static enum err_code gate(struct publication *p, const struct crl_scope *s, cons
     struct crl before;
     struct err none = {0};
 
-    if (!s->exists)
-        return E_OK;
     publish_path(c, s, path, sizeof(path));
     if (file_read(path, &file, &none) != E_OK || crl_read(buf_bytes(&file), &before, &none) != E_OK) {
+        if (!s->exists)
+            return E_OK; /* the first */
         if (store_crl_newest(c->store, s->ca->id, p->shard, &row, e) != E_OK)
             return e->code;
         buf_reset(&file);
