@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+# For the files that hurt a running service. Load it after instance.bash.
+
+# keep_setting NAME VALUE: exported in every test of the file, so that programs started there have it too.
+keep_setting() {
+    export "$1=$2"
+    echo "export $1='$2'" >> "$BATS_FILE_TMPDIR/instance.env"
+}
+
+# side_dir: a directory that the service's users can reach, made before the instance and removed with it.
+side_dir() {
+    side=$(mktemp -d "${INKAN_TEST_OUT:-/var/tmp}/side.XXXXXX")
+    chmod 755 "$side"
+    echo "$side" > "$BATS_FILE_TMPDIR/side"
+}
+
+fault_load() {
+    instance_load
+    side=$(cat "$BATS_FILE_TMPDIR/side")
+}
+
+side_dir_remove() {
+    [ ! -e "$BATS_FILE_TMPDIR/side" ] || [ -n "${INKAN_KEEP:-}" ] || rm -rf "$(cat "$BATS_FILE_TMPDIR/side")"
+}
+
+# use_test_clock: the service to come reads its clock through $side/clock (seconds to add).
+use_test_clock() {
+    echo 0 > "$side/clock"
+    export INKAN_TEST_CLOCK=$side/clock
+}
+
+set_clock() {
+    echo "$1" > "$INKAN_TEST_CLOCK.new"
+    chmod 644 "$INKAN_TEST_CLOCK.new"
+    mv "$INKAN_TEST_CLOCK.new" "$INKAN_TEST_CLOCK"
+}
+
+# use_shim: the tokens of the instance to come are behind the counting and fault-injecting module (tests/shim). Each token
+# has files of its own in $side: calls-TOKEN, signed-TOKEN, rules-TOKEN.
+use_shim() {
+    cp "${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}/test/p11shim.so" "$side/p11shim.so"
+    chmod 755 "$side/p11shim.so"
+    for token in maker-root fleet-root issuing ocsp; do
+        for kind in calls signed; do
+            : > "$side/$kind-$token"
+            chmod 666 "$side/$kind-$token"
+        done
+    done
+    export INKAN_PKCS11_MODULE=$side/p11shim.so
+    token_env="\"INKAN_SHIM_MODULE=$(INKAN_PKCS11_MODULE='' softhsm_module)\", \"INKAN_SHIM_RULES=$side/rules-%\", \"INKAN_SHIM_CALLS=$side/calls-%\", \"INKAN_SHIM_SIGNED=$side/signed-%\""
+}
+
+# The % of a token's environment becomes its name.
+eval "plain_$(declare -f write_config)"
+write_config() {
+    plain_write_config || return 1
+    awk '/^  - name: / { name = $3 } / env: / { gsub(/%/, name) } { print }' "$dir/inkan.yaml" > "$dir/inkan.yaml.new" &&
+        mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"
+}
+
+# shim_rules TOKEN [RULE...]: from now on these; none: no faults.
+shim_rules() {
+    printf '%s\n' "${@:2}" > "$side/rules.new"
+    chmod 644 "$side/rules.new"
+    mv "$side/rules.new" "$side/rules-$1"
+}
+
+# calls TOKEN FUNCTION: how often the module was called
+calls() {
+    grep -cx "$2" "$side/calls-$1"
+}
+
+pid_of() {
+    cat "$dir/run/$1.pid"
+}
+
+# group_secret PATTERN: $user and $secret
+group_secret() {
+    local made
+    made=$(inkan secret add --group "$1" --quota 100000 --valid 1d --json)
+    user=$(jq -r .user <<< "$made")
+    secret=$(jq -r .secret <<< "$made")
+    {
+        echo "user='$user'"
+        echo "secret='$secret'"
+    } >> "$BATS_FILE_TMPDIR/instance.env"
+}
+
+# enroll NAME: prints the HTTP status; the certificate is $units/NAME.pem
+enroll() {
+    [ -e "$units/$1.csr" ] || new_csr "$1" "/CN=$1"
+    est_enroll "$1" --max-time 20 -u "$user:$secret" "${@:2}"
+}
+
+# enroll_many PREFIX COUNT FILE [options]: prints what tests/fault/enroll_load prints
+enroll_many() {
+    "$programs/mkcsr" "$1" "$2" |
+        "$source_dir/tests/fault/enroll_load" --port "$port" --ca "$dir/fleet-root.pem" --user "$user" --secret "$secret" --out "$3" "${@:4}"
+}
+
+ready() {
+    curl -sS -o /dev/null --max-time 2 -w '%{http_code}' "http://127.0.0.1:$((port + 2))/ready"
+}
+
+log_lines() {
+    wc -l < "$dir/log/inkan.log"
+}
+
+# log_after LINES: what was logged since log_lines said so
+log_after() {
+    tail -n "+$(($1 + 1))" "$dir/log/inkan.log"
+}
+
+# waits_for SECONDS COMMAND...: wait_for, but says what it waited for
+waits_for() {
+    wait_for "$@" && return 0
+    echo "waited $1 s in vain for: ${*:2}" >&2
+    tail -n 15 "$dir/log/inkan.log" >&2
+    return 1
+}
+
+enrolls() {
+    [ "$(enroll "$1")" = 200 ]
+}
+
+answers() { # STATUS CERT
+    [ "$(ocsp_status "$2")" = "$1" ]
+}
+
+start_again() {
+    start_service 3>&- 4>&-
+}
+
+ledger_query() {
+    sqlite3 -readonly "$dir/state/ledger/ledger.db" "$1"
+}
