@@ -62,7 +62,7 @@ enum device_result csr_make(struct device *d, const struct csr_request *r, const
          set_names(req, r);
     if (ok && binding)
         ok = X509_REQ_add1_attr_by_NID(req, NID_pkcs9_challengePassword, V_ASN1_PRINTABLESTRING,
-                                       (const unsigned char *)binding, -1) == 1;
+                                       (const unsigned char *)binding, (int)strlen(binding)) == 1;
     if (ok && X509_REQ_sign(req, r->key->pkey, md) > 0)
         len = i2d_X509_REQ(req, &der);
     if (len > 0)

@@ -53,10 +53,10 @@ tls_as() { # UNIT PORT: what openssl s_client reports
 }
 
 @test "OCSP by GnuTLS ocsptool, with a nonce" {
-    run ocsptool --ask "http://localhost:$((port + 1))/ocsp" --load-cert "$units/good-1/cert.pem" --load-issuer "$dir/fleet-ca.pem" --nonce
+    run ocsptool --ask="http://localhost:$((port + 1))/ocsp" --load-cert "$units/good-1/cert.pem" --load-issuer "$dir/fleet-ca.pem" --nonce
     echo "$output"
     [[ $output == *"Certificate Status: good"* ]]
-    run ocsptool --ask "http://localhost:$((port + 1))/ocsp" --load-cert "$units/bad-1/cert.pem" --load-issuer "$dir/fleet-ca.pem" --nonce
+    run ocsptool --ask="http://localhost:$((port + 1))/ocsp" --load-cert "$units/bad-1/cert.pem" --load-issuer "$dir/fleet-ca.pem" --nonce
     [[ $output == *"Certificate Status: revoked"* ]]
 }
 
@@ -66,7 +66,8 @@ tls_as() { # UNIT PORT: what openssl s_client reports
 
 @test "CRL by GnuTLS and by openssl" {
     curl -fsS "http://localhost:$((port + 1))/crl/fleet-ca.crl" -o "$dir/fleet.crl"
-    certtool --verify-crl --inder --infile "$dir/fleet.crl" --load-ca-certificate "$dir/fleet-ca.pem"
+    openssl crl -inform DER -in "$dir/fleet.crl" -out "$dir/fleet.crl.pem"
+    certtool --verify-crl --infile "$dir/fleet.crl.pem" --load-ca-certificate "$dir/fleet-ca.pem"
     openssl verify -crl_check_all -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" -CRLfile "$dir/svc/crl.pem" "$units/good-1/cert.pem"
     run openssl verify -crl_check_all -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" -CRLfile "$dir/svc/crl.pem" "$units/bad-1/cert.pem"
     [[ $output == *"certificate revoked"* ]]

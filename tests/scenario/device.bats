@@ -33,7 +33,7 @@ setup() { instance_load; }
 @test "a lost reply: the key that waits is used again, one certificate exists" {
     unit_birth dev-3
     mkdir -m 700 "$units/dev-3"
-    openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nodes -out "$units/dev-3/pending.key"
+    openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$units/dev-3/pending.key"
     new_csr dev-3 /CN=dev-3/serialNumber=dev-3 "$units/dev-3/pending.key"
     [ "$(est_enroll dev-3 --cert "$units/dev-3.idevid.pem" --key "$units/dev-3.idevid.key")" = 200 ]
     unit_device dev-3 enroll
@@ -142,7 +142,8 @@ setup() { instance_load; }
 
 @test "the daemon enrols, proves and ends when told; after a revocation its renewal is refused" {
     unit_birth dev-run
-    unit_device dev-run run 2> "$dir/run.log" 3>&- &
+    "$programs/inkan-device" run --dir "$units/dev-run" --url "$(est_url)" --anchor "$dir/fleet-root.pem" \
+        --idevid-cert "$units/dev-run.idevid.pem" --idevid-key "$units/dev-run.idevid.key" 2> "$dir/run.log" 3>&- &
     pid=$!
     wait_for 10 test -e "$units/dev-run/current"
     kill "$pid"
