@@ -62,7 +62,7 @@ static void softhsm_path(char *out, size_t size)
 
 void bench_configure(struct bench *b)
 {
-    char text[2048];
+    char text[4096];
 
     snprintf(text, sizeof(text),
              "public_url: http://pki.example.net\n"
@@ -72,20 +72,21 @@ void bench_configure(struct bench *b)
              "tokens:\n"
              "  - name: t1\n"
              "    module: %s\n"
-             "    label: t1\n"
+             "    label: %s\n"
+             "    init_args: \"%s\"\n"
              "    pin: file:%s\n"
              "    so_pin: file:%s/so-pin\n"
              "    workers: %u\n"
              "    queue: %u\n"
              "    deadline_ms: %u\n"
              "    env: [\"INKAN_BENCH=yes\"]\n",
-             b->dir, b->dir, b->dir, b->module, b->pin_file, b->dir, b->workers, b->queue, b->deadline_ms);
+             b->dir, b->dir, b->dir, b->module, b->label, b->init_args, b->pin_file, b->dir, b->workers, b->queue, b->deadline_ms);
     write_text(b->config, 0644, text);
 }
 
-void bench_make(struct bench *b, bool shim)
+static void make_directory(struct bench *b)
 {
-    char path[160], text[512], real[256];
+    char path[160];
 
     memset(b, 0, sizeof(*b));
     snprintf(b->dir, sizeof(b->dir), "/tmp/inkan-hsm-XXXXXX");
@@ -96,9 +97,30 @@ void bench_make(struct bench *b, bool shim)
     snprintf(b->signed_data, sizeof(b->signed_data), "%s/signed", b->dir);
     snprintf(b->pin_file, sizeof(b->pin_file), "%s/user-pin", b->dir);
     snprintf(b->log, sizeof(b->log), "%s/log", b->dir);
-    snprintf(path, sizeof(path), "%s/tokens", b->dir);
-    assert_int_equal(mkdir(path, 0700), 0);
     snprintf(path, sizeof(path), "%s/state", b->dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    b->workers = 2;
+    b->queue = 256;
+    b->deadline_ms = 5000;
+}
+
+void bench_make_foreign(struct bench *b)
+{
+    make_directory(b);
+    snprintf(b->module, sizeof(b->module), "%s", getenv("P11_MODULE"));
+    snprintf(b->label, sizeof(b->label), "%s", getenv("P11_LABEL"));
+    snprintf(b->init_args, sizeof(b->init_args), "%s", getenv("P11_INIT_ARGS"));
+    bench_pin(b, getenv("P11_PIN"));
+    bench_configure(b);
+}
+
+void bench_make(struct bench *b, bool shim)
+{
+    char path[160], text[512], real[256];
+
+    make_directory(b);
+    snprintf(b->label, sizeof(b->label), "t1");
+    snprintf(path, sizeof(path), "%s/tokens", b->dir);
     assert_int_equal(mkdir(path, 0700), 0);
     snprintf(path, sizeof(path), "%s/softhsm.conf", b->dir);
     snprintf(text, sizeof(text), "directories.tokendir = %s/tokens\nobjectstore.backend = file\nlog.level = ERROR\n", b->dir);
@@ -110,9 +132,6 @@ void bench_make(struct bench *b, bool shim)
     setenv("INKAN_SHIM_RULES", b->rules, 1);
     setenv("INKAN_SHIM_CALLS", b->calls, 1);
     setenv("INKAN_SHIM_SIGNED", b->signed_data, 1);
-    b->workers = 2;
-    b->queue = 256;
-    b->deadline_ms = 5000;
     bench_configure(b);
 }
 

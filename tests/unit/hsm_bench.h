@@ -17,12 +17,13 @@
 struct bench {
     char dir[64];
     char config[96], rules[96], calls[96], signed_data[96], pin_file[96], log[96];
-    char module[256]; /* what the configuration names */
+    char module[256], label[64], init_args[512]; /* what the configuration names */
     unsigned workers, queue, deadline_ms;
 };
 
 /* `shim`: the module is the fault shim in front of SoftHSM. Sets the environment the module needs. */
 void bench_make(struct bench *b, bool shim);
+void bench_make_foreign(struct bench *b); /* the token that tests/hsm/modules.sh made, from P11_* */
 void bench_configure(struct bench *b); /* writes the configuration again after a change of the fields */
 void bench_remove(struct bench *b);
 void bench_rules(const struct bench *b, const char *rules); /* NULL: none */

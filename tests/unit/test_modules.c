@@ -72,8 +72,8 @@ static const struct outcome *outcome_of(const char *module)
     o = &outcomes[outcomes_n++];
     snprintf(o->module, sizeof(o->module), "%s", module);
     assert_non_null(mkdtemp(dir));
-    snprintf(command, sizeof(command), "%s/tests/hsm/modules.sh %s %s -- %s/test/try_module", TEST_SOURCE_DIR, dir, module,
-             TEST_BINARY_DIR);
+    snprintf(command, sizeof(command), "%s/tests/hsm/modules.sh %s %s -- sh -c '%s/test/try_module && %s/test/serve_module 2>&1'",
+             TEST_SOURCE_DIR, dir, module, TEST_BINARY_DIR, TEST_BINARY_DIR);
     p = popen(command, "re");
     assert_non_null(p);
     o->text[fread(o->text, 1, sizeof(o->text) - 1, p)] = '\0';
