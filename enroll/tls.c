@@ -36,7 +36,8 @@ AUTO_TYPE(X509_STORE_CTX, X509_STORE_CTX_free)
 struct tls {
     char name[64];
     EVP_PKEY *key;
-    char cert_path[PATH_MAX];
+    EVP_PKEY *next_key; /* of the certificate asked for while one is in use */
+    char cert_path[PATH_MAX], key_path[PATH_MAX];
     X509_STORE *anchors;
     X509 *chain[TLS_CERTS_MAX]; /* leaf first */
     size_t chain_n;
@@ -160,6 +161,7 @@ static enum err_code cert_take(struct tls *t, const struct bytes *certs, size_t 
     X509 *chain[TLS_CERTS_MAX] = {NULL};
     AUTO(X509_STORE) *none = NULL;
     SSL_CTX *ctx = NULL;
+    bool renewed;
 
     if (n == 0 || n > TLS_CERTS_MAX)
         return err_set(e, E_INVALID, "server certificate: chain of %zu, 1 to %d allowed", n, TLS_CERTS_MAX);
@@ -174,7 +176,9 @@ static enum err_code cert_take(struct tls *t, const struct bytes *certs, size_t 
     }
     if (!t->anchors)
         none = X509_STORE_new(); /* built all the same, to see that key and chain fit */
-    if (ctx_build(t->anchors ? t->anchors : none, t->key, chain, n, &ctx, e) != E_OK) {
+    renewed = t->next_key && X509_check_private_key(chain[0], t->next_key) == 1;
+    ERR_clear_error();
+    if (ctx_build(t->anchors ? t->anchors : none, renewed ? t->next_key : t->key, chain, n, &ctx, e) != E_OK) {
         chain_free(chain, n);
         return err_wrap(e, "server certificate");
     }
@@ -187,28 +191,33 @@ static enum err_code cert_take(struct tls *t, const struct bytes *certs, size_t 
     chain_free(t->chain, t->chain_n);
     memcpy(t->chain, chain, sizeof chain);
     t->chain_n = n;
+    if (renewed) {
+        EVP_PKEY_free(t->key);
+        t->key = TAKE(t->next_key);
+    }
     t->renew_at = renew_at;
     return E_OK;
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
-static enum err_code key_generate(const char *path, EVP_PKEY **out, struct err *e)
+/* What cannot be kept costs a new certificate at the next start, no more. */
+static void key_store(const struct tls *t)
 {
-    AUTO(EVP_PKEY) *key = EVP_EC_gen("P-256");
     AUTO(BIO) *mem = BIO_new(BIO_s_secmem());
-    struct err ignored = {0};
+    struct err e = {0};
     char *pem = NULL;
     long len;
 
-    if (!key || !mem || !PEM_write_bio_PrivateKey(mem, key, NULL, NULL, 0, NULL, NULL))
-        return err_openssl(e, E_CRYPTO, "EVP_EC_gen");
+    if (!mem || !PEM_write_bio_PrivateKey(mem, t->key, NULL, NULL, 0, NULL, NULL)) {
+        err_openssl(&e, E_CRYPTO, "PEM_write_bio_PrivateKey");
+        log_failure("tls-key-not-kept", &e);
+        return;
+    }
     len = BIO_get_mem_data(mem, &pem);
-    if (file_write_atomic(path, BYTES(pem, (size_t)len), 0600, &ignored) != E_OK)
-        log_failure("tls-key-not-kept", &ignored); /* costs a new certificate at the next start */
+    if (file_write_atomic(t->key_path, BYTES(pem, (size_t)len), 0600, &e) != E_OK)
+        log_failure("tls-key-not-kept", &e);
     OPENSSL_cleanse(pem, (size_t)len);
-    *out = TAKE(key);
-    return E_OK;
 }
 
 static EVP_PKEY *key_load(const char *path)
@@ -292,9 +301,8 @@ struct tls *tls_new(const char *dir, const char *name, struct err *e)
 {
     struct tls *t = calloc(1, sizeof *t);
     struct err made = {0};
-    char path[PATH_MAX];
 
-    if (!t || strlen(name) >= sizeof t->name || strlen(dir) + strlen(name) + sizeof ".key" >= sizeof path) {
+    if (!t || strlen(name) >= sizeof t->name || strlen(dir) + strlen(name) + sizeof ".key" >= sizeof t->key_path) {
         free(t);
         err_set(e, E_INVALID, "TLS directory \"%s\": name too long", dir);
         return NULL;
@@ -303,13 +311,19 @@ struct tls *tls_new(const char *dir, const char *name, struct err *e)
     if (dir_make(dir, 0700, &made) != E_OK)
         log_failure("tls-directory", &made);
     snprintf(t->cert_path, sizeof t->cert_path, "%s/%s.pem", dir, name);
-    snprintf(path, sizeof path, "%s/%s.key", dir, name);
-    t->key = key_load(path);
-    if (!t->key && key_generate(path, &t->key, e) != E_OK) {
+    snprintf(t->key_path, sizeof t->key_path, "%s/%s.key", dir, name);
+    t->key = key_load(t->key_path);
+    if (t->key) {
+        cert_load(t);
+        return t;
+    }
+    t->key = EVP_EC_gen("P-256");
+    if (!t->key) {
+        err_openssl(e, E_CRYPTO, "EVP_EC_gen");
         tls_free(t);
         return NULL;
     }
-    cert_load(t);
+    key_store(t);
     return t;
 }
 
@@ -321,6 +335,7 @@ void tls_free(struct tls *t)
     X509_STORE_free(t->anchors);
     chain_free(t->chain, t->chain_n);
     EVP_PKEY_free(t->key);
+    EVP_PKEY_free(t->next_key);
     free(t);
 }
 
@@ -360,8 +375,12 @@ enum err_code tls_set_anchors(struct tls *t, struct bytes pem, struct err *e)
 
 enum err_code tls_set_cert(struct tls *t, const struct bytes *certs, size_t n, int64_t renew_at, struct err *e)
 {
+    const EVP_PKEY *before = t->key;
+
     if (cert_take(t, certs, n, renew_at, e) != E_OK)
         return e->code;
+    if (t->key != before)
+        key_store(t); /* first: the old certificate does not fit it and is not used, should the next step not happen */
     cert_store(t, certs, n);
     return E_OK;
 }
@@ -415,19 +434,25 @@ bool tls_cert_is_due(const struct tls *t, const struct conf_strings *names, time
     return t->anchors && !chains_to_anchors(t, now);
 }
 
-enum err_code tls_csr(const struct tls *t, struct buf *der, struct err *e)
+enum err_code tls_csr(struct tls *t, struct buf *der, struct err *e)
 {
     AUTO(X509_REQ) *req = X509_REQ_new();
+    EVP_PKEY *key;
     unsigned char *p = NULL;
     X509_NAME *subject;
     int len;
 
     if (!req)
         return err_openssl(e, E_NOMEM, "X509_REQ_new");
+    if (t->chain_n && !t->next_key)
+        t->next_key = EVP_EC_gen("P-256");
+    key = t->chain_n ? t->next_key : t->key;
+    if (!key)
+        return err_openssl(e, E_CRYPTO, "EVP_EC_gen");
     subject = X509_REQ_get_subject_name(req);
     if (!X509_REQ_set_version(req, 0) ||
         !X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)t->name, -1, -1, 0) ||
-        !X509_REQ_set_pubkey(req, t->key) || X509_REQ_sign(req, t->key, EVP_sha256()) <= 0)
+        !X509_REQ_set_pubkey(req, key) || X509_REQ_sign(req, key, EVP_sha256()) <= 0)
         return err_openssl(e, E_CRYPTO, "X509_REQ_sign");
     len = i2d_X509_REQ(req, &p);
     if (len <= 0)

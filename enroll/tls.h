@@ -3,8 +3,8 @@
  * TLS of the EST listeners (RFC 7030 3.3): 1.2 and 1.3, a client certificate requested and never required.
  *
  * The server's key is made in this process, P-256, and kept with its certificate in `dir` as NAME.key and NAME.pem
- * (mode 0600), so that a restart needs no new certificate. A new certificate or a new set of anchors makes a new SSL_CTX
- * for new connections; running ones keep theirs.
+ * (mode 0600), so that a restart needs no new certificate. Each renewal brings a new key. A new certificate or a new set
+ * of anchors makes a new SSL_CTX for new connections; running ones keep theirs.
  *
  * A client chain must end at an anchor, hold at most CLIENT_CHAIN_COUNT certificates and CLIENT_CHAIN_MAX_LEN octets,
  * and have no fault; exactly "expired" at the leaf passes and is reported. Renegotiation, tickets, session cache and
@@ -39,8 +39,11 @@ bool tls_is_ready(const struct tls *t);
  */
 bool tls_cert_is_due(const struct tls *t, const struct conf_strings *names, time_t now);
 int64_t tls_renew_at(const struct tls *t);
-/* A CSR for the server key (RFC 2986). */
-MUST_CHECK enum err_code tls_csr(const struct tls *t, struct buf *der, struct err *e);
+/*
+ * A CSR (RFC 2986): for the server key while it has no certificate, else for a new key, kept until its certificate comes.
+ * A renewal is so never taken for a repeat of the request whose certificate it replaces.
+ */
+MUST_CHECK enum err_code tls_csr(struct tls *t, struct buf *der, struct err *e);
 
 SSL *tls_accept_ssl(struct tls *t); /* NULL when not ready or out of memory */
 

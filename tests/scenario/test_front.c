@@ -2330,6 +2330,12 @@ static void server_certificate_is_asked_again_and_renewed_while_serving(void **s
     control_plain(CTL_RELOAD);
     usleep(200000);
     assert_int_equal(w.tls_certs, asked + 1); /* not due */
+    assert_int_equal(front_stop(), 0);
+    front_start("100");
+    fresh_io = tls_13();
+    assert_int_equal(server_serial(&fresh_io), second); /* new key and new certificate were kept together */
+    assert_int_equal(w.tls_certs, asked + 1);
+    io_close(&fresh_io);
 }
 
 static void idle_connections_give_way_at_the_limit(void **state)
