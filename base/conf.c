@@ -689,6 +689,8 @@ static void read_text(struct conf_reading *r, struct bytes text)
         add_mistake(r, line, 1, "", "the file holds a NUL octet");
         return;
     }
+    if (text.len == 0)
+        text = bytes_str(""); /* libyaml asserts that there is a pointer */
     if (!scan_events(r, text))
         return;
     if (!yaml_parser_initialize(&parser)) {

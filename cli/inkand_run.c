@@ -23,6 +23,7 @@
 #define SERVED_MS         1000
 #define BACKOFF_MAX_S     30
 #define STOP_PATIENCE_S   10
+#define STOP_RANKS        4
 #define PIN_POLL_S        5
 #define CONTROL_QUEUE_MAX (4 * 1024 * 1024)
 #define PENDING_MAX       32
@@ -68,7 +69,7 @@ struct supervisor {
     struct host *host;
     struct conf *conf;
     struct event_base *base;
-    struct event *sigchld, *sigterm, *sigint, *sighup, *pin_poll, *stop_deadline, *tell_timer;
+    struct event *sigchld, *sigterm, *sigint, *sighup, *pin_poll, *tell_timer;
     struct child *children;
     size_t children_n;
     struct pending pending[PENDING_MAX];
@@ -546,9 +547,27 @@ static void on_kill(evutil_socket_t fd, short what, void *arg)
     kill(c->pid, SIGKILL);
 }
 
+/* Fronts first, so that nobody is refused by half a service; signers last, for what the core still has to sign. */
+static unsigned stop_rank(const struct child *c)
+{
+    switch (c->kind) {
+    case PROC_FRONT:
+    case PROC_TOKEN:
+        return 0;
+    case PROC_STATUS:
+        return 1;
+    case PROC_CORE:
+        return 2;
+    default:
+        return 3;
+    }
+}
+
 static void stop_child(struct child *c)
 {
-    const struct timeval patience = {.tv_sec = STOP_PATIENCE_S};
+    /* At the end of the service the ranks share the time of one. */
+    static const time_t share_s[STOP_RANKS] = {3, 2, 4, 1};
+    const struct timeval patience = {.tv_sec = c->s->leaving ? share_s[stop_rank(c)] : STOP_PATIENCE_S};
 
     if (!c->running || c->stopping)
         return;
@@ -760,25 +779,9 @@ static bool may_start(struct supervisor *s, const struct child *c)
     return c->kind != PROC_TOKEN || !child_of_token(s, PROC_SIGNER, c->token)->running;
 }
 
-/* Fronts first, so that nobody is refused by half a service; signers last, for what the core still has to sign. */
-static unsigned stop_rank(const struct child *c)
-{
-    switch (c->kind) {
-    case PROC_FRONT:
-    case PROC_TOKEN:
-        return 0;
-    case PROC_STATUS:
-        return 1;
-    case PROC_CORE:
-        return 2;
-    default:
-        return 3;
-    }
-}
-
 static void settle_leaving(struct supervisor *s)
 {
-    for (unsigned rank = 0; rank <= 3; rank++) {
+    for (unsigned rank = 0; rank < STOP_RANKS; rank++) {
         bool running = false;
 
         for (size_t i = 0; i < s->children_n; i++) {
@@ -823,16 +826,8 @@ static void kill_all(struct supervisor *s)
             on_kill(-1, 0, &s->children[i]);
 }
 
-static void on_stop_deadline(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    kill_all(arg);
-}
-
 static void on_sigterm(evutil_socket_t sig, short what, void *arg)
 {
-    const struct timeval patience = {.tv_sec = STOP_PATIENCE_S};
     struct supervisor *s = arg;
 
     (void)sig;
@@ -843,7 +838,6 @@ static void on_sigterm(evutil_socket_t sig, short what, void *arg)
     }
     log_note(LOG_INFO, "service-stopping", NULL, NULL);
     s->leaving = true;
-    evtimer_add(s->stop_deadline, &patience);
     settle(s);
 }
 
@@ -1013,9 +1007,8 @@ static bool add_events(struct supervisor *s)
     s->sigint = evsignal_new(s->base, SIGINT, on_sigterm, s);
     s->sighup = evsignal_new(s->base, SIGHUP, on_sighup, s);
     s->pin_poll = event_new(s->base, -1, EV_PERSIST, on_pin_poll, s);
-    s->stop_deadline = evtimer_new(s->base, on_stop_deadline, s);
     s->tell_timer = evtimer_new(s->base, on_tell, s);
-    return s->sigchld && s->sigterm && s->sigint && s->sighup && s->pin_poll && s->stop_deadline && s->tell_timer &&
+    return s->sigchld && s->sigterm && s->sigint && s->sighup && s->pin_poll && s->tell_timer &&
            evsignal_add(s->sigchld, NULL) == 0 && evsignal_add(s->sigterm, NULL) == 0 &&
            evsignal_add(s->sigint, NULL) == 0 && evsignal_add(s->sighup, NULL) == 0 &&
            event_add(s->pin_poll, &poll_every) == 0;
@@ -1053,7 +1046,7 @@ static void free_event(struct event *ev)
 
 static void clear(struct supervisor *s)
 {
-    struct event *events[] = {s->sigchld, s->sigterm, s->sigint, s->sighup, s->pin_poll, s->stop_deadline, s->tell_timer};
+    struct event *events[] = {s->sigchld, s->sigterm, s->sigint, s->sighup, s->pin_poll, s->tell_timer};
 
     for (size_t i = 0; i < s->children_n; i++) {
         chan_free(s->children[i].control);
