@@ -13,6 +13,7 @@
 /* More reasons than this say nothing new; the queue is drained all the same. */
 #define OPENSSL_REASONS_MAX 3
 
+static void set_va(struct err *e, enum err_code code, const char *fmt, va_list ap) PRINTF_LIKE(3, 0);
 static void set_va(struct err *e, enum err_code code, const char *fmt, va_list ap)
 {
     e->code = code;

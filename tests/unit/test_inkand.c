@@ -29,6 +29,7 @@ struct service {
     char dir[64], config[96];
     pid_t pid;
     unsigned port;
+    bool as_root;
 };
 
 static const char config_text[] =
@@ -154,7 +155,7 @@ static void become_ordinary(const struct service *s)
 {
     char path[128];
 
-    if (geteuid() != 0)
+    if (geteuid() != 0 || s->as_root)
         return;
     snprintf(path, sizeof(path), "%s/run", s->dir);
     if (chown(s->dir, 65534, 65534) != 0 || chown(path, 65534, 65534) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
@@ -586,6 +587,118 @@ static void the_check_prints_every_mistake_and_touches_nothing(void **state)
     remove_dir(&s);
 }
 
+static void root_without_users_is_refused(void **state)
+{
+    struct service s;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    begin(&s);
+    s.as_root = true;
+    start_with(&s, "-f");
+    assert_int_equal(wait_end(s.pid), 1);
+    assert_int_equal(count(&s, "started as root, but users: is not set"), 1);
+    remove_dir(&s);
+}
+
+/* May every user enter `path`? */
+static bool is_open_to_all(const char *path)
+{
+    char part[512];
+    struct stat st;
+
+    snprintf(part, sizeof(part), "%s", path);
+    for (char *slash = part + strlen(part); slash; slash = strrchr(part, '/')) {
+        *slash = '\0';
+        if (part[0] && (stat(part, &st) != 0 || !(st.st_mode & S_IXOTH)))
+            return false;
+    }
+    return true;
+}
+
+static void expect_status(const struct service *s, const char *process, const char *line)
+{
+    char path[64], *text;
+    struct service proc = {.dir = "/proc"};
+
+    snprintf(path, sizeof(path), "%ld/status", (long)pid_of(s, process));
+    text = read_log(&proc, path);
+    if (!strstr(text, line))
+        print_message("%s: no \"%s\" in\n%s", process, line, text);
+    assert_non_null(strstr(text, line));
+    free(text);
+}
+
+/* Users that every Debian has stand for those the package makes. */
+static void started_as_root_nothing_stays_root(void **state)
+{
+    struct service s;
+    char text[4096], path[128];
+    struct stat st;
+
+    (void)state;
+    if (geteuid() != 0 || !is_open_to_all(TEST_BINARY_DIR "/test/children"))
+        skip();
+    begin(&s);
+    s.as_root = true;
+    assert_int_equal(chmod(s.dir, 0755), 0);
+    snprintf(text, sizeof(text), config_text, s.port);
+    strcat(text, "users: {supervisor: daemon, core: bin, status: sys, front: games, signer: man}\n");
+    put_file(&s, "t.yaml", text);
+    start_with(&s, "-f");
+    expect(&s, "event=process-serving", 6);
+    expect_status(&s, "inkand", "Uid:\t1\t1\t1\t1\n");
+    expect_status(&s, "inkand", "CapEff:\t00000000000000e0\n"); /* setgid, setuid, kill */
+    expect_status(&s, "inkand", "CapBnd:\t00000000000000e0\n");
+    expect_status(&s, "inkand", "Seccomp:\t2\n");
+    expect_status(&s, "core", "Uid:\t2\t2\t2\t2\n");
+    expect_status(&s, "status", "Uid:\t3\t3\t3\t3\n");
+    expect_status(&s, "front-0", "Uid:\t5\t5\t5\t5\n");
+    expect_status(&s, "signer-issuing", "Uid:\t6\t6\t6\t6\n");
+    expect_status(&s, "signer-issuing", "CapPrm:\t0000000000000000\n");
+    expect_status(&s, "core", "NoNewPrivs:\t1\n");
+    snprintf(path, sizeof(path), "%s/state/ledger", s.dir);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_uid == 2 && (st.st_mode & 0777) == 0700);
+    snprintf(path, sizeof(path), "%s/state/pin", s.dir);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_uid == 6 && (st.st_mode & 0777) == 0700);
+    /* It still starts programs as others and ends them. */
+    kill(pid_of(&s, "core"), SIGKILL);
+    expect(&s, "event=process-serving process=core", 2);
+    expect_status(&s, "core", "Uid:\t2\t2\t2\t2\n");
+    stop(&s);
+}
+
+/* The owner of the state directory turns one of the directories below it into a link: root does not follow. */
+static void a_link_among_the_directories_is_refused(void **state)
+{
+    struct service s;
+    char text[4096], path[128], victim[128];
+    struct stat st;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    begin(&s);
+    s.as_root = true;
+    snprintf(text, sizeof(text), config_text, s.port);
+    strcat(text, "users: {supervisor: daemon, core: bin, status: sys, front: games, signer: man}\n");
+    put_file(&s, "t.yaml", text);
+    snprintf(path, sizeof(path), "%s/state", s.dir);
+    assert_int_equal(mkdir(path, 0711), 0);
+    snprintf(victim, sizeof(victim), "%s/victim", s.dir);
+    assert_int_equal(mkdir(victim, 0700), 0);
+    snprintf(path, sizeof(path), "%s/state/tls", s.dir);
+    assert_int_equal(symlink(victim, path), 0);
+    start_with(&s, "-f");
+    assert_int_equal(wait_end(s.pid), 1);
+    assert_int_equal(stat(victim, &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    remove_dir(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -607,6 +720,9 @@ int main(void)
         cmocka_unit_test(in_the_background_the_parent_returns_when_the_service_runs),
         cmocka_unit_test(a_failed_start_in_the_background_is_seen),
         cmocka_unit_test(the_check_prints_every_mistake_and_touches_nothing),
+        cmocka_unit_test(root_without_users_is_refused),
+        cmocka_unit_test(started_as_root_nothing_stays_root),
+        cmocka_unit_test(a_link_among_the_directories_is_refused),
     };
 
     return cmocka_run_group_tests_name("inkand", tests, NULL, NULL);
