@@ -134,8 +134,8 @@ static void send_to(struct child *c, struct msg *m, int pass_fd)
         msg_clear(m);
         return;
     }
-    /* A failure shows as the end of the link, which ends the process too. */
-    if (chan_send(c->control, m, pass_fd, &e) != E_OK)
+    /* A failure shows as the end of the link, which ends the process too. One that is leaving is told nothing. */
+    if (chan_send(c->control, m, pass_fd, &e) != E_OK && e.native != EPIPE)
         log_failure("control-failed", &e);
 }
 
