@@ -67,3 +67,24 @@ includes() {
         ! grep -q INKAN_TEST_ "$program" || { echo "$program"; false; }
     done
 }
+
+@test "every log event is in docs/operations.md" {
+    cd "$source_dir"
+    missing=
+    for event in $(grep -rhoE '(log_begin\([^;]*"[a-z0-9-]+"|log_note\([^;]*, "[a-z0-9-]+", "|log_failure\("[a-z0-9-]+"|proc_die\("[a-z0-9-]+")' \
+        base hsm ca enroll cli --include='*.c' | grep -oE '"[a-z0-9]+(-[a-z0-9]+)+"' | tr -d '"' | sort -u); do
+        grep -qw -- "$event" docs/operations.md || missing="$missing $event"
+    done
+    echo "missing:$missing"
+    [ -z "$missing" ]
+}
+
+@test "every program and every command has its manual page" {
+    cd "$source_dir"
+    for program in inkand.8 inkan-core.8 inkan-front.8 inkan-signer.8 inkan-status.8 inkan-token.8 inkan.1 inkan-device.1; do
+        [ -s "docs/man/$program" ]
+    done
+    "$programs/inkan" --help | sed -n 's/^  \([a-z]*\) *\([a-z-]*\) .*/\1 \2/p' | while read -r noun verb; do
+        sed 's/\\-/-/g; s/\\fP//g; s/\\fI//g' docs/man/inkan.1 | grep -qE "$noun .*${verb}|$noun\|?.*${verb}|^.B $noun" || { echo "$noun $verb"; exit 1; }
+    done
+}
