@@ -50,11 +50,11 @@ use_shim() {
     token_env="\"INKAN_SHIM_MODULE=$(INKAN_PKCS11_MODULE='' softhsm_module)\", \"INKAN_SHIM_RULES=$side/rules-%\", \"INKAN_SHIM_CALLS=$side/calls-%\", \"INKAN_SHIM_SIGNED=$side/signed-%\""
 }
 
-# The % of a token's environment becomes its name.
+# The % of a token's environment becomes its name; $config_edit is a sed script for the rest.
 eval "plain_$(declare -f write_config)"
 write_config() {
     plain_write_config || return 1
-    awk '/^  - name: / { name = $3 } / env: / { gsub(/%/, name) } { print }' "$dir/inkan.yaml" > "$dir/inkan.yaml.new" &&
+    awk '/^  - name: / { name = $3 } / env: / { gsub(/%/, name) } { print }' "$dir/inkan.yaml" | sed -e "${config_edit:-}" > "$dir/inkan.yaml.new" &&
         mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"
 }
 
