@@ -23,7 +23,7 @@
 #define ACCEPT_PAUSE_MS     250
 #define COUNT_PERIOD_S      10
 #define TLS_CHECK_S         60
-#define STOP_MAX_S          (REQUEST_DEADLINE_S + 5)
+#define STOP_MAX_S          9 /* the supervisor waits 10 s */
 #define ORPHAN_S            10
 
 uint64_t front_rid(struct front *f)
