@@ -31,7 +31,7 @@ enum err_code held_key_new(const struct signer_key *want, struct held_key **out,
                        CKA_ID_LEN);
     if (spki_view(want->spki, &view, e) != E_OK)
         return err_wrap(e, "key \"%s\"", want->name);
-    if ((want->issuer_name.len == 0) != (want->purpose == PURPOSE_AUDIT) || want->issuer_name.len > NAME_MAX_LEN)
+    if ((want->issuer_name.len == 0 && want->purpose == PURPOSE_CA) || want->issuer_name.len > NAME_MAX_LEN)
         return err_set(e, E_INVALID, "key \"%s\": issuer name of %zu octets for purpose \"%s\"", want->name,
                        want->issuer_name.len, key_purpose_name(want->purpose));
     k = calloc(1, sizeof(*k));

@@ -56,7 +56,7 @@ struct signer_key {
     enum key_purpose purpose;
     struct bytes cka_id;      /* 16 octets */
     struct bytes spki;        /* complete SubjectPublicKeyInfo */
-    struct bytes issuer_name; /* DER Name the key may sign for; empty for audit */
+    struct bytes issuer_name; /* CA keys: DER Name the key may sign for; not used for the others */
 };
 
 struct signer_health {
@@ -80,6 +80,8 @@ struct signer *signer_new(struct event_base *base, int fd, const char *token, si
                           struct err *e);
 void signer_free(struct signer *s); /* pending calls are answered E_TOKEN */
 const char *signer_token(const struct signer *s);
+/* No deadline: while the token is down at the signer's start the answer waits for it; a lost link answers E_TOKEN. The
+ * new table takes the place of the one told before. */
 MUST_CHECK enum err_code signer_keys(struct signer *s, const struct signer_key *keys, size_t n, signer_keys_fn done,
                                      void *arg, struct err *e);
 /* Queues one signature; `done` is called exactly once, never from inside this call. Above 60,000 octets the object goes

@@ -11,7 +11,7 @@
 #define QUEUE_MAX         (16u << 20) /* octets waiting for a signer that does not read */
 #define INLINE_MAX        60000       /* larger objects go as a sealed memory file */
 #define GRACE_MS          1000        /* for the answer, beyond the deadline the signer itself keeps */
-#define KEYS_TIMEOUT_MS   15000
+#define NO_TIMEOUT        (-1)
 #define HEALTH_TIMEOUT_MS 15000
 #define KEYS_MAX          256
 
@@ -314,8 +314,9 @@ static enum err_code submit(struct signer *s, struct pending *p, struct msg *m, 
     struct timeval tv = {timeout_ms / 1000, (timeout_ms % 1000) * 1000};
 
     p->s = s;
-    p->timer = evtimer_new(s->base, on_timer, p);
-    if (!p->timer || evtimer_add(p->timer, &tv) != 0) {
+    if (timeout_ms != NO_TIMEOUT)
+        p->timer = evtimer_new(s->base, on_timer, p);
+    if (timeout_ms != NO_TIMEOUT && (!p->timer || evtimer_add(p->timer, &tv) != 0)) {
         pending_free(p);
         return err_set(e, E_NOMEM, "timer of a signer request");
     }
@@ -364,7 +365,7 @@ enum err_code signer_keys(struct signer *s, const struct signer_key *keys, size_
         msg_put_bytes(&m, keys[i].spki);
         msg_put_bytes(&m, keys[i].issuer_name);
     }
-    return submit(s, p, &m, -1, KEYS_TIMEOUT_MS, e);
+    return submit(s, p, &m, -1, NO_TIMEOUT, e);
 }
 
 enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind, struct bytes tbs,

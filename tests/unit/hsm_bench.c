@@ -215,6 +215,30 @@ struct conf *bench_conf(const struct bench *b)
 
 /* ---- children ---- */
 
+#define ALIVE_MAX 16
+static pid_t alive[ALIVE_MAX];
+
+static void note_alive(pid_t from, pid_t to)
+{
+    for (size_t i = 0; i < ALIVE_MAX; i++) {
+        if (alive[i] == from) {
+            alive[i] = to;
+            return;
+        }
+    }
+}
+
+void child_kill_leftovers(void)
+{
+    for (size_t i = 0; i < ALIVE_MAX; i++) {
+        if (alive[i]) {
+            kill(alive[i], SIGKILL);
+            waitpid(alive[i], NULL, 0);
+        }
+        alive[i] = 0;
+    }
+}
+
 static void send_control(int fd, struct msg *m, int pass)
 {
     struct err e = {0};
@@ -259,6 +283,7 @@ struct child child_start(const struct bench *b, const char *program)
         execl(path, program, "-c", b->config, "-n", name, (char *)NULL);
         _exit(127);
     }
+    note_alive(0, c.pid);
     close(pair[1]);
     c.control = pair[0];
     c.link = child_link(&c, PROC_CORE, 0, "core");
@@ -318,6 +343,7 @@ int child_wait(struct child *c, int timeout_ms)
         pid_t got = waitpid(c->pid, &status, WNOHANG);
 
         if (got == c->pid) {
+            note_alive(c->pid, 0);
             close_all(c);
             return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
         }

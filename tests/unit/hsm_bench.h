@@ -46,6 +46,7 @@ bool child_wait_state(struct child *c, const char *prefix, int timeout_ms);
 int child_stop(struct child *c);                     /* CTL_STOP; exit status as the supervisor sees it */
 int child_wait(struct child *c, int timeout_ms);     /* exit code, 1000 + signal, or -1 */
 void child_kill(struct child *c);
+void child_kill_leftovers(void); /* what a failed test left running */
 
 /* One request to inkan-token and its answer; the reader points behind the error fields into `packet`. */
 enum err_code token_ask(struct child *c, struct msg *m, struct buf *packet, struct msg_reader *r, struct err *e);

@@ -60,6 +60,7 @@ static int remove_shared(void **state)
 static int quiet(void **state)
 {
     (void)state;
+    child_kill_leftovers();
     bench_rules(&shared, NULL);
     bench_forget_calls(&shared);
     unlink(shared.log);
