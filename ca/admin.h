@@ -21,7 +21,7 @@
  * key.generate   {token, purpose: ca|ocsp|audit, name, algorithm} {name, cka_id, spki}
  * key.destroy    {name}                                          {}
  * ca.list        {}                                              rows {name, issuer, subject, not_before, not_after, key, token, offline, ready, certs}
- * ca.show        {name}                                          {…, cert}
+ * ca.show        {name}                                          {…, sha256, cert}
  * ca.create      {name}                                          makes key (unless there) and certificate; roots self-signed; issuing CAs and OCSP responder certificates of
  *                                                                offline issuers are signed with the root's token started for this one command. Idempotent. {name, subject, not_after, created}
  * ca.root_sign   {name}                                          re-signs what the offline root signs: CRL and responder certificate, and missing issuing CAs. {signed:[...]}

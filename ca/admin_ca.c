@@ -98,6 +98,7 @@ void op_ca_list(struct core *c, struct admin_call *call)
 void op_ca_show(struct core *c, struct admin_call *call)
 {
     const struct authority *a = authority_find(c, admin_text(call, "name"));
+    uint8_t fingerprint[32];
     struct err e = {0};
     json_t *j;
 
@@ -112,6 +113,9 @@ void op_ca_show(struct core *c, struct admin_call *call)
     json_object_set_new(j, "ocsp_key", json_string(a->ocsp_key));
     json_object_set_new(j, "ocsp_not_after", json_integer((json_int_t)a->ocsp_not_after));
     if (a->exists) {
+        /* What a device's maker compares before it trusts the root (RFC 7030 4.1.1). */
+        sha256(buf_bytes(&a->cert), fingerprint);
+        json_object_set_new(j, "sha256", json_hex(BYTES_OF(fingerprint)));
         json_object_set_new(j, "ski", json_hex(BYTES_OF(a->ski)));
         json_object_set_new(j, "cert", json_base64(buf_bytes(&a->cert)));
     }
