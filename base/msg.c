@@ -297,13 +297,14 @@ enum packet_result packet_recv(int fd, uint8_t *room, size_t size, size_t *len, 
     } control;
     struct iovec iov = {.iov_base = room, .iov_len = size};
     struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room)};
-    bool alone;
+    bool alone, reset = false;
     ssize_t n;
 
     *fd_out = -1;
+    /* A peer that went with messages unread shows as one reset, ahead of what it had sent itself. */
     do
         n = recvmsg(fd, &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return PACKET_NONE;
     if (n < 0) {

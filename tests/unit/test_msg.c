@@ -427,6 +427,29 @@ static void what_a_peer_said_before_it_went_is_still_read(void **state)
     event_base_free(here.base);
 }
 
+/* The kernel reports the unread message as a reset, ahead of what the peer had sent: that was taken for the end. */
+static void a_peer_that_left_messages_unread_is_still_read(void **state)
+{
+    struct seen here = {0};
+    struct err e = {0};
+    struct chan *a, *b;
+    int ends[2];
+
+    (void)state;
+    pair(ends);
+    here.base = event_base_new();
+    a = chan_new(here.base, ends[0], &ops, &here, 100000, &e);
+    b = chan_new(here.base, ends[1], &ops, &here, 100000, &e);
+    assert_int_equal(send_numbered(a, 0, 10, -1), E_OK);
+    for (uint64_t i = 0; i < 3; i++)
+        assert_int_equal(send_numbered(b, i, 10, -1), E_OK);
+    chan_free(b);
+    loop(&here);
+    assert_int_equal(here.messages, 3);
+    assert_int_equal(here.gone, 1);
+    event_base_free(here.base);
+}
+
 static void a_channel_may_be_freed_or_failed_by_its_reader(void **state)
 {
     (void)state;
@@ -518,6 +541,7 @@ int main(void)
         cmocka_unit_test(a_channel_queues_and_keeps_the_order),
         cmocka_unit_test(a_peer_that_does_not_read_counts_as_gone),
         cmocka_unit_test(what_a_peer_said_before_it_went_is_still_read),
+        cmocka_unit_test(a_peer_that_left_messages_unread_is_still_read),
         cmocka_unit_test(a_channel_may_be_freed_or_failed_by_its_reader),
         cmocka_unit_test(a_paused_channel_waits),
         cmocka_unit_test(a_broken_packet_ends_the_channel),
