@@ -31,15 +31,15 @@ enum profile_kind {
     PROFILE_KINDS
 };
 
-/* keyUsage bits, RFC 5280 4.2.1.3 order (bit 0 = digitalSignature). */
+/* keyUsage bits, RFC 5280 4.2.1.3 order (bit 0 = digitalSignature). Not KU_*: OpenSSL has macros of those names. */
 enum key_usage {
-    KU_DIGITAL_SIGNATURE = 1 << 0,
-    KU_NON_REPUDIATION = 1 << 1,
-    KU_KEY_ENCIPHERMENT = 1 << 2,
-    KU_DATA_ENCIPHERMENT = 1 << 3,
-    KU_KEY_AGREEMENT = 1 << 4,
-    KU_KEY_CERT_SIGN = 1 << 5,
-    KU_CRL_SIGN = 1 << 6,
+    USAGE_DIGITAL_SIGNATURE = 1 << 0,
+    USAGE_NON_REPUDIATION = 1 << 1,
+    USAGE_KEY_ENCIPHERMENT = 1 << 2,
+    USAGE_DATA_ENCIPHERMENT = 1 << 3,
+    USAGE_KEY_AGREEMENT = 1 << 4,
+    USAGE_KEY_CERT_SIGN = 1 << 5,
+    USAGE_CRL_SIGN = 1 << 6,
 };
 enum ext_key_usage { EKU_SERVER_AUTH = 1 << 0, EKU_CLIENT_AUTH = 1 << 1, EKU_OCSP_SIGNING = 1 << 2 };
 

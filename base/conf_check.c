@@ -521,16 +521,16 @@ static const struct kind_rule {
     int path_len;
     unsigned eku_allowed;
 } kind_rules[PROFILE_KINDS] = {
-    [PROFILE_ROOT_CA] = {"", KU_KEY_CERT_SIGN | KU_CRL_SIGN, 0, 9131 * DAY, -1, 0},
-    [PROFILE_ISSUING_CA] = {"", KU_KEY_CERT_SIGN | KU_CRL_SIGN, 0, 5479 * DAY, 0, 0},
-    [PROFILE_IDEVID] = {"CN={device_id},serialNumber={device_id}", KU_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 0, -1,
+    [PROFILE_ROOT_CA] = {"", USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN, 0, 9131 * DAY, -1, 0},
+    [PROFILE_ISSUING_CA] = {"", USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN, 0, 5479 * DAY, 0, 0},
+    [PROFILE_IDEVID] = {"CN={device_id},serialNumber={device_id}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 0, -1,
                         EKU_CLIENT_AUTH | EKU_SERVER_AUTH},
-    [PROFILE_LDEVID] = {"CN={device_id},serialNumber={device_id}", KU_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 365 * DAY, -1,
+    [PROFILE_LDEVID] = {"CN={device_id},serialNumber={device_id}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 365 * DAY, -1,
                         EKU_CLIENT_AUTH | EKU_SERVER_AUTH},
-    [PROFILE_TLS_SERVER] = {"CN={name}", KU_DIGITAL_SIGNATURE, EKU_SERVER_AUTH, 90 * DAY, -1,
+    [PROFILE_TLS_SERVER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_SERVER_AUTH, 90 * DAY, -1,
                             EKU_CLIENT_AUTH | EKU_SERVER_AUTH},
-    [PROFILE_OCSP_SIGNER] = {"CN={name}", KU_DIGITAL_SIGNATURE, EKU_OCSP_SIGNING, 30 * DAY, -1, EKU_OCSP_SIGNING},
-    [PROFILE_STATION] = {"CN={name}", KU_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 30 * DAY, -1, EKU_CLIENT_AUTH},
+    [PROFILE_OCSP_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_OCSP_SIGNING, 30 * DAY, -1, EKU_OCSP_SIGNING},
+    [PROFILE_STATION] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 30 * DAY, -1, EKU_CLIENT_AUTH},
 };
 
 #define PROFILE_SET(r, i, m) conf_is_set(r, LIST_PROFILES, i, offsetof(struct conf_profile, m))
@@ -599,7 +599,7 @@ static void check_profile_ca(struct conf_reading *r, size_t i)
 
 static void check_profile_use(struct conf_reading *r, size_t i)
 {
-    const unsigned ca_bits = KU_KEY_CERT_SIGN | KU_CRL_SIGN;
+    const unsigned ca_bits = USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN;
     const struct conf_profile *p = &r->conf->profiles[i];
     const char *kind = profile_kind_name(p->kind);
     const struct kind_rule *rule = &kind_rules[p->kind];
@@ -608,7 +608,7 @@ static void check_profile_use(struct conf_reading *r, size_t i)
         BAD_PROFILE(r, i, key_usage, "kind %s needs keyCertSign and cRLSign (RFC 5280 4.2.1.3)", kind);
     if (!is_ca_kind(p->kind) && (p->key_usage & ca_bits) != 0)
         BAD_PROFILE(r, i, key_usage, "keyCertSign and cRLSign are for CAs, not for kind %s", kind);
-    if (!is_ca_kind(p->kind) && (p->key_usage & KU_DIGITAL_SIGNATURE) == 0)
+    if (!is_ca_kind(p->kind) && (p->key_usage & USAGE_DIGITAL_SIGNATURE) == 0)
         BAD_PROFILE(r, i, key_usage, "kind %s needs digitalSignature", kind);
     if ((p->eku & ~rule->eku_allowed) != 0)
         BAD_PROFILE(r, i, eku, "names a use that kind %s must not have", kind);

@@ -31,13 +31,13 @@ static const struct conf_name profile_kinds[] = {{"root-ca", PROFILE_ROOT_CA},
                                                  {"station", PROFILE_STATION},
                                                  {NULL, 0}};
 
-static const struct conf_name key_usages[] = {{"digitalSignature", KU_DIGITAL_SIGNATURE},
-                                              {"nonRepudiation", KU_NON_REPUDIATION},
-                                              {"keyEncipherment", KU_KEY_ENCIPHERMENT},
-                                              {"dataEncipherment", KU_DATA_ENCIPHERMENT},
-                                              {"keyAgreement", KU_KEY_AGREEMENT},
-                                              {"keyCertSign", KU_KEY_CERT_SIGN},
-                                              {"cRLSign", KU_CRL_SIGN},
+static const struct conf_name key_usages[] = {{"digitalSignature", USAGE_DIGITAL_SIGNATURE},
+                                              {"nonRepudiation", USAGE_NON_REPUDIATION},
+                                              {"keyEncipherment", USAGE_KEY_ENCIPHERMENT},
+                                              {"dataEncipherment", USAGE_DATA_ENCIPHERMENT},
+                                              {"keyAgreement", USAGE_KEY_AGREEMENT},
+                                              {"keyCertSign", USAGE_KEY_CERT_SIGN},
+                                              {"cRLSign", USAGE_CRL_SIGN},
                                               {NULL, 0}};
 
 static const struct conf_name ext_key_usages[] = {{"serverAuth", EKU_SERVER_AUTH},

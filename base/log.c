@@ -137,6 +137,16 @@ void log_u64(struct log_line *l, const char *key, uint64_t v)
     put_pair(l, key, bytes_str(text));
 }
 
+void log_rid(struct log_line *l, uint64_t rid)
+{
+    char text[17];
+
+    if (rid == 0)
+        return;
+    snprintf(text, sizeof(text), "%llx", (unsigned long long)rid);
+    log_str(l, "rid", text);
+}
+
 void log_i64(struct log_line *l, const char *key, int64_t v)
 {
     char text[24];

@@ -7,7 +7,7 @@
  *     struct log_line l;
  *     log_begin(&l, LOG_INFO, "cert-issued");
  *     log_str(&l, "device", id);
- *     log_u64(&l, "rid", rid);
+ *     log_rid(&l, rid);
  *     log_end(&l);
  */
 #ifndef INKAN_BASE_LOG_H
@@ -37,6 +37,7 @@ void log_bytes(struct log_line *l, const char *key, struct bytes text);
 void log_hex(struct log_line *l, const char *key, struct bytes octets);
 void log_u64(struct log_line *l, const char *key, uint64_t v);
 void log_i64(struct log_line *l, const char *key, int64_t v);
+void log_rid(struct log_line *l, uint64_t rid); /* rid=… in hex, as the client was told; 0: left out */
 void log_err(struct log_line *l, const struct err *e); /* code=… error="…" */
 void log_end(struct log_line *l);
 

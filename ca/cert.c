@@ -93,12 +93,12 @@ static const struct kind_rule {
     bool is_ca, needs_device, no_urls, no_check;
     unsigned key_usage, eku; /* 0: the profile's */
 } kind_rules[PROFILE_KINDS] = {
-    [PROFILE_ROOT_CA] = {.is_ca = true, .no_urls = true, .key_usage = KU_KEY_CERT_SIGN | KU_CRL_SIGN},
-    [PROFILE_ISSUING_CA] = {.is_ca = true, .key_usage = KU_KEY_CERT_SIGN | KU_CRL_SIGN},
+    [PROFILE_ROOT_CA] = {.is_ca = true, .no_urls = true, .key_usage = USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN},
+    [PROFILE_ISSUING_CA] = {.is_ca = true, .key_usage = USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN},
     [PROFILE_IDEVID] = {.needs_device = true},
     [PROFILE_LDEVID] = {.needs_device = true},
     [PROFILE_OCSP_SIGNER] =
-        {.no_urls = true, .no_check = true, .key_usage = KU_DIGITAL_SIGNATURE, .eku = EKU_OCSP_SIGNING},
+        {.no_urls = true, .no_check = true, .key_usage = USAGE_DIGITAL_SIGNATURE, .eku = EKU_OCSP_SIGNING},
 };
 
 struct writing {
@@ -364,10 +364,10 @@ static void key_ids_write(struct writing *x)
 static unsigned key_usage_beyond(enum key_alg alg)
 {
     if (alg == KEY_ED25519)
-        return KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT | KU_KEY_AGREEMENT;
+        return USAGE_KEY_ENCIPHERMENT | USAGE_DATA_ENCIPHERMENT | USAGE_KEY_AGREEMENT;
     if (alg == KEY_P256 || alg == KEY_P384)
-        return KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT;
-    return KU_KEY_AGREEMENT;
+        return USAGE_KEY_ENCIPHERMENT | USAGE_DATA_ENCIPHERMENT;
+    return USAGE_KEY_AGREEMENT;
 }
 
 static enum err_code usage_write(struct writing *x, struct err *e)
@@ -386,7 +386,7 @@ static enum err_code usage_write(struct writing *x, struct err *e)
 
     if (usage & key_usage_beyond(x->in->key->alg))
         return err_set(e, E_INVALID, "a keyUsage of the profile is beyond a %s key", key_alg_name(x->in->key->alg));
-    if (!x->rule->is_ca && (usage & (KU_KEY_CERT_SIGN | KU_CRL_SIGN)))
+    if (!x->rule->is_ca && (usage & (USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN)))
         return err_set(e, E_INVALID, "keyCertSign or cRLSign in a certificate that is no CA's (RFC 5280 4.2.1.3)");
     if (!x->rule->eku && (eku & EKU_OCSP_SIGNING))
         return err_set(e, E_INVALID, "OCSPSigning outside an ocsp-signer profile");

@@ -122,7 +122,7 @@ static enum err_code read_key_usage(struct reading *r, struct bytes value, struc
     for (size_t bit = 0; bit < bits.len * 8; bit++)
         if (bits.p[bit / 8] & (0x80u >> (bit % 8)))
             usage |= 1u << bit;
-    if (usage & (KU_KEY_CERT_SIGN | KU_CRL_SIGN))
+    if (usage & (USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN))
         r->denied = "keyUsage keyCertSign or cRLSign";
     r->csr->asks_key_usage = true;
     r->csr->key_usage = usage;

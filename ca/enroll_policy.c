@@ -331,7 +331,7 @@ static enum err_code foreign_certificate(struct core *c, const struct svc_enroll
         if (!a->store || !conf || !label_accepts(g->label, conf) || !chain_verifies(a, in, now))
             continue;
         if (leaf->is_ca || (leaf->has_eku && !leaf->eku_client_auth && !leaf->eku_any) ||
-            (leaf->key_usage && !(leaf->key_usage & KU_DIGITAL_SIGNATURE)))
+            (leaf->key_usage && !(leaf->key_usage & USAGE_DIGITAL_SIGNATURE)))
             return err_set(e, E_DENIED, "the client certificate is not meant for client authentication");
         return idevid_device(c, in, leaf, conf, g, e);
     }

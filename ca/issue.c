@@ -685,7 +685,7 @@ static void refuse(struct issue_job *j, const struct err *why, int64_t now)
     struct log_line l;
 
     log_begin(&l, is_refusal(why->code) ? LOG_WARN : LOG_ERROR, j->is_est ? "enroll-refused" : "issue-refused");
-    log_u64(&l, "rid", j->rid);
+    log_rid(&l, j->rid);
     log_str(&l, "requester", j->is_est ? (j->grant.by.name[0] ? j->grant.by.name : NULL) : j->order.requester);
     log_str(&l, "peer", j->is_est ? j->est.peer : NULL);
     log_str(&l, "alarm", j->grant.alarm);
@@ -907,7 +907,7 @@ static void void_intent(struct issue_job *j, const struct err *why, int64_t now)
 
     object_of_cert(object, sizeof(object), j->issuer, BYTES_OF(j->serial));
     log_begin(&l, LOG_ERROR, "intent-voided");
-    log_u64(&l, "rid", j->rid);
+    log_rid(&l, j->rid);
     log_str(&l, "object", object);
     log_err(&l, why);
     log_end(&l);
@@ -928,7 +928,7 @@ static void log_issued(const struct issue_job *j)
     struct log_line l;
 
     log_begin(&l, LOG_INFO, j->result.repeat ? "cert-repeated" : "cert-issued");
-    log_u64(&l, "rid", j->rid);
+    log_rid(&l, j->rid);
     log_str(&l, "ca", j->ca[0] ? j->ca : NULL);
     log_hex(&l, "serial", j->result.serial);
     log_str(&l, "profile", j->profile ? j->profile->name : NULL);

@@ -756,16 +756,16 @@ static void check_ski(const struct cert_walk *w)
 /* What keyUsage may ask of a key type. */
 static unsigned usages_of(enum key_alg key)
 {
-    const unsigned signing = KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION | KU_KEY_CERT_SIGN | KU_CRL_SIGN;
+    const unsigned signing = USAGE_DIGITAL_SIGNATURE | USAGE_NON_REPUDIATION | USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN;
 
     switch (key) {
     case KEY_RSA2048:
     case KEY_RSA3072:
     case KEY_RSA4096:
-        return signing | KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT;
+        return signing | USAGE_KEY_ENCIPHERMENT | USAGE_DATA_ENCIPHERMENT;
     case KEY_P256:
     case KEY_P384:
-        return signing | KU_KEY_AGREEMENT;
+        return signing | USAGE_KEY_AGREEMENT;
     default:
         return signing;
     }
@@ -773,8 +773,8 @@ static unsigned usages_of(enum key_alg key)
 
 static void judge_key_usage(const struct cert_walk *w, unsigned usage)
 {
-    const unsigned ca = KU_KEY_CERT_SIGN | KU_CRL_SIGN;
-    unsigned expected = w->is_ca ? ca : w->is_ocsp_signer ? KU_DIGITAL_SIGNATURE : w->x->profile->key_usage;
+    const unsigned ca = USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN;
+    unsigned expected = w->is_ca ? ca : w->is_ocsp_signer ? USAGE_DIGITAL_SIGNATURE : w->x->profile->key_usage;
 
     if ((usage & ca) != (w->is_ca ? ca : 0))
         hit(w, R_KEY_USAGE_CERT_SIGN);

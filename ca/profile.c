@@ -13,13 +13,13 @@ struct bit_name {
 
 /* Sorted by name, so that arrays come out sorted. */
 static const struct bit_name key_usage_names[] = {
-    {KU_CRL_SIGN, "cRLSign"},
-    {KU_DATA_ENCIPHERMENT, "dataEncipherment"},
-    {KU_DIGITAL_SIGNATURE, "digitalSignature"},
-    {KU_KEY_AGREEMENT, "keyAgreement"},
-    {KU_KEY_CERT_SIGN, "keyCertSign"},
-    {KU_KEY_ENCIPHERMENT, "keyEncipherment"},
-    {KU_NON_REPUDIATION, "nonRepudiation"},
+    {USAGE_CRL_SIGN, "cRLSign"},
+    {USAGE_DATA_ENCIPHERMENT, "dataEncipherment"},
+    {USAGE_DIGITAL_SIGNATURE, "digitalSignature"},
+    {USAGE_KEY_AGREEMENT, "keyAgreement"},
+    {USAGE_KEY_CERT_SIGN, "keyCertSign"},
+    {USAGE_KEY_ENCIPHERMENT, "keyEncipherment"},
+    {USAGE_NON_REPUDIATION, "nonRepudiation"},
 };
 static const struct bit_name eku_names[] = {
     {EKU_OCSP_SIGNING, "OCSPSigning"},

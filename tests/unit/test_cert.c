@@ -4,15 +4,6 @@
 
 #include <openssl/x509v3.h>
 
-/* OpenSSL's macros of these names hold other values than base/conf.h's. */
-#undef KU_DIGITAL_SIGNATURE
-#undef KU_NON_REPUDIATION
-#undef KU_KEY_ENCIPHERMENT
-#undef KU_DATA_ENCIPHERMENT
-#undef KU_KEY_AGREEMENT
-#undef KU_KEY_CERT_SIGN
-#undef KU_CRL_SIGN
-
 #include "base/oid.h"
 #include "ca/cert.h"
 #include "ca/lint.h"
@@ -39,7 +30,7 @@ static struct conf_profile profile_of(enum profile_kind kind)
         .ca = TEXT("fleet-ca"),
         .subject = TEXT("CN={device_id},serialNumber={device_id},O=Acme"),
         .key_algs = ALL_KEYS,
-        .key_usage = KU_DIGITAL_SIGNATURE,
+        .key_usage = USAGE_DIGITAL_SIGNATURE,
         .eku = EKU_CLIENT_AUTH,
         .validity_s = YEAR,
         .path_len = -1,
@@ -52,7 +43,7 @@ static struct conf_profile profile_of(enum profile_kind kind)
     case PROFILE_ISSUING_CA:
         p.ca = TEXT("");
         p.subject = TEXT("CN={name},O=Acme");
-        p.key_usage = KU_KEY_CERT_SIGN | KU_CRL_SIGN;
+        p.key_usage = USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN;
         p.eku = 0;
         p.validity_s = 20 * YEAR;
         p.path_len = kind == PROFILE_ISSUING_CA ? 0 : -1;
@@ -478,10 +469,10 @@ static void templates_and_inputs_are_checked(void **state)
         {"a broken hwmodule", NULL, "u1", san_bad_hw, 1, ALL_KEYS, 0, E_INVALID, "object identifier"},
         {"an unknown variable in SAN", NULL, "u1", san_var, 1, ALL_KEYS, 0, E_INVALID, "{colour}"},
         {"names without a prefix", NULL, "u1", san_server, 3, ALL_KEYS, 0, E_OK, ""},
-        {"keyAgreement on P-256", NULL, "u1", NULL, 0, ALL_KEYS, KU_DIGITAL_SIGNATURE | KU_KEY_AGREEMENT, E_OK, ""},
-        {"keyEncipherment on P-256", NULL, "u1", NULL, 0, ALL_KEYS, KU_DIGITAL_SIGNATURE | KU_KEY_ENCIPHERMENT, E_INVALID,
+        {"keyAgreement on P-256", NULL, "u1", NULL, 0, ALL_KEYS, USAGE_DIGITAL_SIGNATURE | USAGE_KEY_AGREEMENT, E_OK, ""},
+        {"keyEncipherment on P-256", NULL, "u1", NULL, 0, ALL_KEYS, USAGE_DIGITAL_SIGNATURE | USAGE_KEY_ENCIPHERMENT, E_INVALID,
          "beyond a p256"},
-        {"keyCertSign outside CAs", NULL, "u1", NULL, 0, ALL_KEYS, KU_KEY_CERT_SIGN, E_INVALID, "keyCertSign"},
+        {"keyCertSign outside CAs", NULL, "u1", NULL, 0, ALL_KEYS, USAGE_KEY_CERT_SIGN, E_INVALID, "keyCertSign"},
     };
     struct test_ca ca;
 

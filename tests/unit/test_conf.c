@@ -138,7 +138,7 @@ static void a_small_file_works_with_defaults(void **state)
     assert_ptr_equal(conf_ca_root(l.conf, ca), conf_find_ca(l.conf, "top"));
     p = conf_find_profile(l.conf, "device");
     assert_int_equal(p->validity_s, 731 * DAY);
-    assert_int_equal(p->key_usage, KU_DIGITAL_SIGNATURE);
+    assert_int_equal(p->key_usage, USAGE_DIGITAL_SIGNATURE);
     assert_int_equal(p->eku, EKU_CLIENT_AUTH);
     assert_string_equal(p->subject, "CN={device_id},serialNumber={device_id}");
     assert_int_equal(p->path_len, -1);

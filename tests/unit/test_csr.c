@@ -447,7 +447,7 @@ static void what_was_asked_is_told(void **state)
     assert_true(csr.has_san);
     assert_int_equal(csr.san.len, 13);
     assert_int_equal(csr.san.p[0], 0x30);
-    assert_true(csr.asks_key_usage && csr.key_usage == KU_DIGITAL_SIGNATURE);
+    assert_true(csr.asks_key_usage && csr.key_usage == USAGE_DIGITAL_SIGNATURE);
     assert_true(csr.asks_eku && csr.eku == EKU_CLIENT_AUTH);
     assert_int_equal(csr.binding, CSR_BINDING_BOTH);
     assert_true(bytes_equal(csr.challenge, bytes_str("AAAA")));
@@ -478,14 +478,14 @@ static void what_was_asked_is_told(void **state)
 static void usage_must_overlap_with_the_profile(void **state)
 {
     struct conf_profile p = {.name = (char *)(uintptr_t) "ldevid",
-                             .key_usage = KU_DIGITAL_SIGNATURE | KU_KEY_AGREEMENT,
+                             .key_usage = USAGE_DIGITAL_SIGNATURE | USAGE_KEY_AGREEMENT,
                              .eku = EKU_CLIENT_AUTH};
-    struct csr csr = {.asks_key_usage = true, .key_usage = KU_DIGITAL_SIGNATURE | KU_KEY_ENCIPHERMENT};
+    struct csr csr = {.asks_key_usage = true, .key_usage = USAGE_DIGITAL_SIGNATURE | USAGE_KEY_ENCIPHERMENT};
     struct err e;
 
     (void)state;
     assert_int_equal(csr_check_usage(&csr, &p, &e), E_OK);
-    csr.key_usage = KU_KEY_ENCIPHERMENT;
+    csr.key_usage = USAGE_KEY_ENCIPHERMENT;
     assert_int_equal(csr_check_usage(&csr, &p, &e), E_INVALID);
     csr = (struct csr){.asks_eku = true, .eku = EKU_CLIENT_AUTH | EKU_SERVER_AUTH};
     assert_int_equal(csr_check_usage(&csr, &p, &e), E_OK);

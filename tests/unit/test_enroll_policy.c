@@ -60,7 +60,7 @@ static int setup(void **state)
     b->domains[0].name = (char *)"acme";
     b->domains[1].name = (char *)"other";
     b->profile = (struct conf_profile){.name = (char *)"ldevid", .kind = PROFILE_LDEVID, .ca = (char *)"fleet-ca",
-                                       .key_algs = KEY_BIT(KEY_P256), .key_usage = KU_DIGITAL_SIGNATURE,
+                                       .key_algs = KEY_BIT(KEY_P256), .key_usage = USAGE_DIGITAL_SIGNATURE,
                                        .eku = EKU_CLIENT_AUTH, .validity_s = DAY, .renew_percent = 66,
                                        .clone_window_s = 3600};
     b->labels[0] = (struct conf_label){.name = (char *)"", .domain = (char *)"acme", .profile = (char *)"ldevid",

@@ -110,7 +110,7 @@ static void world_reset(struct derb_vars *vars)
     profile = (struct conf_profile){
         .kind = PROFILE_LDEVID,
         .key_algs = KEY_BIT(KEY_P256) | KEY_BIT(KEY_P384) | KEY_BIT(KEY_RSA2048) | KEY_BIT(KEY_ED25519),
-        .key_usage = KU_DIGITAL_SIGNATURE,
+        .key_usage = USAGE_DIGITAL_SIGNATURE,
         .eku = EKU_CLIENT_AUTH,
         .validity_s = YEAR_S,
         .path_len = -1,
@@ -326,12 +326,12 @@ static void without_p256(void)
 
 static void usage_with_encipherment(void)
 {
-    profile.key_usage |= KU_KEY_ENCIPHERMENT;
+    profile.key_usage |= USAGE_KEY_ENCIPHERMENT;
 }
 
 static void usage_with_cert_sign(void)
 {
-    profile.key_usage |= KU_KEY_CERT_SIGN;
+    profile.key_usage |= USAGE_KEY_CERT_SIGN;
 }
 
 static void purpose_ocsp(void)
