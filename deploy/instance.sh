@@ -13,7 +13,8 @@ softhsm_module() {
     return 1
 }
 
-# write_config: the whole service in one commented file. $extra_config, $crl_shards, $fronts may be set before.
+# write_config: the whole service in one commented file. May be set before: $fronts, $crl_shards, and list items in YAML for
+# $extra_profiles, $extra_domains, $extra_anchors, $extra_labels; $extra_config is appended.
 write_config() {
     module=${INKAN_PKCS11_MODULE:-$(softhsm_module)}
     users=
@@ -161,18 +162,18 @@ profiles:
   - {name: maker-ocsp, kind: ocsp-signer, ca: maker-ca, subject: "CN=Example Maker CA 1 OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 30d}
   - {name: fleet-root-ocsp, kind: ocsp-signer, ca: fleet-root, subject: "CN=Example Fleet Root OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 365d}
   - {name: fleet-ocsp, kind: ocsp-signer, ca: fleet-ca, subject: "CN=Example Fleet CA 1 OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 30d}
-
+${extra_profiles:-}
 domains:
   - name: example
-
+${extra_domains:-}
 anchors:                     # who may vouch for a unit's birth identity, and where
   - name: example-maker
     ca: maker-ca
     domains: [example]
-
+${extra_anchors:-}
 labels:                      # https://HOST/.well-known/est[/LABEL]/OPERATION
   - {name: "", domain: example, profile: ldevid, auth_cert: true, auth_password: true}
-${extra_config:-}
+${extra_labels:-}${extra_config:-}
 YAML
     mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"
 }

@@ -79,10 +79,10 @@ est_url() {
 
 # unit_birth ID: declares it and gives it a birth identity: $units/ID.idevid.{key,pem}
 unit_birth() {
-    inkan device add "$1" --product demo > /dev/null &&
+    inkan device add "$1" --domain example --product demo > /dev/null &&
         openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1/serialNumber=$1" \
             -keyout "$units/$1.idevid.key" -out "$units/$1.idevid.csr" 2> /dev/null &&
-        inkan cert issue --profile idevid --device "$1" --csr "$units/$1.idevid.csr" --out "$units/$1.idevid.pem" 2> /dev/null
+        inkan cert issue --profile idevid --domain example --device "$1" --csr "$units/$1.idevid.csr" --out "$units/$1.idevid.pem" 2> /dev/null
 }
 
 # unit_device ID VERB [options]: the reference client with that unit's birth identity; state in $units/ID
