@@ -21,13 +21,13 @@ struct chan_ops {
     void (*on_gone)(struct chan *c, const struct err *why, void *arg);
 };
 
-/* Takes over `fd` (made non-blocking, close-on-exec). */
+/* Takes over `fd` (made non-blocking, close-on-exec). `queue_max` is in octets, not messages. */
 struct chan *chan_new(struct event_base *base, int fd, const struct chan_ops *ops, void *arg, size_t queue_max,
                       struct err *e);
 void chan_free(struct chan *c); /* closes; queued messages are dropped */
 /* Consumes the message content (msg_clear is done). A passed descriptor is duplicated; the caller keeps its own. */
 MUST_CHECK enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, struct err *e);
-size_t chan_queued(const struct chan *c);
+size_t chan_queued(const struct chan *c); /* octets */
 void chan_pause(struct chan *c);  /* stop reading (back-pressure) */
 void chan_resume(struct chan *c);
 /* Reports a protocol error found by the callee: on_gone is called from the loop, nothing more is delivered. */

@@ -10,10 +10,10 @@
 #include "base/clock.h"
 #include "ca/admin_int.h"
 
-#define CONN_QUEUE      4096 /* messages */
+#define CONN_QUEUE      (8 << 20)   /* octets waiting for an operator's program that does not read */
 #define ROWS_PER_PAGE   200
 #define ROWS_LEN        (40 * 1024)
-#define QUEUE_HIGH      32   /* pages unread by the operator: wait */
+#define QUEUE_HIGH      (256 << 10) /* octets unread: the next page waits */
 #define PUMP_MS         5
 #define CONNS_MAX       64
 #define USERS_MAX       64

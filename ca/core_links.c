@@ -9,9 +9,9 @@
 #include "ca/est_body.h"
 #include "ca/issue.h"
 
-#define FRONT_QUEUE       100000 /* messages */
-#define STATUS_QUEUE      10000
-#define STATUS_QUEUE_LOW  64     /* more rows are sent below this */
+#define FRONT_QUEUE       (64 << 20)  /* octets waiting for a front that does not read */
+#define STATUS_QUEUE      (16 << 20)
+#define STATUS_QUEUE_LOW  (256 << 10) /* more rows are sent below this */
 #define ROWS_PER_MESSAGE  256
 #define PUMP_MS           5
 #define CONFIRM_S         10
@@ -28,16 +28,19 @@ struct confirmation {
     struct event *timer;
 };
 
-/* Who has not confirmed `seq`; NULL when all have. */
+/*
+ * Who has not confirmed `seq`; NULL when all have. One that is linked but has not said hello counts as well: it may be an
+ * older process than this core and still answer from what it kept.
+ */
 static const char *unconfirmed(struct core *c, uint64_t seq)
 {
     struct front_link *f;
 
-    if (c->status.present && c->status.hello && c->status.acked_seq < seq)
+    if (c->status.present && c->status.acked_seq < seq)
         return "status";
     LIST_FOREACH(f, &c->fronts, link)
     {
-        if (f->hello && f->purged_seq < seq)
+        if (f->purged_seq < seq)
             return f->name;
     }
     return NULL;
@@ -634,6 +637,7 @@ static void status_hello(struct core *c, struct bytes ledger_id, uint64_t seq)
     links_send_issuers(c);
     links_push_status(c);
     send_current(c, 0);
+    confirmations_check(c);
 }
 
 static enum err_code status_message(struct core *c, struct msg_reader *r, struct err *e)
@@ -714,6 +718,7 @@ static void status_link(struct core *c, int fd)
     if (!c->status.chan || !c->status.pump)
         log_failure("link-failed", &e);
     c->status.present = c->status.chan != NULL;
+    c->status.acked_seq = 0;
     confirmations_check(c);
 }
 

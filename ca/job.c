@@ -17,7 +17,7 @@
 #define STEP_DEADLINE_MS  120000 /* generating an RSA-4096 key in a slow token */
 #define SIGNER_WAIT_MS    30000
 #define SIGNERS_MAX       4
-#define TOKEN_QUEUE       64
+#define TOKEN_QUEUE       (1 << 20) /* octets */
 #define LISTED_MAX        1024
 
 enum goal_state { REACHED, WAITING, FAILED };
