@@ -32,7 +32,8 @@ includes() {
 
 @test "every source file has its SPDX line" {
     cd "$source_dir"
-    missing=$(git ls-files -- '*.c' '*.h' '*.cmake' '*.bats' '*.bash' '*.sql' CMakeLists.txt '*/CMakeLists.txt' | xargs grep -L 'SPDX-License-Identifier: Apache-2.0' || true)
+    missing=$(find . -name 'build*' -prune -o -type f \( -name '*.[ch]' -o -name '*.cmake' -o -name '*.bats' -o -name '*.bash' -o -name '*.sql' -o -name '*.py' \
+        -o -name '*.sh' -o -name CMakeLists.txt -o -path './deploy/*' -o -path './docs/man/*' \) -print0 | xargs -0 grep -L 'SPDX-License-Identifier: Apache-2.0' || true)
     echo "$missing"
     [ -z "$missing" ]
 }
