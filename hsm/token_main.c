@@ -342,6 +342,8 @@ int main(int argc, char **argv)
         proc_die("token-down", e.code == E_BUSY ? PROC_EXIT_RESTART : PROC_EXIT_CONFIG, &e);
     if (p11_load(&tp.module, tp.conf->module, &e) != E_OK)
         proc_die("token-down", PROC_EXIT_CONFIG, &e);
+    if (proc_confine(tp.proc, &e) != E_OK)
+        proc_die("token-down", PROC_EXIT_CONFIG, &e);
     proc_ready(tp.proc);
     code = proc_loop(tp.proc);
     _exit(code); /* exit handlers of modules crash */

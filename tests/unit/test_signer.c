@@ -730,6 +730,21 @@ static void read_pin(const struct bench *b, char out[64])
     fclose(f);
 }
 
+static bool is_confined(pid_t pid)
+{
+    char path[64], line[256];
+    bool found = false;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%ld/status", (long)pid);
+    f = fopen(path, "re");
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f))
+        found = found || strcmp(line, "Seccomp:\t2\n") == 0;
+    fclose(f);
+    return found;
+}
+
 static void unblock(const struct bench *b)
 {
     struct child c = child_start(b, "inkan-token");
@@ -740,6 +755,7 @@ static void unblock(const struct bench *b)
 
     msg_begin(&m, TOKEN_UNBLOCK, 1);
     assert_int_equal(token_ask(&c, &m, &packet, &r, &e), E_OK);
+    assert_true(is_confined(c.pid)); /* it ran without its list of system calls once */
     assert_int_equal(child_stop(&c), 0);
 }
 
