@@ -268,7 +268,8 @@ static enum err_code idevid_device(struct core *c, const struct svc_enroll *in, 
     if (find_device(c, g->label->domain, device_id, &g->device, e) != E_OK)
         return e->code;
     if (strcmp(g->device.anchor, anchor->name) != 0)
-        return err_set(e, E_DENIED, "this device is declared under another manufacturer");
+        return err_set(e, E_DENIED, g->device.anchor[0] ? "this device is declared under another manufacturer"
+                                                        : "this device was declared without a manufacturer");
     if (anchor->products.n && !strings_have(&anchor->products, g->device.product))
         return err_set(e, E_DENIED, "this manufacturer does not make the device's product");
     return E_OK;

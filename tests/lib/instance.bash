@@ -79,7 +79,7 @@ est_url() {
 
 # unit_birth ID: declares it and gives it a birth identity: $units/ID.idevid.{key,pem}
 unit_birth() {
-    inkan device add "$1" --domain example --product demo > /dev/null &&
+    inkan device add "$1" --domain example --anchor example-maker --product demo > /dev/null &&
         openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1/serialNumber=$1" \
             -keyout "$units/$1.idevid.key" -out "$units/$1.idevid.csr" 2> /dev/null &&
         inkan cert issue --profile idevid --domain example --device "$1" --csr "$units/$1.idevid.csr" --out "$units/$1.idevid.pem" 2> /dev/null

@@ -154,6 +154,7 @@ enroll_foreign() { # ID MAKER [label]
     new_csr bound-1 /CN=bound-1/serialNumber=bound-1
     status=$(curl -sS --cacert "$dir/fleet-root.pem" --cert "$units/bound-1.idevid.pem" --key "$units/bound-1.idevid.key" -o "$dir/body" -w '%{http_code}' \
         -H 'Content-Type: application/pkcs10' --data-binary "@$units/bound-1.csr" "$(est_url bound)/simpleenroll")
+    echo "$status $(cat "$dir/body")"
     [ "$status" = 400 ]
     # inkan-device reads csrattrs and binds by itself.
     "$programs/inkan-device" enroll --dir "$units/bound-1" --url "$(est_url bound)" --anchor "$dir/fleet-root.pem" \
