@@ -83,7 +83,13 @@ uint64_t core_seq(struct core *c)
 
 int64_t core_stamp(struct core *c)
 {
-    return clock_rule_stamp(&c->clock, clock_now());
+    int64_t now = clock_now(), mono = clock_mono_ms();
+
+    /* A clock that jumped ahead must not get into rows: a revocation dated a year ahead would hold back every list until
+     * then. What has surely passed since the newest good time is the best that is known. */
+    if (clock_rule_judge(&c->clock, now, mono) == CLOCK_FORWARD)
+        now = c->clock.floor + (c->clock.running ? (mono - c->clock.floor_ms) / 1000 : 0);
+    return clock_rule_stamp(&c->clock, now);
 }
 
 enum err_code core_seal(struct core *c, enum seal seal, const char *why, struct err *e)
@@ -214,13 +220,9 @@ void core_authorities_changed(struct core *c)
 enum err_code core_reload(struct core *c, struct err *e)
 {
     c->conf = proc_conf(c->proc);
-    if (core_begin(c, e) != E_OK)
-        return e->code;
-    if (profiles_put(c, e) != E_OK) {
-        core_doubt(c, e);
-        core_rollback(c);
-        return e->code;
-    }
+    /* A profile without its hash cannot be used, and the configuration before is no longer in force. */
+    if (core_begin(c, e) != E_OK || profiles_put(c, e) != E_OK)
+        proc_die("reload-failed", PROC_EXIT_RESTART, e);
     core_commit(c);
     if (core_load(c, e) != E_OK || admin_users_load(c, e) != E_OK)
         return e->code;
