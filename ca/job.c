@@ -867,14 +867,31 @@ static void on_destroyed(struct job *j, struct msg_reader *r)
         action_done(j);
 }
 
+static const char *key_is_in_use(struct core *c, const struct known_key *k)
+{
+    for (size_t i = 0; i < c->ca_n; i++) {
+        if (c->ca[i].exists && strcmp(c->ca[i].key, k->name) == 0)
+            return "it is the key of a CA in the configuration:";
+        if (c->ca[i].ocsp_cert.len && strcmp(c->ca[i].ocsp_key, k->name) == 0)
+            return "it is the key of an OCSP responder in the configuration:";
+    }
+    return strcmp(c->audit_key, k->name) == 0 ? "it is the audit key:" : NULL;
+}
+
 static enum goal_state goal_key_destroyed(struct job *j)
 {
     const struct known_key *k = key_find(j->core, j->key);
     AUTO_MSG m = {BUF_INIT(0)};
     enum goal_state s;
+    const char *why;
 
     if (!k)
         return REACHED;
+    why = key_is_in_use(j->core, k); /* a job before this one may have made it a CA's */
+    if (why) {
+        err_set(&j->err, E_CONFLICT, "%s \"%s\"", why, j->key);
+        return FAILED;
+    }
     s = with_token(j, j->token);
     if (s != REACHED)
         return s;
@@ -1115,17 +1132,6 @@ void op_key_generate(struct core *c, struct admin_call *call)
     j->purpose = purpose;
     j->alg = alg;
     job_start(c, j);
-}
-
-static const char *key_is_in_use(struct core *c, const struct known_key *k)
-{
-    for (size_t i = 0; i < c->ca_n; i++) {
-        if (c->ca[i].exists && strcmp(c->ca[i].key, k->name) == 0)
-            return "it is the key of a CA in the configuration:";
-        if (c->ca[i].ocsp_cert.len && strcmp(c->ca[i].ocsp_key, k->name) == 0)
-            return "it is the key of an OCSP responder in the configuration:";
-    }
-    return strcmp(c->audit_key, k->name) == 0 ? "it is the audit key:" : NULL;
 }
 
 void op_key_destroy(struct core *c, struct admin_call *call)
