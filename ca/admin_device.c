@@ -302,7 +302,7 @@ void op_device_show(struct core *c, struct admin_call *call)
 /* ---- stop ---- */
 
 struct held {
-    uint64_t id[CERTS_MAX];
+    uint64_t id[CERTS_MAX], seen;
     size_t n;
     int64_t now;
 };
@@ -311,8 +311,11 @@ static bool take_held(void *arg, const struct cert_row *row)
 {
     struct held *h = arg;
 
+    if (h->n == CERTS_MAX) /* a page is full: the next one begins here */
+        return false;
+    h->seen = row->id;
     /* The birth certificate stays: the unit is refused by its state, and may come back to service from repair. */
-    if (row->kind != PROFILE_IDEVID && row->status != CERT_REVOKED && row->not_after >= h->now && h->n < CERTS_MAX)
+    if (row->kind != PROFILE_IDEVID && row->status != CERT_REVOKED && row->not_after >= h->now)
         h->id[h->n++] = row->id;
     return true;
 }
@@ -326,15 +329,20 @@ static enum err_code stop_one(struct core *c, struct admin_call *call, uint64_t 
     struct cert_row row;
     bool changed;
 
-    if (store_device_set_state(c->store, device, DEVICE_STOPPED, h.now, e) != E_OK ||
-        store_cert_each(c->store, &f, take_held, &h, e) != E_OK)
+    if (store_device_set_state(c->store, device, DEVICE_STOPPED, h.now, e) != E_OK)
         return e->code;
-    for (size_t i = 0; i < h.n; i++) {
-        if (store_cert_by_id(c->store, h.id[i], &row, e) != E_OK ||
-            revoke_apply(c, &row, &r, &call->by, h.now, &changed, seq, e) != E_OK)
+    do {
+        f.after_id = h.seen;
+        h.n = 0;
+        if (store_cert_each(c->store, &f, take_held, &h, e) != E_OK)
             return e->code;
-        *revoked += changed;
-    }
+        for (size_t i = 0; i < h.n; i++) {
+            if (store_cert_by_id(c->store, h.id[i], &row, e) != E_OK ||
+                revoke_apply(c, &row, &r, &call->by, h.now, &changed, seq, e) != E_OK)
+                return e->code;
+            *revoked += changed;
+        }
+    } while (h.n == CERTS_MAX);
     return E_OK;
 }
 
@@ -347,9 +355,30 @@ static bool take_device(void *arg, const struct device_row *row)
 {
     struct unit_devices *u = arg;
 
-    if (u->n < sizeof(u->id) / sizeof(u->id[0]))
-        u->id[u->n++] = row->id;
+    if (u->n == ARRAY_LEN(u->id))
+        return false;
+    u->id[u->n++] = row->id;
     return true;
+}
+
+/* Every row of a unit, in every domain. */
+static enum err_code stop_unit(struct core *c, struct admin_call *call, uint64_t id, enum crl_reason reason,
+                               uint64_t *seq, json_int_t *revoked, struct err *e)
+{
+    struct device_filter f = {.state = -1, .unit = id};
+    struct unit_devices unit;
+
+    do {
+        unit.n = 0;
+        if (store_device_each(c->store, &f, take_device, &unit, e) != E_OK)
+            return e->code;
+        for (size_t i = 0; i < unit.n; i++)
+            if (stop_one(c, call, unit.id[i], reason, seq, revoked, e) != E_OK)
+                return e->code;
+        if (unit.n)
+            f.after_id = unit.id[unit.n - 1];
+    } while (unit.n == ARRAY_LEN(unit.id));
+    return E_OK;
 }
 
 static void on_stop_confirmed(struct core *c, void *arg, bool confirmed, const char *missing)
@@ -373,8 +402,6 @@ void op_device_stop(struct core *c, struct admin_call *call)
     const char *reason_name = admin_text(call, "reason");
     char object[ID_MAX_LEN * 2 + 16], domain[ID_MAX_LEN + 1];
     struct device_row row;
-    struct device_filter f = {.state = -1};
-    struct unit_devices unit = {.n = 0};
     uint64_t seq = 0;
     json_int_t revoked = 0;
     struct err e = {0};
@@ -388,10 +415,7 @@ void op_device_stop(struct core *c, struct admin_call *call)
     else if ((code = find_device(c, call, &row, &e)) == E_OK && (code = core_begin(c, &e)) == E_OK) {
         snprintf(domain, sizeof(domain), "%s", row.domain);
         snprintf(object, sizeof(object), "device:%s/%s", row.domain, row.device_id);
-        f.unit = row.unit; /* stopped follows the unit, in every domain it has a row */
-        code = store_device_each(c->store, &f, take_device, &unit, &e);
-        for (size_t i = 0; code == E_OK && i < unit.n; i++)
-            code = stop_one(c, call, unit.id[i], reason, &seq, &revoked, &e);
+        code = stop_unit(c, call, row.unit, reason, &seq, &revoked, &e); /* stopped follows the unit */
         if (code == E_OK)
             code = core_audit(c, &call->by, "device-stopped", domain, object,
                               json_pack("{s:s, s:I}", "reason", crl_reason_name(reason), "revoked", revoked),
@@ -501,6 +525,7 @@ struct secret_list {
     struct core *core;
     struct admin_call *call;
     int64_t now;
+    size_t n;
 };
 
 static bool put_secret(void *arg, const struct secret_row *row)
@@ -516,6 +541,8 @@ static bool put_secret(void *arg, const struct secret_row *row)
                         : row->kind == SECRET_DEVICE && memcmp(row->bound_spki, zero, 32) ? "used"
                                                                                   : "open";
 
+    l->call->after = row->id;
+    l->n++;
     admin_row(l->call, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "user", row->user, "kind",
                                  row->kind == SECRET_GROUP ? "group" : "device", "domain", row->domain, "profile",
                                  row->profile, "device_id", named ? device.device_id : "", "pattern", row->pattern,
@@ -524,17 +551,25 @@ static bool put_secret(void *arg, const struct secret_row *row)
     return true;
 }
 
-void op_secret_list(struct core *c, struct admin_call *call)
+static bool secret_page(struct core *c, struct admin_call *call)
 {
-    struct secret_list l = {c, call, core_stamp(c)};
+    struct secret_list l = {c, call, core_stamp(c), 0};
     struct err e = {0};
 
-    if (store_secret_each(c->store, put_secret, &l, &e) != E_OK) {
+    if (store_secret_each(c->store, call->after, PAGE_ROWS, put_secret, &l, &e) != E_OK) {
         core_doubt(c, &e);
         admin_fail(call, &e);
-        return;
+        return false;
     }
+    if (l.n == PAGE_ROWS)
+        return true;
     admin_done(call, NULL, -1);
+    return false;
+}
+
+void op_secret_list(struct core *c, struct admin_call *call)
+{
+    admin_stream(c, call, secret_page);
 }
 
 void op_secret_revoke(struct core *c, struct admin_call *call)

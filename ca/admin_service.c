@@ -336,24 +336,36 @@ void op_audit_export(struct core *c, struct admin_call *call)
 static bool put_head(void *arg, const struct audit_head_row *row)
 {
     static const char *const algs[] = {"none", "rsa-sha256", "ecdsa-sha256", "ecdsa-sha384", "ed25519"};
+    struct admin_call *call = arg;
 
-    admin_row(arg, json_pack("{s:I, s:I, s:o, s:s, s:s, s:o, s:o}", "seq", (json_int_t)row->seq, "time",
+    call->after = row->seq;
+    call->left++;
+    admin_row(call, json_pack("{s:I, s:I, s:o, s:s, s:s, s:o, s:o}", "seq", (json_int_t)row->seq, "time",
                              (json_int_t)row->time, "hash", json_hex(BYTES_OF(row->hash)), "key", row->key, "algorithm",
                              row->sig_alg < SIG_ALGS_COUNT ? algs[row->sig_alg] : "none", "tbs", json_base64(row->tbs),
                              "signature", json_base64(row->signature)));
     return true;
 }
 
-void op_audit_heads(struct core *c, struct admin_call *call)
+static bool heads_page(struct core *c, struct admin_call *call)
 {
     struct err e = {0};
 
-    if (store_audit_head_each(c->store, put_head, call, &e) != E_OK) {
+    call->left = 0; /* counts the rows of this page */
+    if (store_audit_head_each(c->store, call->after, AUDIT_PAGE, put_head, call, &e) != E_OK) {
         core_doubt(c, &e);
         admin_fail(call, &e);
-        return;
+        return false;
     }
+    if (call->left == AUDIT_PAGE)
+        return true;
     admin_done(call, NULL, -1);
+    return false;
+}
+
+void op_audit_heads(struct core *c, struct admin_call *call)
+{
+    admin_stream(c, call, heads_page);
 }
 
 /* ---- backup ---- */

@@ -560,7 +560,7 @@ static enum err_code run(struct verify *vf, const char *heads_path, struct bytes
     if (!vf->chain_broken) {
         orphan_certs(vf);
         orphan_rows(vf);
-        if (store_audit_head_each(vf->s, ledger_head, vf, vf->e) != E_OK)
+        if (store_audit_head_each(vf->s, 0, 0, ledger_head, vf, vf->e) != E_OK)
             return vf->e->code;
         if (heads_path && outside_heads(vf, heads_path) != E_OK)
             return vf->e->code;

@@ -566,11 +566,14 @@ enum err_code store_secret_revoke(struct store *s, uint64_t id, int64_t at, stru
     return q_exec_one(&q, e);
 }
 
-enum err_code store_secret_each(struct store *s, secret_row_fn fn, void *arg, struct err *e)
+enum err_code store_secret_each(struct store *s, uint64_t after_id, uint64_t limit, secret_row_fn fn, void *arg,
+                                struct err *e)
 {
     struct query q = q_begin(s, Q_SECRET_EACH);
     struct secret_row row;
 
+    q_u64(&q, after_id);
+    q_i64(&q, limit == 0 || limit > INT64_MAX ? -1 : (int64_t)limit);
     while (q_next(&q, e)) {
         secret_get(&q, &row);
         if (q.what[0] || !fn(arg, &row))

@@ -156,7 +156,7 @@ X(SECRET_COUNT_USE,
   "UPDATE secret SET used = used + 1 WHERE id = ?1 AND revoked_at = 0 AND (quota = 0 OR used < quota)")
 X(SECRET_REVOKE, "UPDATE secret SET revoked_at = iif(revoked_at = 0, ?2, revoked_at) WHERE id = ?1")
 X(SECRET_KNOWN, "SELECT user, quota, used, revoked_at FROM secret WHERE id = ?1")
-X(SECRET_EACH, "SELECT " SECRET_COLS " FROM secret ORDER BY id")
+X(SECRET_EACH, "SELECT " SECRET_COLS " FROM secret WHERE id > ?1 ORDER BY id LIMIT ?2")
 
 X(AUDIT_LAST, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
 X(AUDIT_INSERT, "INSERT INTO audit (" AUDIT_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")
@@ -165,7 +165,7 @@ X(AUDIT_HASH, "SELECT hash FROM audit WHERE seq = ?1")
 X(AUDIT_LAST_TIME, "SELECT time FROM audit ORDER BY seq DESC LIMIT 1")
 X(HEAD_INSERT, "INSERT INTO audit_head (" HEAD_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
 X(HEAD_LAST, "SELECT " HEAD_COLS " FROM audit_head ORDER BY seq DESC LIMIT 1")
-X(HEAD_EACH, "SELECT " HEAD_COLS " FROM audit_head ORDER BY seq")
+X(HEAD_EACH, "SELECT " HEAD_COLS " FROM audit_head WHERE seq > ?1 ORDER BY seq LIMIT ?2")
 
 X(ALARM_INSERT, "INSERT INTO alarm (time, kind, domain, object, text, cleared_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
 X(ALARM_CLEAR,

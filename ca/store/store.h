@@ -290,7 +290,8 @@ MUST_CHECK enum err_code store_secret_bind(struct store *s, uint64_t id, const u
 MUST_CHECK enum err_code store_secret_count_use(struct store *s, uint64_t id, struct err *e); /* E_CONFLICT at the quota or revoked */
 MUST_CHECK enum err_code store_secret_revoke(struct store *s, uint64_t id, int64_t at, struct err *e);
 typedef bool (*secret_row_fn)(void *arg, const struct secret_row *row);
-MUST_CHECK enum err_code store_secret_each(struct store *s, secret_row_fn fn, void *arg, struct err *e);
+/* In the order of id, from the one after `after_id`; `limit` 0 = none. */
+MUST_CHECK enum err_code store_secret_each(struct store *s, uint64_t after_id, uint64_t limit, secret_row_fn fn, void *arg, struct err *e);
 
 /* Audit rows: ca/audit.c computes the chain; the store keeps it. */
 struct audit_row {
@@ -322,7 +323,8 @@ struct audit_head_row {
 MUST_CHECK enum err_code store_audit_head_insert(struct store *s, const struct audit_head_row *row, struct err *e);
 MUST_CHECK enum err_code store_audit_head_last(struct store *s, struct audit_head_row *out, struct err *e);
 typedef bool (*audit_head_row_fn)(void *arg, const struct audit_head_row *row);
-MUST_CHECK enum err_code store_audit_head_each(struct store *s, audit_head_row_fn fn, void *arg, struct err *e);
+/* In the order of seq, from the one after `after_seq`; `limit` 0 = none. */
+MUST_CHECK enum err_code store_audit_head_each(struct store *s, uint64_t after_seq, uint64_t limit, audit_head_row_fn fn, void *arg, struct err *e);
 
 /* Alarms: what a person must look at, until cleared. One is open per (kind, domain, object). */
 struct alarm_row {

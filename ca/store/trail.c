@@ -158,11 +158,14 @@ enum err_code store_audit_head_last(struct store *s, struct audit_head_row *out,
     return q_end(&q, e);
 }
 
-enum err_code store_audit_head_each(struct store *s, audit_head_row_fn fn, void *arg, struct err *e)
+enum err_code store_audit_head_each(struct store *s, uint64_t after_seq, uint64_t limit, audit_head_row_fn fn,
+                                    void *arg, struct err *e)
 {
     struct query q = q_begin(s, Q_HEAD_EACH);
     struct audit_head_row row;
 
+    q_u64(&q, after_seq);
+    q_i64(&q, limit == 0 || limit > INT64_MAX ? -1 : (int64_t)limit);
     while (q_next(&q, e)) {
         head_get(&q, &row);
         if (q.what[0] || !fn(arg, &row))

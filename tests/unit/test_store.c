@@ -1565,7 +1565,7 @@ static void group_secret_ends_at_its_quota(void **state)
     assert_int_equal(got.used, 2);
     assert_string_equal(got.pattern, "lab-*");
     REFUSED(l, E_NOT_FOUND, store_secret_by_user(l->s, "LAB", &got, &l->e));
-    OK(l, store_secret_each(l->s, count_secrets, &n, &l->e));
+    OK(l, store_secret_each(l->s, 0, 0, count_secrets, &n, &l->e));
     assert_int_equal(n, 1);
 }
 
