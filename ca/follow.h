@@ -64,6 +64,7 @@ struct status_row {
     int64_t not_after;      /* of the certificate */
     uint64_t batch;         /* 0 = none */
     char origin[ID_MAX_LEN + 1]; /* "" = this node */
+    unsigned shard;         /* of a serial that only an imported list knows; not sent, and not read back */
 };
 
 /* One issuer as the OCSP responder needs it. */

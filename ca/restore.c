@@ -59,7 +59,8 @@ static enum err_code import_entry(struct recovery *r, const struct crl_scope *s,
     struct core *c = r->core;
     bool hold = entry->reason == REASON_CERTIFICATE_HOLD, changed = false;
     struct status_row row = {.issuer = s->ca->id, .status = hold ? CERT_ON_HOLD : CERT_REVOKED,
-                             .reason = entry->reason, .time = entry->revoked_at, .origin = "crl-import"};
+                             .reason = entry->reason, .time = entry->revoked_at, .origin = "crl-import",
+                             .shard = s->shard};
     struct revocation change = {.to = row.status, .reason = entry->reason, .origin = "crl-import"};
     struct cert_row cert;
     uint64_t seq;
@@ -150,9 +151,10 @@ static enum err_code recover(struct recovery *r, struct err *e)
     free(m);
     if (code != E_OK && code != E_NOT_FOUND)
         return code;
+    /* Shards before the full list: a serial that nothing else knows stays in the shard that names it. */
     for (size_t i = 0; i < c->ca_n; i++)
-        for (size_t k = 0; c->ca[i].exists && k < c->ca[i].scope_n; k++)
-            if (import_list(r, &c->ca[i].scope[k], e) != E_OK)
+        for (size_t k = c->ca[i].exists ? c->ca[i].scope_n : 0; k > 0; k--)
+            if (import_list(r, &c->ca[i].scope[k - 1], e) != E_OK)
                 return e->code;
     if (r->unknown)
         buf_printf(&r->lost, "%lld certificates that only a CRL knows; ", (long long)r->unknown);

@@ -348,7 +348,8 @@ static enum err_code status_now_imported(struct store *s, const struct status_ro
     q_i64(&q, row->issuer);
     q_bytes(&q, ROW_SERIAL(row));
     code = q_one(&q, e);
-    *now = (struct status_now){.first = code == E_NOT_FOUND, .not_after = row->not_after ? row->not_after : TIME_NO_EXPIRY};
+    *now = (struct status_now){.first = code == E_NOT_FOUND, .shard = row->shard,
+                               .not_after = row->not_after ? row->not_after : TIME_NO_EXPIRY};
     if (code == E_NOT_FOUND)
         return E_OK;
     if (code != E_OK)
