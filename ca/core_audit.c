@@ -182,7 +182,7 @@ void audit_head_start(struct core *c)
         return;
     }
     snprintf(p->head.key, sizeof(p->head.key), "%s", c->audit_key);
-    if (signer_sign(s, c->audit_key, SIGN_AUDIT, buf_bytes(&p->tbs), SIGN_DEADLINE_MS, on_head_signed, p, &e) != E_OK) {
+    if (signer_sign(s, c->audit_key, SIGN_AUDIT, buf_bytes(&p->tbs), SIGN_DEADLINE_MS, 0, on_head_signed, p, &e) != E_OK) {
         log_failure("audit-head-failed", &e);
         return;
     }

@@ -1065,7 +1065,7 @@ static void ask_signer(struct issuance *q, struct issue_job *j)
         err_set(&j->sign_error, E_INTERNAL, "the bytes to sign are not those that were linted");
     else if (!a || !(s = signer_for_key(c, a->conf->token, key, &why)))
         err_set(&j->sign_error, E_TOKEN, "CA \"%s\": %s", j->ca, why);
-    else if (signer_sign(s, key, SIGN_CERT, buf_bytes(&j->tbs), SIGN_DEADLINE_MS, on_signed, j, &j->sign_error) == E_OK)
+    else if (signer_sign(s, key, SIGN_CERT, buf_bytes(&j->tbs), SIGN_DEADLINE_MS, j->rid, on_signed, j, &j->sign_error) == E_OK)
         return;
     come_back(q, j);
 }

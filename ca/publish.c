@@ -622,7 +622,7 @@ void publish_start(struct core *c, struct crl_scope *s, publish_fn done, void *a
     else if ((code = core_may_sign(c, clock_now(), &e)) == E_OK && (code = list_times(p, s, &e)) == E_OK &&
              (code = reserve_number(p, s, &e)) == E_OK && (code = write_list(p, s, &e)) == E_OK) {
         s->dirty_since_ms = 0; /* changes from here on belong to the next list */
-        code = signer_sign(signer, s->ca->key, SIGN_CRL, buf_bytes(&p->tbs), CRL_SIGN_DEADLINE_MS, on_list_signed, p, &e);
+        code = signer_sign(signer, s->ca->key, SIGN_CRL, buf_bytes(&p->tbs), CRL_SIGN_DEADLINE_MS, 0, on_list_signed, p, &e);
         if (code == E_OK)
             return;
     }

@@ -270,7 +270,7 @@ static enum err_code sign_ocsp(void *arg, const char *token, const char *key, st
 
     if (!t)
         return err_set(e, E_TOKEN, "no signer of token \"%s\"", token);
-    return signer_sign(t->signer, key, SIGN_OCSP, tbs, deadline_ms, done, done_arg, e);
+    return signer_sign(t->signer, key, SIGN_OCSP, tbs, deadline_ms, 0, done, done_arg, e);
 }
 
 static void issuers_changed(void *arg)

@@ -39,6 +39,7 @@ struct job {
     struct job *next;
     enum job_type type;
     uint64_t link, request_id;
+    uint64_t rid; /* of the enrollment, for the log; 0 = none */
     struct err e;              /* result; e.code E_OK = done */
 
     /* JOB_SIGN */

@@ -12,7 +12,7 @@
  * Messages (fields in order; answers carry the request id):
  *   SIGNER_KEYS    u32 n, n x { str name, u8 purpose, bytes cka_id, bytes spki, bytes issuer_name }
  *   SIGNER_KEYS_RESULT   u32 n, n x { u8 err code, str message }
- *   SIGNER_SIGN    str key, u8 kind, u32 deadline_ms, bytes tbs (empty: a sealed memory file comes beside; CRL only)
+ *   SIGNER_SIGN    str key, u8 kind, u32 deadline_ms, u64 rid, bytes tbs (empty: a sealed memory file comes beside; CRL only)
  *   SIGNER_SIGNED  u8 err code, str message, u8 sig_alg, bytes signature (DER ECDSA-Sig-Value, RSA, Ed25519 octets)
  *   SIGNER_HEALTH  -
  *   SIGNER_HEALTH_RESULT u8 err code, str message, str state, u64 generation, u64 signed, u64 failed, u32 queued,
@@ -84,10 +84,10 @@ const char *signer_token(const struct signer *s);
  * new table takes the place of the one told before. */
 MUST_CHECK enum err_code signer_keys(struct signer *s, const struct signer_key *keys, size_t n, signer_keys_fn done,
                                      void *arg, struct err *e);
-/* Queues one signature; `done` is called exactly once, never from inside this call. Above 60,000 octets the object goes
- * as a sealed memory file (CRL only). */
+/* Queues one signature; `done` is called exactly once, never from inside this call. `rid` names the request it belongs to
+ * in the signer's log (0: none). Above 60,000 octets the object goes as a sealed memory file (CRL only). */
 MUST_CHECK enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind, struct bytes tbs,
-                                     uint32_t deadline_ms, signer_done_fn done, void *arg, struct err *e);
+                                     uint32_t deadline_ms, uint64_t rid, signer_done_fn done, void *arg, struct err *e);
 MUST_CHECK enum err_code signer_health(struct signer *s, signer_health_fn done, void *arg, struct err *e);
 size_t signer_pending(const struct signer *s);
 

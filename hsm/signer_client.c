@@ -369,7 +369,7 @@ enum err_code signer_keys(struct signer *s, const struct signer_key *keys, size_
 }
 
 enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind, struct bytes tbs,
-                          uint32_t deadline_ms, signer_done_fn done, void *arg, struct err *e)
+                          uint32_t deadline_ms, uint64_t rid, signer_done_fn done, void *arg, struct err *e)
 {
     AUTO_MSG m = {BUF_INIT(0)};
     AUTO_FD int fd = -1;
@@ -391,6 +391,7 @@ enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind
     msg_put_str(&m, key);
     msg_put_u8(&m, (uint8_t)kind);
     msg_put_u32(&m, deadline_ms);
+    msg_put_u64(&m, rid);
     msg_put_bytes(&m, fd >= 0 ? (struct bytes){NULL, 0} : tbs);
     return submit(s, p, &m, fd, (int64_t)deadline_ms + GRACE_MS, e);
 }

@@ -144,7 +144,7 @@ static void note_failed(const struct signer_proc *sp, const struct job *j)
     log_begin(&l, LOG_WARN, "signer-sign-failed");
     log_str(&l, "token", sp->conf->name);
     log_str(&l, "key", held_key_name(j->key));
-    log_u64(&l, "rid", j->request_id);
+    log_rid(&l, j->rid);
     log_err(&l, &j->e);
     log_end(&l);
 }
@@ -272,12 +272,14 @@ static enum err_code do_sign(struct link *l, struct msg_reader *r, int fd, struc
     struct err why = {0};
     struct bytes tbs;
     uint32_t deadline_ms;
+    uint64_t rid;
     enum sign_kind kind;
     struct job *j;
 
     msg_get_str(r, name, sizeof(name));
     kind = msg_get_enum(r, SIGN_KINDS);
     deadline_ms = msg_get_u32(r);
+    rid = msg_get_u64(r);
     tbs = msg_get_bytes(r, MSG_MAX_LEN);
     if (msg_read_end(r, e) != E_OK)
         return E_INVALID;
@@ -285,6 +287,7 @@ static enum err_code do_sign(struct link *l, struct msg_reader *r, int fd, struc
     if (!j)
         return err_set(e, E_NOMEM, "SIGNER_SIGN");
     j->kind = kind;
+    j->rid = rid;
     if (deadline_ms == 0 || deadline_ms > sp->conf->deadline_ms)
         deadline_ms = sp->conf->deadline_ms;
     j->deadline_ms = clock_mono_ms() + deadline_ms;

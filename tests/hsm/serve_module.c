@@ -59,6 +59,7 @@ static bool sign(int link, const struct made_key *k, unsigned serial, struct err
     msg_put_str(&m, "k");
     msg_put_u8(&m, SIGN_CERT);
     msg_put_u32(&m, 5000);
+    msg_put_u64(&m, serial);
     msg_put_bytes(&m, buf_bytes(&tbs));
     err_set(e, E_TOKEN, "no answer");
     if (msg_send(link, &m, -1, e) != E_OK || !receive(link, &packet, &r) || msg_get_err(&r, e) != E_OK)

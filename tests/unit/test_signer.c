@@ -157,6 +157,7 @@ static void send_sign(int link, uint64_t id, const char *key, enum sign_kind kin
     msg_put_str(&m, key);
     msg_put_u8(&m, (uint8_t)kind);
     msg_put_u32(&m, deadline_ms);
+    msg_put_u64(&m, id);
     msg_put_bytes(&m, fd >= 0 ? (struct bytes){NULL, 0} : tbs);
     send_msg(link, &m, fd);
 }

@@ -117,7 +117,7 @@ static void ask(struct world *w, const char *key, enum sign_kind kind, struct by
     struct err e = {0};
 
     w->inside = true;
-    if (signer_sign(w->s, key, kind, tbs, deadline_ms, on_signed, w, &e) != E_OK)
+    if (signer_sign(w->s, key, kind, tbs, deadline_ms, 0, on_signed, w, &e) != E_OK)
         fail_msg("%s", e.msg);
     w->inside = false;
 }
@@ -182,6 +182,7 @@ static void a_request_carries_its_fields_and_its_answer_comes_back_once(void **s
     assert_string_equal(key, "fleet-ca");
     assert_int_equal(msg_get_u8(&r), SIGN_CERT);
     assert_int_equal(msg_get_u32(&r), 1234);
+    assert_int_equal(msg_get_u64(&r), 0);
     assert_true(bytes_equal(msg_get_bytes(&r, 100), BYTES_OF(object)));
     assert_int_equal(msg_read_end(&r, NULL), E_OK);
     answer(w, id);
@@ -266,7 +267,7 @@ static void a_lost_link_answers_everything_and_then_says_gone(void **state)
     assert_int_equal(w->calls, 5);
     assert_int_equal(w->last, E_TOKEN);
     assert_int_equal(w->gone, 1);
-    assert_int_equal(signer_sign(w->s, "k", SIGN_CERT, BYTES_OF(object), 100, on_signed, w, &e), E_TOKEN);
+    assert_int_equal(signer_sign(w->s, "k", SIGN_CERT, BYTES_OF(object), 100, 0, on_signed, w, &e), E_TOKEN);
     run_ms(w, 20);
     assert_int_equal(w->calls, 5);
 }
@@ -356,14 +357,15 @@ static void a_large_crl_travels_as_a_sealed_file_and_nothing_else_may_be_large(v
     int fd = -1;
 
     memset(large, 0x5a, sizeof(large));
-    assert_int_equal(signer_sign(w->s, "k", SIGN_CERT, BYTES_OF(large), 100, on_signed, w, &e), E_INVALID);
-    assert_int_equal(signer_sign(w->s, "k", SIGN_CERT, (struct bytes){NULL, 0}, 100, on_signed, w, &e), E_INVALID);
+    assert_int_equal(signer_sign(w->s, "k", SIGN_CERT, BYTES_OF(large), 100, 0, on_signed, w, &e), E_INVALID);
+    assert_int_equal(signer_sign(w->s, "k", SIGN_CERT, (struct bytes){NULL, 0}, 100, 0, on_signed, w, &e), E_INVALID);
     ask(w, "k", SIGN_CRL, BYTES_OF(large), 5000);
     (void)receive(w, &packet, &r, &fd);
     assert_true(fd >= 0);
     msg_get_str(&r, key, sizeof(key));
     assert_int_equal(msg_get_u8(&r), SIGN_CRL);
     (void)msg_get_u32(&r);
+    assert_int_equal(msg_get_u64(&r), 0);
     assert_int_equal(msg_get_bytes(&r, 10).len, 0);
     assert_int_equal(msg_read_end(&r, NULL), E_OK);
     assert_int_equal(fcntl(fd, F_GET_SEALS) & (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK),
