@@ -17,6 +17,8 @@
 #define IN_FLIGHT_MAX     4    /* times batch_max */
 #define RETRY_AFTER_S     5
 #define SUPERSEDE_MAX     64
+#define JOINED_MAX        64 /* requests of one device that wait for its certificate */
+#define CHAIN_MAX         8
 
 enum job_state { JOB_WAITING, JOB_SIGNING, JOB_BACK, JOB_ANSWERED };
 
@@ -35,6 +37,7 @@ struct order_copy {
 struct issue_job {
     TAILQ_ENTRY(issue_job) link;
     TAILQ_HEAD(, issue_job) joined; /* requests for the same device, evaluated again after this one */
+    size_t joined_n;
     struct core *core;
     enum job_state state;
     issue_fn done;
@@ -59,6 +62,7 @@ struct issue_job {
     uint8_t serial[SERIAL_MAX_LEN];
     struct buf tbs;
     uint8_t linted[32];
+    uint8_t profile_hash[32]; /* as in the intent: the configuration may be read again before the signature is back */
     uint8_t spki_hash[32];
     unsigned shard;
     int64_t not_before, not_after;
@@ -76,7 +80,7 @@ TAILQ_HEAD(job_list, issue_job);
 struct issuance {
     struct core *core;
     struct job_list queue, signing, back, answered;
-    size_t queue_n, signing_n, back_n;
+    size_t queue_n, signing_n, back_n, joined_n;
     struct event *cycle, *linger;
     bool scheduled, running;
     const char *pause_file; /* test builds only */
@@ -140,14 +144,14 @@ static void enqueue(struct issuance *q, struct issue_job *j)
 
 size_t issue_waiting(const struct core *c)
 {
-    return c->issuance->queue_n + c->issuance->signing_n + c->issuance->back_n;
+    return c->issuance->queue_n + c->issuance->joined_n + c->issuance->signing_n + c->issuance->back_n;
 }
 
 static enum err_code room(struct core *c, struct err *e)
 {
     if (c->stopping)
         return err_set(e, E_STORE, "the service stops");
-    if (c->issuance->queue_n >= c->conf->enroll_queue)
+    if (c->issuance->queue_n + c->issuance->joined_n >= c->conf->enroll_queue)
         return err_set(e, E_BUSY, "too many requests are waiting");
     return E_OK;
 }
@@ -339,8 +343,32 @@ static enum err_code write_intent(struct issue_job *j, int64_t now, struct err *
     }
     memcpy(row.serial, j->serial, sizeof(j->serial));
     memcpy(row.tbs_hash, j->linted, 32);
-    memcpy(row.profile_hash, core_profile_hash(c, j->profile), 32);
+    memcpy(row.profile_hash, j->profile_hash, 32);
     return store_intent_insert(c->store, &row, e);
+}
+
+/* A CA whose own certificate, or one above it, is revoked or on hold certifies nobody. */
+static enum err_code chain_is_good(struct core *c, struct authority *a, struct err *e)
+{
+    struct cert_row row;
+    uint8_t hash[32];
+    enum err_code code;
+
+    for (size_t n = 0; a && n < CHAIN_MAX; n++) {
+        sha256(buf_bytes(&a->cert), hash);
+        code = store_cert_by_hash(c->store, hash, &row, e);
+        if (code == E_NOT_FOUND)
+            code = err_set(e, E_INTERNAL, "no row"); /* not a matter of the one who asks */
+        if (code != E_OK)
+            return err_wrap(e, "certificate of CA \"%s\"", a->conf->name);
+        if (row.status != CERT_GOOD)
+            return err_set(e, E_TOKEN, "CA \"%s\" certifies nobody: its certificate is %s", a->conf->name,
+                           row.status == CERT_ON_HOLD ? "on hold" : "revoked");
+        if (authority_is_root(a))
+            return E_OK;
+        a = authority_parent(c, a);
+    }
+    return err_set(e, E_INTERNAL, "a chain without a root");
 }
 
 /* Draws the serial, writes, lints, records. `in` holds what differs; j->profile, j->ca and j->facts are set. */
@@ -357,6 +385,9 @@ static enum err_code build(struct issue_job *j, struct cert_inputs *in, const st
 
     if (!a || (!self && !authority_is_ready(c, a, &why)))
         return err_set(e, E_TOKEN, "CA \"%s\" is not ready: %s", j->ca, a ? why : "not configured");
+    /* The responder of a revoked CA goes on telling the world so. */
+    if (!self && j->profile->kind != PROFILE_OCSP_SIGNER && chain_is_good(c, a, e) != E_OK)
+        return e->code;
     if (self)
         code = self_issuer(a, in->key, now, &ca, e);
     else
@@ -387,6 +418,7 @@ static enum err_code build(struct issue_job *j, struct cert_inputs *in, const st
         code = san_is_granted(j, csr, e);
     if (code == E_OK) {
         sha256(buf_bytes(&j->tbs), j->linted);
+        memcpy(j->profile_hash, core_profile_hash(c, j->profile), 32);
         code = write_intent(j, now, e);
     }
     buf_clear(&built.tbs);
@@ -691,12 +723,14 @@ static void refuse(struct issue_job *j, const struct err *why, int64_t now)
     log_str(&l, "alarm", j->grant.alarm);
     log_err(&l, why);
     log_end(&l);
-    if (!j->is_est || !is_refusal(why->code))
+    if (!j->is_est || !(is_refusal(why->code) || why->code == E_BUSY))
         return;
     if (!j->grant.authenticated) {
         c->refused_unauthenticated++;
         return;
     }
+    if (why->code == E_BUSY) /* load, not policy */
+        return;
     if (store_savepoint(c->store, &e) != E_OK ||
         core_savepoint_end(c, refuse_record(j, why, now, &e), &e) != E_OK) {
         core_doubt(c, &e);
@@ -756,12 +790,12 @@ static enum err_code root_row(struct issue_job *j, const struct cert *read, int6
     row.issuer = j->issuer;
     memcpy(row.serial, j->serial, sizeof(j->serial));
     memcpy(row.tbs_hash, j->linted, 32);
-    memcpy(row.profile_hash, core_profile_hash(j->core, j->profile), 32);
+    memcpy(row.profile_hash, j->profile_hash, 32);
     return store_intent_insert(j->core->store, &row, e);
 }
 
 struct superseded {
-    uint64_t id[SUPERSEDE_MAX];
+    uint64_t id[SUPERSEDE_MAX], seen;
     size_t n;
     uint64_t keep;
     uint8_t kind;
@@ -772,8 +806,10 @@ static bool take_superseded(void *arg, const struct cert_row *row)
 {
     struct superseded *s = arg;
 
-    if (row->id != s->keep && row->kind == s->kind && row->status != CERT_REVOKED && row->not_after >= s->now &&
-        s->n < SUPERSEDE_MAX)
+    if (s->n == SUPERSEDE_MAX) /* a page is full: the next one begins here */
+        return false;
+    s->seen = row->id;
+    if (row->id != s->keep && row->kind == s->kind && row->status != CERT_REVOKED && row->not_after >= s->now)
         s->id[s->n++] = row->id;
     return true;
 }
@@ -788,12 +824,16 @@ static enum err_code supersede(struct issue_job *j, uint64_t keep, int64_t now, 
     bool changed;
     uint64_t seq;
 
-    if (store_cert_each(c->store, &f, take_superseded, &s, e) != E_OK)
-        return e->code;
-    for (size_t i = 0; i < s.n; i++)
-        if (store_cert_by_id(c->store, s.id[i], &row, e) != E_OK ||
-            revoke_apply(c, &row, &r, &j->grant.by, now, &changed, &seq, e) != E_OK)
+    do {
+        f.after_id = s.seen;
+        s.n = 0;
+        if (store_cert_each(c->store, &f, take_superseded, &s, e) != E_OK)
             return e->code;
+        for (size_t i = 0; i < s.n; i++)
+            if (store_cert_by_id(c->store, s.id[i], &row, e) != E_OK ||
+                revoke_apply(c, &row, &r, &j->grant.by, now, &changed, &seq, e) != E_OK)
+                return e->code;
+    } while (s.n == SUPERSEDE_MAX);
     return E_OK;
 }
 
@@ -848,7 +888,7 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
     struct status_row status = {.status = CERT_GOOD, .time = now};
     uint32_t made;
 
-    if (j->is_est && enroll_still_allowed(c, &j->grant, e) != E_OK)
+    if (j->facts.id && enroll_still_allowed(c, &j->grant, e) != E_OK)
         return e->code;
     if (assemble(j, &read, e) != E_OK)
         return e->code;
@@ -860,7 +900,7 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
     row.der = buf_bytes(&j->cert);
     sha256(row.der, row.der_hash);
     memcpy(row.spki_hash, j->spki_hash, 32);
-    memcpy(row.profile_hash, core_profile_hash(c, j->profile), 32);
+    memcpy(row.profile_hash, j->profile_hash, 32);
     memcpy(row.credential_hash, j->grant.credential, 32);
     row.profile = j->profile->name;
     row.kind = (uint8_t)j->profile->kind;
@@ -999,7 +1039,16 @@ static void prepare(struct issuance *q, struct issue_job *j, int64_t now)
         store_savepoint_undo(c->store);
         core_doubt(c, &e);
         other = in_flight_for(q, j->is_est ? j->grant.device.id : j->facts.id);
-        TAILQ_INSERT_TAIL(&other->joined, j, link);
+        if (other->joined_n < JOINED_MAX) {
+            TAILQ_INSERT_TAIL(&other->joined, j, link);
+            other->joined_n++;
+            q->joined_n++;
+            return;
+        }
+        err_set(&e, E_BUSY, "too many requests of this device are waiting");
+        j->result = (struct issue_result){.code = E_BUSY, .err = e, .retry_after_s = RETRY_AFTER_S};
+        refuse(j, &e, now);
+        answer_later(q, j);
         return;
     }
     code = core_savepoint_end(c, code, &e);
@@ -1109,6 +1158,7 @@ static void answer(struct issuance *q)
             TAILQ_REMOVE(&j->joined, waiting, link);
             TAILQ_INSERT_HEAD(&q->queue, waiting, link);
             q->queue_n++;
+            q->joined_n--;
         }
         job_free(j);
     }
