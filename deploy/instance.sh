@@ -209,8 +209,13 @@ wait_for() {
     done
 }
 
+# running_pid: sets $service_pid to the running supervisor. A number left behind by a power cut may be a stranger's by now.
 running_pid() {
-    [ -s "$dir/run/inkand.pid" ] && kill -0 "$(cat "$dir/run/inkand.pid")" 2>/dev/null
+    service_pid=$(cat "$dir/run/inkand.pid" 2>/dev/null) || return 1
+    case $service_pid in
+        '' | 0 | *[!0-9]*) return 1 ;;
+    esac
+    [ "$(cat "/proc/$service_pid/comm" 2>/dev/null)" = inkand ]
 }
 
 start_service() {
@@ -221,7 +226,6 @@ start_service() {
 
 stop_service() {
     running_pid || return 0
-    service_pid=$(cat "$dir/run/inkand.pid")
     kill "$service_pid" 2>/dev/null || true
     wait_for 15 sh -c "! kill -0 $service_pid"
 }

@@ -104,6 +104,11 @@ setup() {
     [ ! -e "$QS/env" ]
     [ ! -e "$QS/run/admin.sock" ]
     [ -d "$QS/state" ]
+    # A number left behind by a power cut, a stranger's by now, was ended as root.
+    sleep 60 3>&- &
+    echo "$!" > "$QS/run/inkand.pid"
+    "$source_dir/deploy/quickstart" --stop --dir "$QS"
+    kill "$!"
     "$source_dir/deploy/quickstart" --stop --purge --dir "$QS"
     [ ! -e "$QS" ]
 }
