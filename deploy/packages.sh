@@ -17,17 +17,16 @@ have_packages() {
 # install_packages LIST: by package name; no configuration dialogs, no services started.
 install_packages() {
     have_packages "$1" && return 0
-    policy=
-    if [ ! -e /usr/sbin/policy-rc.d ]; then
-        # Servers that the tests use must not start by themselves.
-        printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
-        chmod 755 /usr/sbin/policy-rc.d
-        policy=made
-    fi
-    status=0
-    # shellcheck disable=SC2086
-    { DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
-        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $1; } || status=$?
-    [ -z "$policy" ] || rm -f /usr/sbin/policy-rc.d
-    return $status
+    (
+        if [ ! -e /usr/sbin/policy-rc.d ]; then
+            # Servers that the tests use must not start by themselves. Left behind it would hold back every later package.
+            trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+            trap 'exit 1' HUP INT TERM
+            printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+            chmod 755 /usr/sbin/policy-rc.d
+        fi
+        # shellcheck disable=SC2086
+        DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
+            DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $1
+    )
 }
