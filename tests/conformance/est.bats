@@ -6,27 +6,26 @@ load service
 
 device='kind: ldevid, ca: fleet-ca, subject: "CN={device_id},serialNumber={device_id},O=Example Fleet", key_usage: [digitalSignature], eku: [clientAuth]'
 
-# A manufacturer of its own, whose CA is in no token of ours.
-prepare() {
+setup_file() {
+    side_dir
+    # A manufacturer of its own, whose CA is in no token of ours.
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=Third Maker/O=Third" -days 30 \
         -addext "basicConstraints=critical,CA:TRUE" -addext "keyUsage=critical,keyCertSign" \
-        -keyout "$dir/third.key" -out "$dir/third.pem" 2> /dev/null && chmod 644 "$dir/third.pem"
-}
-
-setup_file() {
+        -keyout "$side/third.key" -out "$side/third.pem" 2> /dev/null
+    chmod 644 "$side/third.pem"
     # A life of 305 s begins 300 s ago: 5 s are left.
-    more_profiles="
+    extra_profiles="
   - {name: bound, $device, validity: 365d, pop_required: true, key_algs: [p256]}
   - {name: several, $device, validity: 365d, key_algs: [p256, p384]}
   - {name: short, $device, validity: 305s}
   - {name: graced, $device, validity: 305s, expired_grace: 1h}
   - {name: rekeyed, $device, validity: 365d, rekey_required: true, renew_percent: 1}
   - {name: by-password, $device, validity: 365d, basic_reenroll: true}"
-    more_domains='  - name: elsewhere'
-    more_anchors="  - name: third-maker
-    file: @DIR@/third.pem
+    extra_domains='  - name: elsewhere'
+    extra_anchors="  - name: third-maker
+    file: $side/third.pem
     domains: [elsewhere]"
-    extra_config='  - {name: bound, domain: example, profile: bound}
+    extra_labels='  - {name: bound, domain: example, profile: bound}
   - {name: several, domain: example, profile: several}
   - {name: short, domain: example, profile: short}
   - {name: graced, domain: example, profile: graced}
@@ -37,8 +36,8 @@ setup_file() {
   - {name: elsewhere, domain: elsewhere, profile: ldevid}'
     instance_up
 }
-teardown_file() { instance_down; }
-setup() { instance_load; }
+teardown_file() { instance_down; side_dir_remove; }
+setup() { fault_load; }
 
 # There are two domains here, and every command names one.
 inkan() {
@@ -105,11 +104,11 @@ wait_for_end() {
 @test "T3 O43: nothing answers with a redirect" {
     for path in /.well-known/est /.well-known/est/ /.well-known/est/cacerts /.well-known/est/cacerts/ / /index.html; do
         curl -sS --cacert "$dir/fleet-root.pem" -o /dev/null -D "$dir/headers" "https://localhost:$port$path"
-        ! grep -qi '^HTTP/1.1 3\|^location:' "$dir/headers"
+        no grep -qi '^HTTP/1.1 3\|^location:' "$dir/headers"
     done
     for path in / /ocsp /ocsp/ /ocsp/x /crl /crl/ /crl/fleet-ca.crl /crl/fleet-ca.crl/ /ca/fleet-ca.cer; do
         curl -sS -o /dev/null -D "$dir/headers" "$(http_url "$path")"
-        ! grep -qi '^HTTP/1.1 3\|^location:' "$dir/headers"
+        no grep -qi '^HTTP/1.1 3\|^location:' "$dir/headers"
     done
 }
 
@@ -141,23 +140,23 @@ wait_for_end() {
     [ "$(post simplereenroll "$units/t11b.csr" "${work[@]}")" = 403 ]
     cat "$dir/body" >> "$dir/texts"
     [ "$(grep -c '^request [0-9a-f]*: ' "$dir/texts")" = 4 ]
-    ! grep -qiE 'sql|/var|/usr|\.c:|error:[0-9a-f]{8}|openssl|html|nginx|libevent' "$dir/texts"
+    no grep -qiE 'sql|/var|/usr|\.c:|error:[0-9a-f]{8}|openssl|html|nginx|libevent' "$dir/texts"
     [ "$(wc -c < "$dir/texts")" -lt 2000 ]
 }
 
 @test "T12: where a certificate suffices no password is asked; where none can help the answer is 403 without a challenge" {
     working t12
-    ! grep -qi '^www-authenticate' "$dir/headers"
+    no grep -qi '^www-authenticate' "$dir/headers"
     new_csr t12b /CN=t12b
     [ "$(post simpleenroll "$units/t12b.csr")" = 401 ]
     grep -qi '^www-authenticate: Basic realm=' "$dir/headers"
     [ "$(post certonly/simpleenroll "$units/t12b.csr")" = 403 ]
-    ! grep -qi '^www-authenticate' "$dir/headers"
+    no grep -qi '^www-authenticate' "$dir/headers"
     [ "$(post certonly/simpleenroll "$units/t12b.csr" -u a:b)" = 403 ]
     # A certificate that is refused does not turn into a question for a password.
     inkan device stop t12 --yes
     [ "$(post simplereenroll "$units/t12.csr" "${work[@]}")" = 403 ]
-    ! grep -qi '^www-authenticate' "$dir/headers"
+    no grep -qi '^www-authenticate' "$dir/headers"
 }
 
 @test "T13: the server's certificate is valid for its name, for servers, and chains to the root that cacerts gives" {
@@ -165,17 +164,17 @@ wait_for_end() {
     openssl base64 -d -A < "$dir/body" | openssl pkcs7 -inform DER -print_certs > "$dir/cacerts.pem"
     openssl s_client -connect "localhost:$port" -showcerts < /dev/null 2> /dev/null | sed -n '/BEGIN/,/END/p' > "$dir/server.pem"
     openssl verify -x509_strict -purpose sslserver -verify_hostname localhost -CAfile "$dir/cacerts.pem" -untrusted "$dir/server.pem" "$dir/server.pem"
-    ! openssl verify -verify_hostname elsewhere.example -CAfile "$dir/cacerts.pem" -untrusted "$dir/server.pem" "$dir/server.pem"
+    no openssl verify -verify_hostname elsewhere.example -CAfile "$dir/cacerts.pem" -untrusted "$dir/server.pem" "$dir/server.pem"
     judge cert "$dir/server.pem" > "$dir/server.json"
     [ "$(jq -r '.eku | join(" ")' "$dir/server.json")" = 1.3.6.1.5.5.7.3.1 ]
     [ "$(jq -r .ca "$dir/server.json")" = false ]
     # Refused before the service starts: no server profile, one of another kind, one under an offline CA.
     sed '/^server:/,/^audit:/s/  profile: server$/  profile: station/' "$dir/inkan.yaml" > "$dir/bad.yaml"
-    ! "$programs/inkand" -t -c "$dir/bad.yaml"
+    no "$programs/inkand" -t -c "$dir/bad.yaml"
     sed '/^server:/,/^audit:/{/  profile: server$/d}' "$dir/inkan.yaml" > "$dir/bad.yaml"
-    ! "$programs/inkand" -t -c "$dir/bad.yaml"
+    no "$programs/inkand" -t -c "$dir/bad.yaml"
     sed '/- name: server$/,/validity/s/ca: fleet-ca/ca: fleet-root/' "$dir/inkan.yaml" > "$dir/bad.yaml"
-    ! "$programs/inkand" -t -c "$dir/bad.yaml"
+    no "$programs/inkand" -t -c "$dir/bad.yaml"
 }
 
 # ---- a.2 encoding ----
@@ -216,7 +215,7 @@ wait_for_end() {
         cp "$dir/body" "$dir/body.${label%/}"
         grep -qi '^content-transfer-encoding: base64' "$dir/headers"
         grep -qi "^content-length: $(wc -c < "$dir/body")"$'\r' "$dir/headers"
-        ! grep -qi '^transfer-encoding' "$dir/headers"
+        no grep -qi '^transfer-encoding' "$dir/headers"
         [ "$(tail -c 1 "$dir/body" | od -An -tx1 | tr -d ' ')" = 0a ]
         [ "$(tail -c 2 "$dir/body" | od -An -tx1 | tr -d ' ')" != 0a0a ]
     done
@@ -348,7 +347,7 @@ wait_for_end() {
     [[ ${output: -3} != 2?? ]]
     # The third maker's birth certificate counts in its own domain, for its own devices, and nowhere else.
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=cert-3/serialNumber=cert-3 -keyout "$dir/t.key" -out "$dir/t.csr" 2> /dev/null
-    openssl x509 -req -in "$dir/t.csr" -CA "$dir/third.pem" -CAkey "$dir/third.key" -CAcreateserial -days 30 \
+    openssl x509 -req -in "$dir/t.csr" -CA "$side/third.pem" -CAkey "$side/third.key" -CAcreateserial -days 30 \
         -extfile <(printf 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash') -out "$dir/t.pem" 2> /dev/null
     new_csr cert-3 /CN=cert-3/serialNumber=cert-3
     [ "$(post elsewhere/simpleenroll "$units/cert-3.csr" --cert "$dir/t.pem" --key "$dir/t.key")" = 403 ] # not declared
@@ -362,7 +361,7 @@ wait_for_end() {
     new_csr cert-4 /CN=cert-4/serialNumber=cert-4
     [ "$(post elsewhere/simpleenroll "$units/cert-4.csr" "${birth[@]}")" = 403 ]
     # One that has ended says nothing; ours are asked for grace below.
-    openssl x509 -req -in "$dir/t.csr" -CA "$dir/third.pem" -CAkey "$dir/third.key" -days -1 -out "$dir/t.old.pem" 2> /dev/null
+    openssl x509 -req -in "$dir/t.csr" -CA "$side/third.pem" -CAkey "$side/third.key" -days -1 -out "$dir/t.old.pem" 2> /dev/null
     run post elsewhere/simpleenroll "$units/cert-3.csr" --cert "$dir/t.old.pem" --key "$dir/t.key"
     [[ ${output: -3} != 2?? ]]
 }
@@ -691,7 +690,7 @@ PY
     [ "$(est_enroll q5 "${birth[@]}")" = 200 ]
     judge cert "$units/q5.pem" > "$dir/q5.json"
     [ "$(openssl x509 -in "$units/q5.pem" -noout -pubkey)" = "$(openssl pkey -in "$units/q5.key" -pubout)" ]
-    ! openssl x509 -in "$units/q5.pem" -outform DER | grep -qai 'evil\|wanted'
+    openssl x509 -in "$units/q5.pem" -outform DER | no grep -qai 'evil\|wanted'
     [ "$(jq -r '.extensions | keys | sort | join(" ")' "$dir/q5.json")" = "$(printf '%s\n' 1.3.6.1.5.5.7.1.1 2.5.29.14 2.5.29.15 2.5.29.17 2.5.29.31 2.5.29.35 2.5.29.37 | sort | paste -sd' ')" ]
     [ "$(jq -r .ski "$dir/q5.json")" != aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ]
     [ "$(jq -r '.string_tags - [12, 19] | length' "$dir/q5.json")" = 0 ]

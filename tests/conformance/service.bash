@@ -1,30 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# What the conformance files need beside tests/lib/instance.bash: more profiles and labels, and the two programs beside this file.
+# What the conformance files need beside tests/lib: the two programs beside this file, and units in one line.
 load ../lib/instance
-
-# Settings a file may give before instance_up: lines of YAML put behind the last profile, the last domain, the last anchor, and
-# a sed script over the whole configuration; @DIR@ is the instance's directory. A function named prepare runs once that exists.
-more_profiles=
-more_domains=
-more_anchors=
-edit_config=
-
-eval "plain_$(declare -f write_config)"
-write_config() {
-    plain_write_config || return 1
-    local key text
-    ! declare -F prepare > /dev/null || prepare || return 1
-    for key in domains anchors labels; do
-        case $key in
-            domains) text=$more_profiles ;;
-            anchors) text=$more_domains ;;
-            labels) text=$more_anchors ;;
-        esac
-        [ -z "$text" ] || awk -v key="^$key:" -v text="${text//@DIR@/$dir}" '$0 ~ key { print text; print "" } { print }' "$dir/inkan.yaml" > "$dir/inkan.yaml.new"
-        [ -z "$text" ] || mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"
-    done
-    [ -z "$edit_config" ] || sed -i "$edit_config" "$dir/inkan.yaml"
-}
+load ../lib/fault
 
 judge() { # what python3-asn1crypto reads, as JSON
     /usr/bin/python3 "$BATS_TEST_DIRNAME/judge.py" "$@"
@@ -69,4 +46,9 @@ http_url() { # the plain listener
 
 unhex() { # hexadecimal on standard input, octets on standard output
     /usr/bin/python3 -c 'import sys; sys.stdout.buffer.write(bytes.fromhex(sys.stdin.read()))'
+}
+
+# no COMMAND...: fails the test when the command succeeds. (`! command` does not: the shell's errexit passes over it.)
+no() {
+    ! "$@"
 }
