@@ -887,6 +887,26 @@ static void check_audit(struct conf_reading *r)
         BAD_TOP(r, audit_token, "token \"%.80s\" is offline; audit heads are signed all the time", c->audit_token);
 }
 
+static bool path_is_below(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+
+    return n > 0 && strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+/* The core owns dir_state: what root or another user makes must not lie where the core could put a link in its way. */
+static void check_directories(struct conf_reading *r)
+{
+    const struct conf *c = r->conf;
+
+    if (path_is_below(c->dir_marks, c->dir_state))
+        BAD_TOP(r, dir_marks, "must not be below directories.state: the marks are to survive the loss of the ledger");
+    if (path_is_below(c->dir_run, c->dir_state))
+        BAD_TOP(r, dir_run, "must not be below directories.state, which belongs to the core");
+    if (path_is_below(c->log_file, c->dir_state))
+        BAD_TOP(r, log_file, "must not be below directories.state, which belongs to the core");
+}
+
 static void derive_top(struct conf_reading *r)
 {
     struct conf *c = r->conf;
@@ -925,6 +945,7 @@ void conf_check(struct conf_reading *r)
     check_users(r);
     check_server(r);
     check_audit(r);
+    check_directories(r);
     for (int list = LIST_TOP + 1; list < CONF_LISTS; list++)
         check_names(r, (enum conf_list_id)list);
     for (size_t i = 0; i < r->conf->tokens_n; i++)

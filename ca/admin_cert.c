@@ -238,7 +238,7 @@ void op_cert_show(struct core *c, struct admin_call *call)
     AUTO_BUF pem = BUF_INIT(2 * CERT_MAX_LEN);
     struct cert_row row;
     struct cert read;
-    json_t *j;
+    json_t *j, *more;
     struct err e = {0};
 
     if (find_cert(c, call, &row, &e) != E_OK) {
@@ -248,11 +248,12 @@ void op_cert_show(struct core *c, struct admin_call *call)
     }
     buf_add_bytes(&der, row.der);
     pem_write(&pem, "CERTIFICATE", buf_bytes(&der));
-    j = json_pack("{s:I, s:I, s:I, s:s, s:o, s:i, s:I}", "status_at", (json_int_t)row.status_at, "seq",
-                  (json_int_t)row.status_seq, "issued_at", (json_int_t)row.issued_at, "requester", row.requester,
-                  "profile_hash", json_hex(BYTES_OF(row.profile_hash)), "shard", (int)row.shard, "first_used_at",
-                  (json_int_t)row.first_used_at);
-    json_object_update_new(j, cert_json(c, &row)); /* the row is gone after this */
+    more = json_pack("{s:I, s:I, s:I, s:s, s:o, s:i, s:I}", "status_at", (json_int_t)row.status_at, "seq",
+                     (json_int_t)row.status_seq, "issued_at", (json_int_t)row.issued_at, "requester", row.requester,
+                     "profile_hash", json_hex(BYTES_OF(row.profile_hash)), "shard", (int)row.shard, "first_used_at",
+                     (json_int_t)row.first_used_at);
+    j = cert_json(c, &row); /* the row is gone after this */
+    json_object_update_new(j, more);
     if (cert_read(buf_bytes(&der), &read, &e) == E_OK)
         json_object_set_new(j, "subject", json_name(read.subject));
     json_object_set_new(j, "der", json_base64(buf_bytes(&der)));
