@@ -187,9 +187,15 @@ enum device_result pending_key(struct device *d, struct device_key *out)
     if (path_join(d, path, "pending.key") != DEVICE_OK)
         return DEVICE_BROKEN;
     if (access(path, F_OK) == 0) {
+        /* A passing trouble must not cost the key: a secret bound to it would never be good again. */
+        r = file_load(d, path, 65536, &pem, &len);
+        if (r != DEVICE_OK)
+            return r;
+        OPENSSL_cleanse(pem, len);
+        free(pem);
         if (key_open(d, path, out) == DEVICE_OK)
             return DEVICE_OK;
-        unlink(path); /* unreadable: nothing was certified for it that we could use */
+        unlink(path); /* no key: nothing was certified for it that we could use */
     }
     r = key_generate(d, &out->pkey);
     if (r == DEVICE_OK)
@@ -316,12 +322,15 @@ enum device_result anchors_store(struct device *d, STACK_OF(X509) *anchors)
 {
     BIO *bio = BIO_new(BIO_s_mem());
     BUF_MEM *mem;
+    bool ok = bio != NULL;
     enum device_result r;
 
-    for (int i = 0; bio && i < sk_X509_num(anchors); i++)
-        PEM_write_bio_X509(bio, sk_X509_value(anchors, i));
-    if (!bio)
+    for (int i = 0; ok && i < sk_X509_num(anchors); i++)
+        ok = PEM_write_bio_X509(bio, sk_X509_value(anchors, i)) == 1;
+    if (!ok) { /* half a set of anchors would be the end of this device */
+        BIO_free(bio);
         return device_fail(d, DEVICE_BROKEN, "out of memory");
+    }
     BIO_get_mem_ptr(bio, &mem);
     r = file_store(d, "anchors.pem", mem->data, mem->length);
     BIO_free(bio);

@@ -372,7 +372,8 @@ struct loop {
     void (*report)(void *, const char *);
     void *arg;
     unsigned backoff;
-    time_t anchors_at; /* of the last successful look */
+    time_t anchors_at;          /* of the last successful look */
+    time_t renew_at, not_after; /* of the credential in use; renew_at with jitter */
 };
 
 static void say(struct loop *l, const char *fmt, const char *detail)
@@ -430,7 +431,7 @@ static time_t jitter(time_t renew_at, time_t not_before, time_t not_after)
 }
 
 /* One step of the life; *wait is how long to rest after it. */
-static enum device_result live(struct loop *l, time_t renew_at, unsigned *wait)
+static enum device_result live(struct loop *l, unsigned *wait)
 {
     struct device *d = l->d;
     enum device_result r;
@@ -440,10 +441,13 @@ static enum device_result live(struct loop *l, time_t renew_at, unsigned *wait)
     if (!d->generation) {
         r = device_enroll(d, false);
         say(l, r == DEVICE_OK ? "enrolled" : "enrollment failed", r == DEVICE_OK ? "" : d->error);
+    } else if (now >= l->not_after && d->o.idevid_cert) { /* too late to renew: the birth identity is the way back */
+        r = device_enroll(d, true);
+        say(l, r == DEVICE_OK ? "enrolled again" : "enrollment after the end failed", r == DEVICE_OK ? "" : d->error);
     } else if (credential_previous_is_there(d)) {
         r = device_prove(d);
         say(l, r == DEVICE_OK ? "new credential in use" : "new credential not proven", r == DEVICE_OK ? "" : d->error);
-    } else if (now >= renew_at) {
+    } else if (now >= l->renew_at) {
         r = device_renew(d);
         say(l, r == DEVICE_OK ? "renewed" : "renewal failed", r == DEVICE_OK ? "" : d->error);
     } else if (now - l->anchors_at >= ANCHORS_EVERY_S || now < l->anchors_at) {
@@ -454,7 +458,7 @@ static enum device_result live(struct loop *l, time_t renew_at, unsigned *wait)
             say(l, "trust anchors not updated", d->error);
     } else {
         clock_floor_raise(d, now);
-        *wait = renew_at - now < 60 ? (unsigned)(renew_at - now) + 1 : 60;
+        *wait = l->renew_at - now < 60 ? (unsigned)(l->renew_at - now) + 1 : 60;
         return DEVICE_OK;
     }
     if (r == DEVICE_OK) {
@@ -471,16 +475,16 @@ enum device_result device_run(struct device *d, bool (*stop)(void *), void (*rep
     struct loop l = {.d = d, .stop = stop, .report = report, .arg = arg};
     struct device_status status;
     unsigned generation = 0, wait = 0;
-    time_t renew_at = 0;
 
     while (rest(&l, wait)) {
         if (d->generation && d->generation != generation) {
             if (device_status(d, &status) != DEVICE_OK)
                 return DEVICE_BROKEN;
             generation = d->generation;
-            renew_at = jitter(status.renew_at, status.not_before, status.not_after);
+            l.renew_at = jitter(status.renew_at, status.not_before, status.not_after);
+            l.not_after = status.not_after;
         }
-        if (live(&l, renew_at, &wait) == DEVICE_BROKEN)
+        if (live(&l, &wait) == DEVICE_BROKEN)
             return DEVICE_BROKEN;
     }
     return DEVICE_OK;

@@ -75,8 +75,8 @@ struct device_status {
 enum device_result device_status(struct device *d, struct device_status *out);
 
 /*
- * Runs for ever: enrols, proves, renews at renew_percent of the life (jitter of 5 % of it), follows anchors daily, backs off
- * without end (10 s doubling to 1 h, full jitter). `stop` is asked each second; `report` gets one line per event. Both may be
+ * Runs for ever: enrols, proves, renews at renew_percent of the life (jitter of 5 % of it), enrols again with the birth
+ * certificate when the end has passed, follows anchors daily, backs off without end (10 s doubling to 1 h, full jitter). `stop` is asked each second; `report` gets one line per event. Both may be
  * NULL. Returns only when stop says true, or for DEVICE_BROKEN.
  */
 enum device_result device_run(struct device *d, bool (*stop)(void *), void (*report)(void *, const char *line), void *arg);

@@ -154,7 +154,8 @@ static bool uri_parse(const char *text, struct uri *u)
         p += n;
         p += *p != 0;
     }
-    return u->module[0] && (u->object[0] || u->has_id);
+    /* A PIN goes to the token it is meant for, never to all there are. */
+    return u->module[0] && (u->object[0] || u->has_id) && (u->token[0] || !u->pin_source[0]);
 }
 
 static enum device_result token_login(struct device *d, PKCS11_SLOT *slot, const struct uri *u)
@@ -165,6 +166,9 @@ static enum device_result token_login(struct device *d, PKCS11_SLOT *slot, const
 
     if (!u->pin_source[0])
         return DEVICE_OK;
+    if (slot->token->userPinLocked || slot->token->userPinFinalTry)
+        return device_fail(d, DEVICE_BROKEN, "token \"%s\": %s", u->token,
+                           slot->token->userPinLocked ? "the PIN is locked" : "only one PIN try is left; not used up");
     if (file_load(d, strncmp(u->pin_source, "file:", 5) == 0 ? u->pin_source + 5 : u->pin_source, 256, &pin, &len) != DEVICE_OK)
         return DEVICE_BROKEN;
     pin[strcspn(pin, "\r\n")] = 0;
@@ -198,7 +202,7 @@ static enum device_result token_open(struct device *d, const char *text, struct 
 
     if (!uri_parse(text, &u))
         return device_fail(d, DEVICE_BROKEN,
-                           "%s: a key URI needs module-path and object or id; pin-source=file:... gives the PIN (RFC 7512)", text);
+                           "%s: a key URI needs module-path and object or id; pin-source=file:... gives the PIN of token=... (RFC 7512)", text);
     t = calloc(1, sizeof *t);
     if (!t || !(t->ctx = PKCS11_CTX_new()))
         goto broken;

@@ -138,6 +138,40 @@ setup() { instance_load; }
     [ ! -e "$units/dev-tok/current/key.pem" ]
     unit_device dev-tok renew --key "pkcs11:module-path=$module;token=unit;object=op?pin-source=file:$dir/dev-pin"
     [ "$(inkan cert list --device dev-tok --profile ldevid --json | jq length)" = 2 ]
+    # Without a token the PIN went to every token there was.
+    run unit_device dev-tok renew --key "pkcs11:module-path=$module;object=op?pin-source=file:$dir/dev-pin"
+    [ "$status" -eq 1 ]
+    [[ $output == *"token="* ]]
+}
+
+@test "a unit that slept past the end of its certificate comes back by its birth identity" {
+    unit_birth dev-late
+    mkdir -p -m 700 "$units/dev-late/cred-1"
+    faketime '2020-01-01 00:00:00' openssl req -x509 -days 1 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=dev-late \
+        -keyout "$units/dev-late/cred-1/key.pem" -out "$units/dev-late/cred-1/cert.pem" 2> /dev/null
+    ln -s cred-1 "$units/dev-late/current"
+    "$programs/inkan-device" run --dir "$units/dev-late" --url "$(est_url)" --anchor "$dir/fleet-root.pem" \
+        --idevid-cert "$units/dev-late.idevid.pem" --idevid-key "$units/dev-late.idevid.key" 2> "$dir/late.log" 3>&- &
+    pid=$!
+    wait_for 10 grep -q "new credential in use" "$dir/late.log"
+    kill "$pid"
+    wait "$pid"
+    grep -q "enrolled again" "$dir/late.log"
+    [ "$(ocsp_status "$units/dev-late/cert.pem")" = good ]
+}
+
+@test "a waiting key that cannot be read now is kept" {
+    unit_birth dev-kept
+    mkdir -m 700 "$units/dev-kept"
+    openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$units/dev-kept/pending.key"
+    cp "$units/dev-kept/pending.key" "$dir/kept.key"
+    run strace -f -o /dev/null -P "$units/dev-kept/pending.key" -e trace=openat -e inject=openat:error=EMFILE \
+        "$programs/inkan-device" enroll --dir "$units/dev-kept" --url "$(est_url)" --anchor "$dir/fleet-root.pem" \
+        --idevid-cert "$units/dev-kept.idevid.pem" --idevid-key "$units/dev-kept.idevid.key"
+    [ "$status" -eq 1 ]
+    cmp "$units/dev-kept/pending.key" "$dir/kept.key"
+    unit_device dev-kept enroll
+    cmp "$units/dev-kept/key.pem" "$dir/kept.key"
 }
 
 @test "the daemon enrols, proves and ends when told; after a revocation its renewal is refused" {
