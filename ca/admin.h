@@ -11,7 +11,7 @@
  * The args object is strict; times are UTC seconds; serials lower-case hex; DER is base64.
  *
  * op             args                                            result / rows
- * status         {}                                              {ready, sealed, seq, time, processes:[{name,state}], cas:[{name,ready,why,not_after}], crls:[...], audit:{...}}
+ * status         {}                                              {ready, sealed, seq, time, processes:[{name,state,pid,restarts}], cas:[{name,ready,why,not_after}], crls:[...], audit:{...}}
  * doctor         {}                                              rows {check, state: ok|warn|fail, text, remedy}
  * token.list     {}                                              rows {name, label, module, offline, state}
  * token.info     {token}                                         {label, serial, model, manufacturer, firmware, initialised, pin_state}

@@ -15,11 +15,15 @@
 static const char *token_state(struct core *c, const struct conf_token *t)
 {
     const struct signer_link *l = signer_link_find(c, t->name);
+    const struct proc_info *p;
+    char process[PROC_NAME_MAX + 1];
 
-    if (!l)
-        return t->offline ? "offline" : "no signer";
-    if (!l->keys_known)
-        return "starting";
+    if (!l && t->offline)
+        return "offline";
+    snprintf(process, sizeof(process), "signer-%s", t->name);
+    p = core_process(c, process);
+    if (!l || !l->keys_known)
+        return p && p->state[0] ? p->state : l ? "starting" : "no signer";
     for (size_t i = 0; i < l->key_n; i++)
         if (!l->key[i].usable)
             return "key refused";

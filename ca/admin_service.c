@@ -20,28 +20,38 @@
 
 /* ---- status ---- */
 
-static json_t *processes_json(struct core *c)
+/* What the core sees of a process on its link, where that says more than the supervisor knows; NULL: nothing. */
+static const char *link_state(struct core *c, const struct proc_info *info)
 {
-    json_t *list = json_array();
-    struct front_link *f;
-    struct signer_link *s;
-    char name[ID_MAX_LEN + 16];
+    const struct front_link *f;
+    const struct signer_link *s;
 
-    json_array_append_new(list, json_pack("{s:s, s:s}", "name", "core", "state", "serving"));
-    json_array_append_new(list, json_pack("{s:s, s:s}", "name", "status", "state",
-                                          !c->status.present                             ? "absent"
-                                          : !c->status.chan                              ? "silent"
-                                          : c->status.acked_seq < core_seq(c)            ? "catching up"
-                                                                                         : "current"));
+    if (strcmp(info->name, "status") == 0)
+        return !c->status.present ? "absent" : !c->status.chan ? "silent" : c->status.acked_seq < core_seq(c) ? "catching up" : "current";
     LIST_FOREACH(f, &c->fronts, link)
     {
-        json_array_append_new(list, json_pack("{s:s, s:s}", "name", f->name, "state",
-                                              !f->chan ? "silent" : f->hello ? "serving" : "starting"));
+        if (strcmp(f->name, info->name) == 0)
+            return !f->chan ? "silent" : f->hello ? NULL : "starting";
     }
     LIST_FOREACH(s, &c->signers, link)
     {
-        snprintf(name, sizeof(name), "signer-%s", s->token);
-        json_array_append_new(list, json_pack("{s:s, s:s}", "name", name, "state", s->keys_known ? "ready" : "starting"));
+        if (strncmp(info->name, "signer-", 7) == 0 && strcmp(s->token, info->name + 7) == 0 && s->keys_known)
+            return "ready";
+    }
+    return NULL;
+}
+
+static json_t *processes_json(struct core *c)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < c->processes_n; i++) {
+        const struct proc_info *p = &c->processes[i];
+        bool fine = strcmp(p->state, "serving") == 0 || strcmp(p->state, "READY") == 0;
+        const char *seen = p->pid && fine ? link_state(c, p) : NULL;
+
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I}", "name", p->name, "state", seen ? seen : p->state,
+                                              "pid", (json_int_t)p->pid, "restarts", (json_int_t)p->restarts));
     }
     return list;
 }
@@ -172,19 +182,23 @@ static void doctor_clock(struct core *c, struct admin_call *call)
 
 static void doctor_signers(struct core *c, struct admin_call *call)
 {
-    char check[ID_MAX_LEN + 16];
+    char check[ID_MAX_LEN + 16], process[PROC_NAME_MAX + 1];
 
     for (size_t i = 0; i < c->conf->tokens_n; i++) {
         const struct conf_token *t = &c->conf->tokens[i];
         const struct signer_link *l = signer_link_find(c, t->name);
+        const struct proc_info *p;
 
         snprintf(check, sizeof(check), "token %s", t->name);
+        snprintf(process, sizeof(process), "signer-%s", t->name);
+        p = core_process(c, process);
         if (t->offline && !l)
             report(call, FINE, check, "offline", "");
         else if (!l)
-            report(call, FAIL, check, "its signer is not there", "inkan token info, the log, inkan token unblock");
+            report(call, FAIL, check, p && p->state[0] ? p->state : "its signer is not there",
+                   "inkan token info, the log, inkan token unblock");
         else if (!l->keys_known)
-            report(call, WARN, check, "its signer is starting", "wait, or look at the log");
+            report(call, WARN, check, p && p->state[0] ? p->state : "its signer is starting", "wait, or look at the log");
         else
             report(call, FINE, check, "its signer serves", "");
         for (size_t k = 0; l && k < l->key_n; k++)

@@ -477,6 +477,28 @@ static void on_listen(struct proc *p, const char *name, int fd, void *arg)
     close(fd);
 }
 
+static void on_processes(struct proc *p, const struct proc_info *list, size_t n, void *arg)
+{
+    struct core *c = arg;
+    struct proc_info *copy = calloc(n ? n : 1, sizeof(*copy));
+
+    (void)p;
+    if (!copy)
+        return; /* the next change brings it again */
+    memcpy(copy, list, n * sizeof(*copy));
+    free(c->processes);
+    c->processes = copy;
+    c->processes_n = n;
+}
+
+const struct proc_info *core_process(const struct core *c, const char *name)
+{
+    for (size_t i = 0; i < c->processes_n; i++)
+        if (strcmp(c->processes[i].name, name) == 0)
+            return &c->processes[i];
+    return NULL;
+}
+
 static const struct proc_ops core_proc_ops = {
     .on_link = links_on_link,
     .on_gone = links_on_gone,
@@ -485,6 +507,7 @@ static const struct proc_ops core_proc_ops = {
     .on_reload = on_reload,
     .on_stop = on_stop,
     .on_run_result = jobs_on_run_result,
+    .on_processes = on_processes,
 };
 
 static void core_close(struct core *c)
@@ -505,6 +528,7 @@ static void core_close(struct core *c)
     buf_clear(&c->follow_id);
     keys_clear(c);
     free(c->profile_hash);
+    free(c->processes);
     store_close(c->store);
     proc_free(c->proc);
 }

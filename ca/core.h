@@ -316,7 +316,8 @@ struct core {
     LIST_HEAD(, publication) publications;
     struct job_runner *jobs;
     struct admin_server *admin;
-    char (*process_state)[2 * ID_MAX_LEN];
+    struct proc_info *processes; /* every process of the service, as the supervisor told last */
+    size_t processes_n;
 
     struct event *tick;
     uint64_t ticks;
@@ -336,6 +337,8 @@ MUST_CHECK enum err_code core_savepoint_end(struct core *c, enum err_code code, 
 MUST_CHECK enum err_code core_seal(struct core *c, enum seal seal, const char *why, struct err *e);
 /* After a restore was accepted: the core starts again, with a new identity for the replicas. */
 void core_restored(struct core *c);
+/* What the supervisor says of one process; NULL: nothing. */
+const struct proc_info *core_process(const struct core *c, const char *name);
 bool core_is_ready(struct core *c, const char **why);
 json_t *core_health(struct core *c);
 uint64_t core_seq(struct core *c);

@@ -1,0 +1,145 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# A PIN the token refuses is tried once, by nobody else, until a person changes something. Real supervisor, real signer; the
+# token is behind a module that counts.
+load ../lib/instance
+load ../lib/fault
+
+setup_file() {
+    side_dir
+    use_shim
+    use_test_clock
+    instance_up "token_env=$token_env"
+    keep_setting INKAN_TEST_CLOCK "$INKAN_TEST_CLOCK"
+    group_secret 'pin-*'
+    [ "$(enroll pin-known)" = 200 ]
+    cp -p "$dir/pin/issuing" "$dir/pin/issuing.right"
+}
+teardown_file() { instance_down; side_dir_remove; }
+setup() { fault_load; }
+
+# The PIN file stays the signer's own, as an editor of the right user would leave it.
+put_pin() { # FILE or text
+    cp -p "$dir/pin/issuing.right" "$dir/pin/issuing.new"
+    chmod 600 "$dir/pin/issuing.new"
+    if [ "$1" = right ]; then cat "$dir/pin/issuing.right"; else printf '%s\n' "$1"; fi > "$dir/pin/issuing.new"
+    chmod 400 "$dir/pin/issuing.new"
+    mv "$dir/pin/issuing.new" "$dir/pin/issuing"
+}
+
+# The wrong PIN is seen at the next login: the signer starts anew.
+kill_signer() {
+    kill -9 "$(pid_of signer-issuing)"
+}
+
+state_of_signer() {
+    inkan status --json | jq -r '.processes[] | select(.name == "signer-issuing") | .state'
+}
+
+is_blocked() { [[ "$(state_of_signer)" == *PIN_BLOCKED* ]]; }
+no_signer() { [ ! -e "$dir/run/signer-issuing.pid" ]; }
+logins() { calls issuing C_Login; }
+
+# ten_minutes SECONDS: the clock goes on by ten minutes in ten steps; after each the supervisor and every timer run for that long
+ten_minutes() {
+    local at
+    at=$(cat "$INKAN_TEST_CLOCK")
+    for step in 1 2 3 4 5 6 7 8 9 10; do
+        set_clock $((at + 60 * step))
+        sleep "$1"
+        # People and devices keep asking meanwhile.
+        [ "$(enroll "pin-wait-$step-$RANDOM")" = 503 ]
+        inkan status > /dev/null
+    done
+}
+
+@test "a wrong PIN is one login in ten minutes, named by status, and nothing loops" {
+    : > "$side/calls-issuing"
+    put_pin 12345678
+    lines=$(log_lines)
+    kill_signer
+    waits_for 10 is_blocked
+    ten_minutes 3
+    [ "$(logins)" = 1 ]
+    # It was started once after the kill and not again.
+    [ "$(log_after "$lines" | grep 'event=process-started' | grep -c 'process=signer-issuing')" = 1 ]
+    log_after "$lines" | grep 'event=process-held-back' | grep -q 'process=signer-issuing'
+    [ "$(log_after "$lines" | grep -c 'event=process-held-back')" = 1 ]
+    is_blocked
+    inkan token list --json | jq -e '.[] | select(.name == "issuing") | .state | test("PIN_BLOCKED|held|PIN")'
+    inkan doctor --json | jq -e '.[] | select(.check == "token issuing" and .state == "fail")'
+    # The rest of the service is not touched.
+    answers good "$units/pin-known.pem"
+    [ "$(enroll pin-blocked)" = 503 ]
+    grep -qi '^retry-after: [1-9]' "$dir/headers"
+}
+
+@test "the same wrong PIN is not tried again by a restart of the whole service" {
+    stop_service
+    start_again
+    waits_for 10 is_blocked
+    sleep 2
+    [ "$(logins)" = 1 ]
+    answers good "$units/pin-known.pem"
+}
+
+@test "a right PIN file brings it back without a command, with one more login" {
+    put_pin right
+    waits_for 15 enrolls pin-back
+    [ "$(logins)" = 2 ]
+    ! is_blocked
+}
+
+@test "with the right PIN restarts and logins go on as ever" {
+    kill_signer
+    waits_for 10 enrolls pin-normal
+    [ "$(logins)" = 3 ]
+}
+
+@test "inkan token unblock tries the same PIN once more, and a right one serves" {
+    put_pin 87654321
+    kill_signer
+    waits_for 10 is_blocked
+    waits_for 5 no_signer
+    [ "$(logins)" = 4 ]
+    # Still wrong: one more try, blocked again.
+    inkan token unblock issuing
+    five() { [ "$(logins)" = 5 ]; }
+    waits_for 10 five
+    waits_for 10 is_blocked
+    sleep 7
+    [ "$(logins)" = 5 ]
+    put_pin right
+    inkan token unblock issuing || true # the file alone may have been enough by now
+    waits_for 15 enrolls pin-unblocked
+    [ "$(logins)" = 6 ]
+}
+
+@test "a kill inside C_Login is repeated once at most, then blocked, and unblock brings it back" {
+    : > "$side/calls-issuing"
+    shim_rules issuing "C_Login kill=before"
+    lines=$(log_lines)
+    kill_signer
+    waits_for 15 is_blocked
+    ten_minutes 1
+    [ "$(logins)" = 2 ]
+    [ "$(log_after "$lines" | grep 'event=process-started' | grep -c 'process=signer-issuing')" -le 3 ]
+    shim_rules issuing
+    [ "$(enroll pin-still)" = 503 ]
+    inkan token unblock issuing
+    waits_for 15 enrolls pin-still
+    [ "$(logins)" = 3 ]
+}
+
+@test "one kill inside C_Login and then an answer is no block" {
+    : > "$side/calls-issuing"
+    shim_rules issuing "C_Login kill=before first=1"
+    # The count of the rule is per process: after the kill the rule goes.
+    kill_signer
+    once() { [ "$(logins)" = 1 ]; }
+    waits_for 10 once
+    shim_rules issuing
+    waits_for 15 enrolls pin-once
+    ! is_blocked
+    [ "$(logins)" -le 3 ]
+}
