@@ -17,6 +17,8 @@
 #define ANCHOR_FILE_MAX    ((size_t)1 << 20)
 #define SECRET_REPEAT_S    86400 /* a used secret stays good this long for the same key */
 #define VERIFY_DEPTH       CLIENT_CHAIN_COUNT
+#define VERIFY_LEVEL       2  /* OpenSSL's security level: 112 bits, so no SHA-1 and no RSA below 2048 */
+#define UNIT_ROWS          16
 
 AUTO_TYPE(X509, X509_free)
 AUTO_TYPE(X509_STORE, X509_STORE_free)
@@ -170,6 +172,17 @@ static void became(struct grant *g, const struct device_facts *d)
     snprintf(g->by.name, sizeof(g->by.name), "%s/%s", d->domain, d->device_id);
 }
 
+/* The holder of a certificate that verifies here, before it is known which device that is. */
+static void became_holder(struct grant *g)
+{
+    char hex[2 * 8 + 1];
+
+    hex_encode(g->credential, 8, hex);
+    g->authenticated = true;
+    g->by.kind = "device";
+    snprintf(g->by.name, sizeof(g->by.name), "%s/certificate:%s", g->label->domain, hex);
+}
+
 /* A presented certificate of our own, copied from its row. */
 struct presented {
     uint64_t id, device;
@@ -216,10 +229,65 @@ static enum err_code refuse_stopped(struct core *c, const struct device_facts *d
 
 /* ---- a key belongs to one unit ---- */
 
+struct key_history {
+    const uint8_t *spki_hash;
+    uint64_t after;
+    size_t n;
+    uint64_t device[UNIT_ROWS];
+    bool compromised;
+};
+
+static bool look_for_compromise(void *arg, const struct cert_row *row)
+{
+    struct key_history *h = arg;
+
+    if (row->status == CERT_REVOKED && row->reason == REASON_KEY_COMPROMISE &&
+        memcmp(row->spki_hash, h->spki_hash, 32) == 0)
+        h->compromised = true;
+    return !h->compromised;
+}
+
+static bool take_row_of_unit(void *arg, const struct device_row *row)
+{
+    struct key_history *h = arg;
+
+    h->device[h->n++] = row->id;
+    h->after = row->id;
+    return true;
+}
+
+/* Was this key reported as compromised under any row of the unit? */
+static enum err_code refuse_compromised(struct core *c, uint64_t unit, const uint8_t spki_hash[32], struct err *e)
+{
+    struct key_history h = {.spki_hash = spki_hash};
+
+    do {
+        struct device_filter f = {.state = -1, .unit = unit, .after_id = h.after, .limit = UNIT_ROWS};
+
+        h.n = 0;
+        if (store_device_each(c->store, &f, take_row_of_unit, &h, e) != E_OK)
+            return e->code;
+        for (size_t i = 0; i < h.n; i++) {
+            struct cert_filter certs = {.device = h.device[i], .status = CERT_REVOKED};
+
+            if (store_cert_each(c->store, &certs, look_for_compromise, &h, e) != E_OK)
+                return e->code;
+            if (h.compromised)
+                return err_set(e, E_DENIED, "this key was reported as compromised");
+        }
+    } while (h.n == UNIT_ROWS);
+    return E_OK;
+}
+
 enum err_code enroll_claim_key(struct core *c, struct grant *g, const struct pubkey *key, int64_t now, struct err *e)
 {
-    enum err_code code = store_spki_claim(c->store, key->spki_hash, g->device.unit, now, e);
+    uint64_t unit;
+    enum err_code code = store_spki_unit(c->store, key->spki_hash, &unit, e);
 
+    if (code == E_OK && unit == g->device.unit) /* not new: it has a history */
+        return refuse_compromised(c, unit, key->spki_hash, e);
+    if (code == E_OK || code == E_NOT_FOUND)
+        code = store_spki_claim(c->store, key->spki_hash, g->device.unit, now, e);
     if (code == E_CONFLICT) {
         g->alarm = "key-of-other-unit";
         return err_set(e, E_DENIED, "this key is certified for another unit");
@@ -260,7 +328,7 @@ static enum err_code idevid_device(struct core *c, const struct svc_enroll *in, 
     char device_id[ID_MAX_LEN + 1];
 
     (void)in;
-    if (!name_get(leaf->subject, OID_SERIAL_NUMBER, device_id, sizeof(device_id)) || !device_id[0])
+    if (!name_get(leaf->subject, OID_SERIAL_NUMBER, device_id, sizeof(device_id)) || !id_is_valid(device_id))
         return err_set(e, E_DENIED, "the birth certificate names no device (subject serialNumber, IEEE 802.1AR 8.6)");
     snprintf(g->by.name, sizeof(g->by.name), "%s/%s", g->label->domain, device_id);
     g->by.kind = "device";
@@ -310,6 +378,7 @@ static bool chain_verifies(const struct anchor *a, const struct svc_enroll *in, 
         param = X509_STORE_CTX_get0_param(ctx);
         X509_VERIFY_PARAM_set_time(param, now);
         X509_VERIFY_PARAM_set_depth(param, VERIFY_DEPTH);
+        X509_VERIFY_PARAM_set_auth_level(param, VERIFY_LEVEL);
         X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
         X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
         good = X509_verify_cert(ctx) == 1;
@@ -331,6 +400,7 @@ static enum err_code foreign_certificate(struct core *c, const struct svc_enroll
 
         if (!a->store || !conf || !label_accepts(g->label, conf) || !chain_verifies(a, in, now))
             continue;
+        became_holder(g);
         if (leaf->is_ca || (leaf->has_eku && !leaf->eku_client_auth && !leaf->eku_any) ||
             (leaf->key_usage && !(leaf->key_usage & USAGE_DIGITAL_SIGNATURE)))
             return err_set(e, E_DENIED, "the client certificate is not meant for client authentication");
@@ -416,6 +486,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     if (code == E_OK) {
         presented_take(&p, &row);
         g->presented = p.id;
+        became_holder(g);
         if (p.kind == PROFILE_IDEVID)
             code = own_idevid(c, in, &leaf, &p, now, g, e);
         else if (p.kind == PROFILE_LDEVID)
@@ -511,25 +582,36 @@ static enum err_code group_device_id(const struct csr *csr, char out[ID_MAX_LEN 
     return E_OK;
 }
 
-/* The device's newest certificate, and whether it was proven used. */
+struct secret_uses {
+    const uint8_t *credential;
+    bool used, not_good;
+};
+
+static bool take_use(void *arg, const struct cert_row *row)
+{
+    struct secret_uses *u = arg;
+
+    if (memcmp(row->credential_hash, u->credential, 32) == 0) {
+        u->used |= row->first_used_at != 0;
+        u->not_good = row->status != CERT_GOOD; /* of the newest of them: ids rise */
+    }
+    return true;
+}
+
+/* Was a certificate that this secret got proven used? Also one that was renewed or replaced since. */
 static enum err_code secret_is_spent(struct core *c, const struct grant *g, int64_t first_used_at, int64_t now,
                                      struct err *e)
 {
-    struct cert_row row;
-    enum err_code code;
+    struct secret_uses u = {.credential = g->credential};
+    struct cert_filter f = {.device = g->device.id, .status = -1};
 
     if (now - first_used_at > SECRET_REPEAT_S)
         return err_set(e, E_UNAUTHENTICATED, "the secret was used already");
-    code = store_cert_newest(c->store, g->device.id, g->profile->kind, &row, e);
-    if (code == E_NOT_FOUND)
-        return E_OK;
-    if (code != E_OK)
-        return code;
-    if (memcmp(row.credential_hash, g->credential, 32) != 0)
-        return E_OK;
-    if (row.status != CERT_GOOD)
+    if (store_cert_each(c->store, &f, take_use, &u, e) != E_OK)
+        return e->code;
+    if (u.not_good)
         return err_set(e, E_DENIED, "the certificate issued for this secret is revoked or suspended");
-    if (row.first_used_at != 0)
+    if (u.used)
         return err_set(e, E_UNAUTHENTICATED, "the secret was used already");
     return E_OK;
 }
@@ -680,40 +762,15 @@ static enum err_code own_identity(const struct grant *g, const struct csr *csr, 
     return E_OK;
 }
 
-struct key_history {
-    const uint8_t *spki_hash;
-    bool compromised;
-};
-
-static bool look_for_compromise(void *arg, const struct cert_row *row)
-{
-    struct key_history *h = arg;
-
-    if (row->status == CERT_REVOKED && row->reason == REASON_KEY_COMPROMISE &&
-        memcmp(row->spki_hash, h->spki_hash, 32) == 0)
-        h->compromised = true;
-    return !h->compromised;
-}
-
 static enum err_code key_is_allowed(struct core *c, const struct grant *g, const struct csr *csr, struct err *e)
 {
-    struct key_history h = {csr->key.spki_hash, false};
-    struct cert_filter f = {.device = g->device.id, .status = CERT_REVOKED};
     struct cert_row row;
-    uint64_t unit;
     enum err_code code;
 
     if (authority_owns_spki(c, csr->key.spki))
         return err_set(e, E_DENIED, "this key is one of the authority's own");
     if (!(g->profile->key_algs & KEY_BIT(csr->key.alg)))
         return err_set(e, E_INVALID, "%s keys are not certified under this label", key_alg_name(csr->key.alg));
-    code = store_spki_unit(c->store, csr->key.spki_hash, &unit, e);
-    if (code == E_NOT_FOUND)
-        return E_OK; /* never seen */
-    if (code != E_OK || store_cert_each(c->store, &f, look_for_compromise, &h, e) != E_OK)
-        return e->code;
-    if (h.compromised)
-        return err_set(e, E_DENIED, "this key was reported as compromised");
     if (g->profile->allow_idevid_key)
         return E_OK;
     code = store_cert_newest(c->store, g->device.id, PROFILE_IDEVID, &row, e);

@@ -270,6 +270,19 @@ static void a_secret_is_spent_when_its_certificate_was_used(void **state)
     assert_int_equal(ask_at(b, NOW + 6), E_UNAUTHENTICATED);
 }
 
+static void a_secret_stays_spent_when_its_certificate_was_renewed(void **state)
+{
+    struct bench *b = *state;
+    uint64_t cert;
+
+    assert_int_equal(ask(b), E_OK);
+    cert = issued(b, 1);
+    OK(b->ledger, store_cert_set_used(b->core.store, cert, NOW + 5, &b->ledger->e));
+    memset(b->grant.credential, 0x77, 32); /* the renewal: by the certificate, not by the secret */
+    issued(b, 2);
+    assert_int_equal(ask_at(b, NOW + 6), E_UNAUTHENTICATED);
+}
+
 static void a_secret_does_not_replace_a_revoked_certificate(void **state)
 {
     struct bench *b = *state;
@@ -571,6 +584,7 @@ int main(void)
         TEST(a_repeat_gets_the_stored_bytes),
         TEST(a_used_secret_is_good_for_a_day),
         TEST(a_secret_is_spent_when_its_certificate_was_used),
+        TEST(a_secret_stays_spent_when_its_certificate_was_renewed),
         TEST(a_secret_does_not_replace_a_revoked_certificate),
         TEST(a_secret_is_good_in_its_time_only),
         TEST(a_revoked_secret_is_401),
