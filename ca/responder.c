@@ -170,6 +170,7 @@ struct job {
 struct token_queue {
     char token[ID_MAX_LEN + 1];
     size_t signing;
+    bool pumping;
     struct {
         struct job *first, *last;
     } lane[2]; /* 0: answers that will be kept; 1: live ones */
@@ -1147,6 +1148,9 @@ static void pump(struct responder *r, struct token_queue *q)
 {
     struct job *job;
 
+    if (q->pumping) /* a job resolved again is queued again: the loop under way takes it, however many there are */
+        return;
+    q->pumping = true;
     while (q->signing < r->limits.signing_max && (job = queue_take(q))) {
         struct err e = {0};
 
@@ -1163,6 +1167,7 @@ static void pump(struct responder *r, struct token_queue *q)
         q->signing++;
         job->state = JOB_SIGNING;
     }
+    q->pumping = false;
 }
 
 /* ---- requests ---- */
