@@ -227,8 +227,10 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if (call->page(c, call)) {
+        bool waits = call->rows.len == 0; /* for something else to happen: not as fast as the loop can turn */
+
         flush_rows(call);
-        pump_later(call, 0);
+        pump_later(call, waits ? PUMP_MS * 1000 : 0);
     }
 }
 
