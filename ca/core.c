@@ -556,7 +556,7 @@ int core_run(int argc, char **argv)
         proc_die("start-failed", 1, &e);
     }
     if (core_open(&c, &e) != E_OK)
-        proc_die("start-failed", store_is_doubtful(c.store) ? PROC_EXIT_RESTART : 1, &e);
+        proc_die("start-failed", c.store && store_is_doubtful(c.store) ? PROC_EXIT_RESTART : 1, &e);
     if (proc_confine(c.proc, &e) != E_OK)
         proc_die("start-failed", 1, &e);
     code = proc_loop(c.proc);
