@@ -173,11 +173,11 @@ static enum err_code prepare(struct host *h, const struct conf *c, struct backgr
     return host_listen(h, c, e);
 }
 
-static enum err_code settle_in(struct host *h, struct background *b, bool foreground, struct err *e)
+static enum err_code settle_in(struct host *h, const struct conf *c, struct background *b, bool foreground, struct err *e)
 {
     if (!foreground && go_background(b, e) != E_OK)
         return e->code;
-    if (host_drop(h, e) != E_OK)
+    if (host_drop(h, e) != E_OK || host_listen_admin(h, c, e) != E_OK)
         return e->code;
     if (chdir("/") != 0)
         return err_errno(e, E_IO, "chdir");
@@ -198,7 +198,7 @@ static int run(const struct options *o)
         return 1;
     log_setup("inkand", (enum log_level)c->log_level);
     forbid_core_dumps();
-    if (prepare(&h, c, &b, o->foreground, &e) == E_OK && settle_in(&h, &b, o->foreground, &e) == E_OK)
+    if (prepare(&h, c, &b, o->foreground, &e) == E_OK && settle_in(&h, c, &b, o->foreground, &e) == E_OK)
         code = supervise(&h, &c, !o->foreground, on_started, &b);
     else
         code = complain(&e);

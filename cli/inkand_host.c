@@ -195,9 +195,25 @@ enum err_code host_directories(struct host *h, const struct conf *c, struct err 
 
 /* ---- pid files ---- */
 
-enum err_code host_lock(struct host *h, const struct conf *c, struct err *e)
+/* Root gives the supervisor the file it opened, but not one that has another name too: the directory is the supervisor's. */
+static enum err_code give_file(const struct host *h, int fd, const char *path, struct err *e)
 {
     const struct identity *id = &h->users[PROC_SUPERVISOR];
+    struct stat st;
+
+    if (geteuid() != 0)
+        return E_OK;
+    if (fstat(fd, &st) != 0)
+        return err_errno(e, E_IO, "%s", path);
+    if (!S_ISREG(st.st_mode) || (st.st_uid == id->uid && st.st_gid == id->gid))
+        return E_OK;
+    if (st.st_nlink != 1)
+        return err_set(e, E_IO, "%s: the file has other names too: remove it", path);
+    return fchown(fd, id->uid, id->gid) == 0 ? E_OK : err_errno(e, E_IO, "%s: chown", path);
+}
+
+enum err_code host_lock(struct host *h, const struct conf *c, struct err *e)
+{
     char path[PATH_MAX];
 
     if ((size_t)snprintf(path, sizeof(path), "%s/inkand.pid", c->dir_run) >= sizeof(path))
@@ -207,9 +223,7 @@ enum err_code host_lock(struct host *h, const struct conf *c, struct err *e)
         return err_errno(e, E_IO, "%s", path);
     if (flock(h->pid_fd, LOCK_EX | LOCK_NB) != 0)
         return err_set(e, E_CONFLICT, "%s: another inkand is running", path);
-    if (h->privileged && fchown(h->pid_fd, id->uid, id->gid) != 0)
-        return err_errno(e, E_IO, "%s: chown", path);
-    return E_OK;
+    return give_file(h, h->pid_fd, path, e);
 }
 
 static void write_pid(int fd, pid_t pid)
@@ -309,9 +323,8 @@ static enum err_code listen_tcp(struct host *h, const char *name, const struct c
  * The administration socket. The core asks the kernel who connected before it reads a word; the mode is a second fence.
  * Named administrators need not share a group with the supervisor, so for them the socket is open to connect to.
  */
-static enum err_code listen_admin(struct host *h, const struct conf *c, struct err *e)
+enum err_code host_listen_admin(struct host *h, const struct conf *c, struct err *e)
 {
-    const struct identity *id = &h->users[PROC_SUPERVISOR];
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     AUTO_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -323,8 +336,6 @@ static enum err_code listen_admin(struct host *h, const struct conf *c, struct e
     unlink(h->admin_path); /* left by a supervisor that was killed; the pid file's lock says it is not alive */
     if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
         return err_errno(e, E_IO, "%s: bind", h->admin_path);
-    if (h->privileged && lchown(h->admin_path, id->uid, id->gid) != 0)
-        return err_errno(e, E_IO, "%s: chown", h->admin_path);
     if (chmod(h->admin_path, c->admin_users.n > 0 ? 0666 : 0660) != 0 || listen(fd, LISTEN_BACKLOG) != 0)
         return err_errno(e, E_IO, "%s", h->admin_path);
     return add_listener(h, "admin", take_fd(&fd), e);
@@ -333,7 +344,7 @@ static enum err_code listen_admin(struct host *h, const struct conf *c, struct e
 enum err_code host_listen(struct host *h, const struct conf *c, struct err *e)
 {
     if (listen_tcp(h, "est", &c->listen_est, e) != E_OK || listen_tcp(h, "ocsp", &c->listen_http, e) != E_OK ||
-        listen_tcp(h, "health", &c->listen_health, e) != E_OK || listen_admin(h, c, e) != E_OK)
+        listen_tcp(h, "health", &c->listen_health, e) != E_OK)
         return e->code;
     return E_OK;
 }
@@ -342,15 +353,14 @@ enum err_code host_listen(struct host *h, const struct conf *c, struct err *e)
 
 int host_open_log(const struct host *h, const struct conf *c, struct err *e)
 {
-    const struct identity *id = &h->users[PROC_SUPERVISOR];
     AUTO_FD int fd = open(c->log_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
 
     if (fd < 0) {
         err_errno(e, E_IO, "log_file: %s", c->log_file);
         return -1;
     }
-    if (geteuid() == 0 && fchown(fd, id->uid, id->gid) != 0) {
-        err_errno(e, E_IO, "log_file: %s: chown", c->log_file);
+    if (give_file(h, fd, c->log_file, e) != E_OK) {
+        err_wrap(e, "log_file");
         return -1;
     }
     return take_fd(&fd);

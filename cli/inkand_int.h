@@ -47,7 +47,10 @@ MUST_CHECK enum err_code host_check_users(const struct conf *c, struct err *e);
 MUST_CHECK enum err_code host_directories(struct host *h, const struct conf *c, struct err *e);
 /* E_CONFLICT: another inkand serves this run directory. */
 MUST_CHECK enum err_code host_lock(struct host *h, const struct conf *c, struct err *e);
+/* The sockets of the network: before host_drop, their ports may be root's. */
 MUST_CHECK enum err_code host_listen(struct host *h, const struct conf *c, struct err *e);
+/* After host_drop: its directory is the supervisor's, where root would have to fear links. */
+MUST_CHECK enum err_code host_listen_admin(struct host *h, const struct conf *c, struct err *e);
 /* -1 on error. Made for appending; belongs to the supervisor's user. */
 int host_open_log(const struct host *h, const struct conf *c, struct err *e);
 /* From here on no root: the supervisor's user with the right to change user and to signal, nothing else. */

@@ -699,6 +699,33 @@ static void a_link_among_the_directories_is_refused(void **state)
     remove_dir(&s);
 }
 
+/* The owner of the run directory gives another's file the name of the pid file: root does not give it away. */
+static void a_second_name_as_the_pid_file_is_refused(void **state)
+{
+    struct service s;
+    char text[4096], path[128], victim[128];
+    struct stat st;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    begin(&s);
+    s.as_root = true;
+    snprintf(text, sizeof(text), config_text, s.port);
+    strcat(text, "users: {supervisor: daemon, core: bin, status: sys, front: games, signer: man}\n");
+    put_file(&s, "t.yaml", text);
+    put_file(&s, "victim", "root's");
+    snprintf(path, sizeof(path), "%s/run/inkand.pid", s.dir);
+    snprintf(victim, sizeof(victim), "%s/victim", s.dir);
+    assert_int_equal(link(victim, path), 0);
+    start_with(&s, "-f");
+    assert_int_equal(wait_end(s.pid), 1);
+    assert_int_equal(stat(victim, &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    assert_int_equal(st.st_size, 6);
+    remove_dir(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -723,6 +750,7 @@ int main(void)
         cmocka_unit_test(root_without_users_is_refused),
         cmocka_unit_test(started_as_root_nothing_stays_root),
         cmocka_unit_test(a_link_among_the_directories_is_refused),
+        cmocka_unit_test(a_second_name_as_the_pid_file_is_refused),
     };
 
     return cmocka_run_group_tests_name("inkand", tests, NULL, NULL);
