@@ -130,7 +130,6 @@ struct conf {
     char *path;              /* of the file itself */
     char *public_url;        /* "http://pki.example.net"; CRL, OCSP and caIssuers addresses are made from it */
     bool quickstart;         /* allows localhost and addresses in public_url and names */
-    bool unsafe_software_keys;
     char *dir_state;         /* ledger/, status/, crl/, tls/ below it */
     char *dir_marks;         /* high-water marks and audit heads: a second place */
     char *dir_run;           /* sockets and pid files */

@@ -59,8 +59,6 @@ static const struct conf_key top_keys[] = {
              "80. It is written into certificates and stays there as long as they live."},
     {.name = "quickstart", .type = T_BOOL, TOP(quickstart), .def = "false",
      .help = "Allows localhost and addresses in public_url and server.names. For trying out only."},
-    {.name = "unsafe_software_keys", .type = T_BOOL, TOP(unsafe_software_keys), .def = "false",
-     .help = "Allows keys outside a PKCS#11 token. For development only."},
     {.section = "directories", .name = "state", .type = T_PATH, TOP(dir_state), .def = "/var/lib/inkan",
      .help = "Ledger, status replica, CRLs and server keys, each in a directory of its own below it."},
     {.section = "directories", .name = "marks", .type = T_PATH, TOP(dir_marks), .def = "/var/lib/inkan-marks",
