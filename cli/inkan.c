@@ -25,8 +25,9 @@ static void print_usage(FILE *f)
     for (size_t i = 0; i < commands_n; i++) {
         const struct command *c = &commands[i];
 
-        if (strcmp(noun, c->noun) != 0)
-            fprintf(f, "%s", i ? "\n" : "");
+        /* A blank line around each noun with verbs. */
+        if (i > 0 && strcmp(noun, c->noun) != 0 && (c->verb || commands[i - 1].verb))
+            fputc('\n', f);
         noun = c->noun;
         fprintf(f, "  %-9s %-10s %s\n", c->noun, c->verb ? c->verb : "", c->help);
     }
