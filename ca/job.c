@@ -678,8 +678,12 @@ static enum goal_state goal_root(struct job *j)
 {
     struct authority *a = own_ca(j);
 
+    const struct conf_token *t = a ? conf_find_token(j->core->conf, a->conf->token) : NULL;
+
     if (!a)
         return failed(j, E_NOT_FOUND, "no such CA in the configuration");
+    if (!t || !t->offline)
+        return failed(j, E_INVALID, "its token is not offline: the service signs for it (inkan crl publish)");
     return a->exists ? REACHED : failed(j, E_CONFLICT, "the CA does not exist yet: inkan ca create");
 }
 

@@ -1,0 +1,182 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Administration: what the CLI does to a running service, who may use it, reload, roots, shards, stations.
+load ../lib/instance
+
+setup_file() { instance_up crl_shards=4; }
+teardown_file() { instance_down; }
+setup() { instance_load; }
+
+@test "the example configuration is correct" {
+    "$programs/inkand" -t -c "$source_dir/deploy/inkan.example.yaml"
+}
+
+@test "every mistake of a configuration is reported with its line, and what is printed reads back" {
+    sed 's/fronts: 1/fronts: many/; s/kind: ldevid/kind: ldevd/; s/^log_file:/logfile:/' "$dir/inkan.yaml" > "$dir/bad.yaml"
+    run "$programs/inkand" -t -c "$dir/bad.yaml"
+    [ "$status" -eq 1 ]
+    for what in fronts logfile ldevd; do
+        grep -qE "bad.yaml:[0-9]+:[0-9]+:.*$what" <<< "$output"
+    done
+    "$programs/inkand" -t --print -c "$dir/inkan.yaml" > "$dir/printed.yaml"
+    "$programs/inkand" -t -c "$dir/printed.yaml"
+}
+
+@test "the socket: another user is refused, root is not" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root"
+    run setpriv --reuid=nobody --clear-groups "$programs/inkan" --socket "$dir/run/admin.sock" status
+    [ "$status" -eq 1 ]
+    run setpriv --reuid=inkan-front --clear-groups "$programs/inkan" --socket "$dir/run/admin.sock" status
+    [ "$status" -eq 1 ]
+    inkan status
+}
+
+@test "rows as a table and as JSON; an unknown name says so" {
+    inkan ca list | grep -q '^NAME'
+    [ "$(inkan ca list --json | jq length)" = 4 ]
+    run inkan ca show nothing
+    [ "$status" -eq 1 ]
+    [[ $output == *nothing* ]]
+    run inkan cert list --status nonsense
+    [ "$status" -eq 1 ]
+}
+
+@test "device import: new ones added, known ones counted, a bad line named" {
+    printf 'device_id,product,lot\nimp-1,demo,L1\nimp-2,demo,L1\n' > "$dir/units.csv"
+    [ "$(inkan device import "$dir/units.csv" --json | jq .added)" = 2 ]
+    [ "$(inkan device import "$dir/units.csv" --json | jq .existing)" = 2 ]
+    printf 'imp-3\nimp-4\n' | inkan device import - --json | jq -e '.added == 2'
+    seq -f 'bulk-%g' 1 1200 > "$dir/bulk"
+    [ "$(inkan device import "$dir/bulk" --json | jq .added)" = 1200 ]
+    [ "$(inkan device list --json 'bulk-*' | jq length)" = 1200 ]
+    [ "$(inkan device list 'bulk-*' | wc -l)" = 1201 ]
+    printf 'device_id,colour\nx,red\n' > "$dir/bad.csv"
+    run inkan device import "$dir/bad.csv"
+    [ "$status" -eq 1 ]
+    [[ $output == *colour* ]]
+}
+
+@test "a certificate names its shard; full list and shard both say revoked, the other shards do not" {
+    unit_birth shard-1
+    unit_device shard-1 enroll
+    url=$(openssl x509 -in "$units/shard-1/cert.pem" -noout -ext crlDistributionPoints | sed -n 's/.*URI://p')
+    [[ $url == *"/crl/fleet-ca-"[1-4].crl ]]
+    serial=$(cert_serial "$units/shard-1/cert.pem")
+    curl -fsS "$url" | openssl crl -inform DER -out "$dir/shard.pem"
+    curl -fsS "http://localhost:$((port + 1))/crl/fleet-root.crl" | openssl crl -inform DER >> "$dir/shard.pem"
+    openssl verify -crl_check -extended_crl -CAfile "$dir/ca.pem" -CRLfile "$dir/shard.pem" "$units/shard-1/cert.pem"
+    inkan cert revoke "$units/shard-1/cert.pem" --reason superseded --yes
+    wait_for 10 sh -c "curl -fsS $url | openssl crl -inform DER -noout -text | tr A-F a-f | grep -q $serial"
+    wait_for 10 sh -c "curl -fsS http://localhost:$((port + 1))/crl/fleet-ca.crl | openssl crl -inform DER -noout -text | tr A-F a-f | grep -q $serial"
+    curl -fsS "$url" | openssl crl -inform DER > "$dir/shard.pem"
+    run openssl verify -crl_check -extended_crl -CAfile "$dir/ca.pem" -CRLfile "$dir/shard.pem" "$units/shard-1/cert.pem"
+    [[ $output == *"certificate revoked"* ]]
+    others=0
+    for n in 1 2 3 4; do
+        ! curl -fsS "http://localhost:$((port + 1))/crl/fleet-ca-$n.crl" | openssl crl -inform DER -noout -text | tr A-F a-f | grep -q "$serial" || others=$((others + 1))
+    done
+    [ "$others" = 1 ]
+}
+
+@test "root-sign: the offline root's token is used for one command; its CRL gets a higher number" {
+    before=$(inkan crl list --json | jq '.[] | select(.issuer == "fleet-root") | .number')
+    [ ! -e "$dir/run/signer-fleet-root.pid" ]
+    sleep 1
+    inkan ca root-sign fleet-root
+    [ "$(inkan crl list --json | jq '.[] | select(.issuer == "fleet-root") | .number')" -gt "$before" ]
+    wait_for 5 test ! -e "$dir/run/signer-fleet-root.pid"
+    run inkan ca root-sign fleet-ca
+    [ "$status" -eq 1 ]
+}
+
+@test "a key can be generated and destroyed; one in use cannot" {
+    inkan key generate --token issuing --purpose audit --name second --algorithm p256
+    [ "$(inkan key list --json | jq '[.[] | select(.name == "audit/second/1")] | length')" = 1 ]
+    # The newest audit key signs from now on; the one before can go.
+    run inkan key destroy audit/second/1 --yes
+    [ "$status" -eq 1 ]
+    inkan key destroy audit/main/1 --yes
+    [ "$(inkan key list --json | jq '[.[] | select(.name == "audit/main/1" and .on_token)] | length')" = 0 ]
+    run inkan key destroy ca/fleet-ca/1 --yes
+    [ "$status" -eq 1 ]
+    wait_for 10 health_is_ready
+    unit_birth after-key
+    unit_device after-key enroll
+}
+
+@test "a station certificate, a server certificate; a CSR's own wishes are not copied" {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=whatever/O=Evil" -addext subjectAltName=DNS:evil.example \
+        -keyout "$dir/st.key" -out "$dir/st.csr" 2> /dev/null
+    inkan cert issue --profile station --name line-1 --csr "$dir/st.csr" --out "$dir/st.pem" || inkan cert issue --profile station --device line-1 --csr "$dir/st.csr" --out "$dir/st.pem"
+    openssl x509 -in "$dir/st.pem" -noout -subject -nameopt RFC2253 | grep -q 'CN=line-1'
+    ! openssl x509 -in "$dir/st.pem" -noout -text | grep -qi evil
+    openssl verify -x509_strict -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$dir/st.pem"
+}
+
+@test "reload: a new label is served, a change that needs a restart is refused by name" {
+    [ "$(curl -s -o /dev/null -w '%{http_code}' --cacert "$dir/fleet-root.pem" "$(est_url second)/cacerts")" = 404 ]
+    echo '  - {name: second, domain: example, profile: ldevid, auth_cert: true, auth_password: false}' >> "$dir/inkan.yaml"
+    kill -HUP "$(cat "$dir/run/inkand.pid")"
+    wait_for 5 curl -fsS --cacert "$dir/fleet-root.pem" "$(est_url second)/cacerts"
+    cp "$dir/inkan.yaml" "$dir/keep.yaml"
+    sed -i 's/^fronts: 1/fronts: 2/' "$dir/inkan.yaml"
+    kill -HUP "$(cat "$dir/run/inkand.pid")"
+    wait_for 5 grep -q 'event=reload-refused.*fronts' "$dir/log/inkan.log"
+    echo 'nonsense: 1' >> "$dir/inkan.yaml"
+    kill -HUP "$(cat "$dir/run/inkand.pid")"
+    wait_for 5 grep -q 'nonsense' "$dir/log/inkan.log"
+    cp "$dir/keep.yaml" "$dir/inkan.yaml"
+    health_is_ready
+}
+
+@test "audit: verified with heads kept elsewhere; a changed backup is found" {
+    sleep 1
+    inkan audit heads > "$dir/heads"
+    inkan backup --out "$dir/copy.db" > /dev/null
+    run inkan audit verify
+    [ "$status" -eq 3 ]
+    [[ $output == *"later removal cannot be excluded"* ]]
+    inkan audit verify --heads "$dir/heads"
+    inkan audit verify --ledger "$dir/copy.db" --heads "$dir/heads"
+    # Heads made after the copy: it ends too early.
+    inkan audit heads > "$dir/later"
+    run inkan audit verify --ledger "$dir/copy.db" --heads "$dir/later"
+    [ "$status" -eq 1 ]
+    [[ $output == *missing* ]]
+    # The ledger itself refuses such a change; somebody with the file does not ask it.
+    run sqlite3 "$dir/copy.db" "UPDATE audit SET actor = 'nobody' WHERE seq = 5"
+    [ "$status" -ne 0 ]
+    for trigger in $(sqlite3 "$dir/copy.db" "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'audit'"); do
+        sqlite3 "$dir/copy.db" "DROP TRIGGER $trigger"
+    done
+    sqlite3 "$dir/copy.db" "UPDATE audit SET actor = 'nobody' WHERE seq = 5"
+    run inkan audit verify --ledger "$dir/copy.db" --heads "$dir/heads"
+    [ "$status" -eq 1 ]
+    [[ $output == *"entry 5"* ]]
+    [ "$(inkan audit export | jq -s 'length')" -gt 20 ]
+}
+
+@test "doctor finds nothing broken, status names every process" {
+    inkan doctor
+    inkan doctor --json | jq -e 'map(select(.state == "fail")) | length == 0'
+    for process in core status front-0 signer-issuing signer-ocsp; do
+        inkan status --json | jq -e --arg p "$process" '.processes[] | select(.name == $p)'
+    done
+}
+
+@test "no secret in log, ledger, process list or core files" {
+    inkan device add hush-1 > /dev/null
+    secret=$(inkan secret add --device hush-1 --json | jq -r .secret)
+    user=$(inkan secret list --json | jq -r '.[] | select(.device_id == "hush-1") | .user')
+    new_csr hush-1 /CN=hush-1
+    [ "$(est_enroll hush-1 -u "$user:$secret")" = 200 ]
+    [ "$(est_enroll hush-1 -u "$user:x$secret")" = 401 ]
+    ! grep -rqaF "$secret" "$dir/log" "$dir/state" "$dir/marks"
+    for pin in "$dir"/pin/*; do
+        ! grep -rqaF "$(cat "$pin")" "$dir/log" "$dir/state" "$dir/marks"
+    done
+    for pid in $(cat "$dir"/run/*.pid); do
+        ! tr '\0' '\n' < "/proc/$pid/environ" | grep -qF "$(cat "$dir/pin/issuing")"
+        [ "$(awk '/^Max core file size/ {print $5}' "/proc/$pid/limits")" = 0 ]
+    done
+}
