@@ -52,6 +52,20 @@ static bool is_plain(uint8_t c)
            (c != '\0' && strchr("._:/@+-", c) != NULL);
 }
 
+/* Octets of the well-formed UTF-8 letter at p; 0: none, or a control (U+0080..9F, which terminals obey too). */
+static size_t letter_len(const uint8_t *p, size_t n)
+{
+    size_t len = p[0] < 0xc2 || p[0] > 0xf4 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    uint8_t least = p[0] == 0xc2 || p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80; /* no longer form than needed */
+
+    if (len == 0 || len > n || p[1] < least)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    return len;
+}
+
 static bool put_value(struct log_line *l, struct bytes v)
 {
     bool quote = v.len == 0;
@@ -63,13 +77,20 @@ static bool put_value(struct log_line *l, struct bytes v)
     if (!put(l, "\"", 1))
         return false;
     for (size_t i = 0; i < v.len; i++) {
+        size_t letter = letter_len(v.p + i, v.len - i);
         uint8_t c = v.p[i];
         char text[5];
         int n;
 
+        if (letter) {
+            if (!put(l, (const char *)v.p + i, letter))
+                return false;
+            i += letter - 1;
+            continue;
+        }
         if (c == '"' || c == '\\')
             n = snprintf(text, sizeof(text), "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
+        else if (c < 0x20 || c >= 0x7f)
             n = snprintf(text, sizeof(text), "\\x%02x", c);
         else
             n = snprintf(text, sizeof(text), "%c", c);
