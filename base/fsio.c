@@ -89,9 +89,11 @@ static enum err_code sync_dir_of(const char *path, struct err *e)
 
 static enum err_code write_and_sync(const char *path, struct bytes content, mode_t mode, struct err *e)
 {
-    AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    AUTO_FD int fd = -1;
     enum err_code rc;
 
+    unlink(path); /* left by a process of the same number, or put there by another: never written into */
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(e, E_IO, "%s: create", path);
     rc = write_all(fd, path, content, e);

@@ -256,6 +256,7 @@ static void hostile_line(void)
     log_begin(&l, LOG_INFO, "test-event");
     log_str(&l, "plain", "a.b_c:/@+-9");
     log_str(&l, "hostile", "x\" level=error\n\x1b[31m\\");
+    log_str(&l, "controls", "\x9b" "1m \xc2\x9b" "2m \xe0\x82\x9b" "3m \xe5\x8d\xb0\xe9");
     log_str(&l, "empty", "");
     log_str(&l, "absent", NULL);
     log_end(&l);
@@ -270,7 +271,8 @@ static void hostile_text_stays_on_its_log_line(void **state)
     log_setup("test", LOG_INFO);
     text = captured(hostile_line);
     assert_non_null(strstr(text, "level=info proc=test event=test-event plain=a.b_c:/@+-9 "
-                                 "hostile=\"x\\\" level=error\\x0a\\x1b[31m\\\\\" empty=\"\"\n"));
+                                 "hostile=\"x\\\" level=error\\x0a\\x1b[31m\\\\\" "
+                                 "controls=\"\\x9b1m \\xc2\\x9b2m \\xe0\\x82\\x9b3m \xe5\x8d\xb0\\xe9\" empty=\"\"\n"));
     assert_null(strstr(text, "absent"));
     assert_null(strstr(text, "below-the-level"));
     assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
@@ -307,7 +309,7 @@ static void a_long_log_line_is_cut_at_a_whole_pair_and_says_so(void **state)
 static void files_are_replaced_whole_and_read_with_a_cap(void **state)
 {
     AUTO_BUF whole = BUF_INIT(5), small = BUF_INIT(4);
-    char dir[] = "/tmp/inkan-fsio-XXXXXX", path[64];
+    char dir[] = "/tmp/inkan-fsio-XXXXXX", path[64], tmp[96], victim[64];
     struct err e = {0};
     struct stat st;
 
@@ -315,7 +317,12 @@ static void files_are_replaced_whole_and_read_with_a_cap(void **state)
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof(path), "%s/f", dir);
     assert_int_equal(file_read(path, &whole, &e), E_NOT_FOUND);
+    /* What waits under the temporary name is never written into. */
+    snprintf(tmp, sizeof(tmp), "%s.tmp-%ld", path, (long)getpid());
+    snprintf(victim, sizeof(victim), "%s/victim", dir);
+    assert_int_equal(symlink(victim, tmp), 0);
     assert_int_equal(file_write_atomic(path, bytes_str("12345"), 0640, &e), E_OK);
+    assert_int_not_equal(access(victim, F_OK), 0);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0640);
     assert_int_equal(file_read(path, &whole, &e), E_OK);
