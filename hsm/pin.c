@@ -135,6 +135,7 @@ static enum err_code file_create(const char *path, const void *content, size_t l
 
     *made = false;
     snprintf(tmp, sizeof(tmp), "%s.tmp-%ld", path, (long)getpid());
+    (void)unlink(tmp); /* left by a process of the same number whose power was cut */
     fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0)
         return err_errno(e, E_IO, "%s", tmp);
