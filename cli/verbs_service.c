@@ -318,7 +318,8 @@ int command_restore(struct run *r)
     if (geteuid() == 0 && *conf->user_core) {
         const struct passwd *pw = getpwnam(conf->user_core);
 
-        if (!pw || chown(ledger, pw->pw_uid, pw->pw_gid) != 0) {
+        /* The directory is the core's: root follows no link in it. */
+        if (!pw || lchown(ledger, pw->pw_uid, pw->pw_gid) != 0) {
             err_errno(&e, E_IO, "%s: the owner could not be set to %s", ledger, conf->user_core);
             return run_fail(&e);
         }
@@ -444,8 +445,10 @@ int command_audit_verify(struct run *r)
     if (key && (file_read(key, &pem, &e) != E_OK || pem_read(buf_bytes(&pem), "PUBLIC KEY", 0, &spki, &e) != E_OK))
         return run_fail(&e);
     if (fetched) {
-        if (fetch_ledger(r, temporary, &e) != E_OK)
+        if (fetch_ledger(r, temporary, &e) != E_OK) {
+            unlink(temporary);
             return run_fail(&e);
+        }
         ledger = temporary;
     }
     code = audit_verify(ledger, run_option(r, "heads"), buf_bytes(&spki), &verdict, &e);
