@@ -8,6 +8,7 @@ load ../lib/fault
 setup_file() {
     side_dir
     cp "${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}/test/sync_fails.so" "$side/"
+    use_test_clock
     # A CA that ends in 20 days: what it issues ends with it.
     instance_up "extra_config=$(cat <<'YAML'
   - {name: short, domain: example, profile: short-device, auth_password: true}
@@ -30,6 +31,7 @@ YAML
   - {name: short-device, kind: ldevid, ca: short-ca, subject: "CN={device_id},serialNumber={device_id},O=Example Fleet", key_algs: [p256], key_usage: [digitalSignature], eku: [clientAuth], validity: 365d}
 SED
 )"
+    keep_setting INKAN_TEST_CLOCK "$INKAN_TEST_CLOCK"
     group_secret 'flt-*'
     [ "$(enroll flt-known)" = 200 ]
     answers good "$units/flt-known.pem"
@@ -257,3 +259,24 @@ is_not_ready() { [ "$(ready)" = 503 ]; }
     # A CA with time left gives the whole year.
     [ "$(ends "$units/flt-known.pem")" -gt $(($(date +%s) + 360 * 86400)) ]
 }
+
+@test "a CA past its end issues nothing and says so; the others go on" {
+    stop_service
+    set_clock $((21 * 86400))
+    start_again
+    waits_for 20 enrolls_anyhow flt-h
+    lines=$(log_lines)
+    rows=$(cert_rows)
+    new_csr flt-short-2 /CN=flt-short-2
+    made=$(inkan secret add --group 'flt-short-*' --profile short-device --quota 5 --valid 1d --json)
+    status=$(curl -sSk -o "$dir/body" -w '%{http_code}' -u "$(jq -r .user <<< "$made"):$(jq -r .secret <<< "$made")" \
+        -H 'Content-Type: application/pkcs10' --data-binary "@$units/flt-short-2.csr" "$(est_url short)/simpleenroll")
+    echo "$status"
+    [ "$status" = 503 ] || [ "$status" = 403 ]
+    [ "$(cert_rows)" = "$rows" ]
+    log_after "$lines" | grep 'event=enroll-refused' | grep -q 'short-ca'
+    inkan doctor --json | jq -e '.[] | select(.check == "CA short-ca" and .state == "fail")'
+    stop_service
+    set_clock 0
+}
+enrolls_anyhow() { [ "$(enroll "$1" -k)" = 200 ]; }
