@@ -830,6 +830,41 @@ static enum err_code factory_reset(struct core *c, int64_t now, struct grant *g,
     }
 }
 
+struct line {
+    const char *profile;
+    int64_t now;
+    bool held, newest_revoked;
+};
+
+static bool follow_line(void *arg, const struct cert_row *row)
+{
+    struct line *l = arg;
+
+    if (strcmp(row->profile, l->profile) != 0)
+        return true;
+    l->held |= row->status == CERT_ON_HOLD && row->not_after >= l->now;
+    l->newest_revoked = row->status == CERT_REVOKED; /* ids rise */
+    return true;
+}
+
+/*
+ * An older certificate of the same device is no way around what was done to the one that followed it: an operator who
+ * suspends or revokes the newest means the device.
+ */
+static enum err_code renewal_is_open(struct core *c, int64_t now, const struct grant *g, struct err *e)
+{
+    struct line l = {.profile = g->profile->name, .now = now};
+    struct cert_filter f = {.device = g->device.id, .status = -1};
+
+    if (store_cert_each(c->store, &f, follow_line, &l, e) != E_OK)
+        return e->code;
+    if (l.held)
+        return err_set(e, E_DENIED, "the device's certificate is suspended");
+    if (l.newest_revoked)
+        return err_set(e, E_DENIED, "the device's newest certificate is revoked");
+    return E_OK;
+}
+
 static enum err_code repeat_check(struct core *c, const struct csr *csr, int64_t now, struct grant *g, struct err *e)
 {
     struct cert_row row;
@@ -944,7 +979,8 @@ enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, cons
         return code;
     if (in->operation == SVC_SIMPLEENROLL)
         return factory_reset(c, now, g, e);
-    return new_key_wanted(c, csr, g, e);
+    code = renewal_is_open(c, now, g, e);
+    return code == E_OK ? new_key_wanted(c, csr, g, e) : code;
 }
 
 enum err_code enroll_still_allowed(struct core *c, const struct grant *g, struct err *e)
