@@ -9,12 +9,12 @@
 #include "base/err.h"
 #include "base/limits.h"
 
-/* A public key as found in a CSR or certificate, checked: curve point on the curve, RSA size, odd modulus, e. */
+/* A public key as found in a CSR or certificate, checked: point on the curve, of large order, RSA size, odd modulus, e. */
 struct pubkey {
     enum key_alg alg;
     struct bytes spki;     /* complete SubjectPublicKeyInfo, borrowed */
     struct bytes key_bits; /* value of its BIT STRING without the unused-bits octet, borrowed */
-    uint8_t spki_hash[32]; /* SHA-256 of spki */
+    uint8_t spki_hash[32]; /* SHA-256 of spki; of a compressed point: with the point uncompressed, so one key has one hash */
 };
 /* RSA 2048-4096 with odd 65537 <= e < 2^256, P-256, P-384 (named curve, uncompressed or compressed), Ed25519. */
 MUST_CHECK enum err_code pubkey_read(struct bytes spki, struct pubkey *out, struct err *e);

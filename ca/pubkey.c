@@ -16,6 +16,7 @@
 
 #include "base/auto.h"
 #include "base/der.h"
+#include "base/derw.h"
 #include "base/limits.h"
 #include "base/oid.h"
 #include "ca/csr.h"
@@ -161,12 +162,41 @@ static enum err_code rsa_read(struct der *params, struct bytes bits, struct pubk
     return E_OK;
 }
 
+/*
+ * Points of order 1, 2, 4 and 8, the sign bit left out: under them everybody can write a "signature" that verifies, as with
+ * e = 1 under RSA. RFC 8032 5.1.7 leaves the check to the application.
+ */
+static bool ed25519_has_small_order(const uint8_t p[ED25519_LEN])
+{
+    static const uint8_t small[][ED25519_LEN] = {
+        {0x00},
+        {0x01},
+        {0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+         0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05},
+        {0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+         0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a},
+    };
+    uint8_t y[ED25519_LEN];
+    bool high = true; /* p - 1, and p and p + 1 for 0 and 1: ec, ed, ee, then ff, then 7f */
+
+    memcpy(y, p, sizeof y);
+    y[ED25519_LEN - 1] &= 0x7f;
+    for (size_t i = 0; i < ARRAY_LEN(small); i++)
+        if (memcmp(y, small[i], sizeof y) == 0)
+            return true;
+    for (size_t i = 1; i < ED25519_LEN - 1; i++)
+        high &= y[i] == 0xff;
+    return high && y[ED25519_LEN - 1] == 0x7f && y[0] >= 0xec && y[0] <= 0xee;
+}
+
 static enum err_code ed25519_read(struct der *params, struct bytes bits, struct pubkey *out, struct err *e)
 {
     if (!der_at_end(params))
         return err_set(e, E_INVALID, "Ed25519 key: parameters present (RFC 8410 section 3)");
     if (bits.len != ED25519_LEN)
         return err_set(e, E_INVALID, "Ed25519 key: %zu octets, not %d", bits.len, ED25519_LEN);
+    if (ed25519_has_small_order(bits.p))
+        return err_set(e, E_INVALID, "Ed25519 key: a point of small order, under which anybody can sign");
     out->alg = KEY_ED25519;
     return E_OK;
 }
@@ -179,6 +209,48 @@ static const struct key_form {
     {&OID_RSA, rsa_read},
     {&OID_ED25519, ed25519_read},
 };
+
+/* SPKI of the same key with its point uncompressed: one key has one hash, whichever way it was sent. */
+static bool spki_expand(const struct pubkey *key, struct buf *out)
+{
+    AUTO(EC_POINT) *p = NULL;
+    uint8_t point[1 + 2 * 48];
+    size_t i = 0, n;
+    struct derw w;
+
+    while (curves[i].alg != key->alg)
+        i++;
+    p = EC_POINT_new(shared.group[i]);
+    if (!p || EC_POINT_oct2point(shared.group[i], p, key->key_bits.p, key->key_bits.len, NULL) != 1)
+        return false;
+    n = EC_POINT_point2oct(shared.group[i], p, POINT_CONVERSION_UNCOMPRESSED, point, sizeof point, NULL);
+    if (n == 0)
+        return false;
+    derw_init(&w, out);
+    derw_begin(&w, DER_SEQUENCE);
+    derw_begin(&w, DER_SEQUENCE);
+    derw_oid(&w, OID_EC_PUBLIC_KEY);
+    derw_oid(&w, *curves[i].oid);
+    derw_end(&w);
+    derw_bits(&w, BYTES(point, n), 0);
+    derw_end(&w);
+    return derw_finish(&w);
+}
+
+static enum err_code hash_set(struct pubkey *key, struct err *e)
+{
+    AUTO_BUF expanded = BUF_INIT(256);
+    bool is_ec = key->alg == KEY_P256 || key->alg == KEY_P384;
+
+    if (!is_ec || key->key_bits.p[0] == 0x04) {
+        sha256(key->spki, key->spki_hash);
+        return E_OK;
+    }
+    if (!spki_expand(key, &expanded))
+        return err_openssl(e, E_CRYPTO, "EC_POINT_point2oct");
+    sha256(buf_bytes(&expanded), key->spki_hash);
+    return E_OK;
+}
 
 enum err_code pubkey_read(struct bytes spki, struct pubkey *out, struct err *e)
 {
@@ -199,14 +271,13 @@ enum err_code pubkey_read(struct bytes spki, struct pubkey *out, struct err *e)
         if (!bytes_equal(oid, *key_forms[i].oid))
             continue;
         enum err_code code = key_forms[i].read(&alg, bits, out, e);
-        if (code != E_OK) {
-            *out = (struct pubkey){0};
-            return code;
-        }
         out->spki = spki;
         out->key_bits = bits;
-        sha256(spki, out->spki_hash);
-        return E_OK;
+        if (code == E_OK)
+            code = hash_set(out, e);
+        if (code != E_OK)
+            *out = (struct pubkey){0};
+        return code;
     }
     char text[96];
     oid_format(oid, text, sizeof text);

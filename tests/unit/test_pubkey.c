@@ -42,6 +42,15 @@ static const struct {
     {"Ed25519 with NULL parameters is refused", "30{" EDWARDS "03{00@e}}", "30{30{06032b65700500}03{00@e}}", "parameters"},
     {"Ed25519 of 31 octets is refused", "30{" EDWARDS "03{00@e}}", "30{" EDWARDS "03{00(01*31)}}", "31 octets"},
     {"Ed25519 of 33 octets is refused", "30{" EDWARDS "03{00@e}}", "30{" EDWARDS "03{00@e 00}}", "33 octets"},
+    {"Ed25519 of order 1 is refused", "30{" EDWARDS "03{00@e}}", "30{" EDWARDS "03{00 01(00*31)}}", "small order"},
+    {"Ed25519 of order 2 is refused", "30{" EDWARDS "03{00@e}}", "30{" EDWARDS "03{00 ec(ff*30)7f}}", "small order"},
+    {"Ed25519 of order 4 is refused", "30{" EDWARDS "03{00@e}}", "30{" EDWARDS "03{00 (00*31)80}}", "small order"},
+    {"Ed25519 of order 8 is refused", "30{" EDWARDS "03{00@e}}",
+     "30{" EDWARDS "03{00 c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a}}", "small order"},
+    {"Ed25519 of order 8, negative, is refused", "30{" EDWARDS "03{00@e}}",
+     "30{" EDWARDS "03{00 26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85}}", "small order"},
+    {"Ed25519 of order 1 written as p + 1 is refused", "30{" EDWARDS "03{00@e}}", "30{" EDWARDS "03{00 ee(ff*31)}}",
+     "small order"},
     {"Ed448 is refused", "30{" EDWARDS "03{00@e}}", "30{30{06032b6571}03{00(01*57)}}", "not RSA"},
     {"X25519 is refused", "30{" EDWARDS "03{00@e}}", "30{30{06032b656e}03{00@e}}", "not RSA"},
     {"DSA is refused", "30{" EDWARDS "03{00@e}}", "30{30{06072a8648ce380401 30{}}03{00@e}}", "not RSA"},
@@ -213,6 +222,22 @@ static void compressed_keys_verify(void **state)
     buf_clear(&sig);
 }
 
+static void one_point_has_one_hash_in_either_form(void **state)
+{
+    struct buf full = BUF_INIT(256), compressed = BUF_INIT(256);
+    struct pubkey a, b;
+
+    (void)state;
+    der_text("30{" EC256 "03{00@a}}", blobs, &full);
+    der_text("30{" EC256 "03{00@b}}", blobs, &compressed);
+    assert_int_equal(pubkey_read(buf_bytes(&full), &a, NULL), E_OK);
+    assert_int_equal(pubkey_read(buf_bytes(&compressed), &b, NULL), E_OK);
+    assert_false(bytes_equal(a.spki, b.spki));
+    assert_memory_equal(a.spki_hash, b.spki_hash, 32);
+    buf_clear(&full);
+    buf_clear(&compressed);
+}
+
 static void signatures_fit_their_algorithm_and_nothing_else(void **state)
 {
     static const struct {
@@ -280,6 +305,7 @@ int main(void)
         cmocka_unit_test(hostile_keys_are_refused_and_their_neighbours_taken),
         cmocka_unit_test(keys_are_named_and_hashed),
         cmocka_unit_test(compressed_keys_verify),
+        cmocka_unit_test(one_point_has_one_hash_in_either_form),
         cmocka_unit_test(signatures_fit_their_algorithm_and_nothing_else),
         cmocka_unit_test(openssl_reads_the_same_keys),
     };
