@@ -428,6 +428,7 @@ enum err_code fd_map(int fd, size_t max, struct bytes *out, struct err *e)
 {
     const int wanted = F_SEAL_SHRINK | F_SEAL_WRITE;
     struct stat st;
+    int seals;
     void *p;
 
     *out = (struct bytes){NULL, 0};
@@ -436,7 +437,7 @@ enum err_code fd_map(int fd, size_t max, struct bytes *out, struct err *e)
     if (!S_ISREG(st.st_mode))
         return err_set(e, E_INVALID, "passed descriptor is not a file");
     /* Without a name it is a memory file, whose sender could shrink it under the reader: it must be sealed. */
-    if (st.st_nlink == 0 && (fcntl(fd, F_GET_SEALS) & wanted) != wanted)
+    if (st.st_nlink == 0 && ((seals = fcntl(fd, F_GET_SEALS)) < 0 || (seals & wanted) != wanted))
         return err_set(e, E_INVALID, "passed memory file is not sealed");
     if (st.st_size < 0 || (uint64_t)st.st_size > max)
         return err_set(e, E_INVALID, "passed file has %lld octets, at most %zu", (long long)st.st_size, max);

@@ -250,6 +250,22 @@ static void an_unsealed_memory_file_is_not_mapped(void **state)
     close(fd);
 }
 
+static void a_file_without_a_name_is_not_mapped(void **state)
+{
+    char path[] = "/var/tmp/test_msg.XXXXXX"; /* on a file system without seals */
+    int fd = mkstemp(path);
+    struct bytes mapped;
+    struct err e = {0};
+
+    (void)state;
+    assert_true(fd >= 0 && ftruncate(fd, 10) == 0);
+    assert_int_equal(fd_map(fd, 100, &mapped, &e), E_OK);
+    fd_unmap(mapped);
+    unlink(path);
+    assert_int_equal(fd_map(fd, 100, &mapped, &e), E_INVALID);
+    close(fd);
+}
+
 static void a_packet_above_the_limit_and_a_second_descriptor_break_the_link(void **state)
 {
     static uint8_t much[MSG_MAX_LEN + 1];
@@ -536,6 +552,7 @@ int main(void)
         cmocka_unit_test(a_message_above_the_limit_does_not_finish),
         cmocka_unit_test(a_descriptor_arrives_with_its_message),
         cmocka_unit_test(an_unsealed_memory_file_is_not_mapped),
+        cmocka_unit_test(a_file_without_a_name_is_not_mapped),
         cmocka_unit_test(a_packet_above_the_limit_and_a_second_descriptor_break_the_link),
         cmocka_unit_test(waiting_ends_in_time_and_at_the_end_of_the_peer),
         cmocka_unit_test(a_channel_queues_and_keeps_the_order),
