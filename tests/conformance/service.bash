@@ -47,8 +47,3 @@ http_url() { # the plain listener
 unhex() { # hexadecimal on standard input, octets on standard output
     /usr/bin/python3 -c 'import sys; sys.stdout.buffer.write(bytes.fromhex(sys.stdin.read()))'
 }
-
-# no COMMAND...: fails the test when the command succeeds. (`! command` does not: the shell's errexit passes over it.)
-no() {
-    ! "$@"
-}
