@@ -98,6 +98,17 @@ enroll_many() {
         "$source_dir/tests/fault/enroll_load" --port "$port" --ca "$dir/fleet-root.pem" --user "$user" --secret "$secret" --out "$3" "${@:4}"
 }
 
+# certs_of FILE: the certificates of a file made by enroll_many, as $units/NAME.pem
+certs_of() {
+    python3 - "$1" "$units" <<'PY'
+import ssl, sys
+for line in open(sys.argv[1]):
+    name, der = line.split()
+    with open(f"{sys.argv[2]}/{name}.pem", "w") as out:
+        out.write(ssl.DER_cert_to_PEM_cert(bytes.fromhex(der)))
+PY
+}
+
 ready() {
     curl -sS -o /dev/null --max-time 2 -w '%{http_code}' "http://127.0.0.1:$((port + 2))/ready"
 }

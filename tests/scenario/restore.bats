@@ -13,13 +13,6 @@ setup_file() {
 teardown_file() { instance_down; side_dir_remove; }
 setup() { fault_load; }
 
-certs_of() { # FILE: writes each certificate of an enroll_load file to $units
-    local name der
-    while read -r name der; do
-        xxd -r -p <<< "$der" | openssl x509 -inform DER -out "$units/$name.pem"
-    done < "$1"
-}
-
 published_number() {
     curl -fsS "http://localhost:$((port + 1))/crl/fleet-ca.crl" | openssl crl -inform DER -noout -crlnumber | sed 's/.*=//; s/^0x//'
 }

@@ -35,13 +35,9 @@ crl_number() {
 @test "50 times: the answer after a revocation has returned is revoked, through both fronts, by GET, POST and nonce" {
     enroll_many rev-a- 50 "$side/a" --connections 4 > "$side/a.load"
     [ "$(jq .issued "$side/a.load")" = 50 ]
-    local certs=() name der
-    while read -r name der; do
-        xxd -r -p <<< "$der" | openssl x509 -inform DER -out "$units/$name.pem"
-        certs+=("$units/$name.pem")
-    done < "$side/a"
+    certs_of "$side/a"
     "$source_dir/tests/fault/revoke_at_once" --port $((port + 1)) --pids "$(pid_of front-0),$(pid_of front-1)" \
-        --issuer "$dir/fleet-ca.pem" --inkan "$programs/inkan --socket $dir/run/admin.sock" "${certs[@]}"
+        --issuer "$dir/fleet-ca.pem" --inkan "$programs/inkan --socket $dir/run/admin.sock" "$units"/rev-a-*.pem
 }
 
 @test "the list has a revocation within two seconds, with its reason" {
