@@ -480,7 +480,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     if (cert_read(in->chain[0], &leaf, e) != E_OK)
         return err_set(e, E_DENIED, "the client certificate cannot be read");
     sha256(in->chain[0], hash);
-    sha256(leaf.spki, spki_hash);
+    spki_hash_of(leaf.spki, spki_hash);
     memcpy(g->credential, hash, 32);
     code = store_cert_by_hash(c->store, hash, &row, e);
     if (code == E_OK) {

@@ -284,6 +284,16 @@ enum err_code pubkey_read(struct bytes spki, struct pubkey *out, struct err *e)
     return err_set(e, E_INVALID, "public key: algorithm %s is not RSA, ECDSA or Ed25519", text);
 }
 
+void spki_hash_of(struct bytes spki, uint8_t hash[32])
+{
+    struct pubkey key;
+    struct err ignored;
+
+    sha256(spki, hash);
+    if (pubkey_read(spki, &key, &ignored) == E_OK)
+        memcpy(hash, key.spki_hash, 32);
+}
+
 static enum sig_family family_of(enum key_alg alg)
 {
     if (alg == KEY_ED25519)
