@@ -68,7 +68,6 @@ restore() {
     [ "$(jq .issued "$side/load")" = 500 ]
     head_is_out() { [ "$(wc -l < "$dir/marks/audit-heads")" -gt "$heads" ]; }
     waits_for 5 head_is_out
-    published_number > "$side/number"
     ledger_query "SELECT hex(serial) FROM intent" | sort > "$side/serials"
     [ "$(wc -l < "$side/serials")" -gt 110 ]
 }
@@ -98,12 +97,13 @@ restore() {
     # The service still starts with what it had.
     start_again
     waits_for 20 health_is_ready
-    answers revoked "$units/res-late-1.pem"
+    waits_for 10 answers revoked "$units/res-late-1.pem"
     answers good "$units/res-late-50.pem"
 }
 
 @test "a restored ledger is sealed: 503, tryLater, and nothing is signed" {
     stop_service
+    openssl crl -inform DER -in "$dir/state/crl/fleet-ca.crl" -noout -crlnumber | sed 's/.*=//; s/^0x//' > "$side/number"
     restore "$side/backup" > "$side/restored"
     cat "$side/restored"
     grep -q 'kept as' "$side/restored"
@@ -135,6 +135,7 @@ restore() {
     jq -r .lost "$side/accepted" | grep -q 'audit entries [0-9]* to [0-9]*'
     jq -r .lost "$side/accepted" | grep -q '5 certificates that only a CRL knows'
     waits_for 20 health_is_ready
+    waits_for 10 answers good "$units/res-early-9.pem"
     for n in 1 2 3 4 5; do
         answers revoked "$units/res-early-$n.pem"
         answers revoked "$units/res-late-$n.pem"
@@ -192,7 +193,7 @@ restore() {
     [[ "$(inkan status --json | jq -r .why)" == *mark* ]]
     inkan restore --accept
     waits_for 20 health_is_ready
-    answers revoked "$units/res-late-1.pem"
+    waits_for 10 answers revoked "$units/res-late-1.pem"
     answers revoked "$units/res-early-1.pem"
     [ "$(enroll res-by-hand)" = 200 ]
 }
