@@ -6,6 +6,7 @@
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/log.h"
@@ -13,6 +14,9 @@
 #include "hsm/pin.h"
 
 AUTO_TYPE(X509, X509_free)
+
+#define SLOTS_TRIES    10
+#define SLOTS_PAUSE_US 100000
 
 struct slots {
     PKCS11_CTX *ctx;
@@ -43,7 +47,7 @@ static enum err_code slots_read(struct slots *s, struct err *e)
     return E_OK;
 }
 
-static enum err_code slots_open(struct slots *s, const struct conf_token *conf, struct err *e)
+static enum err_code slots_try(struct slots *s, const struct conf_token *conf, struct err *e)
 {
     *s = (struct slots){0};
     s->ctx = PKCS11_CTX_new();
@@ -55,6 +59,23 @@ static enum err_code slots_open(struct slots *s, const struct conf_token *conf, 
         return err_openssl(e, E_TOKEN, "PKCS11_CTX_load");
     s->loaded = true;
     return slots_read(s, e);
+}
+
+/*
+ * SoftHSM's tokens of one directory disturb each other: while another process makes or opens its token, the list of slots
+ * can fail with CKR_GENERAL_ERROR. Reading it again harms nothing.
+ */
+static enum err_code slots_open(struct slots *s, const struct conf_token *conf, struct err *e)
+{
+    struct err why = {0};
+
+    for (int i = 0; i < SLOTS_TRIES; i++) {
+        if (slots_try(s, conf, &why) == E_OK)
+            return E_OK;
+        slots_close(s);
+        usleep(SLOTS_PAUSE_US);
+    }
+    return err_set(e, why.code, "%s", why.msg);
 }
 
 static bool serial_fits(const PKCS11_TOKEN *t, const struct conf_token *conf)
