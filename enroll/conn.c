@@ -225,9 +225,11 @@ static void set_state(struct conn *c, enum conn_state s)
 {
     if (c->state == CONN_IDLE)
         TAILQ_REMOVE(&c->front->idle, c, idle);
-    if (s == CONN_IDLE)
-        TAILQ_INSERT_TAIL(&c->front->idle, c, idle);
     c->state = s;
+    if (s == CONN_IDLE) {
+        TAILQ_INSERT_TAIL(&c->front->idle, c, idle);
+        front_room_again(c->front); /* it gives way to a new one */
+    }
 }
 
 static void request_end(struct conn *c, int status)
@@ -258,6 +260,8 @@ static void conn_free(struct conn *c)
     tls_peer_clear(&c->peer);
     http_reader_clear(&c->reader);
     free(c);
+    if (f->conn_n < f->connections_max)
+        front_room_again(f);
     front_conn_gone(f);
 }
 

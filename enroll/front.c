@@ -108,12 +108,16 @@ void front_hold_listeners(struct front *f)
     listeners_update(f);
 }
 
+void front_room_again(struct front *f)
+{
+    if (!f->held)
+        return;
+    f->held = false;
+    listeners_update(f);
+}
+
 void front_conn_gone(struct front *f)
 {
-    if (f->held && f->conn_n < f->connections_max) {
-        f->held = false;
-        listeners_update(f);
-    }
     if (f->stopping && TAILQ_EMPTY(&f->all))
         proc_exit_loop(f->proc, PROC_EXIT_OK);
 }
@@ -397,6 +401,7 @@ static enum err_code core_purge(struct front *f, struct msg_reader *r, int fd, s
     if (svc_purge_decode(r, &purge, e) != E_OK)
         return e->code;
     ocsp_cache_purge(f->cache, &purge);
+    f->in_step = f->in_step || purge.all;
     msg_begin(&m, SVC_PURGED, r->request_id);
     msg_put_u64(&m, purge.seq);
     return chan_send(f->core, &m, -1, e);
@@ -545,8 +550,9 @@ static void core_link(struct front *f, int fd)
     struct msg m;
 
     core_drop(f);
-    /* Purges sent over the old link may never have arrived. */
+    /* Purges sent over the old link may never have arrived, and until the first over this one nobody waits for us. */
     ocsp_cache_drop(f->cache);
+    f->in_step = false;
     f->core = chan_new(f->base, fd, &core_ops, f, LINK_QUEUE_MAX, &e);
     if (!f->core)
         proc_die("core-link", PROC_EXIT_RESTART, &e);

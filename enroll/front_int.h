@@ -201,6 +201,7 @@ struct front {
     uint64_t tls_rid; /* of the SVC_TLS_CERT in flight, 0: none */
     unsigned tls_retry_s;
     struct ocsp_cache *cache;
+    bool in_step; /* the core has purged over this link: from then on a revocation waits for us, and answers may be kept */
 
     uint64_t next_rid;
     uint64_t count[COUNT_KINDS];
@@ -217,8 +218,10 @@ extern const struct proc_ops front_ops;
 uint64_t front_rid(struct front *f);
 void rid_format(uint64_t rid, char out[17]);
 void front_count(struct front *f, enum counter k);
-/* Called when a connection has gone: a listener held back by the limit may accept again; a stopping front may end. */
+/* A connection has gone: a stopping front may end. */
 void front_conn_gone(struct front *f);
+/* There is room for another connection, or one waits that gives way: listeners held back by the limit accept again. */
+void front_room_again(struct front *f);
 void front_hold_listeners(struct front *f);
 /* Is the connection with the core or the status process up, and has it room? */
 bool front_core_has_room(const struct front *f);

@@ -156,7 +156,9 @@ void ocsp_on_result(struct conn *c, const struct sts_ocsp_result *r)
             return;
         answer_error(c, r->response);
     } else if (r->cacheable && left > 0) {
-        if (!ocsp_cache_put(c->front->cache, c->u.ocsp.key, r, now) && r->seq < ocsp_cache_mark(c->front->cache))
+        if (!c->front->in_step)
+            answer_private(c, r->response); /* nobody would purge it: a change may be in force before the core knows of us */
+        else if (!ocsp_cache_put(c->front->cache, c->u.ocsp.key, r, now) && r->seq < ocsp_cache_mark(c->front->cache))
             answer_private(c, r->response); /* a newer status is known to exist */
         else
             answer_cacheable(c, &a, left);

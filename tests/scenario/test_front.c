@@ -160,6 +160,7 @@ struct world {
     unsigned asked;  /* STS_OCSP */
     struct sts_ocsp_result ocsp;
     bool hold_ocsp;
+    bool no_purge;   /* the core does not purge at the start of a link */
 };
 
 static struct world w;
@@ -178,7 +179,7 @@ static void defaults(void)
     w.silent = false;
     w.ready = true;
     w.asked = 0;
-    w.hold_ocsp = false;
+    w.hold_ocsp = w.no_purge = false;
     w.ocsp = (struct sts_ocsp_result){
         .response = bytes_str("a signed OCSP answer"),
         .cacheable = true,
@@ -361,11 +362,28 @@ static void answer_health(int fd, struct msg_reader *r, uint16_t type)
     pthread_mutex_unlock(&w.lock);
 }
 
+static void send_purge_all(int fd)
+{
+    struct svc_purge *p = calloc(1, sizeof *p);
+    struct msg m;
+
+    assert_non_null(p);
+    p->seq = 1;
+    p->all = true;
+    msg_begin(&m, SVC_PURGE, 0);
+    svc_purge_encode(&m, p);
+    if (!w.no_purge)
+        send_msg(fd, &m, -1);
+    msg_clear(&m);
+    free(p);
+}
+
 static void core_message(int fd, struct msg_reader *r)
 {
     switch (r->type) {
     case SVC_HELLO:
         send_config(fd);
+        send_purge_all(fd);
         pthread_mutex_lock(&w.lock);
         w.configs++;
         pthread_mutex_unlock(&w.lock);
@@ -785,10 +803,12 @@ static void io_close(struct io *io)
     *io = (struct io){.fd = -1};
 }
 
-/* false: the handshake, or with TLS 1.3 the first read after it, fails; `*alert` tells the alert. */
-static bool tls_try(const struct client *c, struct io *io)
+/* Connected, the handshake not begun. */
+static struct io tls_begin(const struct client *c)
 {
-    *io = (struct io){.fd = tcp(w.est), .ctx = SSL_CTX_new(TLS_client_method())};
+    struct io made = {.fd = tcp(w.est), .ctx = SSL_CTX_new(TLS_client_method())};
+    struct io *io = &made;
+
     if (c->version) {
         SSL_CTX_set_min_proto_version(io->ctx, c->version);
         SSL_CTX_set_max_proto_version(io->ctx, c->version);
@@ -810,6 +830,13 @@ static bool tls_try(const struct client *c, struct io *io)
     if (c->session)
         SSL_set_session(io->ssl, c->session);
     SSL_set_fd(io->ssl, io->fd);
+    return made;
+}
+
+/* false: the handshake, or with TLS 1.3 the first read after it, fails; `*alert` tells the alert. */
+static bool tls_try(const struct client *c, struct io *io)
+{
+    *io = tls_begin(c);
     return SSL_connect(io->ssl) == 1;
 }
 
@@ -1978,6 +2005,37 @@ static void without_the_core_enrollment_is_503_and_the_rest_goes_on(void **state
     io_close(&io);
 }
 
+/* Until the core's first purge over a link it may acknowledge a revocation without this front. */
+static void before_the_first_purge_of_a_link_nothing_is_kept(void **state)
+{
+    struct io io = plain(w.http);
+    RESPONSE a, b, c, d;
+    int64_t end = clock_mono_ms() + 10000;
+    unsigned configs;
+
+    (void)state;
+    pthread_mutex_lock(&w.lock);
+    w.no_purge = true;
+    configs = w.configs;
+    pthread_mutex_unlock(&w.lock);
+    core_end();
+    say_gone(PROC_CORE, "core");
+    core_start();
+    do
+        usleep(5000);
+    while (w.configs == configs && clock_mono_ms() < end);
+    post(&io, "/ocsp", OCSP_POST, "before the purge", &a);
+    post(&io, "/ocsp", OCSP_POST, "before the purge", &b);
+    assert_int_equal(w.asked, 2);
+    assert_string_equal(header(&a, "Cache-Control"), "max-age=0, private, must-revalidate");
+    body_is(&b, w.ocsp.response);
+    send_purge(1, true);
+    post(&io, "/ocsp", OCSP_POST, "before the purge", &c);
+    post(&io, "/ocsp", OCSP_POST, "before the purge", &d);
+    assert_int_equal(w.asked, 3);
+    io_close(&io);
+}
+
 static void stalled_peers_do_not_delay_the_next(void **state)
 {
     struct io stalled[STALLED], io;
@@ -2360,6 +2418,29 @@ static void idle_connections_give_way_at_the_limit(void **state)
     io_close(&late);
 }
 
+/* At the limit with none idle the listeners rest; connections that become idle afterwards give way like others. */
+static void handshakes_at_the_limit_give_way_once_they_idle(void **state)
+{
+    struct io io[FEW], late;
+    int64_t start;
+    RESPONSE r;
+
+    (void)state;
+    for (int i = 0; i < FEW; i++)
+        io[i] = tls_begin(&(struct client){.version = 0});
+    usleep(100000); /* all accepted, all in the handshake */
+    for (int i = 0; i < FEW; i++)
+        assert_int_equal(SSL_connect(io[i].ssl), 1);
+    start = clock_mono_ms();
+    late = plain(w.http);
+    get(&late, "/crl/fleet.crl", "", &r);
+    assert_int_equal(r.status, 200);
+    assert_true(clock_mono_ms() - start < IDLE_DEADLINE_S * 100 / 2);
+    for (int i = 0; i < FEW; i++)
+        io_close(&io[i]);
+    io_close(&late);
+}
+
 /* A client that asks for a large file and reads nothing is closed in the end. */
 static void unread_answers_are_given_up(void **state)
 {
@@ -2426,6 +2507,7 @@ int main(void)
         FRESH(replaced_files_are_new_at_once_and_large_ones_arrive_whole),
         FRESH(health_and_ready_ask_the_others),
         FRESH(without_the_core_enrollment_is_503_and_the_rest_goes_on),
+        FRESH(before_the_first_purge_of_a_link_nothing_is_kept),
         FRESH(stalled_peers_do_not_delay_the_next),
         FRESH(one_address_gets_its_share_and_no_more),
         FRESH(out_of_descriptors_the_front_rests_and_recovers),
@@ -2440,6 +2522,7 @@ int main(void)
         FRESH(silent_core_is_503_and_silent_status_is_trylater),
         FRESH(unread_answers_are_given_up),
         FRESH(idle_connections_give_way_at_the_limit),
+        FRESH(handshakes_at_the_limit_give_way_once_they_idle),
     };
     int failed = cmocka_run_group_tests_name("front", normal, normal_start, stop_world);
 
