@@ -198,6 +198,7 @@ struct publish_wait {
         char ca[ID_MAX_LEN + 1];
         unsigned shard;
         uint64_t number; /* of the list before */
+        uint64_t refusals;
     } scope[];
 };
 
@@ -227,6 +228,12 @@ static bool publish_page(struct core *c, struct admin_call *call)
 
         if (!s || s->number > w->scope[i].number)
             continue;
+        if (s->refusals != w->scope[i].refusals) {
+            e = s->refused;
+            err_wrap(&e, "CRL of \"%s\"", w->scope[i].ca);
+            admin_fail(call, &e);
+            return false;
+        }
         if (clock_mono_ms() < w->deadline_ms)
             return true;
         err_set(&e, E_TOKEN, "CRL of \"%s\" was not published within %d s: see the log", w->scope[i].ca,
@@ -272,6 +279,7 @@ void op_crl_publish(struct core *c, struct admin_call *call)
         for (size_t k = 0; k < a->scope_n; k++) {
             snprintf(w->scope[w->n].ca, sizeof(w->scope[0].ca), "%s", a->conf->name);
             w->scope[w->n].shard = a->scope[k].shard;
+            w->scope[w->n].refusals = a->scope[k].refusals;
             w->scope[w->n++].number = a->scope[k].number;
             a->scope[k].asked = true;
             a->scope[k].retry_at_ms = 0;

@@ -249,6 +249,8 @@ static void keep_scopes(struct authority *now, const struct authority *before)
         s->asked = b->asked;
         s->this_floor = b->this_floor;
         s->next_floor = b->next_floor;
+        s->refusals = b->refusals;
+        s->refused = b->refused;
         s->alarmed = b->alarmed && s->number == b->number;
         if (b->number == s->number)
             s->size = b->size;

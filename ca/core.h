@@ -95,6 +95,8 @@ struct crl_scope {
     bool busy;              /* a signature is under way */
     bool asked;             /* by an operator: publish even if nothing changed */
     bool alarmed;           /* half life passed and said so */
+    uint64_t refusals;      /* lists that were not published since the start, and the last reason */
+    struct err refused;
 };
 
 struct authority {

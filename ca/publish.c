@@ -316,6 +316,10 @@ static void publication_end(struct publication *p, enum err_code code, const str
             if (s->dirty_since_ms == 0)
                 s->dirty_since_ms = 1;
         }
+        if (code != E_OK && code != E_PENDING) {
+            s->refusals++;
+            s->refused = *why;
+        }
     }
     if (code != E_OK && code != E_PENDING && !c->stopping) {
         log_begin(&l, LOG_ERROR, "crl-refused");

@@ -217,6 +217,11 @@ renew() { # OLD NEW: with the certificate of OLD
     inkan cert revoke "$units/rev-k2.pem" --reason keyCompromise --yes
     refused() { log_after "$before" | grep 'event=crl-refused' | grep -q "$serial"; }
     waits_for 6 refused
+    run inkan crl publish --issuer fleet-ca
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"$serial"* ]]
+    inkan crl publish --issuer maker-ca
     # The list before stays, and it names the certificate.
     [ "$(listed "$units/rev-k1.pem")" = "Key Compromise" ]
     is_not_listed "$units/rev-k2.pem"
