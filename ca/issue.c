@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/der.h"
+#include "base/oid.h"
 #include "ca/csr.h"
 #include "ca/enroll_policy.h"
 #include "ca/lint.h"
@@ -563,6 +564,17 @@ static enum err_code order_device(struct issue_job *j, const struct pubkey *key,
     return enroll_claim_key(c, &j->grant, key, now, e);
 }
 
+/* A certificate of a service says in its CN what it is for: another name is another request. */
+static bool is_for_name(struct bytes der, const char *name)
+{
+    char cn[sizeof(((struct order_copy *)0)->name)];
+    struct cert c;
+    struct err ignored = {0};
+
+    return name[0] == '\0' || (cert_read(der, &c, &ignored) == E_OK && name_get(c.subject, OID_CN, cn, sizeof(cn)) &&
+                               strcmp(cn, name) == 0);
+}
+
 /* The same key asked for again by the same requester gets the stored bytes. */
 static enum err_code order_repeat(struct issue_job *j, const struct pubkey *key, int64_t now, bool *repeat,
                                   struct err *e)
@@ -588,7 +600,8 @@ static enum err_code order_repeat(struct issue_job *j, const struct pubkey *key,
     struct repeat_key newest = {row.operation, row.profile, row.device, row.order_no, row.spki_hash,
                                 row.credential_hash};
     if (!repeat_rule(&asked, &newest, (enum cert_status)row.status, row.not_before, row.not_after,
-                     j->profile->renew_percent, now))
+                     j->profile->renew_percent, now) ||
+        (j->facts.id == 0 && !is_for_name(row.der, j->order.name)))
         return E_OK;
     *repeat = true;
     buf_reset(&g->stored);

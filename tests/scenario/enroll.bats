@@ -215,3 +215,13 @@ setup() { instance_load; }
     new_csr weak-1 /CN=weak-1/serialNumber=weak-1
     [ "$(est_enroll weak-1 --cert "$units/weak-1.idevid.pem" --key "$units/weak-1.idevid.key")" = 400 ]
 }
+
+@test "cert issue: the same key for another name is another certificate, for the same name the same one" {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x -keyout /dev/null -out "$dir/names.csr" 2> /dev/null
+    for name in st-1 st-2; do
+        inkan cert issue --profile station --name "$name" --csr "$dir/names.csr" --out "$dir/$name.pem"
+        inkan cert issue --profile station --name "$name" --csr "$dir/names.csr" --out "$dir/$name.again.pem"
+        openssl x509 -in "$dir/$name.pem" -noout -subject -nameopt RFC2253 | grep -q "CN=$name"
+        cmp "$dir/$name.pem" "$dir/$name.again.pem"
+    done
+}
