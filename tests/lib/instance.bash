@@ -126,3 +126,8 @@ ocsp_status() { # CERT [ISSUER]: good, revoked, unknown or an error word
 cert_serial() {
     openssl x509 -in "$1" -noout -serial | cut -d= -f2 | tr 'A-F' 'a-f'
 }
+
+# no COMMAND...: fails the test when the command succeeds. A line that begins with ! does not: errexit passes over it.
+no() {
+    ! "$@"
+}

@@ -109,7 +109,7 @@ setup() { instance_load; }
         -keyout "$dir/st.key" -out "$dir/st.csr" 2> /dev/null
     inkan cert issue --profile station --name line-1 --csr "$dir/st.csr" --out "$dir/st.pem" || inkan cert issue --profile station --device line-1 --csr "$dir/st.csr" --out "$dir/st.pem"
     openssl x509 -in "$dir/st.pem" -noout -subject -nameopt RFC2253 | grep -q 'CN=line-1'
-    ! openssl x509 -in "$dir/st.pem" -noout -text | grep -qi evil
+    openssl x509 -in "$dir/st.pem" -noout -text | no grep -qi evil
     openssl verify -x509_strict -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$dir/st.pem"
 }
 
@@ -171,12 +171,12 @@ setup() { instance_load; }
     new_csr hush-1 /CN=hush-1
     [ "$(est_enroll hush-1 -u "$user:$secret")" = 200 ]
     [ "$(est_enroll hush-1 -u "$user:x$secret")" = 401 ]
-    ! grep -rqaF "$secret" "$dir/log" "$dir/state" "$dir/marks"
+    no grep -rqaF "$secret" "$dir/log" "$dir/state" "$dir/marks"
     for pin in "$dir"/pin/*; do
-        ! grep -rqaF "$(cat "$pin")" "$dir/log" "$dir/state" "$dir/marks"
+        no grep -rqaF "$(cat "$pin")" "$dir/log" "$dir/state" "$dir/marks"
     done
     for pid in $(cat "$dir"/run/*.pid); do
-        ! tr '\0' '\n' < "/proc/$pid/environ" | grep -qF "$(cat "$dir/pin/issuing")"
+        tr '\0' '\n' < "/proc/$pid/environ" | no grep -qF "$(cat "$dir/pin/issuing")"
         [ "$(awk '/^Max core file size/ {print $5}' "/proc/$pid/limits")" = 0 ]
     done
 }

@@ -173,7 +173,7 @@ enroll_foreign() { # ID MAKER [label]
     status=$(curl -sS --cacert "$dir/fleet-root.pem" -o "$dir/body" -D "$dir/headers" -w '%{http_code}' -H 'Content-Type: application/pkcs10' \
         --data-binary "@$units/nopw.csr" "$(est_url certonly)/simpleenroll")
     [ "$status" = 403 ]
-    ! grep -qi www-authenticate "$dir/headers"
+    no grep -qi www-authenticate "$dir/headers"
     curl -sS --cacert "$dir/fleet-root.pem" "$(est_url certonly)/cacerts" > "$dir/body"
     [ "$(awk '{ if (length($0) > m) m = length($0) } END { print m }' "$dir/body")" = 64 ]
     [ "$(wc -l < <(curl -sS --cacert "$dir/fleet-root.pem" "$(est_url)/cacerts"))" = 1 ]

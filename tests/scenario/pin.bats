@@ -87,7 +87,7 @@ ten_minutes() {
     put_pin right
     waits_for 15 enrolls pin-back
     [ "$(logins)" = 2 ]
-    ! is_blocked
+    no is_blocked
 }
 
 @test "with the right PIN restarts and logins go on as ever" {
@@ -140,6 +140,6 @@ ten_minutes() {
     waits_for 10 once
     shim_rules issuing
     waits_for 15 enrolls pin-once
-    ! is_blocked
+    no is_blocked
     [ "$(logins)" -le 3 ]
 }

@@ -99,7 +99,7 @@ setup() {
     pids=$(cat "$RUN_DIR"/*.pid)
     "$source_dir/deploy/quickstart" --stop --dir "$QS"
     for pid in $pids; do
-        ! kill -0 "$pid" 2> /dev/null
+        if kill -0 "$pid" 2> /dev/null; then false; fi
     done
     [ ! -e "$QS/env" ]
     [ ! -e "$QS/run/admin.sock" ]

@@ -4,6 +4,11 @@
 source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
 programs=${INKAN_PROGRAMS:?}
 
+# no COMMAND...: fails the test when the command succeeds. A line that begins with ! does not: errexit passes over it.
+no() {
+    ! "$@"
+}
+
 # includes FOLDER... : files of these folders with the folders their includes name
 includes() {
     grep -rhoE --include='*.[ch]' '^#include "(base|hsm|ca|enroll|cli)/[^"]*"' "$@" | sed 's/^#include "//; s/"$//' | sort -u
@@ -11,23 +16,23 @@ includes() {
 
 @test "includes go one way: base, hsm, ca, enroll, cli" {
     cd "$source_dir"
-    ! includes base | grep -vE '^base/'
-    ! includes hsm | grep -vE '^(base|hsm)/'
-    ! includes ca | grep -vE '^(base|ca)/|^hsm/(signer|token_admin)\.h$'
-    ! includes enroll/*.c enroll/*.h | grep -vE '^(base|enroll)/|^ca/service\.h$'
+    includes base | no grep -vE '^base/'
+    includes hsm | no grep -vE '^(base|hsm)/'
+    includes ca | no grep -vE '^(base|ca)/|^hsm/(signer|token_admin)\.h$'
+    includes enroll/*.c enroll/*.h | no grep -vE '^(base|enroll)/|^ca/service\.h$'
 }
 
 @test "the device library includes no other code of the project" {
     cd "$source_dir"
-    ! includes enroll/client cli/inkan-device.c | grep -vE '^enroll/client/'
+    includes enroll/client cli/inkan-device.c | no grep -vE '^enroll/client/'
 }
 
 @test "the front maps neither a database nor PKCS#11, the core no PKCS#11, only signer and token programs do" {
-    ! ldd "$programs/inkan-front" | grep -E 'sqlite|p11|softhsm'
-    ! nm "$programs/inkan-front" | grep -E ' (sqlite3_open|C_GetFunctionList)'
-    ! ldd "$programs/inkan-core" | grep -E 'p11|softhsm'
-    ! ldd "$programs/inkan-status" | grep -E 'p11|softhsm'
-    ! nm "$programs/inkan-core" "$programs/inkan-status" "$programs/inkan-front" "$programs/inkand" | grep -w dlopen
+    ldd "$programs/inkan-front" | no grep -E 'sqlite|p11|softhsm'
+    nm "$programs/inkan-front" | no grep -E ' (sqlite3_open|C_GetFunctionList)'
+    ldd "$programs/inkan-core" | no grep -E 'p11|softhsm'
+    ldd "$programs/inkan-status" | no grep -E 'p11|softhsm'
+    nm "$programs/inkan-core" "$programs/inkan-status" "$programs/inkan-front" "$programs/inkand" | no grep -w dlopen
 }
 
 @test "every source file has its SPDX line" {
@@ -65,7 +70,7 @@ includes() {
 @test "release programs contain no test hook" {
     [ -d "${INKAN_RELEASE:-}/bin" ] || skip "no release build here"
     for program in "$INKAN_RELEASE"/bin/*; do
-        ! grep -q INKAN_TEST_ "$program" || { echo "$program"; false; }
+        no grep -q INKAN_TEST_ "$program" || { echo "$program"; false; }
     done
 }
 
