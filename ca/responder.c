@@ -198,7 +198,7 @@ struct responder {
 
     struct job *first, *last;
     struct job *join[JOIN_BUCKETS];
-    size_t jobs_n, waiters_n, nonce_n, unknown_n;
+    size_t jobs_n, waiters_n, nonce_n, unknown_n; /* nonce_n: all that are live */
     struct bucket nonce_bucket, unknown_bucket;
 
     uint64_t ask_last;  /* newest ask given out */
@@ -662,6 +662,30 @@ static void waiters_drop(struct job *job)
     }
 }
 
+/*
+ * Answers that are signed for one asker: strangers can make up as many such questions as they like, with a nonce, or as
+ * lists of certificates that exist in an order of their own.
+ */
+static bool is_live(const struct ocsp_request *req)
+{
+    return req->has_nonce || req->cert_n > 1;
+}
+
+/* So are serials that nobody issued. */
+static bool enter_unknown_lane(struct job *job)
+{
+    struct responder *r = job->r;
+
+    if (job->in_unknown_lane)
+        return true;
+    if (r->unknown_n >= r->limits.unknown_in_flight ||
+        !bucket_take(&r->unknown_bucket, r->limits.live_rate, r->hooks.mono_ms(r->hooks.arg)))
+        return false;
+    job->in_unknown_lane = true;
+    r->unknown_n++;
+    return true;
+}
+
 static void leave_unknown_lane(struct job *job)
 {
     if (job->in_unknown_lane)
@@ -683,7 +707,7 @@ static void job_end(struct job *job)
         job->state = JOB_ANSWERED;
         return;
     }
-    if (job->req.has_nonce)
+    if (is_live(&job->req))
         r->nonce_n--;
     *(job->prev ? &job->prev->next : &r->first) = job->next;
     *(job->next ? &job->next->prev : &r->last) = job->prev;
@@ -743,7 +767,7 @@ static struct job *job_new(struct responder *r, struct bytes request, size_t iss
     *(r->last ? &r->last->next : &r->first) = job;
     r->last = job;
     r->jobs_n++;
-    if (job->req.has_nonce)
+    if (is_live(&job->req))
         r->nonce_n++;
     return job;
 }
@@ -767,14 +791,9 @@ static void job_ask(struct job *job)
     struct responder *r = job->r;
 
     join_remove(job);
-    if (!job->in_unknown_lane) {
-        if (r->unknown_n >= r->limits.unknown_in_flight ||
-            !bucket_take(&r->unknown_bucket, r->limits.live_rate, r->hooks.mono_ms(r->hooks.arg))) {
-            job_refuse(job, COUNT_UNKNOWN_LANE);
-            return;
-        }
-        job->in_unknown_lane = true;
-        r->unknown_n++;
+    if (!enter_unknown_lane(job)) {
+        job_refuse(job, COUNT_UNKNOWN_LANE);
+        return;
     }
     if (!r->ask_in_flight) {
         ask_send(r);
@@ -953,7 +972,7 @@ static void pump(struct responder *r, struct token_queue *q);
 static void enqueue(struct job *job)
 {
     struct token_queue *q = job->r->issuers[job->issuer].queue;
-    int lane = job->req.has_nonce || job->any_unknown;
+    int lane = is_live(&job->req) || job->any_unknown;
 
     job->state = JOB_WAITING;
     job->queue = q;
@@ -994,6 +1013,10 @@ static void job_resolve(struct job *job)
     if (code != E_OK) {
         job_refuse(job, COUNT_NOT_CURRENT);
         r->hooks.replica_bad(r->hooks.arg, &e);
+        return;
+    }
+    if (job->any_unknown && !enter_unknown_lane(job)) { /* also without asking the core */
+        job_refuse(job, COUNT_UNKNOWN_LANE);
         return;
     }
     if (!sign_time(r, &t)) {
@@ -1194,7 +1217,7 @@ static enum counter admit(struct responder *r, const struct ocsp_request *req)
 {
     if (r->jobs_n >= r->limits.jobs_max)
         return COUNT_FULL;
-    if (!req->has_nonce)
+    if (!is_live(req))
         return COUNTERS;
     if (r->nonce_n >= r->limits.nonce_in_flight ||
         !bucket_take(&r->nonce_bucket, r->limits.live_rate, r->hooks.mono_ms(r->hooks.arg)))

@@ -7,8 +7,8 @@
  *   - `good` only for a certificate with a row; `unknown` only after the core said its seq and the replica has reached
  * it.
  *   - An answer leaves only if the rows it was made from are still the newest when the signature comes back.
- *   - Requests with a nonce are signed live in a bounded lane; unknown serials have one of their own; the others are
- *     answered from the cache, or join an identical one under way.
+ *   - Requests with a nonce or several certificates are signed live in a bounded lane; unknown serials have one of their
+ *     own; the others are answered from the cache, or join an identical one under way.
  *
  * Event loop thread only. Nothing here blocks: signatures and the core's seq come back by calls into this object. All
  * time comes from the hooks.
@@ -53,7 +53,7 @@ struct responder_hooks {
 struct responder_limits {
     bool unissued_revoked;    /* never-issued serials: `revoked` in the form of RFC 6960 2.2 instead of `unknown` */
     unsigned live_rate;       /* answers a second, in each of the lanes nonce and unknown */
-    size_t nonce_in_flight;   /* requests with a nonce under way */
+    size_t nonce_in_flight;   /* requests with a nonce or several certificates under way */
     size_t unknown_in_flight; /* unknown serials under way */
     size_t jobs_max;          /* all requests under way that are not joined to another */
     size_t waiters_max;       /* requests that wait for one of them */

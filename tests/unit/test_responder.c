@@ -887,6 +887,39 @@ static void a_flood_of_unknown_serials_leaves_room_for_known_ones(void **state)
     assert_int_equal(question(GOOD).status, V_OCSP_CERTSTATUS_GOOD);
 }
 
+static void a_flood_of_serials_that_cannot_be_ours_leaves_room_for_known_ones(void **state)
+{
+    uint64_t last = 0;
+
+    (void)state;
+    for (int i = 0; i < 9; i++) {
+        char serial[16];
+        struct request q;
+
+        snprintf(serial, sizeof serial, "02{80%02x}", i);
+        q = written(SHA1_NULL, serial, 0);
+        last = ask(&q);
+    }
+    assert_int_equal(w.signing_n, 8);
+    assert_int_equal(status_of(answer_to(last)), OCSP_TRY_LATER);
+    assert_int_equal(question(GOOD).status, V_OCSP_CERTSTATUS_GOOD);
+}
+
+static void a_flood_of_lists_leaves_room_for_single_certificates(void **state)
+{
+    uint64_t last = 0;
+
+    (void)state;
+    for (unsigned n = 2; n <= 10; n++) {
+        struct request q = many(n);
+
+        last = ask(&q);
+    }
+    assert_int_equal(w.signing_n, 8);
+    assert_int_equal(status_of(answer_to(last)), OCSP_TRY_LATER);
+    assert_int_equal(question(GOOD).status, V_OCSP_CERTSTATUS_GOOD);
+}
+
 /* ---- kept and shared answers ---- */
 
 static void a_kept_answer_is_given_again_until_half_its_life(void **state) /* O44 */
@@ -1364,6 +1397,8 @@ int main(void)
         T(a_full_nonce_lane_refuses_only_nonces),
         T(the_nonce_rate_is_kept),
         T(a_flood_of_unknown_serials_leaves_room_for_known_ones),
+        T(a_flood_of_serials_that_cannot_be_ours_leaves_room_for_known_ones),
+        T(a_flood_of_lists_leaves_room_for_single_certificates),
         T(a_kept_answer_is_given_again_until_half_its_life),
         T(a_kept_answer_carries_the_seq_it_still_reflects),
         T(a_row_drops_every_kept_answer_about_its_certificate),
