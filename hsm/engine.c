@@ -320,24 +320,26 @@ enum err_code engine_new(struct event_base *base, struct p11 *m, const struct co
 bool engine_spawn_workers(struct engine *g, struct err *e)
 {
     unsigned n = g->conf->workers < WORKERS_MAX ? g->conf->workers : WORKERS_MAX;
+    bool ok = true;
 
     if (g->token.sessions_max > 1 && n > g->token.sessions_max - 1) /* one is the control session's */
         n = (unsigned)(g->token.sessions_max - 1);
     if (n == 0)
         n = 1;
+    /* A stop in between joins just the threads that are there. */
     pthread_mutex_lock(&g->lock);
-    g->workers_n = g->workers_active = n;
-    pthread_mutex_unlock(&g->lock);
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < n && ok && !g->stop_workers; i++) {
         g->workers[i].g = g;
         g->workers[i].index = i + 1;
         g->workers[i].session = CK_INVALID_HANDLE;
-        if (pthread_create(&g->workers[i].thread, NULL, worker_main, &g->workers[i]) != 0) {
+        ok = pthread_create(&g->workers[i].thread, NULL, worker_main, &g->workers[i]) == 0;
+        if (ok)
+            g->workers_n = g->workers_active = i + 1;
+        else
             err_set(e, E_NOMEM, "thread %u of %u", i + 1, n);
-            return false;
-        }
     }
-    return true;
+    pthread_mutex_unlock(&g->lock);
+    return ok;
 }
 
 enum err_code engine_submit(struct engine *g, struct job *j, struct err *e)

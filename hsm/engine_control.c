@@ -320,6 +320,7 @@ static void run_keys(struct engine *g, struct job *j)
         rc = look_up(g, k, &handle, &rv, &j->results[i]);
         if (rv_class(rv) == RV_SESSION || rv_class(rv) == RV_STALE) { /* lost while nobody signed */
             renew(g);
+            in_module(g, START_LIMIT_MS);
             rc = look_up(g, k, &handle, &rv, &j->results[i]);
         }
         if (rv_class(rv) == RV_DEVICE)
