@@ -23,6 +23,7 @@
 #define WRITE_RATE       (32 * 1024) /* octets a second that a reader of a large answer must take */
 #define ANSWER_HEAD_MAX  2048
 #define ERROR_TEXT_MAX   512
+#define PROBES_MAX       32 /* health: they answer at the limit of the others, within the spare descriptors */
 
 static void conn_read(struct conn *c);
 
@@ -249,8 +250,7 @@ static void conn_free(struct conn *c)
     set_state(c, CONN_DOOMED);
     TAILQ_REMOVE(&f->all, c, all);
     addr_give(f, c->addr);
-    if (c->service->limited)
-        f->conn_n--;
+    --*(c->service->limited ? &f->conn_n : &f->probe_n);
     if (c->drain)
         event_free(c->drain);
     if (c->timer)
@@ -654,6 +654,10 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
             close(fd);
             return;
         }
+    } else if (f->probe_n >= PROBES_MAX) {
+        front_count(f, COUNT_CONNECTION_LIMIT);
+        close(fd);
+        return;
     }
     c = calloc(1, sizeof *c);
     if (!c) {
@@ -669,8 +673,7 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
     http_reader_init(&c->reader);
     peer_format(sa, c->peer_text);
     TAILQ_INSERT_TAIL(&f->all, c, all);
-    if (s->limited)
-        f->conn_n++;
+    ++*(s->limited ? &f->conn_n : &f->probe_n);
     if (sa->sa_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (!conn_start(c)) {

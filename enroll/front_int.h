@@ -188,6 +188,7 @@ struct front {
 
     struct conn_list all, idle; /* idle: longest first */
     size_t conn_n;              /* limited ones */
+    size_t probe_n;             /* the others */
     struct conn *waiting[WAITING_BUCKETS];
     size_t core_waiting, status_waiting;
     struct addr_count *addr[ADDR_BUCKETS];

@@ -2418,6 +2418,22 @@ static void idle_connections_give_way_at_the_limit(void **state)
     io_close(&late);
 }
 
+static void probes_have_a_limit_of_their_own(void **state)
+{
+    struct io io[33];
+    RESPONSE r;
+
+    (void)state;
+    for (int i = 0; i < 33; i++)
+        io[i] = plain(w.health);
+    usleep(100000);
+    assert_true(is_closed(&io[32]));
+    get(&io[0], "/health", "", &r);
+    assert_int_equal(r.status, 200);
+    for (int i = 0; i < 33; i++)
+        io_close(&io[i]);
+}
+
 /* At the limit with none idle the listeners rest; connections that become idle afterwards give way like others. */
 static void handshakes_at_the_limit_give_way_once_they_idle(void **state)
 {
@@ -2523,6 +2539,7 @@ int main(void)
         FRESH(unread_answers_are_given_up),
         FRESH(idle_connections_give_way_at_the_limit),
         FRESH(handshakes_at_the_limit_give_way_once_they_idle),
+        FRESH(probes_have_a_limit_of_their_own),
     };
     int failed = cmocka_run_group_tests_name("front", normal, normal_start, stop_world);
 
