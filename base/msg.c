@@ -436,8 +436,12 @@ enum err_code fd_map(int fd, size_t max, struct bytes *out, struct err *e)
         return err_errno(e, E_IO, "fstat of a passed descriptor");
     if (!S_ISREG(st.st_mode))
         return err_set(e, E_INVALID, "passed descriptor is not a file");
-    /* Without a name it is a memory file, whose sender could shrink it under the reader: it must be sealed. */
-    if (st.st_nlink == 0 && ((seals = fcntl(fd, F_GET_SEALS)) < 0 || (seals & wanted) != wanted))
+    /*
+     * Without a name it is a memory file, whose sender could shrink it under the reader: it must be sealed. Or it is a list
+     * that was replaced while its descriptor was under way: such a file has no seals (-1), on tmpfs F_SEAL_SEAL alone.
+     */
+    seals = st.st_nlink == 0 ? fcntl(fd, F_GET_SEALS) : -1;
+    if (seals >= 0 && seals != F_SEAL_SEAL && (seals & wanted) != wanted)
         return err_set(e, E_INVALID, "passed memory file is not sealed");
     if (st.st_size < 0 || (uint64_t)st.st_size > max)
         return err_set(e, E_INVALID, "passed file has %lld octets, at most %zu", (long long)st.st_size, max);
