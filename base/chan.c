@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -12,6 +13,10 @@
 
 /* Packets taken per wake-up, so that one busy peer does not starve the others. */
 #define READ_BURST 32
+
+/* Descriptors waiting for one peer: at most this, and at most a quarter of what the process may open. */
+#define QUEUED_FDS_MAX 16384
+#define QUEUED_FDS_MIN 64
 
 struct queued {
     STAILQ_ENTRY(queued) link;
@@ -25,7 +30,7 @@ struct chan {
     void *arg;
     struct event *readable, *writable, *failing;
     STAILQ_HEAD(, queued) out;
-    size_t out_len, out_max;
+    size_t out_len, out_max, out_fds, fds_max;
     uint8_t *room; /* MSG_MAX_LEN octets for the packet being delivered */
     struct err why;
     bool paused, broken;
@@ -49,7 +54,7 @@ static void drop_queue(struct chan *c)
         STAILQ_REMOVE_HEAD(&c->out, link);
         queued_free(q);
     }
-    c->out_len = 0;
+    c->out_len = c->out_fds = 0;
 }
 
 /* Everything that touches the descriptor or the loop ends here; the memory may live a little longer. */
@@ -164,6 +169,7 @@ static bool flush_queue(struct chan *c, struct err *e)
         }
         STAILQ_REMOVE_HEAD(&c->out, link);
         c->out_len -= q->packet.len;
+        c->out_fds -= q->fd >= 0;
         queued_free(q);
     }
     if (STAILQ_EMPTY(&c->out))
@@ -195,6 +201,20 @@ static void on_writable(evutil_socket_t sock, short what, void *arg)
         write_failed(c, &e);
 }
 
+/* Asked once, early: the limit of a confined process does not change. */
+static size_t fds_max(void)
+{
+    static size_t max;
+    struct rlimit r;
+
+    if (max)
+        return max;
+    max = QUEUED_FDS_MIN;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur / 4 > max)
+        max = r.rlim_cur / 4 < QUEUED_FDS_MAX ? (size_t)(r.rlim_cur / 4) : QUEUED_FDS_MAX;
+    return max;
+}
+
 struct chan *chan_new(struct event_base *base, int fd, const struct chan_ops *ops, void *arg, size_t queue_max,
                       struct err *e)
 {
@@ -209,6 +229,7 @@ struct chan *chan_new(struct event_base *base, int fd, const struct chan_ops *op
     c->ops = ops;
     c->arg = arg;
     c->out_max = queue_max;
+    c->fds_max = fds_max();
     STAILQ_INIT(&c->out);
     c->room = malloc(MSG_MAX_LEN);
     c->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, c);
@@ -252,6 +273,7 @@ enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, struct err *
         return rc;
     }
     c->out_len += q->packet.len;
+    c->out_fds += q->fd >= 0;
     STAILQ_INSERT_TAIL(&c->out, q, link);
     if (was_empty && !flush_queue(c, &why)) {
         write_failed(c, &why);
@@ -259,8 +281,8 @@ enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, struct err *
             *e = why;
         return E_IO;
     }
-    if (c->out_len > c->out_max) {
-        err_set(&why, E_IO, "the peer does not read: %zu octets are waiting", c->out_len);
+    if (c->out_len > c->out_max || c->out_fds > c->fds_max) {
+        err_set(&why, E_IO, "the peer does not read: %zu octets and %zu descriptors are waiting", c->out_len, c->out_fds);
         break_later(c, &why);
         if (e)
             *e = why;

@@ -2,8 +2,9 @@
 /*
  * A message channel on the event loop: a non-blocking SOCK_SEQPACKET descriptor with an out-queue.
  *
- * One thread (the loop's) uses a channel. chan_send never blocks: it queues. When the queue passes its bound the peer
- * counts as gone (a peer of ours that does not read is broken). chan_free may be called inside on_message/on_gone.
+ * One thread (the loop's) uses a channel. chan_send never blocks: it queues. When the queue passes its bound, in octets
+ * or in descriptors, the peer counts as gone (a peer of ours that does not read is broken). chan_free may be called
+ * inside on_message/on_gone.
  */
 #ifndef INKAN_BASE_CHAN_H
 #define INKAN_BASE_CHAN_H

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -533,6 +534,18 @@ static void core_close(struct core *c)
     proc_free(c->proc);
 }
 
+/* Files for the fronts travel as descriptors, one for each list. */
+static void raise_descriptors(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= r.rlim_max)
+        return;
+    r.rlim_cur = r.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+        log_note(LOG_WARN, "descriptors-limited", "reason", "RLIMIT_NOFILE cannot be raised");
+}
+
 int core_run(int argc, char **argv)
 {
     static struct core c;
@@ -545,6 +558,7 @@ int core_run(int argc, char **argv)
     buf_init(&c.ledger_id, 64);
     buf_init(&c.follow_id, 128);
     c.status.core = &c;
+    raise_descriptors();
     c.proc = proc_start(argc, argv, PROC_CORE, &core_proc_ops, &c);
     c.conf = proc_conf(c.proc);
     c.base = proc_base(c.proc);

@@ -394,6 +394,8 @@ static enum err_code front_message(struct core *c, struct front_link *f, struct 
     case SVC_HELLO:
         if (msg_read_end(r, e) != E_OK)
             return e->code;
+        if (f->hello) /* each answer costs a dozen descriptors */
+            return err_set(e, E_INVALID, "SVC_HELLO twice from %s", f->name);
         front_hello(c, f);
         return E_OK;
     case SVC_ENROLL:
