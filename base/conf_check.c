@@ -824,6 +824,27 @@ static bool ca_is_offline(const struct conf *c, const char *ca_name)
     return t && t->offline;
 }
 
+/* One subject never names two units under one CA (RFC 5280 4.1.2.6): device ids are unique in their domain only. */
+static void check_label_subjects(struct conf_reading *r, size_t i)
+{
+    const struct conf *c = r->conf;
+    const struct conf_profile *p = conf_find_profile(c, c->labels[i].profile);
+
+    if (!p || strstr(p->subject, "{domain}"))
+        return;
+    for (size_t j = 0; j < i; j++) {
+        const struct conf_profile *q = conf_find_profile(c, c->labels[j].profile);
+
+        if (!q || strcmp(c->labels[i].domain, c->labels[j].domain) == 0 || strcmp(p->ca, q->ca) != 0 ||
+            strcmp(p->subject, q->subject) != 0)
+            continue;
+        BAD_LABEL(r, i, profile,
+                  "\"%.60s\" writes the same subject as labels[%zu] for another domain: put {domain} into it (RFC 5280 4.1.2.6)",
+                  p->name, j);
+        return;
+    }
+}
+
 static void check_label(struct conf_reading *r, size_t i)
 {
     const struct conf *c = r->conf;
@@ -831,6 +852,7 @@ static void check_label(struct conf_reading *r, size_t i)
     const struct conf_profile *p = conf_find_profile(c, l->profile);
 
     check_label_name(r, i);
+    check_label_subjects(r, i);
     if (l->domain[0] != '\0' && !conf_find_domain(c, l->domain))
         BAD_LABEL(r, i, domain, "there is no domain \"%.80s\"", l->domain);
     if (l->profile[0] != '\0' && !p)

@@ -160,7 +160,7 @@ static const struct conf_key ca_keys[] = {
      .help = "Algorithm of its OCSP responder key."},
     {.name = "ocsp_profile", .type = T_TEXT, CA(ocsp_profile), .def = "",
      .help = "Profile (kind ocsp-signer) of its OCSP responder certificate; required with ocsp_token."},
-    {.name = "crl_validity", .type = T_DURATION, CA(crl_validity_s), .min = 10, .max = 400 * DAY,
+    {.name = "crl_validity", .type = T_DURATION, CA(crl_validity_s), .min = 900, .max = 400 * DAY,
      .note = "7d; 180d where the token is offline", .help = "thisUpdate to nextUpdate; a new list is signed at half of it."},
     {.name = "crl_shards", .type = T_UINT, CA(crl_shards), .min = 0, .max = 1024, .def = "0",
      .help = "Parts a sharded CRL has beside the full one; 0: only the full one. Fixed once certificates name a shard."},

@@ -76,7 +76,7 @@ static int check(const struct options *o)
 
     if (!c)
         return 1;
-    if (host_check_users(c, &e) != E_OK) {
+    if (host_check_users(c, &e) != E_OK || host_check_anchors(c, &e) != E_OK) {
         code = complain(&e);
     } else if (o->print) {
         conf_print(c, &text);

@@ -82,6 +82,34 @@ enum err_code host_check_users(const struct conf *c, struct err *e)
     return E_OK;
 }
 
+static enum err_code check_anchor(const struct conf_anchor *a, struct err *e)
+{
+    AUTO_BUF text = BUF_INIT(ANCHOR_FILE_MAX);
+    AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+
+    if (file_read(a->file, &text, e) != E_OK || pem_read(buf_bytes(&text), "CERTIFICATE", 0, &der, e) != E_OK)
+        return err_wrap(e, "anchor \"%s\" (read as the core's user)", a->name);
+    return E_OK;
+}
+
+enum err_code host_check_anchors(const struct conf *c, struct err *e)
+{
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    struct identity core;
+    enum err_code code = E_OK;
+
+    if (uid == 0 && c->user_core[0] != '\0' &&
+        (find_user(c->user_core, &core, e) != E_OK || setegid(core.gid) != 0 || seteuid(core.uid) != 0))
+        return e->code != E_OK ? e->code : err_errno(e, E_IO, "user %s", c->user_core);
+    for (size_t i = 0; i < c->anchors_n && code == E_OK; i++)
+        if (c->anchors[i].file[0] != '\0')
+            code = check_anchor(&c->anchors[i], e);
+    if (seteuid(uid) != 0 || setegid(gid) != 0)
+        return err_errno(e, E_IO, "back to user %u", (unsigned)uid);
+    return code;
+}
+
 enum err_code host_users(struct host *h, const struct conf *c, struct err *e)
 {
     h->privileged = geteuid() == 0;

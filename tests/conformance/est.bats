@@ -20,7 +20,8 @@ setup_file() {
   - {name: short, $device, validity: 305s}
   - {name: graced, $device, validity: 305s, expired_grace: 1h}
   - {name: rekeyed, $device, validity: 365d, rekey_required: true, renew_percent: 1}
-  - {name: by-password, $device, validity: 365d, basic_reenroll: true}"
+  - {name: by-password, $device, validity: 365d, basic_reenroll: true}
+  - {name: elsewhere, kind: ldevid, ca: fleet-ca, subject: \"CN={device_id},OU={domain}\", validity: 365d}"
     extra_domains='  - name: elsewhere'
     extra_anchors="  - name: third-maker
     file: $side/third.pem
@@ -33,7 +34,7 @@ setup_file() {
   - {name: by-password, domain: example, profile: by-password}
   - {name: wrapped, domain: example, profile: ldevid, wrap64: true}
   - {name: certonly, domain: example, profile: ldevid, auth_password: false}
-  - {name: elsewhere, domain: elsewhere, profile: ldevid}'
+  - {name: elsewhere, domain: elsewhere, profile: elsewhere}'
     instance_up
 }
 teardown_file() { instance_down; side_dir_remove; }

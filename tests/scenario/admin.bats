@@ -8,7 +8,19 @@ teardown_file() { instance_down; }
 setup() { instance_load; }
 
 @test "the example configuration is correct" {
-    "$programs/inkand" -t -c "$source_dir/deploy/inkan.example.yaml"
+    sed "s#/etc/inkan/anchors/chip-maker-root.pem#$dir/maker-root.pem#" "$source_dir/deploy/inkan.example.yaml" > "$dir/example.yaml"
+    "$programs/inkand" -t -c "$dir/example.yaml"
+    # An anchor that the core cannot read, or that is none, is a mistake.
+    echo nothing > "$dir/no-anchor.pem"
+    sed "s#/etc/inkan/anchors/chip-maker-root.pem#$dir/no-anchor.pem#" "$source_dir/deploy/inkan.example.yaml" > "$dir/example.yaml"
+    run "$programs/inkand" -t -c "$dir/example.yaml"
+    [ "$status" -eq 1 ]
+    [[ $output == *chip-maker* ]]
+    if [ "$(id -u)" -eq 0 ]; then
+        install -m 600 "$dir/maker-root.pem" "$dir/no-anchor.pem"
+        run "$programs/inkand" -t -c "$dir/example.yaml"
+        [ "$status" -eq 1 ]
+    fi
 }
 
 @test "every mistake of a configuration is reported with its line, and what is printed reads back" {

@@ -76,10 +76,18 @@ setup_file() {
     crl_url: true
     ocsp_url: true
     pop_required: true
+  - name: elsewhere
+    kind: ldevid
+    ca: fleet-ca
+    subject: \"CN={device_id},OU={domain}\"
+    key_algs: [p256]
+    key_usage: [digitalSignature]
+    eku: [clientAuth]
+    validity: 90d
 " \
         "extra_labels=  - {name: bound, domain: example, profile: bound, auth_cert: true, auth_password: true}
   - {name: certonly, domain: example, profile: ldevid, auth_cert: true, auth_password: false, wrap64: true}
-  - {name: other, domain: other, profile: ldevid, auth_cert: true, auth_password: false}
+  - {name: other, domain: other, profile: elsewhere, auth_cert: true, auth_password: false}
 "
 }
 teardown_file() {

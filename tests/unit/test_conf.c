@@ -49,7 +49,7 @@ static const char good[] =
     "  - {name: maker, file: maker.pem, domains: [d1]}\n"                                            /* 28 */
     "labels:\n"                                                                                      /* 29 */
     "  - {domain: d1, profile: device, anchors: [maker]}\n"                                          /* 30 */
-    "  - {name: lab, domain: d2, profile: device}\n";                                                /* 31 */
+    "  - {name: lab, domain: d1, profile: device}\n";                                                /* 31 */
 
 struct loaded {
     char dir[32], path[64];
@@ -240,6 +240,7 @@ static void every_mistake_is_named_with_its_place(void **state)
         {"CA name with a slash", "name: top", "name: a/b", ":12:12: cas[0].name: \"a/b\" is not a name"},
         {"name twice", "{name: d2}", "{name: d1}", ":26:30: domains[1].name: \"d1\" is the name of domains[0] already"},
         {"label twice", "name: lab, ", "", "labels[1].name: \"\" is the name of labels[0] already"},
+        {"one subject in two domains", "{name: lab, domain: d1", "{name: lab, domain: d2", "labels[1].profile: \"device\" writes the same subject as labels[0]"},
         {"label is an operation", "name: lab", "name: cacerts", "labels[1].name: \"cacerts\" is an EST operation"},
         {"label almost an operation", "name: lab", "name: cacert", NULL},
         {"label of 64", "name: lab", "name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL},
