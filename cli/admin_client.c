@@ -16,6 +16,7 @@
 struct admin_client {
     int fd;
     uint64_t next_id;
+    int patience_ms;
 };
 
 enum err_code admin_connect(const char *socket_path, struct admin_client **out, struct err *e)
@@ -42,7 +43,13 @@ enum err_code admin_connect(const char *socket_path, struct admin_client **out, 
         return err_set(e, E_NOMEM, "out of memory");
     (*out)->fd = take_fd(&fd);
     (*out)->next_id = 1;
+    (*out)->patience_ms = -1;
     return E_OK;
+}
+
+void admin_set_patience(struct admin_client *c, int seconds)
+{
+    c->patience_ms = seconds < 0 ? -1 : seconds * 1000;
 }
 
 void admin_close(struct admin_client *c)
@@ -128,8 +135,8 @@ enum err_code admin_call(struct admin_client *c, const char *op, const json_t *a
         AUTO_FD int passed = -1;
 
         buf_reset(&packet);
-        if (msg_recv(c->fd, &packet, &passed, -1, e) != E_OK || msg_read_begin(buf_bytes(&packet), &r, e) != E_OK)
-            return err_wrap(e, "%s: the service closed the connection", op);
+        if (msg_recv(c->fd, &packet, &passed, c->patience_ms, e) != E_OK || msg_read_begin(buf_bytes(&packet), &r, e) != E_OK)
+            return err_wrap(e, "%s: no answer of the service", op);
         if (r.request_id != id)
             return err_set(e, E_INTERNAL, "%s: the service answered another request", op);
         switch (r.type) {

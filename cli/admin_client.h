@@ -18,6 +18,8 @@ typedef void (*admin_progress_fn)(void *arg, uint64_t done, uint64_t total, cons
 /* E_IO names the socket and what to do when nobody listens there. */
 MUST_CHECK enum err_code admin_connect(const char *socket_path, struct admin_client **out, struct err *e);
 void admin_close(struct admin_client *c);
+/* How long a silence of the service may last, -1 (at first) for ever. */
+void admin_set_patience(struct admin_client *c, int seconds);
 
 /*
  * One request. `args` is borrowed (NULL = {}). `result` is a new reference (never NULL on success). `fd` may be NULL; else

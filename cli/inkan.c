@@ -13,6 +13,8 @@
 #include "base/limits.h"
 #include "cli/command.h"
 
+#define STATUS_PATIENCE_S 10
+#define PATIENCE_S        600 /* an HSM may take minutes for a key */
 #define DEFAULT_SOCKET "/run/inkan/admin.sock"
 
 /* --- help --- */
@@ -320,6 +322,8 @@ enum err_code run_call(struct run *r, const char *op, const json_t *args, admin_
     *result = NULL;
     if (!r->client && admin_connect(r->socket_path, &r->client, e) != E_OK)
         return e->code;
+    /* The socket is there before the core serves it, and stays when the core does not start. */
+    admin_set_patience(r->client, strcmp(op, "status") == 0 ? STATUS_PATIENCE_S : PATIENCE_S);
     return admin_call(r->client, op, args, forward_rows, show_progress, &sink, result, fd, e);
 }
 
