@@ -141,6 +141,7 @@ frontend in
   http-request return status 200 content-type text/plain string in
 CONF
     haproxy -f "$dir/svc/haproxy.cfg" > "$dir/svc/haproxy.log" 2>&1 3>&- &
+    echo $! > "$BATS_FILE_TMPDIR/haproxy.pid"
     remember $!
     wait_for 5 test -S "$dir/svc/haproxy.sock"
 }
@@ -203,6 +204,13 @@ publish_as() {
     [ "$(http_as held-1 "$crl_port")" = 200 ]
     [ "$(http_as held-1 "$ocsp_port")" = 200 ]
     publish_as held-1 "$(cat "$BATS_FILE_TMPDIR/mosquitto.port")"
+    kill "$(cat "$BATS_FILE_TMPDIR/haproxy.pid")"
+    rm -f "$dir/svc/haproxy.sock"
+    haproxy_port=$(free_port)
+    haproxy_up "$haproxy_port"
+    [ "$(http_as held-1 "$haproxy_port")" = 200 ]
+    run tls_as bad-1 "$haproxy_port"
+    [[ $output == *"SSL alert number 44"* ]]
     [ "$(http_as bad-1 "$crl_port")" = 400 ]
     [ "$(http_as bad-1 "$ocsp_port")" = 400 ]
 }

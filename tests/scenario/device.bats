@@ -188,3 +188,59 @@ setup() { instance_load; }
     [ "$status" -eq 1 ]
     [[ $output == *"HTTP 403"* ]]
 }
+
+# deferring NAME: a server of our own making on a free port that accepts every enrollment with 202 and Retry-After: 3, and
+# logs when each request came. Sets $deferring_port and $deferring_pid.
+deferring() {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout "$dir/$1.key" -out "$dir/$1.csr" 2> /dev/null
+    inkan cert issue --profile server --name localhost --csr "$dir/$1.csr" --chain --out "$dir/$1.pem" 2> /dev/null
+    deferring_port=$(free_port)
+    python3 - "$deferring_port" "$dir/$1.pem" "$dir/$1.key" "$dir/$1.log" 3>&- <<'PY' &
+import http.server, ssl, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, status, **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def do_GET(self):
+        self.answer(204)
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        with open(sys.argv[4], "a") as f:
+            print(time.monotonic(), file=f)
+        self.answer(202, Retry_After="3")
+    def log_message(self, *args):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2], sys.argv[3])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+PY
+    deferring_pid=$!
+    wait_for 10 curl -s -o /dev/null --cacert "$dir/fleet-root.pem" "https://localhost:$deferring_port/"
+}
+
+@test "202: accepted but not decided is exit 3; the daemon asks again with the same key, not before Retry-After" {
+    unit_birth dev-202
+    deferring later
+    run "$programs/inkan-device" enroll --dir "$units/dev-202" --url "https://localhost:$deferring_port/.well-known/est" --anchor "$dir/fleet-root.pem" \
+        --idevid-cert "$units/dev-202.idevid.pem" --idevid-key "$units/dev-202.idevid.key"
+    [ "$status" -eq 3 ]
+    [[ $output == *"ask again in 3 s"* ]]
+    [ -e "$units/dev-202/pending.key" ]
+    before=$(cksum < "$units/dev-202/pending.key")
+    "$programs/inkan-device" run --dir "$units/dev-202" --url "https://localhost:$deferring_port/.well-known/est" --anchor "$dir/fleet-root.pem" \
+        --idevid-cert "$units/dev-202.idevid.pem" --idevid-key "$units/dev-202.idevid.key" 2> "$dir/202.log" 3>&- &
+    pid=$!
+    wait_for 20 sh -c "[ \$(wc -l < $dir/later.log) -ge 3 ]"
+    kill "$pid" "$deferring_pid"
+    wait "$pid"
+    [ "$(cksum < "$units/dev-202/pending.key")" = "$before" ]
+    awk 'NR > 2 && $1 - last < 3 { exit 1 } { last = $1 }' "$dir/later.log"
+    # The real service decides at once, for the key that waited.
+    unit_device dev-202 enroll
+    [ ! -e "$units/dev-202/pending.key" ]
+}
