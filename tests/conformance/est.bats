@@ -163,7 +163,7 @@ wait_for_end() {
 @test "T13: the server's certificate is valid for its name, for servers, and chains to the root that cacerts gives" {
     [ "$(est cacerts)" = 200 ]
     openssl base64 -d -A < "$dir/body" | openssl pkcs7 -inform DER -print_certs > "$dir/cacerts.pem"
-    openssl s_client -connect "localhost:$port" -showcerts < /dev/null 2> /dev/null | sed -n '/BEGIN/,/END/p' > "$dir/server.pem"
+    openssl s_client -connect "localhost:$port" -showcerts < /dev/null 2> /dev/null | sed -n '/^-----BEGIN/,/^-----END/p' > "$dir/server.pem"
     openssl verify -x509_strict -purpose sslserver -verify_hostname localhost -CAfile "$dir/cacerts.pem" -untrusted "$dir/server.pem" "$dir/server.pem"
     no openssl verify -verify_hostname elsewhere.example -CAfile "$dir/cacerts.pem" -untrusted "$dir/server.pem" "$dir/server.pem"
     judge cert "$dir/server.pem" > "$dir/server.json"

@@ -113,7 +113,7 @@ est_enroll() {
     shift
     status=$(est "$operation" -H 'Content-Type: application/pkcs10' --data-binary "@$units/$name.csr" "$@")
     if [ "$status" = 200 ]; then
-        openssl base64 -d -A < "$dir/body" | openssl pkcs7 -inform DER -print_certs | sed -n '/BEGIN/,/END/p' > "$units/$name.pem"
+        openssl base64 -d -A < "$dir/body" | openssl pkcs7 -inform DER -print_certs | sed -n '/^-----BEGIN/,/^-----END/p' > "$units/$name.pem"
     fi
     echo "$status"
 }

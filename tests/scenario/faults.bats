@@ -253,7 +253,7 @@ is_not_ready() { [ "$(ready)" = 503 ]; }
     status=$(curl -sS --cacert "$dir/fleet-root.pem" -o "$dir/body" -w '%{http_code}' -u "$(jq -r .user <<< "$made"):$(jq -r .secret <<< "$made")" \
         -H 'Content-Type: application/pkcs10' --data-binary "@$units/flt-short-1.csr" "$(est_url short)/simpleenroll")
     [ "$status" = 200 ]
-    openssl base64 -d -A < "$dir/body" | openssl pkcs7 -inform DER -print_certs | sed -n '/BEGIN/,/END/p' > "$units/flt-short-1.pem"
+    openssl base64 -d -A < "$dir/body" | openssl pkcs7 -inform DER -print_certs | sed -n '/^-----BEGIN/,/^-----END/p' > "$units/flt-short-1.pem"
     inkan ca show short-ca --pem > "$side/short-ca.pem"
     ends() { date -d "$(openssl x509 -in "$1" -noout -enddate | cut -d= -f2)" +%s; }
     [ "$(ends "$units/flt-short-1.pem")" -le "$(ends "$side/short-ca.pem")" ]
