@@ -216,6 +216,19 @@ static bool set_path(struct conf_reading *r, char **at, const char *prefix, cons
 }
 
 /* One scalar into its member. Says what is wrong in `why`; empty when nothing is. */
+/* "fd:N": not one of the standard ones. */
+static bool is_descriptor(const char *text)
+{
+    size_t digits;
+    int n;
+
+    if (strncmp(text, "fd:", 3) != 0)
+        return false;
+    digits = strspn(text + 3, "0123456789");
+    n = atoi(text + 3);
+    return digits >= 1 && digits <= 4 && text[3 + digits] == '\0' && n >= 3 && n <= 1023;
+}
+
 static void set_scalar(struct conf_reading *r, const struct conf_key *key, char *base, const char *text, char why[300])
 {
     void *at = base + key->offset;
@@ -237,12 +250,13 @@ static void set_scalar(struct conf_reading *r, const struct conf_key *key, char 
         if (strncmp(text, "file:", 5) == 0 && text[5] != '\0') {
             if (!set_path(r, at, "file:", text + 5))
                 snprintf(why, 300, "path is too long");
-        } else if (text[0] == '\0' || (strncmp(text, "credential:", 11) == 0 && id_is_valid(text + 11))) {
+        } else if (text[0] == '\0' || strcmp(text, "prompt") == 0 || is_descriptor(text) ||
+                   (strncmp(text, "credential:", 11) == 0 && id_is_valid(text + 11))) {
             if (!conf_set_text(at, text))
                 r->nomem = true;
         } else {
             /* The value is not repeated: it may be the PIN itself. */
-            snprintf(why, 300, "must be file:PATH or credential:NAME; a PIN never stands in the configuration");
+            snprintf(why, 300, "must be file:PATH, credential:NAME, fd:N or prompt; a PIN never stands in the configuration");
         }
         return;
     case T_BOOL:

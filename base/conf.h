@@ -56,7 +56,7 @@ struct conf_token {          /* tokens: */
     char *label;             /* token label */
     char *serial;            /* token serial, "" = not checked; filled from `uri` too */
     char *uri;               /* RFC 7512, alternative to label and serial (which it fills); pin-value is refused */
-    char *pin;               /* "file:PATH", "credential:NAME" */
+    char *pin;               /* "file:PATH", "credential:NAME", "fd:N", "prompt" */
     char *so_pin;            /* the same forms; used by `inkan token init` only */
     char *init_args;         /* pReserved string for C_Initialize (NSS), "" = none */
     struct conf_strings env; /* "NAME=value" for the processes that map the module */

@@ -13,7 +13,7 @@
 enum conf_type {
     T_TEXT,     /* char * */
     T_PATH,     /* char *; relative to the file's directory */
-    T_PIN,      /* char *; "file:PATH" or "credential:NAME" */
+    T_PIN,      /* char *; "file:PATH", "credential:NAME", "fd:N" or "prompt" */
     T_BOOL,     /* bool */
     T_UINT,     /* unsigned, min..max */
     T_DURATION, /* int64_t seconds, min..max; "none" is 0 where min is 0 */

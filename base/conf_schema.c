@@ -129,7 +129,7 @@ static const struct conf_key token_keys[] = {
     {.name = "uri", .type = T_TEXT, TOKEN(uri), .def = "",
      .help = "RFC 7512 URI with token=, serial= and ?module-path=, instead of label, serial and module. pin-value is refused."},
     {.name = "pin", .type = T_PIN, TOKEN(pin), .required = true,
-     .help = "Where the user PIN comes from: file:PATH (mode 0400) or credential:NAME (systemd)."},
+     .help = "Where the user PIN comes from: file:PATH (mode 0400), credential:NAME (systemd), fd:N (a descriptor inkand is started with, read once) or prompt (asked on the terminal at start)."},
     {.name = "so_pin", .type = T_PIN, TOKEN(so_pin), .def = "",
      .help = "Where the SO PIN comes from; used by `inkan token init` alone."},
     {.name = "init_args", .type = T_TEXT, TOKEN(init_args), .def = "",

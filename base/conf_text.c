@@ -177,7 +177,7 @@ static void put_type(struct buf *out, const struct conf_key *key)
         buf_add_str(out, "path");
         return;
     case T_PIN:
-        buf_add_str(out, "file:PATH or credential:NAME");
+        buf_add_str(out, "file:PATH, credential:NAME, fd:N or prompt");
         return;
     case T_BOOL:
         buf_add_str(out, "true or false");

@@ -166,7 +166,8 @@ static enum err_code prepare(struct host *h, const struct conf *c, struct backgr
     if (!foreground && c->log_file[0] == '\0')
         return err_set(e, E_INVALID, "%s: log_file is not set: set it, or stay in the foreground with -f", c->path);
     host_find_programs(h, c);
-    if (host_users(h, c, e) != E_OK || host_directories(h, c, e) != E_OK || host_lock(h, c, e) != E_OK)
+    if (host_users(h, c, e) != E_OK || host_directories(h, c, e) != E_OK || host_lock(h, c, e) != E_OK ||
+        host_collect_pins(h, c, e) != E_OK)
         return e->code;
     if (!foreground && (b->log = host_open_log(h, c, e)) < 0)
         return e->code;

@@ -518,18 +518,19 @@ static void build_environment(struct environment *env, const struct conf_token *
 
 /* In the child, between fork and exec. Leaves on failure with a line in the log. */
 static void run_program(const struct host *h, enum proc_kind kind, const char *path, char *const argv[],
-                        char *const envp[], int control) __attribute__((noreturn));
+                        char *const envp[], int control, int pin) __attribute__((noreturn));
 static void run_program(const struct host *h, enum proc_kind kind, const char *path, char *const argv[],
-                        char *const envp[], int control)
+                        char *const envp[], int control, int pin)
 {
     struct err e = {0};
     sigset_t none;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     /* First out of the way of the numbers in use, then in place without close-on-exec. */
-    int high = fcntl(control, F_DUPFD, 10);
+    int high = fcntl(control, F_DUPFD, 10), high_pin = pin >= 0 ? fcntl(pin, F_DUPFD, 10) : -1;
 
-    if (null < 0 || high < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
-        dup2(high, PROC_CONTROL_FD) < 0 || close_range(PROC_CONTROL_FD + 1, ~0U, 0) != 0) {
+    if (null < 0 || high < 0 || (pin >= 0 && high_pin < 0) || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+        dup2(high, PROC_CONTROL_FD) < 0 || (pin >= 0 && dup2(high_pin, PROC_PIN_FD) < 0) ||
+        close_range(pin >= 0 ? PROC_PIN_FD + 1 : PROC_PIN_FD, ~0U, 0) != 0) {
         err_errno(&e, E_IO, "descriptors of %s", path);
         proc_die("exec-failed", PROC_EXIT_CONFIG, &e);
     }
@@ -556,7 +557,7 @@ pid_t host_spawn(const struct host *h, const struct conf *c, enum proc_kind kind
     build_environment(&env, token);
     pid = fork();
     if (pid == 0)
-        run_program(h, kind, path, argv, (char *const *)(uintptr_t)env.v, control);
+        run_program(h, kind, path, argv, (char *const *)(uintptr_t)env.v, control, host_pin_of(h, token));
     if (pid < 0)
         err_errno(e, E_IO, "fork");
     return pid;

@@ -18,6 +18,7 @@
 #include "base/auto.h"
 #include "base/fsio.h"
 #include "base/log.h"
+#include "base/proc.h"
 
 #define PIN_PAGE     4096
 #define JOURNAL_KEY  32
@@ -43,7 +44,7 @@ static enum err_code source_path(const char *source, char out[4096], struct err 
             return err_set(e, E_INVALID, "PIN source \"%s\": not a credential name", source);
         n = snprintf(out, 4096, "%s/%s", dir, source + 11);
     } else {
-        return err_set(e, E_INVALID, "PIN source must be file:PATH or credential:NAME");
+        return err_set(e, E_INVALID, "PIN source must be file:PATH, credential:NAME, fd:N or prompt");
     }
     if (n <= 1 || n >= 4096 || out[0] != '/')
         return err_set(e, E_INVALID, "PIN source \"%.200s\": not an absolute path", source);
@@ -73,18 +74,41 @@ void pin_clear(struct pin *p)
     *p = (struct pin){NULL, 0};
 }
 
+/* The supervisor took the PIN at its start and handed it over as a sealed memory file. */
+static bool comes_by_descriptor(const char *source)
+{
+    return source && (strcmp(source, "prompt") == 0 || strncmp(source, "fd:", 3) == 0);
+}
+
+static enum err_code read_descriptor(struct secret *out, struct err *e)
+{
+    char text[PIN_MAX + 1];
+    ssize_t n = pread(PROC_PIN_FD, text, sizeof(text), 0);
+    bool kept;
+
+    if (n < 0)
+        return err_errno(e, E_NOT_FOUND, "no PIN was handed over by the supervisor");
+    kept = secret_set(out, text, (size_t)n);
+    OPENSSL_cleanse(text, sizeof(text));
+    return kept ? E_OK : err_set(e, E_NOMEM, "memory for a PIN");
+}
+
 enum err_code pin_read(const char *source, struct pin *out, struct err *e)
 {
     struct secret s = {NULL, 0};
-    char path[4096];
+    char path[4096] = "descriptor";
     enum err_code rc;
     size_t n;
 
     *out = (struct pin){NULL, 0};
-    rc = source_path(source, path, e);
-    if (rc != E_OK)
-        return rc;
-    rc = file_read_secret(path, PIN_MAX + 1, &s, e);
+    if (comes_by_descriptor(source)) {
+        rc = read_descriptor(&s, e);
+    } else {
+        rc = source_path(source, path, e);
+        if (rc != E_OK)
+            return rc;
+        rc = file_read_secret(path, PIN_MAX + 1, &s, e);
+    }
     if (rc == E_DENIED) { /* the file's mode; E_DENIED is kept for what the token said */
         rc = E_INVALID;
         if (e)

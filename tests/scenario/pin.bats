@@ -143,3 +143,57 @@ ten_minutes() {
     no is_blocked
     [ "$(logins)" -le 3 ]
 }
+
+@test "a PIN by descriptor and one by prompt: both tokens serve, nothing of it is on disk; without a terminal the start is refused" {
+    stop_service
+    cp "$dir/inkan.yaml" "$dir/keep.yaml"
+    cp "$dir/pin/issuing" "$dir/pin/ocsp" "$side/"
+    sed -i "s#pin: file:$dir/pin/issuing\$#pin: fd:7#; s#pin: file:$dir/pin/ocsp\$#pin: prompt#" "$dir/inkan.yaml"
+    rm -f "$dir/pin/issuing" "$dir/pin/ocsp"
+    run setsid "$programs/inkand" -c "$dir/inkan.yaml" 7< "$side/issuing" 3>&-
+    [ "$status" -eq 1 ]
+    [[ $output == *"PIN of token \"ocsp\""* ]]
+    run setsid "$programs/inkand" -c "$dir/inkan.yaml" 3>&-
+    [ "$status" -eq 1 ]
+    [[ $output == *"descriptor 7 is not open"* ]]
+    python3 - "$programs/inkand" "$dir/inkan.yaml" "$side" 3>&- <<'PY'
+import os, pty, sys, time
+program, config, side = sys.argv[1:]
+pin = open(side + "/ocsp").read().strip()
+child, terminal = pty.fork()
+if child == 0:
+    os.dup2(os.open(side + "/issuing", os.O_RDONLY), 7)
+    os.execv(program, [program, "-c", config])
+text = b""
+while b"PIN of token" not in text:
+    text += os.read(terminal, 1000)
+time.sleep(0.2)
+os.write(terminal, (pin + "\n").encode())
+try:
+    while True:
+        more = os.read(terminal, 1000)
+        if not more:
+            break
+        text += more
+except OSError:
+    pass
+assert pin.encode() not in text, "the PIN was echoed"
+_, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+PY
+    wait_for 20 health_is_ready
+    inkan cert list --json > /dev/null
+    # A signer that is killed gets it again.
+    kill -9 "$(cat "$dir/run/signer-issuing.pid")"
+    sleep 1
+    wait_for 20 health_is_ready
+    for token in issuing ocsp; do
+        no grep -rqaF "$(cat "$side/$token")" "$dir/state" "$dir/log" "$dir/run" "$dir/inkan.yaml"
+        for pid in $(cat "$dir"/run/*.pid); do
+            no grep -qaF "$(cat "$side/$token")" "/proc/$pid/environ" "/proc/$pid/cmdline"
+        done
+    done
+    stop_service
+    install -m 400 -o inkan-signer "$side/issuing" "$side/ocsp" "$dir/pin/"
+    cp "$dir/keep.yaml" "$dir/inkan.yaml"
+}
