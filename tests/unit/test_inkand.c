@@ -32,9 +32,17 @@ struct service {
     bool as_root;
 };
 
+/* The programs: where they were built, or a copy that every user can reach. */
+static const char *binary_dir(void)
+{
+    const char *copy = getenv("INKAN_TEST_BINARY_DIR");
+
+    return copy ? copy : TEST_BINARY_DIR;
+}
+
 static const char config_text[] =
     "public_url: http://pki.example.net\n"
-    "directories: {state: state, marks: marks, run: run, programs: " TEST_BINARY_DIR "/test/children}\n"
+    "directories: {state: state, marks: marks, run: run, programs: %s/test/children}\n"
     "listen: {est: [\"127.0.0.1:%u\"], http: [], health: []}\n"
     "log_file: log\n"
     "fronts: 2\n"
@@ -134,6 +142,15 @@ static pid_t pid_of(const struct service *s, const char *name)
     return pid;
 }
 
+/* Fails rather than name 0 or -1, which kill() takes for everybody. */
+static pid_t running(const struct service *s, const char *name)
+{
+    pid_t pid = pid_of(s, name);
+
+    assert_true(pid > 1);
+    return pid;
+}
+
 static void begin(struct service *s)
 {
     char text[4096], path[128];
@@ -144,7 +161,7 @@ static void begin(struct service *s)
     snprintf(path, sizeof(path), "%s/run", s->dir);
     assert_int_equal(mkdir(path, 0755), 0);
     s->port = free_port();
-    snprintf(text, sizeof(text), config_text, s->port);
+    snprintf(text, sizeof(text), config_text, binary_dir(), s->port);
     put_file(s, "t.yaml", text);
     put_file(s, "pin", "0000");
     snprintf(s->config, sizeof(s->config), "%s/t.yaml", s->dir);
@@ -167,7 +184,7 @@ static void start_with(struct service *s, const char *flag)
     s->pid = fork();
     assert_true(s->pid >= 0);
     if (s->pid == 0) {
-        char path[128];
+        char path[512];
         int fd;
 
         become_ordinary(s);
@@ -178,7 +195,8 @@ static void start_with(struct service *s, const char *flag)
         dup2(fd, 2);
         dup2(fd, 1);
         setenv("INKAND_TEST_SECRET", "x", 1);
-        execl(TEST_BINARY_DIR "/bin/inkand", "inkand", "-c", s->config, flag, (char *)NULL);
+        snprintf(path, sizeof(path), "%s/bin/inkand", binary_dir());
+        execl(path, "inkand", "-c", s->config, flag, (char *)NULL);
         _exit(97);
     }
 }
@@ -223,7 +241,7 @@ static void stop(struct service *s)
 static void ask(const struct service *s, const char *what)
 {
     put_file(s, "run/run", what);
-    kill(pid_of(s, "core"), SIGUSR1);
+    kill(running(s, "core"), SIGUSR1);
 }
 
 /* ---- tests ---- */
@@ -264,7 +282,7 @@ static void a_killed_process_restarts_at_once_and_is_linked_again(void **state)
 
     (void)state;
     start(&s);
-    old = pid_of(&s, "core");
+    old = running(&s, "core");
     sleep(1);
     nap();
     before = clock_mono_ms();
@@ -373,7 +391,7 @@ static void an_offline_signer_that_dies_is_not_started_again(void **state)
     start(&s);
     ask(&s, "0 root");
     expect(&s, "event=process-serving process=signer-root", 1);
-    kill(pid_of(&s, "signer-root"), SIGKILL);
+    kill(running(&s, "signer-root"), SIGKILL);
     expect(&s, "proc=core event=told gone=signer-root", 1);
     sleep(1);
     assert_int_equal(count(&s, "event=process-started process=signer-root"), 1);
@@ -410,7 +428,7 @@ static void a_dead_core_ends_what_ran_for_it(void **state)
     expect(&s, "event=process-serving process=token-issuing", 1);
     ask(&s, "0 root");
     expect(&s, "event=process-serving process=signer-root", 1);
-    kill(pid_of(&s, "core"), SIGKILL);
+    kill(running(&s, "core"), SIGKILL);
     expect(&s, "event=process-ended process=token-issuing", 1);
     expect(&s, "event=process-ended process=signer-root", 1);
     expect(&s, "event=process-serving process=signer-issuing", 2);
@@ -451,7 +469,7 @@ static void a_process_that_does_not_stop_is_killed(void **state)
 
     (void)state;
     start(&s);
-    front = pid_of(&s, "front-0");
+    front = running(&s, "front-0");
     kill(front, SIGSTOP);
     kill(s.pid, SIGTERM);
     assert_int_equal(wait_end(s.pid), 0);
@@ -471,7 +489,7 @@ static void children_of_a_killed_supervisor_leave(void **state)
 
     (void)state;
     start(&s);
-    core = pid_of(&s, "core");
+    core = running(&s, "core");
     kill(s.pid, SIGKILL);
     wait_end(s.pid);
     deadline = clock_mono_ms() + 10000;
@@ -507,7 +525,7 @@ static void a_reload_keeps_what_cannot_change_and_refuses_mistakes(void **state)
 
     (void)state;
     start(&s);
-    snprintf(text, sizeof(text), config_text, s.port);
+    snprintf(text, sizeof(text), config_text, binary_dir(), s.port);
     put_file(&s, "t.yaml", "bogus: 1\n");
     kill(s.pid, SIGHUP);
     expect(&s, "event=reload-refused", 1);
@@ -529,7 +547,7 @@ static void in_the_background_the_parent_returns_when_the_service_runs(void **st
     begin(&s);
     start_with(&s, NULL);
     assert_int_equal(wait_end(s.pid), 0);
-    pid = pid_of(&s, "inkand");
+    pid = running(&s, "inkand");
     assert_true(pid > 0 && kill(pid, 0) == 0);
     for (int64_t deadline = clock_mono_ms() + 10000; clock_mono_ms() < deadline; nap()) {
         bool serving;
@@ -557,7 +575,7 @@ static void a_failed_start_in_the_background_is_seen(void **state)
 
     (void)state;
     begin(&s);
-    snprintf(text, sizeof(text), config_text, s.port);
+    snprintf(text, sizeof(text), config_text, binary_dir(), s.port);
     memcpy(strstr(text, "127.0.0.1"), "192.0.2.1", 9); /* nobody's address */
     put_file(&s, "t.yaml", text);
     start_with(&s, NULL);
@@ -634,16 +652,17 @@ static void expect_status(const struct service *s, const char *process, const ch
 static void started_as_root_nothing_stays_root(void **state)
 {
     struct service s;
-    char text[4096], path[128];
+    char text[4096], path[512];
     struct stat st;
 
     (void)state;
-    if (geteuid() != 0 || !is_open_to_all(TEST_BINARY_DIR "/test/children"))
+    snprintf(path, sizeof(path), "%s/test/children", binary_dir());
+    if (geteuid() != 0 || !is_open_to_all(path))
         skip();
     begin(&s);
     s.as_root = true;
     assert_int_equal(chmod(s.dir, 0755), 0);
-    snprintf(text, sizeof(text), config_text, s.port);
+    snprintf(text, sizeof(text), config_text, binary_dir(), s.port);
     strcat(text, "users: {supervisor: daemon, core: bin, status: sys, front: games, signer: man}\n");
     put_file(&s, "t.yaml", text);
     start_with(&s, "-f");
@@ -665,7 +684,7 @@ static void started_as_root_nothing_stays_root(void **state)
     assert_int_equal(stat(path, &st), 0);
     assert_true(st.st_uid == 6 && (st.st_mode & 0777) == 0700);
     /* It still starts programs as others and ends them. */
-    kill(pid_of(&s, "core"), SIGKILL);
+    kill(running(&s, "core"), SIGKILL);
     expect(&s, "event=process-serving process=core", 2);
     expect_status(&s, "core", "Uid:\t2\t2\t2\t2\n");
     stop(&s);
@@ -683,7 +702,7 @@ static void a_link_among_the_directories_is_refused(void **state)
         skip();
     begin(&s);
     s.as_root = true;
-    snprintf(text, sizeof(text), config_text, s.port);
+    snprintf(text, sizeof(text), config_text, binary_dir(), s.port);
     strcat(text, "users: {supervisor: daemon, core: bin, status: sys, front: games, signer: man}\n");
     put_file(&s, "t.yaml", text);
     snprintf(path, sizeof(path), "%s/state", s.dir);
@@ -711,7 +730,7 @@ static void a_second_name_as_the_pid_file_is_refused(void **state)
         skip();
     begin(&s);
     s.as_root = true;
-    snprintf(text, sizeof(text), config_text, s.port);
+    snprintf(text, sizeof(text), config_text, binary_dir(), s.port);
     strcat(text, "users: {supervisor: daemon, core: bin, status: sys, front: games, signer: man}\n");
     put_file(&s, "t.yaml", text);
     put_file(&s, "victim", "root's");
