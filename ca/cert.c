@@ -595,18 +595,23 @@ static bool take_ski(struct cert *c, struct bytes v)
     return der_take_octets(&in, &c->ski) && der_at_end(&in);
 }
 
-static bool take_aki(struct cert *c, struct bytes v)
+bool aki_key_id(struct bytes v, struct bytes *id)
 {
-    struct der in, seq, id;
+    struct der in, seq, key;
     bool present;
 
     der_init(&in, v.p, v.len);
     if (!der_take(&in, DER_SEQUENCE, &seq) || !der_at_end(&in) ||
-        !der_take_optional(&seq, DER_CONTEXT(0), &id, &present))
+        !der_take_optional(&seq, DER_CONTEXT(0), &key, &present))
         return false;
     if (present)
-        c->aki = der_rest(&id);
+        *id = der_rest(&key);
     return true;
+}
+
+static bool take_aki(struct cert *c, struct bytes v)
+{
+    return aki_key_id(v, &c->aki);
 }
 
 static bool take_key_usage(struct cert *c, struct bytes v)

@@ -204,20 +204,6 @@ enum err_code crl_assemble(struct bytes tbs, enum sig_alg alg, struct bytes sig,
 
 /* ---- reading ---- */
 
-static bool aki_read(struct crl *c, struct bytes v)
-{
-    struct der in, seq, id;
-    bool present;
-
-    der_init(&in, v.p, v.len);
-    if (!der_take(&in, DER_SEQUENCE, &seq) || !der_at_end(&in) ||
-        !der_take_optional(&seq, DER_CONTEXT(0), &id, &present))
-        return false;
-    if (present)
-        c->aki = der_rest(&id);
-    return true;
-}
-
 static bool number_read(struct crl *c, struct bytes v)
 {
     struct der in;
@@ -253,7 +239,7 @@ static enum err_code list_extensions_read(struct crl *c, struct der *list, struc
         if (!oid_seen_add(&seen, x.oid))
             return err_set(e, E_INVALID, "CRL: extension %s twice (RFC 5280 4.2), or too many", text);
         if (bytes_equal(x.oid, OID_AKI))
-            good = aki_read(c, x.value);
+            good = aki_key_id(x.value, &c->aki);
         else if (bytes_equal(x.oid, OID_CRL_NUMBER))
             good = number_read(c, x.value);
         else if (bytes_equal(x.oid, OID_IDP))

@@ -53,6 +53,8 @@ struct extension {
     bool critical;
 };
 bool extension_take(struct der *list, struct extension *out);
+/* keyIdentifier of an authorityKeyIdentifier value (RFC 5280 4.2.1.1); absent: true, and *id as it was. */
+bool aki_key_id(struct bytes value, struct bytes *id);
 
 /* OIDs seen so far, to find a second one of a kind. false: `oid` was there, or too many. */
 #define OID_SEEN_MAX 64
