@@ -354,6 +354,19 @@ const struct conf *proc_conf(const struct proc *p)
     return p->conf;
 }
 
+const struct conf_token *proc_token(const struct proc *p, struct err *e)
+{
+    const char *kind = proc_kind_name(p->kind);
+    size_t n = strlen(kind);
+    const struct conf_token *t = NULL;
+
+    if (strncmp(p->name, kind, n) == 0 && p->name[n] == '-')
+        t = conf_find_token(p->conf, p->name + n + 1);
+    if (!t)
+        err_set(e, E_INVALID, "\"%s\" names no token of the configuration", p->name);
+    return t;
+}
+
 const char *proc_name(const struct proc *p)
 {
     return p->name;

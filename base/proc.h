@@ -108,6 +108,8 @@ struct proc *proc_start(int argc, char **argv, enum proc_kind kind, const struct
 struct event_base *proc_base(struct proc *p);
 const struct conf *proc_conf(const struct proc *p);
 const char *proc_name(const struct proc *p);   /* "front-0" */
+/* The token a signer or inkan-token is named after ("signer-issuing"); NULL with E_INVALID: none of the configuration. */
+const struct conf_token *proc_token(const struct proc *p, struct err *e);
 uint32_t proc_index(const struct proc *p);     /* 0 for "front-0"; 0 where the name has no number */
 /* Loads the configuration again; on success proc_conf changes (the old one stays valid until proc_free). */
 MUST_CHECK enum err_code proc_reload_conf(struct proc *p, struct err *e);

@@ -472,19 +472,6 @@ static void on_blocked(const struct err *e, void *arg)
     proc_exit_loop(sp->proc, PROC_EXIT_BLOCKED);
 }
 
-static const struct conf_token *own_token(const struct proc *p, struct err *e)
-{
-    static const char prefix[] = "signer-";
-    const char *name = proc_name(p);
-    const struct conf_token *t = NULL;
-
-    if (strncmp(name, prefix, sizeof(prefix) - 1) == 0)
-        t = conf_find_token(proc_conf(p), name + sizeof(prefix) - 1);
-    if (!t)
-        err_set(e, E_INVALID, "\"%s\" names no token of the configuration", name);
-    return t;
-}
-
 int main(int argc, char **argv)
 {
     static const struct proc_ops ops = {.on_link = on_link, .on_stop = on_stop};
@@ -494,7 +481,7 @@ int main(int argc, char **argv)
     int lock = -1, code;
 
     sp.proc = proc_start(argc, argv, PROC_SIGNER, &ops, &sp);
-    sp.conf = own_token(sp.proc, &e);
+    sp.conf = proc_token(sp.proc, &e);
     if (!sp.conf)
         proc_die("signer-down", PROC_EXIT_CONFIG, &e);
     for (size_t i = 0; i < sp.conf->env.n; i++)

@@ -311,19 +311,6 @@ static void on_stop(struct proc *p, void *arg)
     proc_exit_loop(p, PROC_EXIT_OK);
 }
 
-static const struct conf_token *own_token(const struct proc *p, struct err *e)
-{
-    static const char prefix[] = "token-";
-    const char *name = proc_name(p);
-    const struct conf_token *t = NULL;
-
-    if (strncmp(name, prefix, sizeof(prefix) - 1) == 0)
-        t = conf_find_token(proc_conf(p), name + sizeof(prefix) - 1);
-    if (!t)
-        err_set(e, E_INVALID, "\"%s\" names no token of the configuration", name);
-    return t;
-}
-
 int main(int argc, char **argv)
 {
     static const struct proc_ops ops = {.on_link = on_link, .on_stop = on_stop};
@@ -332,7 +319,7 @@ int main(int argc, char **argv)
     int lock = -1, code;
 
     tp.proc = proc_start(argc, argv, PROC_TOKEN, &ops, &tp);
-    tp.conf = own_token(tp.proc, &e);
+    tp.conf = proc_token(tp.proc, &e);
     if (!tp.conf)
         proc_die("token-down", PROC_EXIT_CONFIG, &e);
     tp.dir_state = proc_conf(tp.proc)->dir_state;
