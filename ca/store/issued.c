@@ -562,19 +562,27 @@ void store_revoked_end(struct store *s)
         return;
 }
 
-enum err_code store_revoked_newest(struct store *s, uint32_t issuer, unsigned shard, int64_t *newest_change, struct err *e)
+/* One time for an issuer and shard; none: 0. */
+static enum err_code time_of_scope(struct store *s, enum stmt_id id, uint32_t issuer, unsigned shard, int64_t *time,
+                                   struct err *e)
 {
-    struct query q = q_begin(s, Q_NEWEST_GET);
+    struct query q = q_begin(s, id);
     enum err_code code;
+    bool found;
 
-    *newest_change = 0;
+    *time = 0;
     q_i64(&q, issuer);
     q_i64(&q, shard);
-    code = q_one(&q, e);
-    if (code != E_OK)
-        return code == E_NOT_FOUND ? E_OK : code;
-    *newest_change = col_i64(&q);
+    code = q_one_or_none(&q, &found, e);
+    if (code != E_OK || !found)
+        return code;
+    *time = col_i64(&q);
     return q_end(&q, e);
+}
+
+enum err_code store_revoked_newest(struct store *s, uint32_t issuer, unsigned shard, int64_t *newest_change, struct err *e)
+{
+    return time_of_scope(s, Q_NEWEST_GET, issuer, shard, newest_change, e);
 }
 
 /* --- CRLs ---------------------------------------------------------------------------------------------------- */
@@ -705,17 +713,7 @@ enum err_code store_crl_newest(struct store *s, uint32_t issuer, unsigned shard,
 
 enum err_code store_crl_last_regular(struct store *s, uint32_t issuer, unsigned shard, int64_t *this_update, struct err *e)
 {
-    struct query q = q_begin(s, Q_CRL_LAST_REGULAR);
-    enum err_code code;
-
-    *this_update = 0;
-    q_i64(&q, issuer);
-    q_i64(&q, shard);
-    code = q_one(&q, e);
-    if (code != E_OK)
-        return code == E_NOT_FOUND ? E_OK : code;
-    *this_update = col_i64(&q);
-    return q_end(&q, e);
+    return time_of_scope(s, Q_CRL_LAST_REGULAR, issuer, shard, this_update, e);
 }
 
 enum err_code store_crl_number(struct store *s, const char *issuer_name, unsigned shard, uint64_t *number, struct err *e)

@@ -52,14 +52,14 @@ enum err_code store_meta_get(struct store *s, const char *name, struct buf *valu
 enum err_code store_meta_get_i64(struct store *s, const char *name, int64_t *value, struct err *e)
 {
     struct query q = q_begin(s, Q_META_GET);
-    bool number;
+    bool number, found;
     enum err_code code;
 
     *value = 0;
     q_text(&q, name);
-    code = q_one(&q, e);
-    if (code != E_OK)
-        return code == E_NOT_FOUND ? E_OK : code;
+    code = q_one_or_none(&q, &found, e);
+    if (code != E_OK || !found)
+        return code;
     *value = col_i64(&q);
     number = strcmp(col_text(&q), "integer") == 0;
     if (q_end(&q, e) != E_OK)

@@ -233,6 +233,19 @@ enum err_code q_one(struct query *q, struct err *e)
     return q->rc == SQLITE_ROW ? E_OK : fail(q, e);
 }
 
+enum err_code q_one_or_none(struct query *q, bool *found, struct err *e)
+{
+    struct err why = {0};
+    enum err_code code = q_one(q, &why);
+
+    *found = code == E_OK;
+    if (code == E_OK || code == E_NOT_FOUND)
+        return E_OK;
+    if (e)
+        *e = why;
+    return code;
+}
+
 bool q_next(struct query *q, struct err *e)
 {
     if (q->code != E_OK || q->rc == SQLITE_DONE)

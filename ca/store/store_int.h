@@ -75,6 +75,8 @@ MUST_CHECK enum err_code q_exec(struct query *q, struct err *e);
 MUST_CHECK enum err_code q_exec_one(struct query *q, struct err *e);
 /* One row, held; E_NOT_FOUND when there is none. */
 MUST_CHECK enum err_code q_one(struct query *q, struct err *e);
+/* As q_one where no row is an answer too: E_OK with *found false, the query ended, `e` as it was. */
+MUST_CHECK enum err_code q_one_or_none(struct query *q, bool *found, struct err *e);
 /* The next row, not held; false at the end or on an error (in `e`), whose code q_end gives again. */
 bool q_next(struct query *q, struct err *e);
 MUST_CHECK enum err_code q_end(struct query *q, struct err *e);

@@ -36,12 +36,13 @@ static void head_get(struct query *q, struct audit_head_row *r)
 static enum err_code audit_last_load(struct store *s, uint64_t *seq, uint8_t hash[32], struct err *e)
 {
     struct query q = q_begin(s, Q_AUDIT_LAST);
-    enum err_code code = q_one(&q, e);
+    bool found;
+    enum err_code code = q_one_or_none(&q, &found, e);
 
     *seq = 0;
     memset(hash, 0, 32);
-    if (code != E_OK)
-        return code == E_NOT_FOUND ? E_OK : code;
+    if (code != E_OK || !found)
+        return code;
     *seq = col_u64(&q);
     col_fixed(&q, hash, 32);
     return q_end(&q, e);

@@ -1493,8 +1493,10 @@ static void published_crl_never_goes_back(void **state)
     crl.issuer = l->issuer;
     crl.der = bytes_str("first");
     REFUSED(l, E_NOT_FOUND, store_crl_newest(l->s, l->issuer, 0, &got, &l->e));
+    l->e = (struct err){0};
     OK(l, store_crl_last_regular(l->s, l->issuer, 0, &regular, &l->e));
     assert_int_equal(regular, 0);
+    assert_int_equal(l->e.code, E_OK); /* no row is an answer, not an error left behind */
     BEGIN(l);
     crl.number = T0;
     REFUSED(l, E_CONFLICT, store_crl_published(l->s, &crl, &l->e)); /* not reserved */
