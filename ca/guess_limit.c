@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include "base/bytes.h"
 
 /* Set-associative: a name hashes to one of GUESS_ENTRIES / WAYS sets and takes the place longest unused there. */
@@ -59,10 +62,35 @@ static bool entry_has_room(struct guess_entry *e, int64_t mono_ms)
     return e->full_at_ms - mono_ms <= (GUESS_BURST - 1) * 1000;
 }
 
-bool guess_limit_wrong(struct guess_limit *g, const char *user, const char *peer, int64_t mono_ms)
+/*
+ * IPv4 by address, also when mapped; IPv6 by /64, which is what one subscriber holds. What is no address stands for
+ * itself. `key` has room for 16 octets.
+ */
+static struct bytes address_of(const char *peer, uint8_t key[16])
 {
     const char *colon = strrchr(peer, ':');
-    struct bytes address = BYTES(peer, colon ? (size_t)(colon - peer) : strlen(peer));
+    struct bytes text = BYTES(peer, colon ? (size_t)(colon - peer) : strlen(peer));
+    char host[INET6_ADDRSTRLEN];
+    struct in6_addr a;
+
+    if (text.len < 3 || text.len - 2 >= sizeof(host) || peer[0] != '[')
+        return text;
+    memcpy(host, peer + 1, text.len - 2);
+    host[text.len - 2] = '\0';
+    if (inet_pton(AF_INET6, host, &a) != 1)
+        return text;
+    if (IN6_IS_ADDR_V4MAPPED(&a)) {
+        inet_ntop(AF_INET, a.s6_addr + 12, (char *)key, 16);
+        return BYTES(key, strlen((const char *)key));
+    }
+    memcpy(key, a.s6_addr, 8);
+    return BYTES(key, 8);
+}
+
+bool guess_limit_wrong(struct guess_limit *g, const char *user, const char *peer, int64_t mono_ms)
+{
+    uint8_t key[16];
+    struct bytes address = address_of(peer, key);
     struct guess_entry *by_user = entry_of(g, 'u', bytes_str(user), mono_ms);
     struct guess_entry *by_address = entry_of(g, 'a', address, mono_ms);
     bool user_has = entry_has_room(by_user, mono_ms), address_has = entry_has_room(by_address, mono_ms);

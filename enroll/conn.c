@@ -73,72 +73,6 @@ void conn_deadline_ms(struct conn *c, int64_t ms)
     deadline_in_ms(c, ms);
 }
 
-/* ---- connections of one address -------------------------------------------------------------------------------- */
-
-/* IPv4 by address, also when mapped; IPv6 by /64, which is what one subscriber holds. */
-static void addr_key(const struct sockaddr *sa, uint8_t key[17])
-{
-    memset(key, 0, 17);
-    if (sa->sa_family == AF_INET) {
-        key[0] = 4;
-        memcpy(key + 1, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
-    } else if (sa->sa_family == AF_INET6) {
-        const struct in6_addr *a = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
-
-        key[0] = IN6_IS_ADDR_V4MAPPED(a) ? 4 : 6;
-        if (key[0] == 4)
-            memcpy(key + 1, a->s6_addr + 12, 4);
-        else
-            memcpy(key + 1, a->s6_addr, 8);
-    }
-}
-
-static struct addr_count **addr_bucket(struct front *f, const uint8_t key[17])
-{
-    uint32_t h = 2166136261u;
-
-    for (size_t i = 0; i < 17; i++)
-        h = (h ^ key[i]) * 16777619u;
-    return &f->addr[(h ^ (h >> 16)) % ADDR_BUCKETS];
-}
-
-/* NULL: the address has its share already, or out of memory. */
-static struct addr_count *addr_take(struct front *f, const struct sockaddr *sa)
-{
-    uint8_t key[17];
-    struct addr_count **b, *a;
-
-    addr_key(sa, key);
-    b = addr_bucket(f, key);
-    for (a = *b; a; a = a->next)
-        if (memcmp(a->key, key, sizeof key) == 0) {
-            if (a->n >= f->per_address_max)
-                return NULL;
-            a->n++;
-            return a;
-        }
-    a = calloc(1, sizeof *a);
-    if (!a)
-        return NULL;
-    memcpy(a->key, key, sizeof key);
-    a->n = 1;
-    a->next = *b;
-    *b = a;
-    return a;
-}
-
-static void addr_give(struct front *f, struct addr_count *a)
-{
-    struct addr_count **p;
-
-    if (!a || --a->n > 0)
-        return;
-    for (p = addr_bucket(f, a->key); *p != a; p = &(*p)->next)
-        ;
-    *p = a->next;
-    free(a);
-}
-
 static void peer_format(const struct sockaddr *sa, char out[64])
 {
     char host[INET6_ADDRSTRLEN] = "";
@@ -222,15 +156,26 @@ void conn_link_lost(struct front *f, enum wait link)
 
 /* ---- end of a connection ---------------------------------------------------------------------------------------- */
 
+/* Does it wait for a client that has not shown who it is? Then it gives way to a new one (enroll/source.c). */
+static bool is_yielding(const struct conn *c)
+{
+    return c->source && c->peer.chain_n == 0 && c->state != CONN_BUSY && c->state != CONN_DOOMED;
+}
+
 static void set_state(struct conn *c, enum conn_state s)
 {
-    if (c->state == CONN_IDLE)
-        TAILQ_REMOVE(&c->front->idle, c, idle);
+    struct front *f = c->front;
+
+    if (c->in_idle)
+        TAILQ_REMOVE(&f->idle, c, idle);
     c->state = s;
-    if (s == CONN_IDLE) {
-        TAILQ_INSERT_TAIL(&c->front->idle, c, idle);
-        front_room_again(c->front); /* it gives way to a new one */
-    }
+    if (c->source)
+        source_yield(&f->sources, c, is_yielding(c));
+    c->in_idle = s == CONN_IDLE && c->source && !c->yields;
+    if (c->in_idle)
+        TAILQ_INSERT_TAIL(&f->idle, c, idle);
+    if (c->yields || c->in_idle)
+        front_room_again(f);
 }
 
 static void request_end(struct conn *c, int status)
@@ -249,7 +194,7 @@ static void conn_free(struct conn *c)
     request_end(c, 0);
     set_state(c, CONN_DOOMED);
     TAILQ_REMOVE(&f->all, c, all);
-    addr_give(f, c->addr);
+    source_give(&f->sources, c->source);
     --*(c->service->limited ? &f->conn_n : &f->probe_n);
     if (c->drain)
         event_free(c->drain);
@@ -592,18 +537,29 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 /* ---- start ------------------------------------------------------------------------------------------------------ */
 
+/* Who gives way: first whoever has shown no certificate, then the one with a certificate that is idle for longest. */
+static struct conn *least_wanted(struct front *f)
+{
+    struct conn *c = sources_first_yielding(&f->sources);
+
+    return c ? c : TAILQ_FIRST(&f->idle);
+}
+
 /* Room for one more: the limit counts, and a connection that only waits gives way to a new one. */
 static bool make_room(struct front *f)
 {
-    struct conn *oldest;
+    struct conn *c;
 
     if (f->conn_n < f->connections_max)
         return true;
-    oldest = TAILQ_FIRST(&f->idle);
+    c = least_wanted(f);
     front_count(f, COUNT_CONNECTION_LIMIT);
-    if (!oldest)
+    if (!c)
         return false;
-    close_idle(oldest);
+    if (c->state == CONN_IDLE)
+        close_idle(c);
+    else
+        conn_free(c);
     return true;
 }
 
@@ -637,20 +593,20 @@ static bool conn_start(struct conn *c)
 
 void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, const struct sockaddr *sa, int sa_len)
 {
-    struct addr_count *addr = NULL;
+    struct source *source = NULL;
     struct conn *c;
     int on = 1;
 
     (void)sa_len;
     if (s->limited) {
-        addr = addr_take(f, sa);
-        if (!addr) {
+        source = source_take(&f->sources, sa, f->per_address_max);
+        if (!source) {
             front_count(f, COUNT_ADDRESS_LIMIT);
             close(fd);
             return;
         }
         if (!make_room(f)) {
-            addr_give(f, addr);
+            source_give(&f->sources, source);
             close(fd);
             return;
         }
@@ -661,17 +617,17 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
     }
     c = calloc(1, sizeof *c);
     if (!c) {
-        addr_give(f, addr);
+        source_give(&f->sources, source);
         close(fd);
         return;
     }
     c->front = f;
     c->service = s;
     c->fd = fd;
-    c->addr = addr;
-    c->state = CONN_HANDSHAKE;
+    c->source = source;
     http_reader_init(&c->reader);
     peer_format(sa, c->peer_text);
+    set_state(c, CONN_HANDSHAKE);
     TAILQ_INSERT_TAIL(&f->all, c, all);
     ++*(s->limited ? &f->conn_n : &f->probe_n);
     if (sa->sa_family != AF_UNIX)
@@ -687,7 +643,7 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
         deadline_s(c, HANDSHAKE_DEADLINE_S);
     else
         wait_for_request(c);
-    if (f->conn_n >= f->connections_max && TAILQ_EMPTY(&f->idle))
+    if (f->conn_n >= f->connections_max && !least_wanted(f))
         front_hold_listeners(f);
 }
 

@@ -21,6 +21,7 @@
 #define HEALTH_JSON_MAX     (32u * 1024)
 #define DESCRIPTORS_SPARE   128 /* for links, listeners, passed files, standard error */
 #define ACCEPT_PAUSE_MS     250
+#define ACCEPTS_A_TURN      32
 #define COUNT_PERIOD_S      10
 #define TLS_CHECK_S         60
 #define STOP_MAX_S          9 /* the supervisor waits 10 s */
@@ -122,25 +123,34 @@ void front_conn_gone(struct front *f)
         proc_exit_loop(f->proc, PROC_EXIT_OK);
 }
 
+static void listener_rest(struct front_listener *l, int ms)
+{
+    struct timeval tv = {.tv_usec = ms * 1000};
+
+    l->resting = true;
+    listeners_update(l->front);
+    event_add(l->retry, &tv);
+}
+
+/* The listener would go on while somebody connects: in a flood the connections that are there get their turn too. */
 static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *sa, int sa_len, void *arg)
 {
     struct front_listener *l = arg;
 
     (void)ev;
     conn_accept(l->front, l->service, fd, sa, sa_len);
+    if (++l->accepted % ACCEPTS_A_TURN == 0)
+        listener_rest(l, 0);
 }
 
 /* Out of descriptors the listener stays readable: without a pause the loop would spin on it. */
 static void on_accept_error(struct evconnlistener *ev, void *arg)
 {
     struct front_listener *l = arg;
-    struct timeval tv = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
 
     (void)ev;
-    l->resting = true;
     front_count(l->front, COUNT_CONNECTION_LIMIT);
-    listeners_update(l->front);
-    event_add(l->retry, &tv);
+    listener_rest(l, ACCEPT_PAUSE_MS);
 }
 
 static void on_accept_retry(evutil_socket_t fd, short what, void *arg)
@@ -712,6 +722,7 @@ void front_setup(struct front *f)
     f->base = proc_base(f->proc);
     TAILQ_INIT(&f->all);
     TAILQ_INIT(&f->idle);
+    sources_init(&f->sources);
     conn_setup();
     descriptors_take(f);
     limits_apply(f);

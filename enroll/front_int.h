@@ -3,6 +3,7 @@
  * Declarations shared by the files of the front. One thread, one event loop: nothing here is locked.
  *
  *   conn.c    one client connection: bytes, deadlines, order of request and answer
+ *   source.c  connections by address, and which gives way at the limit
  *   est.c, ocsp.c, files.c, health.c   what is served; each request ends in exactly one conn_answer
  *   front.c   links to the core and the status process, listeners, what the core configures
  */
@@ -104,15 +105,49 @@ struct conn {
     int64_t started_ms;
     struct tls_peer peer; /* after the handshake */
     char peer_text[64];   /* "192.0.2.7:40112" */
-    struct addr_count *addr;
+    struct source *source; /* NULL: not counted */
+    bool yields, in_idle;  /* on which list it is */
     union {
         struct est_request est;
         struct ocsp_request ocsp;
         struct health_request health;
     } u;
-    TAILQ_ENTRY(conn) all, idle;
+    TAILQ_ENTRY(conn) all, idle, yielding;
     struct conn *next_waiting;
 };
+
+TAILQ_HEAD(conn_list, conn);
+
+/* ---- connections by address (source.c) ------------------------------------------------------------------------- */
+
+#define SOURCE_BUCKETS 1024
+#define SOURCE_RANKS   64
+
+struct source {
+    struct source *next; /* of the bucket */
+    uint8_t key[17];
+    unsigned n, yielding_n;
+    struct conn_list yielding; /* longest in their state first */
+    TAILQ_ENTRY(source) rank;  /* while yielding_n > 0 */
+};
+
+TAILQ_HEAD(source_list, source);
+
+struct sources {
+    struct source *bucket[SOURCE_BUCKETS];
+    struct source_list rank[SOURCE_RANKS + 1]; /* by yielding_n; the last one: that many or more. Longest so first */
+};
+
+void sources_init(struct sources *all);
+/* Counts one connection of this address. NULL: it has `max` already, or out of memory. */
+struct source *source_take(struct sources *all, const struct sockaddr *sa, unsigned max);
+void source_give(struct sources *all, struct source *s);
+/* Puts c->source's connection on the list of those that give way, behind the others, or takes it off. */
+void source_yield(struct sources *all, struct conn *c, bool yields);
+/* The next to give way, or NULL. */
+struct conn *sources_first_yielding(const struct sources *all);
+
+/* ---- what the services call ------------------------------------------------------------------------------------- */
 
 /* Takes over `fd`. Closes it when a limit is reached. */
 void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, const struct sockaddr *sa, int sa_len);
@@ -152,23 +187,15 @@ enum counter { /* refusals that are counted, not logged one by one */
 
 #define LISTENERS_MAX  32
 #define WAITING_BUCKETS 1024
-#define ADDR_BUCKETS   1024
-
-struct addr_count {
-    struct addr_count *next;
-    uint8_t key[17];
-    unsigned n;
-};
 
 struct front_listener {
     struct front *front;
     const struct service *service;
     struct evconnlistener *ev;
-    struct event *retry; /* after running out of descriptors */
+    struct event *retry; /* ends a rest */
+    unsigned accepted;   /* since it last let the others have a turn */
     bool resting;        /* until then */
 };
-
-TAILQ_HEAD(conn_list, conn);
 
 struct front_config { /* one configuration from the core, complete */
     bool complete;
@@ -186,12 +213,13 @@ struct front {
     uint64_t descriptors; /* RLIMIT_NOFILE */
     unsigned connections_max, per_address_max;
 
-    struct conn_list all, idle; /* idle: longest first */
+    struct conn_list all;
+    struct conn_list idle; /* with a client certificate, longest first */
+    struct sources sources;
     size_t conn_n;              /* limited ones */
     size_t probe_n;             /* the others */
     struct conn *waiting[WAITING_BUCKETS];
     size_t core_waiting, status_waiting;
-    struct addr_count *addr[ADDR_BUCKETS];
 
     struct chan *core, *status;
     struct event *orphaned; /* a link broke and the supervisor has not said that its process is gone */

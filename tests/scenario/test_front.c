@@ -45,7 +45,7 @@
 #define CLIENT_TIMEOUT_S 20
 #define STALLED          40
 #define PER_ADDRESS      48
-#define FEW              30 /* connections of the second world */
+#define FEW              30 /* connections of the last world */
 
 /* ---- certificates ------------------------------------------------------------------------------------------------ */
 
@@ -727,11 +727,18 @@ static int normal_start(void **state)
     return world_start(NULL, 1000);
 }
 
-/* A second of every deadline lasts 100 ms; few connections; the first certificate is refused, the second ends soon. */
+/* A second of every deadline lasts 100 ms; the first certificate is refused, the second ends soon. */
 static int hurried_start(void **state)
 {
     (void)state;
     return world_start("100", FEW);
+}
+
+/* Few connections, deadlines that do not come into play. */
+static int crowded_start(void **state)
+{
+    (void)state;
+    return world_start(NULL, FEW);
 }
 
 static int stop_world(void **state)
@@ -2434,27 +2441,144 @@ static void probes_have_a_limit_of_their_own(void **state)
         io_close(&io[i]);
 }
 
-/* At the limit with none idle the listeners rest; connections that become idle afterwards give way like others. */
-static void handshakes_at_the_limit_give_way_once_they_idle(void **state)
+/* A client at another loopback address: another source. */
+static struct io plain_from(const char *address, uint16_t port)
 {
-    struct io io[FEW], late;
-    int64_t start;
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+    struct timeval tv = {.tv_sec = CLIENT_TIMEOUT_S};
+    struct io io = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+
+    assert_int_equal(inet_pton(AF_INET, address, &from.sin_addr), 1);
+    setsockopt(io.fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+    assert_int_equal(bind(io.fd, (struct sockaddr *)&from, sizeof from), 0);
+    assert_int_equal(connect(io.fd, (struct sockaddr *)&to, sizeof to), 0);
+    return io;
+}
+
+static bool still_open(const struct io *io)
+{
+    char c;
+
+    return recv(io->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+enum stall { IN_HANDSHAKE, IN_HEAD, IN_BODY };
+
+static struct io stalled(enum stall at, const char *address)
+{
+    struct io io = plain_from(address, at == IN_HANDSHAKE ? w.est : w.http);
+
+    if (at == IN_HEAD)
+        io_puts(&io, "GET /crl/fleet.crl HTTP/1.1\r\nHo");
+    else if (at == IN_BODY)
+        io_puts(&io, "POST /ocsp HTTP/1.1\r\nHost: h\r\n" OCSP_POST "Content-Length: 100\r\n\r\nabc");
+    return io;
+}
+
+/* The limit is full of peers that stall: the one that has stalled longest is closed, a new client is served at once. */
+static void stalled_connections_give_way_at_the_limit(void **state)
+{
+    (void)state;
+    for (enum stall at = IN_HANDSHAKE; at <= IN_BODY; at++) {
+        struct io io[FEW], late;
+        int64_t start;
+        RESPONSE r;
+
+        for (int i = 0; i < FEW; i++)
+            io[i] = stalled(at, "127.0.0.1");
+        usleep(100000);
+        start = clock_mono_ms();
+        late = plain(w.http);
+        get(&late, "/crl/fleet.crl", "", &r);
+        assert_int_equal(r.status, 200);
+        about("served", clock_mono_ms() - start, 0);
+        assert_false(still_open(&io[0]));
+        assert_true(still_open(&io[1]));
+        for (int i = 0; i < FEW; i++)
+            io_close(&io[i]);
+        io_close(&late);
+        usleep(100000);
+    }
+}
+
+/* Of two sources the one that holds more gives up, however old the other's connection is. */
+static void the_source_with_most_gives_way_first(void **state)
+{
+    struct io lone = plain_from("127.0.0.9", w.http), io[FEW], late[FEW / 2];
     RESPONSE r;
 
     (void)state;
-    for (int i = 0; i < FEW; i++)
-        io[i] = tls_begin(&(struct client){.version = 0});
-    usleep(100000); /* all accepted, all in the handshake */
-    for (int i = 0; i < FEW; i++)
-        assert_int_equal(SSL_connect(io[i].ssl), 1);
-    start = clock_mono_ms();
-    late = plain(w.http);
-    get(&late, "/crl/fleet.crl", "", &r);
+    get(&lone, "/crl/fleet.crl", "", &r);
     assert_int_equal(r.status, 200);
-    assert_true(clock_mono_ms() - start < IDLE_DEADLINE_S * 100 / 2);
+    for (int i = 0; i < FEW - 1; i++)
+        io[i] = stalled(IN_HEAD, "127.0.0.1");
+    for (int i = 0; i < FEW / 2; i++) {
+        char address[20];
+
+        snprintf(address, sizeof address, "127.0.1.%d", i + 1);
+        late[i] = stalled(IN_HANDSHAKE, address);
+    }
+    usleep(100000);
+    for (int i = 0; i < FEW - 1; i++)
+        assert_int_equal(still_open(&io[i]), i >= FEW / 2); /* the oldest of the greedy one */
+    for (int i = 0; i < FEW / 2; i++)
+        assert_true(still_open(&late[i]));
+    {
+        RESPONSE again;
+
+        get(&lone, "/crl/fleet.crl", "", &again);
+        assert_int_equal(again.status, 200);
+    }
+    io_close(&lone);
+    for (int i = 0; i < FEW - 1; i++)
+        io_close(&io[i]);
+    for (int i = 0; i < FEW / 2; i++)
+        io_close(&late[i]);
+}
+
+/* A client that showed its certificate keeps its connection as long as somebody without one can go. */
+static void clients_with_a_certificate_give_way_last(void **state)
+{
+    struct identity device = make_cert(&(struct cert_form){.cn = "dev-1", .eku = "clientAuth", .from_s = -60, .to_s = 3600},
+                                       NULL, &w.root);
+    struct io with[4], io[FEW];
+    RESPONSE r;
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        RESPONSE a;
+
+        with[i] = tls_open(&(struct client){.id = &device});
+        get(&with[i], EST "csrattrs", "", &a);
+        assert_int_equal(a.status, 204);
+    }
+    for (int i = 0; i < FEW; i++)
+        io[i] = stalled(IN_HANDSHAKE, "127.0.0.7");
+    usleep(100000);
+    for (int i = 0; i < FEW; i++)
+        assert_int_equal(still_open(&io[i]), i >= 4);
+    for (int i = 0; i < 4; i++) {
+        RESPONSE a;
+
+        get(&with[i], EST "csrattrs", "", &a);
+        assert_int_equal(a.status, 204);
+    }
     for (int i = 0; i < FEW; i++)
         io_close(&io[i]);
-    io_close(&late);
+    for (int i = 4; i < FEW; i++) /* now the limit is full of clients with a certificate: the longest idle goes */
+        io[i] = tls_open(&(struct client){.id = &device});
+    io[0] = plain(w.http);
+    get(&io[0], "/crl/fleet.crl", "", &r);
+    assert_int_equal(r.status, 200);
+    assert_true(is_closed(&with[0]));
+    io_close(&io[0]);
+    for (int i = 4; i < FEW; i++)
+        io_close(&io[i]);
+    for (int i = 0; i < 4; i++)
+        io_close(&with[i]);
+    identity_free(&device);
 }
 
 /* A client that asks for a large file and reads nothing is closed in the end. */
@@ -2537,11 +2661,16 @@ int main(void)
         FRESH(idle_connections_are_closed_politely),
         FRESH(silent_core_is_503_and_silent_status_is_trylater),
         FRESH(unread_answers_are_given_up),
-        FRESH(idle_connections_give_way_at_the_limit),
-        FRESH(handshakes_at_the_limit_give_way_once_they_idle),
         FRESH(probes_have_a_limit_of_their_own),
+    };
+    const struct CMUnitTest crowded[] = {
+        FRESH(idle_connections_give_way_at_the_limit),
+        FRESH(stalled_connections_give_way_at_the_limit),
+        FRESH(the_source_with_most_gives_way_first),
+        FRESH(clients_with_a_certificate_give_way_last),
     };
     int failed = cmocka_run_group_tests_name("front", normal, normal_start, stop_world);
 
-    return failed + cmocka_run_group_tests_name("front-deadlines", hurried, hurried_start, stop_world);
+    failed += cmocka_run_group_tests_name("front-deadlines", hurried, hurried_start, stop_world);
+    return failed + cmocka_run_group_tests_name("front-limits", crowded, crowded_start, stop_world);
 }

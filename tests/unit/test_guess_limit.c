@@ -66,6 +66,37 @@ static void others_are_not_disturbed(void **state)
     assert_int_equal(burst(*state, "dev-2", "[2001:db8::1]:4000", 1000000, 5), 5);
 }
 
+/* A subscriber has 2^64 addresses of one /64: they are one source. */
+static void one_ipv6_subscriber_is_one_source(void **state)
+{
+    char user[32], peer[64];
+    unsigned allowed = 0;
+
+    for (unsigned i = 0; i < 100; i++) {
+        snprintf(user, sizeof(user), "u%u", i);
+        snprintf(peer, sizeof(peer), "[2001:db8:0:7::%x]:4000", i + 1);
+        allowed += guess_limit_wrong(*state, user, peer, 1000000);
+    }
+    assert_int_equal(allowed, GUESS_BURST);
+    assert_int_equal(burst(*state, "other", "[2001:db8:0:8::1]:4000", 1000000, 5), 5); /* the neighbour */
+}
+
+static void a_mapped_address_is_the_ipv4_address(void **state)
+{
+    burst(*state, "dev-1", "192.0.2.1:4000", 1000000, 100);
+    assert_int_equal(burst(*state, "dev-2", "[::ffff:192.0.2.1]:4000", 1000000, 5), 0);
+    assert_int_equal(burst(*state, "dev-2", "[::ffff:192.0.2.2]:4000", 1000000, 5), 5);
+}
+
+static void what_is_no_address_stands_for_itself(void **state)
+{
+    burst(*state, "dev-1", "local", 1000000, 100);
+    assert_int_equal(burst(*state, "dev-2", "local", 1000000, 5), 0);
+    assert_int_equal(burst(*state, "dev-2", "[not an address]:1", 1000000, 5), 5);
+    assert_int_equal(burst(*state, "dev-3", "[:1", 1000000, 5), 5);
+    assert_int_equal(burst(*state, "dev-4", "", 1000000, 5), 5);
+}
+
 static void refused_guesses_are_not_counted_further(void **state)
 {
     burst(*state, "dev-1", "192.0.2.1:4000", 1000000, 100000);
@@ -92,6 +123,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_port_is_the_same_address, setup, teardown),
         cmocka_unit_test_setup_teardown(another_address_does_not_help_one_user_name, setup, teardown),
         cmocka_unit_test_setup_teardown(others_are_not_disturbed, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_ipv6_subscriber_is_one_source, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_mapped_address_is_the_ipv4_address, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_address_stands_for_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(refused_guesses_are_not_counted_further, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flood_of_names_does_not_grow_the_table, setup, teardown),
     };
