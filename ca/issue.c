@@ -10,8 +10,8 @@
 #include "base/der.h"
 #include "base/oid.h"
 #include "ca/csr.h"
+#include "ca/draft.h"
 #include "ca/enroll_policy.h"
-#include "ca/lint.h"
 #include "ca/repeat_rule.h"
 
 #define LINGER_US         3000 /* with signatures under way: how long their results wait for company */
@@ -55,18 +55,12 @@ struct issue_job {
     const struct conf_profile *profile;
     char ca[ID_MAX_LEN + 1];
     uint32_t issuer;      /* 0: a root that signs itself */
-    enum sig_alg alg;
     uint64_t device;      /* in flight for it */
     struct device_facts facts;
     uint8_t operation;
     char domain[ID_MAX_LEN + 1], requester[ID_MAX_LEN * 2 + 16];
-    uint8_t serial[SERIAL_MAX_LEN];
-    struct buf tbs;
-    uint8_t linted[32];
+    struct cert_draft draft;
     uint8_t profile_hash[32]; /* as in the intent: the configuration may be read again before the signature is back */
-    uint8_t spki_hash[32];
-    unsigned shard;
-    int64_t not_before, not_after;
 
     /* the signature */
     struct err sign_error;
@@ -102,7 +96,7 @@ static struct issue_job *job_new(struct core *c, issue_fn done, void *arg)
     buf_init(&j->packet, MSG_MAX_LEN);
     buf_init(&j->order.csr, CSR_MAX_LEN);
     buf_init(&j->order.spki, SPKI_MAX_LEN);
-    buf_init(&j->tbs, CERT_MAX_LEN);
+    draft_init(&j->draft);
     buf_init(&j->sig, SIGNATURE_MAX_LEN);
     buf_init(&j->cert, CERT_MAX_LEN);
     grant_init(&j->grant);
@@ -114,7 +108,7 @@ static void job_free(struct issue_job *j)
     buf_wipe(&j->packet);
     buf_clear(&j->order.csr);
     buf_clear(&j->order.spki);
-    buf_clear(&j->tbs);
+    draft_clear(&j->draft);
     buf_clear(&j->sig);
     buf_clear(&j->cert);
     grant_clear(&j->grant);
@@ -254,80 +248,12 @@ static enum err_code self_issuer(const struct authority *a, const struct pubkey 
     return E_OK;
 }
 
-static enum err_code lint_built(struct issue_job *j, const struct signing_ca *ca, const struct pubkey *key,
-                                const char *device_id, int64_t now, struct err *e)
-{
-    struct core *c = j->core;
-    struct lint_report report = {0};
-    char crl_url[CERT_URL_MAX], ocsp_url[CERT_URL_MAX];
-    struct lint_cert_expect x = {
-        .profile = j->profile,
-        .issuer_subject = ca->issuer.subject,
-        .issuer_ski = BYTES_OF(ca->issuer.ski),
-        .issuer_not_before = ca->issuer.not_before,
-        .issuer_not_after = ca->issuer.not_after,
-        .sig_alg = ca->issuer.sig_alg,
-        .self_signed = ca->issuer.is_self,
-        .spki = key->spki,
-        .serial = BYTES_OF(j->serial),
-        .device_id = device_id,
-        .now = now,
-    };
-
-    if (j->profile->crl_url) {
-        if (cert_crl_url(c->conf, j->ca, j->shard, crl_url, e) != E_OK)
-            return e->code;
-        x.crl_url = crl_url;
-    }
-    if (j->profile->ocsp_url) {
-        if (cert_ocsp_url(c->conf, ocsp_url, e) != E_OK)
-            return e->code;
-        x.ocsp_url = ocsp_url;
-    }
-    lint_cert(buf_bytes(&j->tbs), &x, &report);
-    return lint_result(&report, "certificate", e);
-}
-
-/* RFC 5280 4.2.1.6: every name asked for must be one the profile gives; nothing is silently left out. */
-static enum err_code san_is_granted(struct issue_job *j, const struct csr *csr, struct err *e)
-{
-    AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
-    uint8_t none[1] = {0};
-    struct cert built;
-    struct der asked, names, have, granted;
-    struct bytes want, got;
-    uint8_t tag;
-
-    if (!csr || !csr->has_san)
-        return E_OK;
-    /* Only to read back the names just written: the signature is one zero octet. */
-    if (cert_assemble(buf_bytes(&j->tbs), j->alg, BYTES_OF(none), &der, e) != E_OK ||
-        cert_read(buf_bytes(&der), &built, e) != E_OK)
-        return e->code;
-    der_init(&asked, csr->san.p, csr->san.len);
-    if (!der_take(&asked, DER_SEQUENCE, &names))
-        return err_set(e, E_INVALID, "subjectAltName cannot be read (RFC 5280 4.2.1.6)");
-    while (!der_at_end(&names)) {
-        bool found = false;
-
-        if (!der_take_any(&names, &tag, &have, &want))
-            return err_set(e, E_INVALID, "subjectAltName cannot be read (RFC 5280 4.2.1.6)");
-        der_init(&have, built.san.p, built.san.len);
-        if (built.san.len && der_take(&have, DER_SEQUENCE, &granted))
-            while (!found && der_take_any(&granted, &tag, &have, &got))
-                found = bytes_equal(want, got);
-        if (!found)
-            return err_set(e, E_DENIED, "a name asked for in subjectAltName is not this device's");
-    }
-    return E_OK;
-}
-
 static enum err_code write_intent(struct issue_job *j, int64_t now, struct err *e)
 {
     struct core *c = j->core;
     struct intent_row row = {
         .issuer = j->issuer,
-        .serial_len = sizeof(j->serial),
+        .serial_len = sizeof(j->draft.serial),
         .requester = j->requester,
         .domain = j->domain,
         .device = j->facts.id,
@@ -337,13 +263,13 @@ static enum err_code write_intent(struct issue_job *j, int64_t now, struct err *
 
     if (j->issuer == 0) {
         /* The row of a root that signs itself comes with its certificate; its intent is an entry of the trail. */
-        object_of_cert(object, sizeof(object), 0, BYTES_OF(j->serial));
-        hex_encode(j->linted, sizeof(j->linted), hex);
+        object_of_cert(object, sizeof(object), 0, BYTES_OF(j->draft.serial));
+        hex_encode(j->draft.linted, sizeof(j->draft.linted), hex);
         return core_audit(c, &j->order.by, "root-intent", "", object,
                           json_pack("{s:s, s:s}", "ca", j->ca, "tbs_sha256", hex), now, e);
     }
-    memcpy(row.serial, j->serial, sizeof(j->serial));
-    memcpy(row.tbs_hash, j->linted, 32);
+    memcpy(row.serial, j->draft.serial, sizeof(j->draft.serial));
+    memcpy(row.tbs_hash, j->draft.linted, 32);
     memcpy(row.profile_hash, j->profile_hash, 32);
     return store_intent_insert(c->store, &row, e);
 }
@@ -372,7 +298,7 @@ static enum err_code chain_is_good(struct core *c, struct authority *a, struct e
     return err_set(e, E_INTERNAL, "a chain without a root");
 }
 
-/* Draws the serial, writes, lints, records. `in` holds what differs; j->profile, j->ca and j->facts are set. */
+/* Drafts the certificate and records the intent. `in` holds what differs; j->profile, j->ca and j->facts are set. */
 static enum err_code build(struct issue_job *j, struct cert_inputs *in, const struct csr *csr, const char *device_id,
                            int64_t now, struct err *e)
 {
@@ -380,7 +306,6 @@ static enum err_code build(struct issue_job *j, struct cert_inputs *in, const st
     struct authority *a = authority_find(c, j->ca);
     bool self = j->order.becomes_ca[0] && a && authority_is_root(a) && strcmp(j->order.becomes_ca, j->ca) == 0;
     struct signing_ca ca = {.subject = BUF_INIT(NAME_MAX_LEN)};
-    struct cert_built built = {.tbs = BUF_INIT(CERT_MAX_LEN)};
     const char *why = NULL;
     enum err_code code = E_OK;
 
@@ -394,35 +319,12 @@ static enum err_code build(struct issue_job *j, struct cert_inputs *in, const st
     else
         authority_issuer(a, &ca.issuer);
     j->issuer = self ? 0 : a->id;
-    j->alg = ca.issuer.sig_alg;
     if (code == E_OK)
-        code = serial_draw(j->serial, e);
+        code = draft_make(c->conf, j->profile, &ca.issuer, a->conf->crl_shards, in, csr, device_id, now, &j->draft, e);
     if (code == E_OK) {
-        j->shard = j->profile->kind == PROFILE_ISSUING_CA || self
-                       ? 0
-                       : cert_shard(BYTES_OF(j->serial), a->conf->crl_shards);
-        memcpy(in->serial, j->serial, sizeof(j->serial));
-        in->serial_len = sizeof(j->serial);
-        in->shard = j->shard;
-        in->now = now;
-        code = cert_tbs_write(c->conf, j->profile, &ca.issuer, in, &built, e);
-    }
-    if (code == E_OK) {
-        buf_reset(&j->tbs);
-        buf_add_bytes(&j->tbs, buf_bytes(&built.tbs));
-        j->not_before = built.not_before;
-        j->not_after = built.not_after;
-        memcpy(j->spki_hash, in->key->spki_hash, 32);
-        code = lint_built(j, &ca, in->key, device_id, now, e);
-    }
-    if (code == E_OK)
-        code = san_is_granted(j, csr, e);
-    if (code == E_OK) {
-        sha256(buf_bytes(&j->tbs), j->linted);
         memcpy(j->profile_hash, core_profile_hash(c, j->profile), 32);
         code = write_intent(j, now, e);
     }
-    buf_clear(&built.tbs);
     buf_clear(&ca.subject);
     return code;
 }
@@ -457,12 +359,12 @@ static void answer_stored(struct issue_job *j, const struct grant *g)
 {
     buf_reset(&j->cert);
     buf_add_bytes(&j->cert, buf_bytes(&g->stored));
-    memcpy(j->serial, g->stored_serial, sizeof(j->serial));
+    memcpy(j->draft.serial, g->stored_serial, sizeof(j->draft.serial));
     j->result = (struct issue_result){
         .code = E_OK,
         .cert = buf_bytes(&j->cert),
         .issuer = g->stored_issuer,
-        .serial = BYTES(j->serial, g->stored_serial_len),
+        .serial = BYTES(j->draft.serial, g->stored_serial_len),
         .not_before = g->stored_not_before,
         .not_after = g->stored_not_after,
         .repeat = true,
@@ -753,22 +655,6 @@ static void refuse(struct issue_job *j, const struct err *why, int64_t now)
 
 /* ---- step: results ---- */
 
-static enum err_code assemble(struct issue_job *j, struct cert *read, struct err *e)
-{
-    struct pubkey key;
-
-    if (j->sign_alg != j->alg)
-        return err_set(e, E_CRYPTO, "the signer used another algorithm than the certificate names");
-    buf_reset(&j->cert);
-    if (cert_assemble(buf_bytes(&j->tbs), j->sign_alg, buf_bytes(&j->sig), &j->cert, e) != E_OK ||
-        cert_read(buf_bytes(&j->cert), read, e) != E_OK)
-        return err_wrap(e, "certificate read back");
-    if (!bytes_equal(read->tbs, buf_bytes(&j->tbs)) || !bytes_equal(read->serial, BYTES_OF(j->serial)) ||
-        pubkey_read(read->spki, &key, e) != E_OK || memcmp(key.spki_hash, j->spki_hash, 32) != 0)
-        return err_set(e, E_CRYPTO, "the certificate read back is not the one that was written");
-    return E_OK;
-}
-
 /* A CA's certificate makes the CA. A root's row comes first: its own certificate names it. */
 static enum err_code insert_issuer(struct issue_job *j, const struct cert *read, uint32_t parent, int64_t now,
                                    uint32_t *id, struct err *e)
@@ -796,13 +682,13 @@ static enum err_code insert_issuer(struct issue_job *j, const struct cert *read,
 
 static enum err_code root_row(struct issue_job *j, const struct cert *read, int64_t now, struct err *e)
 {
-    struct intent_row row = {.serial_len = sizeof(j->serial), .requester = j->requester, .domain = "", .created_at = now};
+    struct intent_row row = {.serial_len = sizeof(j->draft.serial), .requester = j->requester, .domain = "", .created_at = now};
 
     if (insert_issuer(j, read, ISSUER_SELF, now, &j->issuer, e) != E_OK)
         return e->code;
     row.issuer = j->issuer;
-    memcpy(row.serial, j->serial, sizeof(j->serial));
-    memcpy(row.tbs_hash, j->linted, 32);
+    memcpy(row.serial, j->draft.serial, sizeof(j->draft.serial));
+    memcpy(row.tbs_hash, j->draft.linted, 32);
     memcpy(row.profile_hash, j->profile_hash, 32);
     return store_intent_insert(j->core->store, &row, e);
 }
@@ -903,16 +789,16 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
 
     if (j->facts.id && enroll_still_allowed(c, &j->grant, e) != E_OK)
         return e->code;
-    if (assemble(j, &read, e) != E_OK)
+    if (draft_complete(&j->draft, j->sign_alg, buf_bytes(&j->sig), &j->cert, &read, e) != E_OK)
         return e->code;
     if (j->issuer == 0 && root_row(j, &read, now, e) != E_OK)
         return err_wrap(e, "root");
     row.issuer = j->issuer;
-    memcpy(row.serial, j->serial, sizeof(j->serial));
-    row.serial_len = sizeof(j->serial);
+    memcpy(row.serial, j->draft.serial, sizeof(j->draft.serial));
+    row.serial_len = sizeof(j->draft.serial);
     row.der = buf_bytes(&j->cert);
     sha256(row.der, row.der_hash);
-    memcpy(row.spki_hash, j->spki_hash, 32);
+    memcpy(row.spki_hash, j->draft.spki_hash, 32);
     memcpy(row.profile_hash, j->profile_hash, 32);
     memcpy(row.credential_hash, j->grant.credential, 32);
     row.profile = j->profile->name;
@@ -927,10 +813,10 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
     row.model = j->facts.model;
     row.lot = j->facts.lot;
     row.firmware = j->facts.firmware;
-    row.shard = j->shard;
+    row.shard = j->draft.shard;
     row.issued_at = now;
-    row.not_before = j->not_before;
-    row.not_after = j->not_after;
+    row.not_before = j->draft.not_before;
+    row.not_after = j->draft.not_after;
     if (store_cert_insert(c->store, &row, e) != E_OK)
         return err_wrap(e, "certificate row");
     status.issuer = row.issuer;
@@ -939,7 +825,7 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
     status.not_after = row.not_after;
     if (store_status_append(c->store, &status, e) != E_OK)
         return err_wrap(e, "status row");
-    if (store_intent_finish(c->store, row.issuer, BYTES_OF(j->serial), INTENT_DONE, now, e) != E_OK)
+    if (store_intent_finish(c->store, row.issuer, BYTES_OF(j->draft.serial), INTENT_DONE, now, e) != E_OK)
         return err_wrap(e, "intent");
     if (j->order.becomes_ca[0] && !bytes_equal(read.issuer, read.subject) &&
         insert_issuer(j, &read, j->issuer, now, &made, e) != E_OK)
@@ -958,7 +844,7 @@ static void void_intent(struct issue_job *j, const struct err *why, int64_t now)
     struct log_line l;
     enum err_code code;
 
-    object_of_cert(object, sizeof(object), j->issuer, BYTES_OF(j->serial));
+    object_of_cert(object, sizeof(object), j->issuer, BYTES_OF(j->draft.serial));
     log_begin(&l, LOG_ERROR, "intent-voided");
     log_rid(&l, j->rid);
     log_str(&l, "object", object);
@@ -968,7 +854,7 @@ static void void_intent(struct issue_job *j, const struct err *why, int64_t now)
         core_doubt(c, &e);
         return;
     }
-    code = j->issuer ? store_intent_finish(c->store, j->issuer, BYTES_OF(j->serial), INTENT_VOID, now, &e) : E_OK;
+    code = j->issuer ? store_intent_finish(c->store, j->issuer, BYTES_OF(j->draft.serial), INTENT_VOID, now, &e) : E_OK;
     if (code == E_OK)
         code = core_audit(c, j->is_est ? &j->grant.by : &j->order.by, "intent-voided", j->domain, object,
                           json_pack("{s:s, s:s}", "code", err_code_name(why->code), "why", why->msg), now, &e);
@@ -1017,9 +903,9 @@ static void finish(struct issue_job *j, int64_t now)
         .code = E_OK,
         .cert = buf_bytes(&j->cert),
         .issuer = j->issuer,
-        .serial = BYTES_OF(j->serial),
-        .not_before = j->not_before,
-        .not_after = j->not_after,
+        .serial = BYTES_OF(j->draft.serial),
+        .not_before = j->draft.not_before,
+        .not_after = j->draft.not_after,
         .binding_judged = j->grant.binding_judged,
     };
 }
@@ -1116,18 +1002,16 @@ static void ask_signer(struct issuance *q, struct issue_job *j)
     char root_key[KEY_NAME_MAX];
     const char *why = "its CA left the configuration", *key = a ? a->key : "";
     struct signer *s = NULL;
-    uint8_t now_hash[32];
 
-    sha256(buf_bytes(&j->tbs), now_hash);
     if (a && j->issuer == 0) {
         key_name(root_key, sizeof(root_key), PURPOSE_CA, j->ca);
         key = root_key;
     }
-    if (memcmp(now_hash, j->linted, 32) != 0)
+    if (!draft_is_as_linted(&j->draft))
         err_set(&j->sign_error, E_INTERNAL, "the bytes to sign are not those that were linted");
     else if (!a || !(s = signer_for_key(c, a->conf->token, key, &why)))
         err_set(&j->sign_error, E_TOKEN, "CA \"%s\": %s", j->ca, why);
-    else if (signer_sign(s, key, SIGN_CERT, buf_bytes(&j->tbs), SIGN_DEADLINE_MS, j->rid, on_signed, j, &j->sign_error) == E_OK)
+    else if (signer_sign(s, key, SIGN_CERT, buf_bytes(&j->draft.tbs), SIGN_DEADLINE_MS, j->rid, on_signed, j, &j->sign_error) == E_OK)
         return;
     come_back(q, j);
 }

@@ -321,6 +321,12 @@ class Bench:
             self._services.remove(service)
             service.stop()
 
+    def instance_config(self):
+        """The path of a whole configuration as quickstart writes it, for tools that need one and no running service."""
+        service = Service(self, None, 1, None, self.server_core)
+        service.shell("make_instance_dirs && write_config")
+        return os.path.join(service.dir, "inkan.yaml")
+
     # -- measuring
 
     def cpu_of(self, pids):
