@@ -252,9 +252,9 @@ static bool is_leap(int year)
 static int64_t days_of(int year, int month, int day)
 {
     static const int before[12] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
-    int64_t y = year - 1;
+    int64_t y = year + 399; /* one cycle of 400 years up: no division of a negative number in year 0 */
 
-    return y * 365 + y / 4 - y / 100 + y / 400 + before[month - 1] + (month > 2 && is_leap(year)) + day - 719163;
+    return y * 365 + y / 4 - y / 100 + y / 400 + before[month - 1] + (month > 2 && is_leap(year)) + day - 719163 - 146097;
 }
 
 bool der_take_time(struct der *in, time_t *value, uint8_t *tag)

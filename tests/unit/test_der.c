@@ -271,6 +271,36 @@ static void times_read_back_by_openssl_and_change_form_in_2050(void **state)
     }
 }
 
+static void every_year_from_0000_to_9999_is_read_as_it_was_written(void **state)
+{
+    static const char *const days[] = {"0101", "0228", "0301", "1231"};
+
+    (void)state;
+    for (int year = 0; year <= 9999; year++) {
+        for (size_t i = 0; i < ARRAY_LEN(days); i++) {
+            struct tm tm = {.tm_year = year - 1900, .tm_mon = (days[i][0] - '0') * 10 + days[i][1] - '1',
+                            .tm_mday = (days[i][2] - '0') * 10 + days[i][3] - '0'};
+            AUTO_BUF out = BUF_INIT(64);
+            char text[40];
+            struct derw w;
+            struct der in;
+            time_t read = 1;
+            uint8_t tag;
+            size_t n = (size_t)snprintf(text + 2, sizeof(text) - 2, "%04d%s000000Z", year, days[i]);
+
+            text[0] = DER_GENERALIZED_TIME;
+            text[1] = (char)n;
+            der_init(&in, (const uint8_t *)text, n + 2);
+            if (!der_take_time(&in, &read, &tag) || read != timegm(&tm))
+                fail_msg("%s is read as %lld, not %lld", text + 2, (long long)read, (long long)timegm(&tm));
+            derw_init(&w, &out);
+            derw_gentime(&w, read);
+            assert_true(derw_finish(&w));
+            assert_true(bytes_equal(buf_bytes(&out), BYTES((const uint8_t *)text, n + 2)));
+        }
+    }
+}
+
 static void a_time_after_9999_fails(void **state)
 {
     AUTO_BUF out = BUF_INIT(64);
@@ -469,6 +499,7 @@ int main(void)
         cmocka_unit_test(integers_read_back_by_openssl),
         cmocka_unit_test(leading_zeros_of_a_magnitude_are_dropped),
         cmocka_unit_test(times_read_back_by_openssl_and_change_form_in_2050),
+        cmocka_unit_test(every_year_from_0000_to_9999_is_read_as_it_was_written),
         cmocka_unit_test(a_time_after_9999_fails),
         cmocka_unit_test(named_bits_equal_openssl),
         cmocka_unit_test(lengths_around_every_step_go_round),
