@@ -16,37 +16,53 @@
 
 /* ---- attributes ---- */
 
+/* Objects are read one attribute at a time. An attribute that is absent says something about the object; a lost session or
+ * a failed device says nothing about it, and what was concluded without the attribute is void. */
+struct reader {
+    const struct p11 *m;
+    CK_SESSION_HANDLE s;
+    CK_RV trouble; /* the first of the second kind, else CKR_OK */
+};
+
+static bool attr_get(struct reader *r, CK_OBJECT_HANDLE o, CK_ATTRIBUTE *a)
+{
+    CK_RV rv = r->m->f->C_GetAttributeValue(r->s, o, a, 1);
+
+    if (rv != CKR_OK && rv != CKR_BUFFER_TOO_SMALL && rv_class(rv) != RV_JOB && r->trouble == CKR_OK)
+        r->trouble = rv;
+    return rv == CKR_OK;
+}
+
 enum tri { NO = 0, YES = 1, UNKNOWN = 2 };
 
-static enum tri attr_bool(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type)
+static enum tri attr_bool(struct reader *r, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type)
 {
     CK_BBOOL v = 0xff;
     CK_ATTRIBUTE a = {type, &v, sizeof(v)};
 
-    if (m->f->C_GetAttributeValue(s, o, &a, 1) != CKR_OK || a.ulValueLen != sizeof(v) || v > 1)
+    if (!attr_get(r, o, &a) || a.ulValueLen != sizeof(v) || v > 1)
         return UNKNOWN;
     return v ? YES : NO;
 }
 
 /* The value into `room`. false: absent, unreadable or too long. */
-static bool attr_bytes(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type,
-                       uint8_t *room, size_t size, struct bytes *out)
+static bool attr_bytes(struct reader *r, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type, uint8_t *room, size_t size,
+                       struct bytes *out)
 {
     CK_ATTRIBUTE a = {type, room, size};
 
     *out = (struct bytes){NULL, 0};
-    if (m->f->C_GetAttributeValue(s, o, &a, 1) != CKR_OK || a.ulValueLen > size)
+    if (!attr_get(r, o, &a) || a.ulValueLen > size)
         return false;
     *out = BYTES(room, a.ulValueLen);
     return true;
 }
 
-static bool attr_ulong(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type,
-                       CK_ULONG *out)
+static bool attr_ulong(struct reader *r, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type, CK_ULONG *out)
 {
     CK_ATTRIBUTE a = {type, out, sizeof(*out)};
 
-    return m->f->C_GetAttributeValue(s, o, &a, 1) == CKR_OK && a.ulValueLen == sizeof(*out);
+    return attr_get(r, o, &a) && a.ulValueLen == sizeof(*out);
 }
 
 /* The key policy, as one table: what a private key must say of itself. */
@@ -73,8 +89,7 @@ static const struct rule {
 };
 
 /* Compares a private key with the policy and writes what it says to `text`. */
-static enum err_code policy_check(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, char *text, size_t size,
-                                  struct err *e)
+static enum err_code policy_check(struct reader *r, CK_OBJECT_HANDLE o, char *text, size_t size, struct err *e)
 {
     const struct rule *broken = NULL;
     enum tri found = UNKNOWN;
@@ -83,7 +98,7 @@ static enum err_code policy_check(const struct p11 *m, CK_SESSION_HANDLE s, CK_O
     if (size)
         text[0] = '\0';
     for (size_t i = 0; i < ARRAY_LEN(policy); i++) {
-        enum tri v = attr_bool(m, s, o, policy[i].type);
+        enum tri v = attr_bool(r, o, policy[i].type);
 
         if (at < size)
             at += (size_t)snprintf(text + at, size - at, "%s%s=%c", at ? " " : "", policy[i].name, "01?"[v]);
@@ -180,16 +195,15 @@ static void write_spki(struct buf *out, const struct key_type *type, struct byte
         out->failed = true;
 }
 
-static enum err_code rsa_spki(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE pub, struct buf *out,
-                              struct err *e)
+static enum err_code rsa_spki(struct reader *r, CK_OBJECT_HANDLE pub, struct buf *out, struct err *e)
 {
     uint8_t n_room[ATTR_MAX], e_room[64];
     struct bytes modulus, exponent;
     AUTO_BUF key = BUF_INIT(SPKI_MAX_LEN);
     struct derw w;
 
-    if (!attr_bytes(m, s, pub, CKA_MODULUS, n_room, sizeof(n_room), &modulus) ||
-        !attr_bytes(m, s, pub, CKA_PUBLIC_EXPONENT, e_room, sizeof(e_room), &exponent))
+    if (!attr_bytes(r, pub, CKA_MODULUS, n_room, sizeof(n_room), &modulus) ||
+        !attr_bytes(r, pub, CKA_PUBLIC_EXPONENT, e_room, sizeof(e_room), &exponent))
         return err_set(e, E_CONFLICT, "public key: CKA_MODULUS or CKA_PUBLIC_EXPONENT cannot be read");
     derw_init(&w, &key);
     derw_begin(&w, DER_SEQUENCE);
@@ -202,15 +216,14 @@ static enum err_code rsa_spki(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJEC
     return E_OK;
 }
 
-static enum err_code ec_spki(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE pub, struct buf *out,
-                             struct err *e)
+static enum err_code ec_spki(struct reader *r, CK_OBJECT_HANDLE pub, struct buf *out, struct err *e)
 {
     uint8_t p_room[256], q_room[512];
     struct bytes params, value, point;
     const struct key_type *type;
 
-    if (!attr_bytes(m, s, pub, CKA_EC_PARAMS, p_room, sizeof(p_room), &params) ||
-        !attr_bytes(m, s, pub, CKA_EC_POINT, q_room, sizeof(q_room), &value))
+    if (!attr_bytes(r, pub, CKA_EC_PARAMS, p_room, sizeof(p_room), &params) ||
+        !attr_bytes(r, pub, CKA_EC_POINT, q_room, sizeof(q_room), &value))
         return err_set(e, E_CONFLICT, "public key: CKA_EC_PARAMS or CKA_EC_POINT cannot be read");
     type = key_type_of(ec_alg_of(params));
     if (!type)
@@ -223,20 +236,19 @@ static enum err_code ec_spki(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT
 }
 
 /* The SPKI of a public key object (or of a private one that carries the same attributes). */
-static enum err_code object_spki(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, struct buf *out,
-                                 struct err *e)
+static enum err_code object_spki(struct reader *r, CK_OBJECT_HANDLE o, struct buf *out, struct err *e)
 {
     CK_ULONG type = 0;
     struct spki_view view;
     enum err_code rc;
 
     buf_reset(out);
-    if (!attr_ulong(m, s, o, CKA_KEY_TYPE, &type))
+    if (!attr_ulong(r, o, CKA_KEY_TYPE, &type))
         return err_set(e, E_CONFLICT, "public key: CKA_KEY_TYPE cannot be read");
     if (type == CKK_RSA)
-        rc = rsa_spki(m, s, o, out, e);
+        rc = rsa_spki(r, o, out, e);
     else if (type == CKK_EC || type == CKK_EC_EDWARDS)
-        rc = ec_spki(m, s, o, out, e);
+        rc = ec_spki(r, o, out, e);
     else
         rc = err_set(e, E_CONFLICT, "public key: CKA_KEY_TYPE 0x%lx is not one of ours", type);
     if (rc == E_OK && !buf_ok(out))
@@ -272,13 +284,12 @@ enum err_code p11_test_key(const struct p11 *m, CK_SESSION_HANDLE session, CK_OB
     return E_OK;
 }
 
-static enum err_code check_label(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, enum key_purpose purpose,
-                                 struct err *e)
+static enum err_code check_label(struct reader *r, CK_OBJECT_HANDLE o, enum key_purpose purpose, struct err *e)
 {
     uint8_t room[KEY_LABEL_MAX];
     struct bytes label;
 
-    if (!attr_bytes(m, s, o, CKA_LABEL, room, sizeof(room), &label))
+    if (!attr_bytes(r, o, CKA_LABEL, room, sizeof(room), &label))
         return err_set(e, E_CONFLICT, "CKA_LABEL cannot be read");
     if (!key_label_has_purpose(label, purpose))
         return err_set(e, E_CONFLICT, "CKA_LABEL \"%.*s\" does not name the purpose \"%s\"", (int)label.len,
@@ -290,6 +301,7 @@ static enum err_code check_label(const struct p11 *m, CK_SESSION_HANDLE s, CK_OB
 static enum err_code check_public(const struct p11 *m, CK_SESSION_HANDLE s, const struct p11_key_want *want, CK_RV *rv,
                                   struct err *e)
 {
+    struct reader r = {.m = m, .s = s};
     CK_OBJECT_HANDLE pub[CANDIDATES_MAX];
     AUTO_BUF spki = BUF_INIT(SPKI_MAX_LEN);
     size_t n;
@@ -298,8 +310,10 @@ static enum err_code check_public(const struct p11 *m, CK_SESSION_HANDLE s, cons
     if (*rv != CKR_OK)
         return err_rv(e, *rv, "C_FindObjects");
     for (size_t i = 0; i < n; i++) {
-        if (object_spki(m, s, pub[i], &spki, e) != E_OK)
-            return err_wrap(e, "public object");
+        if (object_spki(&r, pub[i], &spki, e) != E_OK) {
+            *rv = r.trouble;
+            return *rv != CKR_OK ? err_rv(e, *rv, "C_GetAttributeValue") : err_wrap(e, "public object");
+        }
         if (!bytes_equal(buf_bytes(&spki), want->spki))
             return err_set(e, E_CONFLICT, "the token's public key with this CKA_ID is another one");
     }
@@ -330,10 +344,15 @@ enum err_code p11_find_key(const struct p11 *m, CK_SESSION_HANDLE session, const
     if (check_public(m, session, want, rv, e) != E_OK)
         return err_wrap(e, "key with CKA_ID %s", hex);
     for (size_t i = 0; i < n; i++) {
-        rc = check_label(m, session, prv[i], want->purpose, e);
+        struct reader r = {.m = m, .s = session};
+
+        rc = check_label(&r, prv[i], want->purpose, e);
         if (rc == E_OK)
-            rc = policy_check(m, session, prv[i], NULL, 0, e);
-        if (rc == E_OK)
+            rc = policy_check(&r, prv[i], NULL, 0, e);
+        *rv = r.trouble;
+        if (*rv != CKR_OK)
+            rc = err_rv(e, *rv, "C_GetAttributeValue");
+        else if (rc == E_OK)
             rc = p11_test_key(m, session, prv[i], key_type_of(view.alg), v, rv, e);
         if (rc == E_CRYPTO) /* signs, but not for this public key: not the key we were told about */
             rc = err_set(e, E_CONFLICT, "the private key does not belong to the expected public key");
@@ -433,6 +452,7 @@ static enum err_code label_is_free(const struct p11 *m, CK_SESSION_HANDLE s, con
 static enum err_code check_new(const struct p11 *m, CK_SESSION_HANDLE s, const struct key_type *type,
                                const struct pair *pair, struct p11_new_key *out, struct err *e)
 {
+    struct reader r = {.m = m, .s = s};
     uint8_t room[64];
     struct verifier *v = NULL;
     struct spki_view view;
@@ -440,11 +460,11 @@ static enum err_code check_new(const struct p11 *m, CK_SESSION_HANDLE s, const s
     enum err_code rc;
     CK_RV rv;
 
-    if (policy_check(m, s, pair->prv, out->attributes, sizeof(out->attributes), e) != E_OK)
+    if (policy_check(&r, pair->prv, out->attributes, sizeof(out->attributes), e) != E_OK)
         return e->code;
-    if (!attr_bytes(m, s, pair->prv, CKA_ID, room, sizeof(room), &id) || !bytes_equal(id, BYTES_OF(out->cka_id)))
+    if (!attr_bytes(&r, pair->prv, CKA_ID, room, sizeof(room), &id) || !bytes_equal(id, BYTES_OF(out->cka_id)))
         return err_set(e, E_CONFLICT, "key policy: CKA_ID is not the one asked for");
-    if (object_spki(m, s, pair->pub, &out->spki, e) != E_OK)
+    if (object_spki(&r, pair->pub, &out->spki, e) != E_OK)
         return e->code;
     if (spki_view(buf_bytes(&out->spki), &view, e) != E_OK)
         return e->code;
@@ -461,14 +481,15 @@ static enum err_code check_new(const struct p11 *m, CK_SESSION_HANDLE s, const s
 static void note_optional(const struct p11 *m, CK_SESSION_HANDLE s, const struct pair *pair, struct p11_new_key *out)
 {
     static const char *const text[] = {"0", "1", "?"};
+    struct reader r = {.m = m, .s = s};
     uint8_t room[8 * sizeof(CK_MECHANISM_TYPE)];
     struct bytes allowed;
     size_t at = strlen(out->attributes);
-    bool one = attr_bytes(m, s, pair->prv, CKA_ALLOWED_MECHANISMS, room, sizeof(room), &allowed) &&
+    bool one = attr_bytes(&r, pair->prv, CKA_ALLOWED_MECHANISMS, room, sizeof(room), &allowed) &&
                allowed.len == sizeof(CK_MECHANISM_TYPE);
 
     snprintf(out->attributes + at, sizeof(out->attributes) - at, " LOCAL=%s COPYABLE=%s ALLOWED_MECHANISMS=%s",
-             text[attr_bool(m, s, pair->prv, CKA_LOCAL)], text[attr_bool(m, s, pair->prv, CKA_COPYABLE)],
+             text[attr_bool(&r, pair->prv, CKA_LOCAL)], text[attr_bool(&r, pair->prv, CKA_COPYABLE)],
              one ? "1" : "any");
 }
 
@@ -559,34 +580,34 @@ enum err_code p11_destroy(const struct p11 *m, CK_SESSION_HANDLE session, struct
 
 /* ---- list ---- */
 
-static void list_common(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, struct p11_listed *l)
+static void list_common(struct reader *r, CK_OBJECT_HANDLE o, struct p11_listed *l)
 {
     uint8_t room[512];
     struct bytes v;
 
     l->spki = BUF_INIT(SPKI_MAX_LEN);
-    if (attr_bytes(m, s, o, CKA_LABEL, room, sizeof(room), &v)) {
+    if (attr_bytes(r, o, CKA_LABEL, room, sizeof(room), &v)) {
         size_t n = v.len < sizeof(l->label) - 1 ? v.len : sizeof(l->label) - 1;
 
         for (size_t i = 0; i < n; i++)
             l->label[i] = v.p[i] < 0x20 || v.p[i] >= 0x7f ? '?' : (char)v.p[i];
     }
-    if (attr_bytes(m, s, o, CKA_ID, l->cka_id, sizeof(l->cka_id), &v))
+    if (attr_bytes(r, o, CKA_ID, l->cka_id, sizeof(l->cka_id), &v))
         l->cka_id_len = v.len;
 }
 
-static void list_spki(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE pub, struct p11_listed *l)
+static void list_spki(struct reader *r, CK_OBJECT_HANDLE pub, struct p11_listed *l)
 {
     struct spki_view view;
 
     snprintf(l->alg, sizeof(l->alg), "unknown");
-    if (object_spki(m, s, pub, &l->spki, NULL) == E_OK && spki_view(buf_bytes(&l->spki), &view, NULL) == E_OK)
+    if (object_spki(r, pub, &l->spki, NULL) == E_OK && spki_view(buf_bytes(&l->spki), &view, NULL) == E_OK)
         snprintf(l->alg, sizeof(l->alg), "%s", key_alg_name(view.alg));
     else
         buf_reset(&l->spki);
 }
 
-static CK_RV list_private(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, struct p11_listed *l)
+static CK_RV list_private(struct reader *r, CK_OBJECT_HANDLE o, struct p11_listed *l)
 {
     CK_OBJECT_HANDLE pub[2];
     struct err why = {0};
@@ -594,22 +615,22 @@ static CK_RV list_private(const struct p11 *m, CK_SESSION_HANDLE s, CK_OBJECT_HA
     size_t n = 0;
     CK_RV rv = CKR_OK;
 
-    list_common(m, s, o, l);
+    list_common(r, o, l);
     id = BYTES(l->cka_id, l->cka_id_len);
     if (id.len)
-        rv = find_objects(m, s, CKO_PUBLIC_KEY, &id, NULL, pub, 2, &n);
+        rv = find_objects(r->m, r->s, CKO_PUBLIC_KEY, &id, NULL, pub, 2, &n);
     if (rv != CKR_OK)
         return rv;
     if (n)
-        list_spki(m, s, pub[0], l);
+        list_spki(r, pub[0], l);
     else
         snprintf(l->alg, sizeof(l->alg), "unknown");
-    l->never_extractable = attr_bool(m, s, o, CKA_NEVER_EXTRACTABLE) == YES;
-    if (policy_check(m, s, o, l->flags, sizeof(l->flags), &why) != E_OK) {
+    l->never_extractable = attr_bool(r, o, CKA_NEVER_EXTRACTABLE) == YES;
+    if (policy_check(r, o, l->flags, sizeof(l->flags), &why) != E_OK) {
         size_t at = strlen(l->flags);
         snprintf(l->flags + at, sizeof(l->flags) - at, " POLICY-DIFFERS");
     }
-    return CKR_OK;
+    return r->trouble;
 }
 
 static bool has_private(const struct p11_listed *l, size_t n, const struct p11_listed *pub)
@@ -631,6 +652,7 @@ enum err_code p11_list(const struct p11 *m, CK_SESSION_HANDLE session, struct p1
                        struct err *e)
 {
     CK_OBJECT_HANDLE *objects = calloc(OBJECTS_MAX, sizeof(*objects));
+    struct reader r = {.m = m, .s = session};
     struct p11_listed *l = NULL;
     size_t prv_n = 0, pub_n = 0, at = 0, prv_listed;
     CK_RV rv;
@@ -645,18 +667,19 @@ enum err_code p11_list(const struct p11 *m, CK_SESSION_HANDLE session, struct p1
     if (rv == CKR_OK)
         l = calloc(prv_n + pub_n + 1, sizeof(*l));
     for (size_t i = 0; l && rv == CKR_OK && i < prv_n; i++)
-        rv = list_private(m, session, objects[i], &l[at++]);
+        rv = list_private(&r, objects[i], &l[at++]);
     prv_listed = at;
     for (size_t i = prv_n; l && rv == CKR_OK && i < prv_n + pub_n; i++) {
-        list_common(m, session, objects[i], &l[at]);
+        list_common(&r, objects[i], &l[at]);
         if (has_private(l, prv_listed, &l[at])) {
             buf_clear(&l[at].spki);
             memset(&l[at], 0, sizeof(l[at]));
             continue;
         }
-        list_spki(m, session, objects[i], &l[at]);
+        list_spki(&r, objects[i], &l[at]);
         snprintf(l[at].flags, sizeof(l[at].flags), "PUBLIC-ONLY");
         at++;
+        rv = r.trouble;
     }
     free(objects);
     if (rv != CKR_OK || !l) {
