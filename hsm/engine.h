@@ -7,8 +7,8 @@
  *   control thread  initialises, logs in, resolves keys, tests them; owns the control session, which keeps the login
  *   workers         own one session each and sign
  *
- * States: STARTING -> READY (-> DEGRADED while a key is refused). Before READY the control thread tries again with
- * back-off (DOWN). After READY a failed device leaves the process; a refused PIN ends in PIN_BLOCKED.
+ * States: STARTING -> READY (-> DEGRADED while a key is refused). Before READY the control thread tries again every
+ * second (DOWN). After READY a failed device leaves the process; a refused PIN ends in PIN_BLOCKED.
  */
 #ifndef INKAN_HSM_ENGINE_H
 #define INKAN_HSM_ENGINE_H

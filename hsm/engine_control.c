@@ -11,7 +11,8 @@
 #include "hsm/pin.h"
 
 #define START_LIMIT_MS 20000 /* for initialise and login, before OVERDUE_MS is added */
-#define BACKOFF_MAX_S  30
+#define RETRY_S        1   /* a token that comes back is in use within three seconds */
+#define SAY_AGAIN_MS   60000 /* while it is away: the same cause is logged once a minute */
 
 static void post_note(struct engine *g, enum job_type type, const struct err *e)
 {
@@ -254,22 +255,28 @@ static bool pause_s(struct engine *g, unsigned s)
     return !stop;
 }
 
-static void note_down(struct engine *g, const struct err *e)
+/* Tells the supervisor always, the log when there is something new. */
+static void note_down(struct engine *g, const struct err *e, struct err *said, int64_t *said_ms)
 {
     struct log_line l;
     struct err text = {0};
 
+    err_set(&text, e->code, "DOWN: %.480s", e->msg);
+    post_note(g, JOB_STATE, &text);
+    if (said->code == e->code && strcmp(said->msg, e->msg) == 0 && clock_mono_ms() - *said_ms < SAY_AGAIN_MS)
+        return;
+    *said = *e;
+    *said_ms = clock_mono_ms();
     log_begin(&l, LOG_ERROR, "signer-down");
     log_str(&l, "token", g->conf->name);
     log_err(&l, e);
     log_end(&l);
-    err_set(&text, e->code, "DOWN: %.480s", e->msg);
-    post_note(g, JOB_STATE, &text);
 }
 
 static bool start_up(struct engine *g)
 {
-    unsigned wait_s = 1;
+    struct err said = {0};
+    int64_t said_ms = 0;
 
     for (;;) {
         struct err e = {0};
@@ -284,10 +291,9 @@ static bool start_up(struct engine *g)
             blocked(g, &e);
             return false;
         }
-        note_down(g, &e);
-        if (!pause_s(g, wait_s))
+        note_down(g, &e, &said, &said_ms);
+        if (!pause_s(g, RETRY_S))
             return false;
-        wait_s = wait_s * 2 < BACKOFF_MAX_S ? wait_s * 2 : BACKOFF_MAX_S;
     }
 }
 

@@ -8,6 +8,7 @@
 #include "hsm/engine_int.h"
 
 #define BAD_STREAK_MAX 8
+#define REOPEN_MAX     3 /* times for one signature: a bad line loses a session now and then, hardly four in a row */
 
 static void close_session(struct worker *w)
 {
@@ -62,10 +63,10 @@ static void note_session(struct worker *w, const struct job *j, CK_RV rv, const 
 
 enum next_step { STEP_DONE, STEP_AGAIN, STEP_REQUEUE };
 
-/* What a failed call leads to: the table of docs/hsm.md, one row per class. Session and login troubles are repeated once
- * each: a dropped session usually shows as the one first and as the other after it was reopened. */
+/* What a failed call leads to: the table of docs/hsm.md, one row per class. A dropped session usually shows as session
+ * trouble first and as login trouble after it was reopened. */
 static enum next_step after_failure(struct worker *w, struct job *j, CK_RV rv, const char *call, uint64_t generation,
-                                    bool *session_tried, bool *login_tried)
+                                    unsigned *reopened, bool *login_tried)
 {
     enum rv_class class = rv_class(rv);
     bool in_operation = strcmp(call, "C_Sign") == 0;
@@ -78,9 +79,9 @@ static enum next_step after_failure(struct worker *w, struct job *j, CK_RV rv, c
     case RV_JOB:
         return STEP_DONE;
     case RV_SESSION:
-        if (*session_tried)
+        if (*reopened == REOPEN_MAX || clock_mono_ms() > j->deadline_ms)
             break;
-        *session_tried = true;
+        ++*reopened;
         note_session(w, j, rv, call);
         return STEP_AGAIN;
     case RV_STALE:
@@ -130,7 +131,8 @@ static void check_signature(struct worker *w, struct job *j, struct bytes input)
 static bool run(struct worker *w, struct job *j)
 {
     struct bytes tbs = j->mapped.p ? j->mapped : buf_bytes(&j->copy), input;
-    bool session_tried = false, login_tried = false;
+    bool login_tried = false;
+    unsigned reopened = 0;
     int64_t start = clock_mono_ms();
     uint8_t room[64];
 
@@ -153,7 +155,7 @@ static bool run(struct worker *w, struct job *j)
             return true;
         if (rv == CKR_OK)
             break;
-        switch (after_failure(w, j, rv, call, generation, &session_tried, &login_tried)) {
+        switch (after_failure(w, j, rv, call, generation, &reopened, &login_tried)) {
         case STEP_AGAIN:
             continue;
         case STEP_REQUEUE:
