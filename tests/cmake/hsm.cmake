@@ -27,6 +27,6 @@ set_target_properties(serve_module PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_B
 add_dependencies(serve_module inkan-signer inkan-token)
 
 foreach(t test_pkcs11 test_signer)
-  target_include_directories(${t} PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
+  target_include_directories(${t} PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit ${P11KIT_INCLUDE_DIRS})
   add_dependencies(${t} inkan-signer inkan-token p11shim)
 endforeach()

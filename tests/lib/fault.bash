@@ -36,18 +36,18 @@ set_clock() {
 }
 
 # use_shim: the tokens of the instance to come are behind the counting and fault-injecting module (tests/shim). Each token
-# has files of its own in $side: calls-TOKEN, signed-TOKEN, rules-TOKEN.
+# has files of its own in $side: calls-TOKEN, signed-TOKEN, rules-TOKEN, wrong-pins-TOKEN.
 use_shim() {
     cp "${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}/test/p11shim.so" "$side/p11shim.so"
     chmod 755 "$side/p11shim.so"
     for token in maker-root fleet-root issuing ocsp; do
-        for kind in calls signed; do
+        for kind in calls signed wrong-pins; do
             : > "$side/$kind-$token"
             chmod 666 "$side/$kind-$token"
         done
     done
     export INKAN_PKCS11_MODULE=$side/p11shim.so
-    token_env="\"INKAN_SHIM_MODULE=$(INKAN_PKCS11_MODULE='' softhsm_module)\", \"INKAN_SHIM_RULES=$side/rules-%\", \"INKAN_SHIM_CALLS=$side/calls-%\", \"INKAN_SHIM_SIGNED=$side/signed-%\""
+    token_env="\"INKAN_SHIM_MODULE=$(INKAN_PKCS11_MODULE='' softhsm_module)\", \"INKAN_SHIM_RULES=$side/rules-%\", \"INKAN_SHIM_CALLS=$side/calls-%\", \"INKAN_SHIM_SIGNED=$side/signed-%\", \"INKAN_SHIM_PIN=$side/wrong-pins-%\""
 }
 
 # The % of a token's environment becomes its name; $config_edit is a sed script for the rest.

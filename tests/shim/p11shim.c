@@ -6,23 +6,30 @@
  *   INKAN_SHIM_RULES   rules file, read again whenever it changes; missing = no rules
  *   INKAN_SHIM_CALLS   one line per call is appended: the function's name
  *   INKAN_SHIM_SIGNED  one line per C_Sign is appended: mechanism and data, both hex
+ *   INKAN_SHIM_PIN     how many wrong user PINs the token has seen in a row, for pin_lock; outlives the process
  *
  * One rule per line: FUNCTION key=value ...; FUNCTION is a name below or *. All matching rules act.
  *   rv=N         return this code; the real function is not called, so its operation stays open
  *   latency_ms=N sleep first
+ *   jitter_ms=N  and up to N more, by chance
  *   hang=1       sleep for an hour
  *   kill=before  SIGKILL to the own process before the real call; kill=after: after it
+ *   fork=1       make a child process first, which ends at once
  *   drop=1       close every session of every slot first
+ *   lose=1       close the session of this call first: the real function says CKR_SESSION_HANDLE_INVALID
  *   flip=1       C_Sign: one bit of the signature
  *   attr=N value=0|1   C_GetAttributeValue: report this boolean for the attribute
  *   flags=N      C_GetTokenInfo: set these flags
- * When it acts: after=N (not for the first N calls), every=N (every Nth from then on), first=N (at most N times).
- * Counting starts anew when the file changes.
+ *   pin_lock=N   C_Login: after N wrong user PINs in a row CKR_PIN_LOCKED, for the right one too, as hardware does;
+ *                C_GetTokenInfo then says COUNT_LOW, FINAL_TRY, LOCKED (needs the rule as well)
+ * When it acts: after=N (not for the first N calls), every=N (every Nth from then on), first=N (at most N times),
+ * chance=N (in N of 10,000 of those). Counting starts anew when the file changes.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +41,8 @@
 
 struct rule {
     char function[32];
-    unsigned long rv, latency_ms, hang, kill_before, kill_after, drop, flip, attr, value, flags, after, every, first;
+    unsigned long rv, latency_ms, jitter_ms, hang, kill_before, kill_after, fork, drop, lose, flip, attr, value, flags;
+    unsigned long pin_lock, after, every, first, chance;
     unsigned long seen, hits;
 };
 
@@ -69,9 +77,10 @@ static void set(struct rule *r, const char *key, const char *value)
     const struct {
         const char *key;
         unsigned long *at;
-    } fields[] = {{"rv", &r->rv},       {"latency_ms", &r->latency_ms}, {"hang", &r->hang}, {"drop", &r->drop},
-                  {"flip", &r->flip},   {"attr", &r->attr},             {"value", &r->value}, {"flags", &r->flags},
-                  {"after", &r->after}, {"every", &r->every},           {"first", &r->first}};
+    } fields[] = {{"rv", &r->rv},       {"latency_ms", &r->latency_ms}, {"jitter_ms", &r->jitter_ms}, {"hang", &r->hang},
+                  {"fork", &r->fork},   {"drop", &r->drop},             {"lose", &r->lose},           {"flip", &r->flip},
+                  {"attr", &r->attr},   {"value", &r->value},           {"flags", &r->flags},         {"pin_lock", &r->pin_lock},
+                  {"after", &r->after}, {"every", &r->every},           {"first", &r->first},         {"chance", &r->chance}};
 
     if (strcmp(key, "kill") == 0)
         *(strcmp(value, "after") == 0 ? &r->kill_after : &r->kill_before) = 1;
@@ -130,6 +139,19 @@ static void drop_sessions(void)
     pthread_rwlock_unlock(&calls);
 }
 
+/* 0 .. n - 1; under `lock`. */
+static unsigned long by_chance(unsigned long n)
+{
+    static uint64_t state;
+
+    if (!state)
+        state = ((uint64_t)time(NULL) << 20 ^ (uint64_t)getpid()) | 1;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (unsigned long)(state % n);
+}
+
 /* Counts the call and gathers what the rules want of it. */
 static struct rule enter(const char *function)
 {
@@ -146,16 +168,19 @@ static struct rule enter(const char *function)
         if (strcmp(r->function, function) != 0 && strcmp(r->function, "*") != 0)
             continue;
         if (++r->seen <= r->after || (r->seen - r->after) % (r->every ? r->every : 1) != 0 ||
-            (r->first && r->hits >= r->first))
+            (r->first && r->hits >= r->first) || (r->chance && by_chance(10000) >= r->chance))
             continue;
         r->hits++;
-        sum.latency_ms += r->latency_ms;
+        sum.latency_ms += r->latency_ms + (r->jitter_ms ? by_chance(r->jitter_ms + 1) : 0);
         sum.hang |= r->hang;
         sum.kill_before |= r->kill_before;
         sum.kill_after |= r->kill_after;
+        sum.fork |= r->fork;
         sum.drop |= r->drop;
+        sum.lose |= r->lose;
         sum.flip |= r->flip;
         sum.flags |= r->flags;
+        sum.pin_lock += r->pin_lock;
         if (r->attr) {
             sum.attr = r->attr;
             sum.value = r->value;
@@ -170,14 +195,19 @@ static struct rule enter(const char *function)
     }
     if (sum.kill_before)
         kill(getpid(), SIGKILL);
+    if (sum.fork && fork() == 0)
+        _exit(0);
     if (sum.drop)
         drop_sessions();
     return sum;
 }
 
-#define FORWARD(function, ...)                                                                                         \
+/* `session`: of the call, CK_INVALID_HANDLE where it has none */
+#define FORWARD_FOR(session, function, ...)                                                                            \
     struct rule r = enter(#function);                                                                                  \
     CK_RV rv = r.rv;                                                                                                   \
+    if (r.lose && session != CK_INVALID_HANDLE)                                                                        \
+        (void)real->C_CloseSession(session);                                                                           \
     if (rv == CKR_OK) {                                                                                                \
         pthread_rwlock_rdlock(&calls);                                                                                 \
         rv = real->function(__VA_ARGS__);                                                                              \
@@ -185,36 +215,84 @@ static struct rule enter(const char *function)
     }                                                                                                                  \
     if (r.kill_after)                                                                                                  \
     kill(getpid(), SIGKILL)
+#define FORWARD(function, ...)    FORWARD_FOR(CK_INVALID_HANDLE, function, __VA_ARGS__)
+#define FORWARD_IN(function, ...) FORWARD_FOR(h, function, __VA_ARGS__) /* its first argument is a session h */
+
+/* ---- the token's count of wrong PINs ---- */
+
+static unsigned long wrong_pins(void)
+{
+    const char *path = getenv("INKAN_SHIM_PIN");
+    unsigned long n = 0;
+    FILE *f = path ? fopen(path, "re") : NULL;
+
+    if (f && fscanf(f, "%lu", &n) != 1)
+        n = 0;
+    if (f)
+        fclose(f);
+    return n;
+}
+
+static void count_wrong_pins(unsigned long n)
+{
+    const char *path = getenv("INKAN_SHIM_PIN");
+    FILE *f = path ? fopen(path, "we") : NULL;
+
+    if (!f || fprintf(f, "%lu\n", n) < 0 || fclose(f) != 0)
+        abort();
+}
 
 static CK_RV s_Initialize(void *a) { FORWARD(C_Initialize, a); return rv; }
 static CK_RV s_Finalize(void *a) { FORWARD(C_Finalize, a); return rv; }
 static CK_RV s_GetSlotList(CK_BBOOL p, CK_SLOT_ID *s, CK_ULONG *n) { FORWARD(C_GetSlotList, p, s, n); return rv; }
 static CK_RV s_InitToken(CK_SLOT_ID s, CK_UTF8CHAR *p, CK_ULONG n, CK_UTF8CHAR *l) { FORWARD(C_InitToken, s, p, n, l); return rv; }
-static CK_RV s_InitPIN(CK_SESSION_HANDLE h, CK_UTF8CHAR *p, CK_ULONG n) { FORWARD(C_InitPIN, h, p, n); return rv; }
+static CK_RV s_InitPIN(CK_SESSION_HANDLE h, CK_UTF8CHAR *p, CK_ULONG n) { FORWARD_IN(C_InitPIN, h, p, n); return rv; }
 static CK_RV s_OpenSession(CK_SLOT_ID s, CK_FLAGS f, void *a, CK_NOTIFY n, CK_SESSION_HANDLE *h) { FORWARD(C_OpenSession, s, f, a, n, h); return rv; }
-static CK_RV s_CloseSession(CK_SESSION_HANDLE h) { FORWARD(C_CloseSession, h); return rv; }
-static CK_RV s_GetSessionInfo(CK_SESSION_HANDLE h, CK_SESSION_INFO *i) { FORWARD(C_GetSessionInfo, h, i); return rv; }
-static CK_RV s_Login(CK_SESSION_HANDLE h, CK_USER_TYPE u, CK_UTF8CHAR *p, CK_ULONG n) { FORWARD(C_Login, h, u, p, n); return rv; }
-static CK_RV s_FindObjectsInit(CK_SESSION_HANDLE h, CK_ATTRIBUTE *t, CK_ULONG n) { FORWARD(C_FindObjectsInit, h, t, n); return rv; }
-static CK_RV s_FindObjects(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE *o, CK_ULONG m, CK_ULONG *n) { FORWARD(C_FindObjects, h, o, m, n); return rv; }
-static CK_RV s_DestroyObject(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o) { FORWARD(C_DestroyObject, h, o); return rv; }
+static CK_RV s_CloseSession(CK_SESSION_HANDLE h) { FORWARD_IN(C_CloseSession, h); return rv; }
+static CK_RV s_GetSessionInfo(CK_SESSION_HANDLE h, CK_SESSION_INFO *i) { FORWARD_IN(C_GetSessionInfo, h, i); return rv; }
+static CK_RV s_FindObjectsInit(CK_SESSION_HANDLE h, CK_ATTRIBUTE *t, CK_ULONG n) { FORWARD_IN(C_FindObjectsInit, h, t, n); return rv; }
+static CK_RV s_FindObjects(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE *o, CK_ULONG m, CK_ULONG *n) { FORWARD_IN(C_FindObjects, h, o, m, n); return rv; }
+static CK_RV s_FindObjectsFinal(CK_SESSION_HANDLE h) { FORWARD_IN(C_FindObjectsFinal, h); return rv; }
+static CK_RV s_DestroyObject(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o) { FORWARD_IN(C_DestroyObject, h, o); return rv; }
 static CK_RV s_GenerateKeyPair(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_ATTRIBUTE *a, CK_ULONG an, CK_ATTRIBUTE *b, CK_ULONG bn, CK_OBJECT_HANDLE *p, CK_OBJECT_HANDLE *k)
 {
-    FORWARD(C_GenerateKeyPair, h, m, a, an, b, bn, p, k);
+    FORWARD_IN(C_GenerateKeyPair, h, m, a, an, b, bn, p, k);
+    return rv;
+}
+
+static CK_RV s_Login(CK_SESSION_HANDLE h, CK_USER_TYPE u, CK_UTF8CHAR *p, CK_ULONG n)
+{
+    FORWARD_IN(C_Login, h, u, p, n);
+    if (!r.pin_lock || u != CKU_USER)
+        return rv;
+    if (wrong_pins() >= r.pin_lock) {
+        if (rv == CKR_OK)
+            (void)real->C_Logout(h);
+        return CKR_PIN_LOCKED;
+    }
+    if (rv == CKR_OK || rv == CKR_PIN_INCORRECT)
+        count_wrong_pins(rv == CKR_OK ? 0 : wrong_pins() + 1);
     return rv;
 }
 
 static CK_RV s_GetTokenInfo(CK_SLOT_ID s, CK_TOKEN_INFO *t)
 {
     FORWARD(C_GetTokenInfo, s, t);
-    if (rv == CKR_OK)
-        t->flags |= r.flags;
+    if (rv != CKR_OK)
+        return rv;
+    t->flags |= r.flags;
+    if (r.pin_lock && wrong_pins() > 0)
+        t->flags |= CKF_USER_PIN_COUNT_LOW;
+    if (r.pin_lock && wrong_pins() + 1 == r.pin_lock)
+        t->flags |= CKF_USER_PIN_FINAL_TRY;
+    if (r.pin_lock && wrong_pins() >= r.pin_lock)
+        t->flags |= CKF_USER_PIN_LOCKED;
     return rv;
 }
 
 static CK_RV s_GetAttributeValue(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o, CK_ATTRIBUTE *t, CK_ULONG n)
 {
-    FORWARD(C_GetAttributeValue, h, o, t, n);
+    FORWARD_IN(C_GetAttributeValue, h, o, t, n);
     for (CK_ULONG i = 0; rv == CKR_OK && r.attr && i < n; i++)
         if (t[i].type == r.attr && t[i].pValue && t[i].ulValueLen == sizeof(CK_BBOOL))
             *(CK_BBOOL *)t[i].pValue = r.value ? CK_TRUE : CK_FALSE;
@@ -223,7 +301,7 @@ static CK_RV s_GetAttributeValue(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o, CK_ATT
 
 static CK_RV s_SignInit(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE k)
 {
-    FORWARD(C_SignInit, h, m, k);
+    FORWARD_IN(C_SignInit, h, m, k);
     last_mechanism = m ? m->mechanism : 0;
     return rv;
 }
@@ -246,7 +324,7 @@ static void note_data(const CK_BYTE *data, CK_ULONG n)
 static CK_RV s_Sign(CK_SESSION_HANDLE h, CK_BYTE *d, CK_ULONG n, CK_BYTE *s, CK_ULONG *sn)
 {
     note_data(d, n);
-    FORWARD(C_Sign, h, d, n, s, sn);
+    FORWARD_IN(C_Sign, h, d, n, s, sn);
     if (rv == CKR_OK && r.flip && s && *sn)
         s[*sn / 2] ^= 0x01;
     return rv;
@@ -282,6 +360,7 @@ static CK_RV load(void)
     shim.C_Login = s_Login;
     shim.C_FindObjectsInit = s_FindObjectsInit;
     shim.C_FindObjects = s_FindObjects;
+    shim.C_FindObjectsFinal = s_FindObjectsFinal;
     shim.C_GetAttributeValue = s_GetAttributeValue;
     shim.C_DestroyObject = s_DestroyObject;
     shim.C_GenerateKeyPair = s_GenerateKeyPair;

@@ -20,6 +20,7 @@
 #include "base/proc.h"
 #include "hsm/token_admin.h"
 #include "hsm_bench.h"
+#include "tests/lib/ckr_cases.h"
 
 #define ALG_COUNT 6
 static const char *const alg_names[ALG_COUNT] = {"p256", "p384", "rsa2048", "rsa3072", "rsa4096", "ed25519"};
@@ -895,6 +896,218 @@ static void a_pin_file_others_can_read_is_refused(void **state)
     bench_remove(&b);
 }
 
+/* ---- every result of every call ---- */
+
+/* What one wrong answer of the module leads to. */
+enum fate {
+    HEALS,  /* nobody notices */
+    FAILS,  /* this request is refused; the next is served */
+    LEAVES, /* the process exits, to be started again */
+};
+
+static enum fate fate_of(enum rv_class class)
+{
+    switch (class) {
+    case RV_JOB:
+    case RV_CAPACITY: /* with one worker */
+        return FAILS;
+    case RV_SESSION:
+    case RV_STALE:
+    case RV_PIN: /* no signature asks for a PIN: the login is lost */
+        return HEALS;
+    default:
+        return LEAVES;
+    }
+}
+
+/* Starts the signer with its one key, unless it runs. */
+static void serve_one(struct child *c, const struct bench *b, const struct made_key *key)
+{
+    struct err e = {0};
+
+    if (c->pid)
+        return;
+    bench_rules(b, NULL);
+    *c = serve(b);
+    if (name_key(c->link, "k", PURPOSE_CA, key, test_issuer_name(), &e) != E_OK)
+        fail_msg("%s", e.msg);
+}
+
+/* Three signatures; the module fails once, in the call the rule names. Whatever comes back verifies or is no signature. */
+static void assert_fate(struct child *c, const struct made_key *key, const char *what, enum fate fate)
+{
+    AUTO_BUF tbs = BUF_INIT(4096);
+    unsigned failed = 0;
+
+    test_tbs_cert(&tbs, SIG_ECDSA_SHA256, test_issuer_name(), 5);
+    for (unsigned i = 0; i < 3; i++) {
+        AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
+        struct answer a;
+        struct err e = {0};
+
+        send_sign(c->link, i + 1, "k", SIGN_CERT, 5000, buf_bytes(&tbs), -1);
+        if (fate == LEAVES && msg_recv(c->link, &packet, NULL, 10000, &e) != E_OK) {
+            assert_int_equal(child_wait(c, 10000), PROC_EXIT_RESTART);
+            c->pid = 0;
+            return;
+        }
+        if (fate == LEAVES)
+            continue;
+        if (get_answer(c->link, &a) == E_OK) {
+            assert_true(test_verifies(spki_of(key), buf_bytes(&tbs), a.signature));
+        } else {
+            assert_int_equal(a.signature.len, 0);
+            assert_true(a.e.code == E_TOKEN || a.e.code == E_BUSY);
+            failed++;
+        }
+    }
+    if (fate == LEAVES || failed != (fate == FAILS))
+        fail_msg("%s: %u of 3 failed", what, failed);
+}
+
+static void every_result_while_signing_has_its_fate(void **state)
+{
+    static const char *const calls[] = {"C_SignInit", "C_Sign", "C_OpenSession"};
+    struct child c = {0};
+    struct made_key key;
+    struct bench b;
+
+    (void)state;
+    own_token(&b, &key);
+    b.workers = 1;
+    bench_configure(&b);
+    for (size_t k = 0; k < ARRAY_LEN(calls); k++) {
+        for (size_t i = 0; i < ARRAY_LEN(ckr_cases); i++) {
+            bool opening = strcmp(calls[k], "C_OpenSession") == 0; /* in place of one that is lost */
+            char text[128];
+
+            serve_one(&c, &b, &key);
+            snprintf(text, sizeof(text), "%s rv=0x%lx after=%u first=1\n%s", calls[k], ckr_cases[i].rv,
+                     opening ? 0 : (unsigned)(i % 3), opening ? "C_SignInit lose=1 first=1\n" : "");
+            bench_rules(&b, text);
+            assert_fate(&c, &key, ckr_cases[i].name, fate_of(ckr_cases[i].class));
+        }
+    }
+    bench_rules(&b, NULL);
+    if (c.pid)
+        stop(&c);
+    bench_remove(&b);
+}
+
+/* Naming a key is some twenty calls: search, attributes, test signature. Each of them fails once. */
+static void every_call_while_a_key_is_resolved_may_fail(void **state)
+{
+    static const char *const functions[] = {"C_FindObjectsInit", "C_FindObjects", "C_FindObjectsFinal",
+                                            "C_GetAttributeValue", "C_SignInit", "C_Sign"};
+    static const CK_RV results[] = {CKR_SESSION_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN, CKR_FUNCTION_NOT_SUPPORTED,
+                                    CKR_DEVICE_ERROR};
+    struct child c = {0};
+    struct made_key key;
+    struct bench b;
+
+    (void)state;
+    own_token(&b, &key);
+    b.workers = 1;
+    bench_configure(&b);
+    for (size_t f = 0; f < ARRAY_LEN(functions); f++) {
+        unsigned calls;
+        struct err e = {0};
+
+        serve_one(&c, &b, &key);
+        bench_forget_calls(&b);
+        assert_int_equal(name_key(c.link, "k", PURPOSE_CA, &key, test_issuer_name(), &e), E_OK);
+        calls = bench_calls(&b, functions[f]);
+        assert_true(calls > 0);
+        print_message("%s: %u calls\n", functions[f], calls);
+        for (unsigned n = 0; n < calls; n++) {
+            for (size_t i = 0; i < ARRAY_LEN(results); i++) {
+                AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
+                struct msg_reader r;
+                enum err_code rc;
+                char text[96];
+                struct msg m;
+
+                serve_one(&c, &b, &key);
+                snprintf(text, sizeof(text), "%s rv=0x%lx after=%u first=1\n", functions[f], results[i], n);
+                bench_rules(&b, text);
+                msg_begin(&m, SIGNER_KEYS, 7);
+                msg_put_u32(&m, 1);
+                put_key(&m, "k", PURPOSE_CA, &key, test_issuer_name());
+                send_msg(c.link, &m, -1);
+                if (results[i] == CKR_DEVICE_ERROR) {
+                    assert_int_equal(child_wait(&c, 10000), PROC_EXIT_RESTART);
+                    c.pid = 0;
+                    continue;
+                }
+                receive(c.link, SIGNER_KEYS_RESULT, &packet, &r);
+                assert_int_equal(msg_get_u32(&r), 1);
+                rc = msg_get_err(&r, &e);
+                if (results[i] != CKR_FUNCTION_NOT_SUPPORTED && rc != E_OK)
+                    fail_msg("%s call %u, 0x%lx: %s", functions[f], n + 1, results[i], e.msg);
+                /* Refused for cause or, where the attribute may be unknown, taken; never anything in between. */
+                assert_true(rc == E_OK || rc == E_TOKEN || rc == E_CONFLICT);
+                bench_rules(&b, NULL);
+                assert_int_equal(name_key(c.link, "k", PURPOSE_CA, &key, test_issuer_name(), &e), E_OK);
+                assert_fate(&c, &key, text, HEALS);
+            }
+        }
+    }
+    if (c.pid)
+        stop(&c);
+    bench_remove(&b);
+}
+
+static void put_attempt(const struct bench *b, const char *want)
+{
+    char path[160], text[256] = "";
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/state/pin/t1.attempt", b->dir);
+    f = fopen(path, "re");
+    if (f) {
+        assert_non_null(fgets(text, sizeof(text), f));
+        fclose(f);
+        unlink(path);
+    }
+    if (want ? !strstr(text, want) : text[0] != '\0')
+        fail_msg("the journal says \"%s\", not \"%s\"", text, want ? want : "");
+}
+
+static void every_result_of_the_login_is_one_login(void **state)
+{
+    struct made_key key;
+    struct bench b;
+
+    (void)state;
+    own_token(&b, &key);
+    for (size_t i = 0; i < ARRAY_LEN(ckr_cases); i++) {
+        char text[64];
+        struct child c;
+
+        snprintf(text, sizeof(text), "C_Login rv=0x%lx\n", ckr_cases[i].rv);
+        bench_rules(&b, text);
+        bench_forget_calls(&b);
+        if (ckr_cases[i].login == PIN_REFUSED) {
+            assert_blocks(&b);
+            assert_blocks(&b); /* and stays so without asking the token */
+            assert_int_equal(bench_calls(&b, "C_Login"), 1);
+            put_attempt(&b, " refused ");
+            continue;
+        }
+        c = child_start(&b, "inkan-signer");
+        if (ckr_cases[i].rv == CKR_USER_ALREADY_LOGGED_IN)
+            assert_true(child_wait_ready(&c, 10000));
+        else if (!child_wait_state(&c, "DOWN: ", 10000))
+            fail_msg("%s: not DOWN", ckr_cases[i].name);
+        child_kill(&c); /* before it tries again */
+        assert_int_equal(bench_calls(&b, "C_Login"), 1);
+        put_attempt(&b, ckr_cases[i].login == PIN_NO_ANSWER ? " tried 1" : NULL);
+    }
+    bench_rules(&b, NULL);
+    assert_serves(&b, &key);
+    bench_remove(&b);
+}
+
 /* ---- life ---- */
 
 static void a_token_that_appears_later_is_taken_without_a_restart(void **state)
@@ -1030,6 +1243,9 @@ int main(int argc, char **argv)
         T(stopping_answers_what_was_taken_and_exits_clean),
         T(health_names_state_generation_and_times),
         T(a_malformed_request_closes_the_link_alone),
+        T(every_result_while_signing_has_its_fate),
+        T(every_call_while_a_key_is_resolved_may_fail),
+        T(every_result_of_the_login_is_one_login),
         T(a_refused_pin_is_one_login_for_ever),
         T(a_login_that_was_killed_is_repeated_once),
         T(one_unanswered_login_and_then_a_good_one_is_no_block),
