@@ -702,12 +702,16 @@ static enum err_code cert_extensions_read(struct cert *c, struct der *list, stru
     while (!der_at_end(list)) {
         if (!extension_take(list, &x))
             return err_set(e, E_INVALID, "certificate: broken extension at octet %zu (RFC 5280 4.1)", list->offset);
-        oid_format(x.oid, text, sizeof text);
-        if (!oid_seen_add(&seen, x.oid))
+        if (!oid_seen_add(&seen, x.oid)) {
+            oid_format(x.oid, text, sizeof text);
             return err_set(e, E_INVALID, "certificate: extension %s twice (RFC 5280 4.2), or too many", text);
-        for (size_t i = 0; i < ARRAY_LEN(cert_extensions); i++)
-            if (bytes_equal(x.oid, *cert_extensions[i].oid) && !cert_extensions[i].take(c, x.value))
-                return err_set(e, E_INVALID, "certificate: extension %s is malformed (RFC 5280 4.2)", text);
+        }
+        for (size_t i = 0; i < ARRAY_LEN(cert_extensions); i++) {
+            if (!bytes_equal(x.oid, *cert_extensions[i].oid) || cert_extensions[i].take(c, x.value))
+                continue;
+            oid_format(x.oid, text, sizeof text);
+            return err_set(e, E_INVALID, "certificate: extension %s is malformed (RFC 5280 4.2)", text);
+        }
     }
     return E_OK;
 }

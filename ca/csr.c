@@ -226,9 +226,10 @@ static enum err_code read_extension_request(struct reading *r, struct der *value
         if (!extension_take(&list, &x))
             return err_set(e, E_INVALID, "CSR extensionRequest: broken extension at octet %zu (RFC 5280 4.1)",
                            list.offset);
-        oid_format(x.oid, text, sizeof text);
-        if (!oid_seen_add(&seen, x.oid))
+        if (!oid_seen_add(&seen, x.oid)) {
+            oid_format(x.oid, text, sizeof text);
             return err_set(e, E_INVALID, "CSR extensionRequest: %s twice (RFC 5280 4.2)", text);
+        }
         if (seen.n > CSR_EXTENSIONS_MAX)
             return err_set(e, E_INVALID, "CSR extensionRequest: more than %d extensions", CSR_EXTENSIONS_MAX);
         if (extension_read(r, &x, e) != E_OK)

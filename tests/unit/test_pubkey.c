@@ -222,6 +222,38 @@ static void compressed_keys_verify(void **state)
     buf_clear(&sig);
 }
 
+/* Keys of one curve pass through one object: none may answer for another, whatever came before. */
+static void each_key_verifies_only_its_own_signatures(void **state)
+{
+    static const uint8_t alg[] = {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02};
+    EVP_PKEY *pkey[2] = {EVP_EC_gen("P-256"), EVP_EC_gen("P-256")};
+    struct buf spki[2] = {BUF_INIT(256), BUF_INIT(256)}, sig[2] = {BUF_INIT(256), BUF_INIT(256)};
+    struct pubkey key[2], off_curve;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        pkey_spki(pkey[i], &spki[i]);
+        pkey_sign(pkey[i], "SHA256", bytes_str("hello"), &sig[i]);
+        assert_int_equal(pubkey_read(buf_bytes(&spki[i]), &key[i], NULL), E_OK);
+    }
+    for (size_t i = 0; i < 8; i++) {
+        size_t a = i & 1, b = i >> 1 & 1;
+
+        assert_int_equal(pubkey_verifies(&key[a], BYTES_OF(alg), bytes_str("hello"), buf_bytes(&sig[b])), a == b);
+        /* A point that cannot be set must not leave the one before in its place. */
+        uint8_t bad[65] = {0x04, 7};
+
+        off_curve = key[a];
+        off_curve.key_bits = BYTES_OF(bad);
+        assert_false(pubkey_verifies(&off_curve, BYTES_OF(alg), bytes_str("hello"), buf_bytes(&sig[a])));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        buf_clear(&spki[i]);
+        buf_clear(&sig[i]);
+        EVP_PKEY_free(pkey[i]);
+    }
+}
+
 static void one_point_has_one_hash_in_either_form(void **state)
 {
     struct buf full = BUF_INIT(256), compressed = BUF_INIT(256);
@@ -310,6 +342,7 @@ int main(void)
         cmocka_unit_test(hostile_keys_are_refused_and_their_neighbours_taken),
         cmocka_unit_test(keys_are_named_and_hashed),
         cmocka_unit_test(compressed_keys_verify),
+        cmocka_unit_test(each_key_verifies_only_its_own_signatures),
         cmocka_unit_test(one_point_has_one_hash_in_either_form),
         cmocka_unit_test(signatures_fit_their_algorithm_and_nothing_else),
         cmocka_unit_test(openssl_reads_the_same_keys),
