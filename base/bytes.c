@@ -125,6 +125,17 @@ void buf_add_u8(struct buf *b, uint8_t v)
     buf_add(b, &v, 1);
 }
 
+void buf_add_dec(struct buf *b, uint64_t v)
+{
+    uint8_t text[20];
+    size_t at = sizeof(text);
+
+    do
+        text[--at] = (uint8_t)('0' + v % 10);
+    while ((v /= 10) != 0);
+    buf_add(b, text + at, sizeof(text) - at);
+}
+
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
     char small[256];

@@ -44,6 +44,7 @@ void buf_add(struct buf *b, const void *p, size_t n);
 void buf_add_bytes(struct buf *b, struct bytes s);
 void buf_add_str(struct buf *b, const char *s);
 void buf_add_u8(struct buf *b, uint8_t v);
+void buf_add_dec(struct buf *b, uint64_t v); /* "1234" */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 struct bytes buf_bytes(const struct buf *b);
 static inline void buf_auto_clear(struct buf *b)

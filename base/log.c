@@ -30,6 +30,11 @@ void log_set_level(enum log_level least)
     atomic_store(&least_level, (int)least);
 }
 
+bool log_wants(enum log_level level)
+{
+    return (int)level >= atomic_load(&least_level);
+}
+
 static void cut(struct log_line *l, size_t back_to)
 {
     memcpy(l->text + back_to, CUT_MARK, sizeof(CUT_MARK) - 1);
@@ -120,7 +125,7 @@ void log_begin(struct log_line *l, enum log_level level, const char *event)
     l->level = level;
     l->cut = false;
     l->len = 0; /* a dropped line stays empty */
-    if ((int)level < atomic_load(&least_level))
+    if (!log_wants(level))
         return;
     clock_gettime(CLOCK_REALTIME, &ts);
     if (!gmtime_r(&ts.tv_sec, &tm) || strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm) == 0)

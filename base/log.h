@@ -31,6 +31,7 @@ struct log_line {
 /* `proc` ("front-0") must outlive the process. Lines below `least` are dropped. Lines go to fd 2 in one write. */
 void log_setup(const char *proc, enum log_level least);
 void log_set_level(enum log_level least);
+bool log_wants(enum log_level level); /* for lines that cost something to make and are mostly dropped */
 void log_begin(struct log_line *l, enum log_level level, const char *event);
 void log_str(struct log_line *l, const char *key, const char *value); /* NULL value: key left out */
 void log_bytes(struct log_line *l, const char *key, struct bytes text);

@@ -21,11 +21,13 @@
 #define LINGER_S         2
 #define LINGER_OCTETS    (1024 * 1024)
 #define WRITE_RATE       (32 * 1024) /* octets a second that a reader of a large answer must take */
+#define WRITE_TURN       (16 * 1024) /* octets for one connection before others have their turn */
 #define ANSWER_HEAD_MAX  2048
 #define ERROR_TEXT_MAX   512
 #define PROBES_MAX       32 /* health: they answer at the limit of the others, within the spare descriptors */
 
-static void conn_read(struct conn *c);
+static void answer_left(struct conn *c);
+static void on_plain_writable(evutil_socket_t fd, short what, void *arg);
 
 /* ---- deadlines ------------------------------------------------------------------------------------------------- */
 
@@ -46,15 +48,24 @@ void conn_setup(void)
 }
 #endif
 
+static void timer_in_ms(struct conn *c, int64_t now_ms, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+    c->timer_ms = now_ms + ms;
+    event_add(c->timer, &tv);
+}
+
+/* A timer that fires too early is set again then: a connection that is kept busy hardly ever touches it. */
 static void deadline_in_ms(struct conn *c, int64_t ms)
 {
-    struct timeval tv;
+    int64_t now_ms = clock_mono_ms();
 
     if (ms < 0)
         ms = 0;
-    tv.tv_sec = ms / 1000;
-    tv.tv_usec = ms % 1000 * 1000;
-    event_add(c->timer, &tv);
+    c->deadline_ms = now_ms + ms;
+    if (c->timer_ms == 0 || c->timer_ms > c->deadline_ms)
+        timer_in_ms(c, now_ms, ms);
 }
 
 static void deadline_s(struct conn *c, int64_t s)
@@ -154,6 +165,76 @@ void conn_link_lost(struct front *f, enum wait link)
     }
 }
 
+/* ---- octets of a plain connection --------------------------------------------------------------------------------- */
+
+/*
+ * A plain connection does without a bufferevent: a kept answer to a request that came in one piece costs one recv and one
+ * send. Reading is stopped late: only when octets come while nobody wants them.
+ */
+static void plain_free(struct conn *c)
+{
+    if (c->readable)
+        event_free(c->readable);
+    if (c->writable)
+        event_free(c->writable);
+    if (c->out)
+        evbuffer_free(c->out);
+    buf_clear(&c->held);
+    close(c->fd);
+}
+
+static void stop_reading(struct conn *c)
+{
+    if (c->bev)
+        bufferevent_disable(c->bev, EV_READ);
+}
+
+static void start_reading(struct conn *c)
+{
+    if (c->bev)
+        bufferevent_enable(c->bev, EV_READ);
+    else if (c->deaf)
+        event_add(c->readable, NULL);
+    c->deaf = false;
+    if (c->held.len) /* what came with the last request: the loop comes back to it */
+        event_active(c->readable, EV_READ, 0);
+}
+
+/* Hands over as much as the socket takes, up to one turn; -1: the connection is broken. */
+static ssize_t plain_send(struct conn *c, struct bytes head, struct bytes body)
+{
+    size_t now = body.len < WRITE_TURN ? body.len : WRITE_TURN;
+    struct iovec v[2] = {{(void *)(uintptr_t)head.p, head.len}, {(void *)(uintptr_t)body.p, now}};
+    struct msghdr m = {.msg_iov = v, .msg_iovlen = body.len ? 2 : 1};
+    ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    return n >= 0 ? n : errno == EAGAIN || errno == EINTR ? 0 : -1;
+}
+
+/* The rest of head and body, for when the socket takes more. `release` as for conn_answer_shared; it is always called. */
+static bool plain_queue(struct conn *c, struct bytes head, struct bytes body, size_t sent, evbuffer_ref_cleanup_cb release, void *arg)
+{
+    size_t of_head = sent < head.len ? sent : head.len, of_body = sent - of_head;
+    struct bytes rest = BYTES(body.p + of_body, body.len - of_body);
+    bool ok;
+
+    if (!c->out)
+        c->out = evbuffer_new();
+    if (!c->writable)
+        c->writable = event_new(c->front->base, c->fd, EV_WRITE, on_plain_writable, c);
+    ok = c->out && c->writable && evbuffer_add(c->out, head.p + of_head, head.len - of_head) == 0;
+    if (ok && rest.len && release) {
+        ok = evbuffer_add_reference(c->out, rest.p, rest.len, release, arg) == 0;
+        if (ok)
+            release = NULL;
+    } else if (ok) {
+        ok = evbuffer_add(c->out, rest.p, rest.len) == 0;
+    }
+    if (release)
+        release(body.p, body.len, arg);
+    return ok && event_add(c->writable, NULL) == 0;
+}
+
 /* ---- end of a connection ---------------------------------------------------------------------------------------- */
 
 /* Does it wait for a client that has not shown who it is? Then it gives way to a new one (enroll/source.c). */
@@ -202,6 +283,8 @@ static void conn_free(struct conn *c)
         event_free(c->timer);
     if (c->bev)
         bufferevent_free(c->bev); /* and the TLS state and the socket with it */
+    else
+        plain_free(c);
     tls_peer_clear(&c->peer);
     http_reader_clear(&c->reader);
     free(c);
@@ -234,7 +317,9 @@ static void linger(struct conn *c, bool notify)
         SSL_shutdown(c->ssl);
         ERR_clear_error();
     }
-    bufferevent_disable(c->bev, EV_READ | EV_WRITE);
+    stop_reading(c);
+    if (c->bev)
+        bufferevent_disable(c->bev, EV_WRITE);
     shutdown(c->fd, SHUT_WR);
     set_state(c, CONN_LINGER);
     c->reader.body_left = 0;
@@ -255,35 +340,64 @@ static void close_idle(struct conn *c)
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
 
+/* true: the answer is on its way; *left: all of it has left already. */
+static bool answer_send(struct conn *c, struct bytes head, struct bytes body, evbuffer_ref_cleanup_cb release, void *arg, bool *left)
+{
+    struct evbuffer *out = c->bev ? bufferevent_get_output(c->bev) : NULL;
+    ssize_t sent;
+    bool ok;
+
+    *left = false;
+    if (!out) {
+        sent = plain_send(c, head, body);
+        *left = sent == (ssize_t)(head.len + body.len);
+        if (sent >= 0 && !*left)
+            return plain_queue(c, head, body, (size_t)sent, release, arg);
+        if (release)
+            release(body.p, body.len, arg);
+        return sent >= 0;
+    }
+    ok = evbuffer_add(out, head.p, head.len) == 0;
+    if (ok && body.len && release) {
+        ok = evbuffer_add_reference(out, body.p, body.len, release, arg) == 0;
+        if (ok)
+            release = NULL;
+    } else if (ok) {
+        ok = evbuffer_add(out, body.p, body.len) == 0;
+    }
+    if (release)
+        release(body.p, body.len, arg);
+    return ok;
+}
+
 static void answer_queue(struct conn *c, const struct http_answer *a, evbuffer_ref_cleanup_cb release, void *arg)
 {
-    struct evbuffer *out = bufferevent_get_output(c->bev);
-    AUTO_BUF head = BUF_INIT(ANSWER_HEAD_MAX);
+    uint8_t room[ANSWER_HEAD_MAX];
+    struct buf head = {.p = room, .cap = sizeof room, .max = sizeof room};
     bool keep_alive = !c->close && !a->close && !c->front->stopping && c->reader.req.keep_alive;
     bool with_body = c->reader.req.method != HTTP_HEAD && a->status != 304 && a->status != 204 && a->body.len > 0;
-    bool ok;
+    struct bytes body = with_body ? a->body : (struct bytes){NULL, 0};
+    bool ok, left = false;
 
     c->close = !keep_alive;
     http_answer_head(&head, a, keep_alive, clock_now());
-    ok = buf_ok(&head) && evbuffer_add(out, head.p, head.len) == 0;
-    if (ok && with_body && release) {
-        ok = evbuffer_add_reference(out, a->body.p, a->body.len, release, arg) == 0;
-        if (ok)
-            release = NULL;
-    } else if (ok && with_body) {
-        ok = evbuffer_add(out, a->body.p, a->body.len) == 0;
-    }
-    if (release)
-        release(a->body.p, a->body.len, arg);
+    ok = buf_ok(&head);
+    if (ok)
+        ok = answer_send(c, buf_bytes(&head), body, release, arg, &left);
+    else if (release)
+        release(body.p, body.len, arg);
     request_end(c, a->status);
-    bufferevent_disable(c->bev, EV_READ);
+    stop_reading(c);
     if (!ok) { /* half an answer must not be followed by anything */
         set_state(c, CONN_DOOMED);
         deadline_in_ms(c, 0);
         return;
     }
     set_state(c, CONN_WRITING);
-    deadline_s(c, REQUEST_DEADLINE_S + (int64_t)(with_body ? a->body.len / WRITE_RATE : 0));
+    if (left)
+        answer_left(c);
+    else
+        deadline_s(c, REQUEST_DEADLINE_S + (int64_t)(body.len / WRITE_RATE));
 }
 
 void conn_answer(struct conn *c, const struct http_answer *a)
@@ -353,6 +467,18 @@ static void refuse_at_head(struct conn *c, const struct refusal *no)
     set_state(c, CONN_BODY);
 }
 
+/* An interim answer that a new connection's socket does not take is a broken connection. */
+static void interim_send(struct conn *c, struct bytes text)
+{
+    bool ok = c->bev ? bufferevent_write(c->bev, text.p, text.len) == 0
+                     : plain_send(c, text, (struct bytes){NULL, 0}) == (ssize_t)text.len;
+
+    if (!ok) {
+        set_state(c, CONN_DOOMED);
+        deadline_in_ms(c, 0);
+    }
+}
+
 static void head_done(struct conn *c)
 {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -371,14 +497,14 @@ static void head_done(struct conn *c)
     }
     http_body_keep(&c->reader);
     set_state(c, CONN_BODY);
-    if (q->expect_continue && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
-        bufferevent_write(c->bev, go_on, sizeof go_on - 1);
+    if (q->expect_continue && c->unread.len == 0)
+        interim_send(c, bytes_str(go_on));
 }
 
 static void request_done(struct conn *c)
 {
     set_state(c, CONN_BUSY);
-    bufferevent_disable(c->bev, EV_READ); /* one request in flight; the kernel holds the rest */
+    stop_reading(c); /* one request in flight; the kernel holds the rest */
     if (c->refused)
         conn_refuse(c, c->no.status, c->no.text, c->no.headers, c->no.status == 503 ? 5 : 0);
     else
@@ -392,28 +518,22 @@ static bool is_reading(const struct conn *c)
 
 static enum http_event feed_some(struct conn *c)
 {
-    struct evbuffer *in = bufferevent_get_input(c->bev);
-    struct evbuffer_iovec v = {0};
     enum http_event ev;
     size_t used;
 
-    if (evbuffer_peek(in, -1, NULL, &v, 1) < 1)
-        v.iov_len = 0;
-    ev = http_feed(&c->reader, v.iov_base, v.iov_len, &used);
-    if (used && c->ssl)
-        OPENSSL_cleanse(v.iov_base, used); /* a password may be in it */
-    evbuffer_drain(in, used);
+    ev = http_feed(&c->reader, c->unread.p, c->unread.len, &used);
+    c->unread = BYTES(c->unread.p + used, c->unread.len - used);
     return ev;
 }
 
-/* Takes requests from the input until one is in flight or nothing is left. Never frees the connection. */
+/* Takes requests from c->unread until one is in flight or nothing is left. Never frees the connection. */
 static void conn_read(struct conn *c)
 {
     bool again = true;
 
-    while (is_reading(c) && (again || evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)) {
+    while (is_reading(c) && (again || c->unread.len > 0)) {
         if (c->state == CONN_IDLE) {
-            if (evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
+            if (c->unread.len == 0)
                 return;
             request_begin(c);
         }
@@ -436,6 +556,25 @@ static void conn_read(struct conn *c)
     }
 }
 
+/* The same from the input of a bufferevent, piece by piece. */
+static void bev_read(struct conn *c)
+{
+    struct evbuffer *in = bufferevent_get_input(c->bev);
+    struct evbuffer_iovec v;
+
+    while (is_reading(c) && evbuffer_peek(in, -1, NULL, &v, 1) >= 1 && v.iov_len) {
+        size_t used;
+
+        c->unread = BYTES(v.iov_base, v.iov_len);
+        conn_read(c);
+        used = v.iov_len - c->unread.len;
+        c->unread = (struct bytes){NULL, 0};
+        if (c->ssl)
+            OPENSSL_cleanse(v.iov_base, used); /* a password may be in it */
+        evbuffer_drain(in, used);
+    }
+}
+
 /* ---- events ----------------------------------------------------------------------------------------------------- */
 
 static void wait_for_request(struct conn *c)
@@ -443,13 +582,21 @@ static void wait_for_request(struct conn *c)
     http_reader_reset(&c->reader);
     set_state(c, CONN_IDLE);
     deadline_s(c, IDLE_DEADLINE_S);
-    bufferevent_enable(c->bev, EV_READ);
+    start_reading(c);
+}
+
+static void answer_left(struct conn *c)
+{
+    if (c->close || c->front->stopping)
+        linger(c, true);
+    else
+        wait_for_request(c);
 }
 
 static void on_read(struct bufferevent *bev, void *arg)
 {
     (void)bev;
-    conn_read(arg);
+    bev_read(arg);
 }
 
 static void on_write(struct bufferevent *bev, void *arg)
@@ -458,12 +605,68 @@ static void on_write(struct bufferevent *bev, void *arg)
 
     if (c->state != CONN_WRITING || evbuffer_get_length(bufferevent_get_output(bev)) > 0)
         return;
-    if (c->close || c->front->stopping) {
-        linger(c, true);
+    answer_left(c);
+    bev_read(c);
+}
+
+/* What was read beyond a request that is not answered yet waits here. */
+static void hold_unread(struct conn *c)
+{
+    struct bytes rest = c->unread;
+
+    c->unread = (struct bytes){NULL, 0};
+    if (rest.len == 0 || c->state == CONN_LINGER || c->state == CONN_DOOMED)
+        return;
+    buf_add_bytes(&c->held, rest);
+    if (!buf_ok(&c->held)) {
+        set_state(c, CONN_DOOMED);
+        deadline_in_ms(c, 0);
+    }
+}
+
+static void on_plain_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct conn *c = arg;
+    struct buf held = c->held;
+    ssize_t n;
+
+    (void)what;
+    if (!is_reading(c)) {
+        event_del(c->readable);
+        c->deaf = true;
         return;
     }
-    wait_for_request(c);
+    if (held.len) {
+        buf_init(&c->held, held.max);
+        c->unread = buf_bytes(&held);
+        conn_read(c);
+        hold_unread(c);
+        buf_clear(&held);
+        return;
+    }
+    n = recv(fd, c->front->room, sizeof c->front->room, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        conn_free(c);
+        return;
+    }
+    c->unread = BYTES(c->front->room, (size_t)n);
     conn_read(c);
+    hold_unread(c);
+}
+
+static void on_plain_writable(evutil_socket_t fd, short what, void *arg)
+{
+    struct conn *c = arg;
+
+    (void)what;
+    if (evbuffer_write_atmost(c->out, fd, WRITE_TURN) < 0 && errno != EAGAIN && errno != EINTR)
+        conn_free(c);
+    else if (evbuffer_get_length(c->out) > 0)
+        event_add(c->writable, NULL);
+    else if (c->state == CONN_WRITING)
+        answer_left(c);
 }
 
 static void handshake_failed(struct conn *c)
@@ -509,8 +712,15 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     struct conn *c = arg;
 
+    int64_t now_ms = clock_mono_ms();
+
     (void)fd;
     (void)what;
+    if (now_ms < c->deadline_ms) { /* it was put off meanwhile */
+        timer_in_ms(c, now_ms, c->deadline_ms - now_ms);
+        return;
+    }
+    c->timer_ms = 0;
     switch (c->state) {
     case CONN_HEAD:
     case CONN_BODY:
@@ -582,13 +792,12 @@ static bool conn_start(struct conn *c)
         }
         c->ssl = ssl;
         bufferevent_openssl_set_allow_dirty_shutdown(c->bev, 1);
-    } else {
-        c->bev = bufferevent_socket_new(f->base, c->fd, BEV_OPT_CLOSE_ON_FREE);
-        if (!c->bev)
-            return false;
+        bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
+        return bufferevent_enable(c->bev, EV_READ | EV_WRITE) == 0;
     }
-    bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
-    return true;
+    buf_init(&c->held, sizeof f->room);
+    c->readable = event_new(f->base, c->fd, EV_READ | EV_PERSIST, on_plain_readable, c);
+    return c->readable && event_add(c->readable, NULL) == 0;
 }
 
 void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, const struct sockaddr *sa, int sa_len)
@@ -633,12 +842,9 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
     if (sa->sa_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (!conn_start(c)) {
-        if (!c->bev)
-            close(fd);
         conn_free(c);
         return;
     }
-    bufferevent_enable(c->bev, EV_READ | EV_WRITE);
     if (s->tls)
         deadline_s(c, HANDSHAKE_DEADLINE_S);
     else

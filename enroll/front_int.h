@@ -89,10 +89,16 @@ struct health_request {
 struct conn {
     struct front *front;
     const struct service *service;
-    struct bufferevent *bev;
-    SSL *ssl; /* borrowed from bev; NULL on plain listeners */
+    struct bufferevent *bev; /* TLS; NULL on plain listeners, which have the next group instead */
+    SSL *ssl; /* borrowed from bev */
     evutil_socket_t fd;
+    struct event *readable, *writable; /* writable: once an answer did not leave in one piece */
+    struct evbuffer *out;              /* the rest of that answer */
+    struct buf held;                   /* octets that came behind the request in flight */
+    bool deaf;                         /* readable is off */
+    struct bytes unread;               /* what the reader is being fed; empty between events */
     struct event *timer;
+    int64_t timer_ms, deadline_ms; /* when the timer fires (0: it is off); when the deadline is, not before */
     struct event *drain;
     enum conn_state state;
     struct http_reader reader;
@@ -232,6 +238,7 @@ struct front {
     struct ocsp_cache *cache;
     bool in_step; /* the core has purged over this link: from then on a revocation waits for us, and answers may be kept */
 
+    uint8_t room[16384]; /* for what a plain connection is just sending */
     uint64_t next_rid;
     uint64_t count[COUNT_KINDS];
     struct event *count_timer;

@@ -24,6 +24,8 @@ enum state {
     ST_BAD,
 };
 
+#define HEAD_FIRST 512 /* octets of memory for a head; more only for those who need it */
+
 static enum http_event bad(struct http_reader *r, int status, const char *reason)
 {
     r->state = ST_BAD;
@@ -51,8 +53,17 @@ void http_reader_clear(struct http_reader *r)
 
 void http_reader_reset(struct http_reader *r)
 {
+    uint8_t *head = NULL;
+
+    if (r->head_cap == HEAD_FIRST) {
+        OPENSSL_cleanse(r->head, r->head_len);
+        head = r->head;
+        r->head = NULL;
+    }
     http_reader_clear(r);
     http_reader_init(r);
+    r->head = head;
+    r->head_cap = head ? HEAD_FIRST : 0;
 }
 
 bool http_reader_is_idle(const struct http_reader *r)
@@ -60,13 +71,16 @@ bool http_reader_is_idle(const struct http_reader *r)
     return r->state == ST_START;
 }
 
-/* The head grows by copy and wipe: realloc would leave a password behind in freed memory. */
-static bool head_add(struct http_reader *r, uint8_t c)
+/* The head grows by copy and wipe: realloc would leave a password behind in freed memory. Its length is bounded. */
+static bool head_add(struct http_reader *r, const uint8_t *text, size_t n)
 {
-    if (r->head_len == r->head_cap) {
-        size_t cap = r->head_cap ? r->head_cap * 2 : 512;
-        uint8_t *p = malloc(cap);
+    if (n > r->head_cap - r->head_len) {
+        size_t cap = r->head_cap ? r->head_cap : HEAD_FIRST;
+        uint8_t *p;
 
+        while (cap < r->head_len + n)
+            cap *= 2;
+        p = malloc(cap);
         if (!p)
             return false;
         if (r->head) {
@@ -77,7 +91,8 @@ static bool head_add(struct http_reader *r, uint8_t c)
         r->head = p;
         r->head_cap = cap;
     }
-    r->head[r->head_len++] = c;
+    memcpy(r->head + r->head_len, text, n);
+    r->head_len += n;
     return true;
 }
 
@@ -217,7 +232,7 @@ static const char *fields_collect(struct http_reader *r, struct framing *f)
             f->transfer_encoding = value;
         else
             for (size_t k = 0; k < sizeof single / sizeof single[0]; k++)
-                if (equals_nocase(name, single[k].name)) {
+                if ((name.p[0] | 0x20) == single[k].name[0] && equals_nocase(name, single[k].name)) {
                     if (single[k].value->p)
                         return "a header field stands twice";
                     *single[k].value = value;
@@ -345,6 +360,7 @@ static bool field_octet_is_valid(uint8_t c)
 /* One octet of the head. */
 static enum http_event head_feed(struct http_reader *r, uint8_t c)
 {
+    static const uint8_t crlf[] = {'\r', '\n'};
     const char *why;
 
     switch ((enum state)r->state) {
@@ -382,7 +398,7 @@ static enum http_event head_feed(struct http_reader *r, uint8_t c)
         why = request_line_check(r);
         if (why)
             return bad(r, 400, why);
-        if (!head_add(r, '\r') || !head_add(r, '\n'))
+        if (!head_add(r, crlf, 2))
             return bad(r, 503, "out of memory");
         r->line = r->fields = r->head_len;
         r->state = ST_FIELD_START;
@@ -413,7 +429,7 @@ static enum http_event head_feed(struct http_reader *r, uint8_t c)
         why = field_line_check(r);
         if (why)
             return bad(r, 400, why);
-        if (!head_add(r, '\r') || !head_add(r, '\n'))
+        if (!head_add(r, crlf, 2))
             return bad(r, 503, "out of memory");
         r->line = r->head_len;
         r->state = ST_FIELD_START;
@@ -428,9 +444,29 @@ static enum http_event head_feed(struct http_reader *r, uint8_t c)
     case ST_BAD:
         return bad(r, 400, "octets after the end of the request");
     }
-    if (!head_add(r, c))
+    if (!head_add(r, &c, 1))
         return bad(r, 503, "out of memory");
     return HTTP_EVENT_MORE;
+}
+
+/*
+ * How many of these octets stand inside the line being read and within its limit, so that head_feed would do no more than
+ * keep each of them.
+ */
+static size_t inside_line(const struct http_reader *r, const uint8_t *p, size_t len)
+{
+    size_t n = 0, room;
+
+    if (r->state == ST_LINE) {
+        room = r->head_len < HTTP_REQUEST_LINE_MAX ? HTTP_REQUEST_LINE_MAX - r->head_len : 0;
+        while (n < len && n < room && p[n] >= 0x20 && p[n] <= 0x7e)
+            n++;
+    } else if (r->state == ST_FIELD) {
+        room = HTTP_HEADERS_MAX - (r->head_len - r->fields);
+        while (n < len && n < room && field_octet_is_valid(p[n]))
+            n++;
+    }
+    return n;
 }
 
 enum http_event http_feed(struct http_reader *r, const uint8_t *p, size_t len, size_t *used)
@@ -441,8 +477,15 @@ enum http_event http_feed(struct http_reader *r, const uint8_t *p, size_t len, s
     if (r->state == ST_BODY)
         return body_feed(r, p, len, used);
     while (*used < len) {
-        enum http_event ev = head_feed(r, p[(*used)++]);
+        size_t n = inside_line(r, p + *used, len - *used);
+        enum http_event ev;
 
+        if (n > 0 && !head_add(r, p + *used, n))
+            return bad(r, 503, "out of memory");
+        *used += n;
+        if (*used == len)
+            break;
+        ev = head_feed(r, p[(*used)++]);
         if (ev != HTTP_EVENT_MORE)
             return ev;
     }
@@ -533,22 +576,29 @@ static const char day_names[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "
 static const char month_names[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 
+static void two_digits(char *out, int v)
+{
+    out[0] = (char)('0' + v / 10 % 10);
+    out[1] = (char)('0' + v % 10);
+}
+
 /* Not strftime: its names follow the locale. */
 void http_date_format(time_t t, char out[HTTP_DATE_LEN])
 {
     struct tm tm;
-    struct buf b = BUF_INIT(HTTP_DATE_LEN);
 
     out[0] = '\0';
-    if (gmtime_r(&t, &tm) && tm.tm_year + 1900 >= 0 && tm.tm_year + 1900 <= 9999) {
-        buf_printf(&b, "%s, %02d %s %04d %02d:%02d:%02d GMT", day_names[tm.tm_wday], tm.tm_mday, month_names[tm.tm_mon],
-                   tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
-        if (buf_ok(&b) && b.len < HTTP_DATE_LEN) {
-            memcpy(out, b.p, b.len);
-            out[b.len] = '\0';
-        }
-    }
-    buf_clear(&b);
+    if (!gmtime_r(&t, &tm) || tm.tm_year + 1900 < 0 || tm.tm_year + 1900 > 9999)
+        return;
+    memcpy(out, "Sun, 06 Nov 1994 08:49:37 GMT", HTTP_DATE_LEN);
+    memcpy(out, day_names[tm.tm_wday], 3);
+    two_digits(out + 5, tm.tm_mday);
+    memcpy(out + 8, month_names[tm.tm_mon], 3);
+    two_digits(out + 12, (tm.tm_year + 1900) / 100);
+    two_digits(out + 14, (tm.tm_year + 1900) % 100);
+    two_digits(out + 17, tm.tm_hour);
+    two_digits(out + 20, tm.tm_min);
+    two_digits(out + 23, tm.tm_sec);
 }
 
 static bool digits(const uint8_t *p, size_t n, int *out)
@@ -621,16 +671,28 @@ void http_answer_head(struct buf *out, const struct http_answer *a, bool keep_al
     char date[HTTP_DATE_LEN];
 
     http_date_format(now, date);
-    buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", a->status, http_status_text(a->status), date);
-    if (a->content_type)
-        buf_printf(out, "Content-Type: %s\r\n", a->content_type);
-    if (a->status != 204 && a->status != 304)
-        buf_printf(out, "Content-Length: %zu\r\n", a->body.len);
-    if (a->retry_after_s)
-        buf_printf(out, "Retry-After: %" PRIu32 "\r\n", a->retry_after_s);
+    buf_add_str(out, "HTTP/1.1 ");
+    buf_add_dec(out, (uint64_t)a->status);
+    buf_add_str(out, " ");
+    buf_add_str(out, http_status_text(a->status));
+    buf_add_str(out, "\r\nDate: ");
+    buf_add_str(out, date);
+    if (a->content_type) {
+        buf_add_str(out, "\r\nContent-Type: ");
+        buf_add_str(out, a->content_type);
+    }
+    if (a->status != 204 && a->status != 304) {
+        buf_add_str(out, "\r\nContent-Length: ");
+        buf_add_dec(out, a->body.len);
+    }
+    if (a->retry_after_s) {
+        buf_add_str(out, "\r\nRetry-After: ");
+        buf_add_dec(out, a->retry_after_s);
+    }
+    buf_add_str(out, "\r\n");
     if (a->no_store)
         buf_add_str(out, "Cache-Control: no-store\r\n");
     if (a->headers)
         buf_add_str(out, a->headers);
-    buf_printf(out, "Connection: %s\r\n\r\n", keep_alive ? "keep-alive" : "close");
+    buf_add_str(out, keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n");
 }

@@ -70,7 +70,7 @@ struct http_reader {
 };
 
 void http_reader_init(struct http_reader *r);
-/* Ready for the next request of the connection. Wipes the head, which may have held a password, and gives memory back. */
+/* Ready for the next request of the connection. Wipes the head, which may have held a password, and gives back all but a little memory. */
 void http_reader_reset(struct http_reader *r);
 void http_reader_clear(struct http_reader *r);
 /* true before the first octet of a request. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* OCSP over HTTP (RFC 6960 appendix A, RFC 9919 sections 6 and 7), and the plain listener that carries it and the files. */
-#include <inttypes.h>
 #include <string.h>
 
 #include "base/auto.h"
@@ -80,27 +79,21 @@ static bool is_unchanged(const struct http_request *q, const char *etag, int64_t
 
 static void answer_cacheable(struct conn *c, const struct ocsp_cached *a, int64_t max_age)
 {
-    AUTO_BUF headers = BUF_INIT(1024);
+    uint8_t room[512];
+    struct buf headers = {.p = room, .cap = sizeof room, .max = sizeof room};
     struct http_answer out = {.status = 200, .content_type = OCSP_TYPE, .body = a->response};
-    char modified[HTTP_DATE_LEN], expires[HTTP_DATE_LEN], etag[2 + 64 + 1] = "\"";
-    uint8_t digest[32];
 
-    sha256(a->response, digest);
-    hex_encode(digest, sizeof digest, etag + 1);
-    strcat(etag, "\"");
-    http_date_format((time_t)a->produced_at, modified);
-    http_date_format((time_t)a->next_update, expires);
-    buf_printf(&headers,
-               "Last-Modified: %s\r\nExpires: %s\r\nETag: %s\r\n"
-               "Cache-Control: max-age=%" PRId64 ", public, no-transform, must-revalidate\r\n",
-               modified, expires, etag, max_age);
+    buf_add_str(&headers, a->head->lines);
+    buf_add_str(&headers, "Cache-Control: max-age=");
+    buf_add_dec(&headers, (uint64_t)max_age);
+    buf_add_str(&headers, ", public, no-transform, must-revalidate\r\n");
     buf_add_u8(&headers, '\0');
     if (!buf_ok(&headers)) {
         answer_error(c, BYTES_OF(try_later));
         return;
     }
     out.headers = (const char *)headers.p;
-    if (is_unchanged(&c->reader.req, etag, a->produced_at)) {
+    if (is_unchanged(&c->reader.req, a->head->etag, a->produced_at)) {
         out.status = 304;
         out.content_type = NULL;
         out.body = (struct bytes){NULL, 0};
@@ -141,8 +134,10 @@ void ocsp_answer_without_status(struct conn *c)
 void ocsp_on_result(struct conn *c, const struct sts_ocsp_result *r)
 {
     time_t now = clock_now();
+    struct ocsp_head head;
     struct ocsp_cached a = {
         .response = r->response,
+        .head = &head,
         .produced_at = r->produced_at,
         .next_update = r->next_update,
         .fresh_until = (int64_t)now + (int64_t)r->max_age_s,
@@ -160,8 +155,10 @@ void ocsp_on_result(struct conn *c, const struct sts_ocsp_result *r)
             answer_private(c, r->response); /* nobody would purge it: a change may be in force before the core knows of us */
         else if (!ocsp_cache_put(c->front->cache, c->u.ocsp.key, r, now) && r->seq < ocsp_cache_mark(c->front->cache))
             answer_private(c, r->response); /* a newer status is known to exist */
-        else
+        else {
+            ocsp_head_write(&head, r->response, r->produced_at, r->next_update);
             answer_cacheable(c, &a, left);
+        }
     } else {
         answer_private(c, r->response);
     }
@@ -271,6 +268,8 @@ static void public_on_done(struct conn *c, int status)
     struct log_line l;
     char rid[17];
 
+    if (!log_wants(LOG_DEBUG))
+        return;
     rid_format(c->rid, rid);
     log_begin(&l, LOG_DEBUG, c->u.ocsp.is_ocsp ? "ocsp-request" : "file-request");
     log_str(&l, "rid", rid);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "enroll/ocsp_cache.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+
+#include "base/siphash.h"
+#include "enroll/http.h"
 
 #define BUCKETS 65536 /* power of two; both indexes */
 
@@ -22,6 +26,7 @@ struct entry {
     struct entry **prev, *next;
     uint8_t key[32];
     struct ocsp_cached answer;
+    struct ocsp_head head;
     size_t octets;
     size_t cert_n;
     struct cert_ref cert[];
@@ -32,6 +37,7 @@ TAILQ_HEAD(used_list, entry);
 struct ocsp_cache {
     size_t n, n_max, octets, octets_max;
     uint64_t mark;
+    uint8_t hash_key[SIPHASH_KEY_LEN];
     struct used_list used;
     struct entry *by_key[BUCKETS];
     struct cert_ref *by_cert[BUCKETS];
@@ -40,28 +46,31 @@ struct ocsp_cache {
 struct ocsp_cache *ocsp_cache_new(size_t entries_max, size_t octets_max)
 {
     struct ocsp_cache *c = calloc(1, sizeof *c);
+    struct err e;
 
-    if (!c)
+    if (!c || random_bytes(c->hash_key, sizeof c->hash_key, &e) != E_OK) {
+        free(c);
         return NULL;
+    }
     c->n_max = entries_max;
     c->octets_max = octets_max;
     TAILQ_INIT(&c->used);
     return c;
 }
 
-/* The key is a digest, a serial is random: their own octets spread well enough. */
+/* Strangers choose the requests, and so what their digests begin with: which bucket follows is our secret. */
 static struct entry **key_bucket(struct ocsp_cache *c, const uint8_t key[32])
 {
-    return &c->by_key[get_be16(key) & (BUCKETS - 1)];
+    return &c->by_key[siphash(c->hash_key, BYTES(key, 32)) & (BUCKETS - 1)];
 }
 
 static struct cert_ref **cert_bucket(struct ocsp_cache *c, uint32_t issuer, const uint8_t *serial, size_t len)
 {
-    uint32_t h = 2166136261u ^ issuer;
+    uint8_t name[4 + SERIAL_MAX_LEN];
 
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ serial[i]) * 16777619u;
-    return &c->by_cert[(h ^ (h >> 16)) & (BUCKETS - 1)];
+    put_be32(name, issuer);
+    memcpy(name + 4, serial, len);
+    return &c->by_cert[siphash(c->hash_key, BYTES(name, 4 + len)) & (BUCKETS - 1)];
 }
 
 static void entry_drop(struct ocsp_cache *c, struct entry *en)
@@ -114,6 +123,20 @@ static void entry_link(struct ocsp_cache *c, struct entry *en)
     c->octets += en->octets;
 }
 
+void ocsp_head_write(struct ocsp_head *h, struct bytes response, int64_t produced_at, int64_t next_update)
+{
+    char modified[HTTP_DATE_LEN], expires[HTTP_DATE_LEN];
+    uint8_t digest[32];
+
+    sha256(response, digest);
+    h->etag[0] = '"';
+    hex_encode(digest, sizeof digest, h->etag + 1);
+    strcat(h->etag, "\"");
+    http_date_format((time_t)produced_at, modified);
+    http_date_format((time_t)next_update, expires);
+    snprintf(h->lines, sizeof h->lines, "Last-Modified: %s\r\nExpires: %s\r\nETag: %s\r\n", modified, expires, h->etag);
+}
+
 bool ocsp_cache_put(struct ocsp_cache *c, const uint8_t key[32], const struct sts_ocsp_result *r, int64_t now)
 {
     size_t fixed = sizeof(struct entry) + r->cert_n * sizeof(struct cert_ref);
@@ -134,10 +157,12 @@ bool ocsp_cache_put(struct ocsp_cache *c, const uint8_t key[32], const struct st
     memcpy((uint8_t *)en + fixed, r->response.p, r->response.len);
     en->answer = (struct ocsp_cached){
         .response = BYTES((uint8_t *)en + fixed, r->response.len),
+        .head = &en->head,
         .produced_at = r->produced_at,
         .next_update = r->next_update,
         .fresh_until = now + (int64_t)r->max_age_s,
     };
+    ocsp_head_write(&en->head, r->response, r->produced_at, r->next_update);
     en->octets = octets;
     en->cert_n = r->cert_n;
     for (size_t i = 0; i < r->cert_n; i++) {

@@ -19,12 +19,22 @@
 
 struct ocsp_cache;
 
+/* What HTTP says of an answer for as long as it lives (RFC 9919 6.2). */
+struct ocsp_head {
+    char etag[2 + 64 + 1]; /* with its quotes */
+    char lines[256];       /* Last-Modified, Expires, ETag */
+};
+
 struct ocsp_cached {
-    struct bytes response; /* lent until the next call that changes the cache */
+    struct bytes response;        /* lent until the next call that changes the cache */
+    const struct ocsp_head *head; /* lent likewise */
     int64_t produced_at, next_update; /* UTC seconds */
     int64_t fresh_until;              /* from then on a fresh answer is to be had */
 };
 
+void ocsp_head_write(struct ocsp_head *h, struct bytes response, int64_t produced_at, int64_t next_update);
+
+/* NULL: out of memory, or no random key for the buckets. */
 struct ocsp_cache *ocsp_cache_new(size_t entries_max, size_t octets_max);
 void ocsp_cache_free(struct ocsp_cache *c);
 /* Keeps a copy when `r` is cacheable and its seq is not below the mark; true when kept. `now`: when it arrived. */

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
 
 #include "base/auto.h"
 #include "base/bytes.h"
@@ -18,6 +20,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/oid.h"
+#include "base/siphash.h"
 
 static void base64_reads_what_is_right_and_refuses_its_neighbours(void **state)
 {
@@ -374,9 +377,60 @@ static void pem_blocks_are_found_by_label_and_number(void **state)
     assert_int_equal(pem_read(bytes_str("-----BEGIN X-----\nZm9\n-----END X-----\n"), "X", 0, &der, &e), E_INVALID);
 }
 
+static void siphash_is_the_one_of_openssl(void **state)
+{
+    static const unsigned output_len = 8, c_rounds = 2, d_rounds = 4;
+    uint8_t key[SIPHASH_KEY_LEN], in[64], want[8];
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, "SIPHASH", NULL);
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_uint("size", (unsigned *)(uintptr_t)&output_len),
+        OSSL_PARAM_construct_uint("c-rounds", (unsigned *)(uintptr_t)&c_rounds),
+        OSSL_PARAM_construct_uint("d-rounds", (unsigned *)(uintptr_t)&d_rounds),
+        OSSL_PARAM_construct_end(),
+    };
+
+    (void)state;
+    assert_non_null(mac);
+    for (size_t i = 0; i < sizeof in; i++)
+        in[i] = key[i % sizeof key] = (uint8_t)(i % sizeof key);
+    assert_true(siphash(key, BYTES(in, 15)) == 0xa129ca6149be45e5); /* appendix A of the paper */
+    for (size_t len = 0; len <= sizeof in; len++) {
+        EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(mac);
+        uint64_t got = siphash(key, BYTES(in, len));
+        size_t n = 0;
+
+        assert_int_equal(EVP_MAC_init(ctx, key, sizeof key, params), 1);
+        assert_int_equal(EVP_MAC_update(ctx, in, len), 1);
+        assert_int_equal(EVP_MAC_final(ctx, want, &n, sizeof want), 1);
+        for (size_t i = 0; i < 8; i++)
+            assert_int_equal(want[i], got >> (8 * i) & 0xff);
+        EVP_MAC_CTX_free(ctx);
+        key[0]++;
+    }
+    EVP_MAC_free(mac);
+}
+
+static void numbers_print_in_decimal(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t v;
+    } cases[] = {{"0", 0}, {"9", 9}, {"10", 10}, {"4294967296", 4294967296}, {"18446744073709551615", UINT64_MAX}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        AUTO_BUF b = BUF_INIT(64);
+
+        buf_add_dec(&b, cases[i].v);
+        assert_true(bytes_equal(buf_bytes(&b), bytes_str(cases[i].text)));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(siphash_is_the_one_of_openssl),
+        cmocka_unit_test(numbers_print_in_decimal),
         cmocka_unit_test(base64_reads_what_is_right_and_refuses_its_neighbours),
         cmocka_unit_test(base64_refuses_a_nul_octet),
         cmocka_unit_test(base64_stops_at_the_ceiling_of_the_buffer),
