@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -22,6 +23,8 @@
 #define DESCRIPTORS_SPARE   128 /* for links, listeners, passed files, standard error */
 #define ACCEPT_PAUSE_MS     250
 #define ACCEPTS_A_TURN      32
+#define SEND_BUFFER         (128 * 1024) /* the kernel takes twice as much, with its own overhead */
+#define RECEIVE_BUFFER      (32 * 1024)
 #define COUNT_PERIOD_S      10
 #define TLS_CHECK_S         60
 #define STOP_MAX_S          9 /* the supervisor waits 10 s */
@@ -173,6 +176,18 @@ static const struct service *service_find(const char *name)
     return NULL;
 }
 
+/*
+ * Connections take the size of their buffers from the listener. Left to itself the kernel keeps megabytes for each peer
+ * that sends without reading.
+ */
+static void buffers_bound(int fd)
+{
+    int send = SEND_BUFFER, receive = RECEIVE_BUFFER;
+
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof send);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof receive);
+}
+
 static void on_listen(struct proc *p, const char *name, int fd, void *arg)
 {
     struct front *f = arg;
@@ -185,6 +200,7 @@ static void on_listen(struct proc *p, const char *name, int fd, void *arg)
         close(fd);
         return;
     }
+    buffers_bound(fd);
     l->front = f;
     l->service = s;
     l->retry = evtimer_new(f->base, on_accept_retry, l);
