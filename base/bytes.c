@@ -364,7 +364,7 @@ static void digest_setup(void)
         abort();
 }
 
-static void digest(EVP_MD *const *md, struct bytes a, struct bytes b, uint8_t *out)
+static EVP_MD_CTX *digest_ctx(void)
 {
     EVP_MD_CTX *ctx;
 
@@ -375,6 +375,13 @@ static void digest(EVP_MD *const *md, struct bytes a, struct bytes b, uint8_t *o
         if (!ctx || pthread_setspecific(digest_key, ctx) != 0)
             abort();
     }
+    return ctx;
+}
+
+static void digest(EVP_MD *const *md, struct bytes a, struct bytes b, uint8_t *out)
+{
+    EVP_MD_CTX *ctx = digest_ctx();
+
     if (!EVP_DigestInit_ex2(ctx, *md, NULL) || (a.len && !EVP_DigestUpdate(ctx, a.p, a.len)) ||
         (b.len && !EVP_DigestUpdate(ctx, b.p, b.len)) || !EVP_DigestFinal_ex(ctx, out, NULL))
         abort();
@@ -388,6 +395,26 @@ void sha256(struct bytes in, uint8_t out[32])
 void sha256_2(struct bytes a, struct bytes b, uint8_t out[32])
 {
     digest(&digest_sha256, a, b, out);
+}
+
+void sha256_begin(void)
+{
+    EVP_MD_CTX *ctx = digest_ctx();
+
+    if (!EVP_DigestInit_ex2(ctx, digest_sha256, NULL))
+        abort();
+}
+
+void sha256_add(struct bytes more)
+{
+    if (more.len && !EVP_DigestUpdate(digest_ctx(), more.p, more.len))
+        abort();
+}
+
+void sha256_end(uint8_t out[32])
+{
+    if (!EVP_DigestFinal_ex(digest_ctx(), out, NULL))
+        abort();
 }
 
 void sha1(struct bytes in, uint8_t out[20])

@@ -87,6 +87,10 @@ MUST_CHECK enum err_code base64_decode(struct bytes in, struct buf *out, struct 
 /* SHA-256 with a digest fetched once. `out` is 32 octets. Aborts only if OpenSSL has no SHA-256. */
 void sha256(struct bytes in, uint8_t out[32]);
 void sha256_2(struct bytes a, struct bytes b, uint8_t out[32]); /* of a || b */
+/* In pieces; one at a time per thread, and no other digest between begin and end. */
+void sha256_begin(void);
+void sha256_add(struct bytes more);
+void sha256_end(uint8_t out[32]);
 void sha1(struct bytes in, uint8_t out[20]);                    /* SKI, CertID only */
 
 /* Secrets: cleansed on free, compared in constant time, never formatted. */

@@ -71,7 +71,7 @@ void derw_raw(struct derw *w, struct bytes der)
     buf_add_bytes(w->out, der);
 }
 
-static void header(struct derw *w, uint8_t tag, size_t len)
+void derw_header(struct derw *w, uint8_t tag, size_t len)
 {
     uint8_t length[9];
     size_t n = length_octets(len, length);
@@ -82,7 +82,7 @@ static void header(struct derw *w, uint8_t tag, size_t len)
 
 void derw_element(struct derw *w, uint8_t tag, struct bytes content)
 {
-    header(w, tag, content.len);
+    derw_header(w, tag, content.len);
     buf_add_bytes(w->out, content);
 }
 
@@ -108,7 +108,7 @@ static void number(struct derw *w, uint8_t tag, struct bytes m)
     while (m.len > 0 && m.p[0] == 0)
         m = BYTES(m.p + 1, m.len - 1);
     sign = m.len == 0 || m.p[0] >= 0x80;
-    header(w, tag, m.len + sign);
+    derw_header(w, tag, m.len + sign);
     if (sign)
         buf_add_u8(w->out, 0);
     buf_add_bytes(w->out, m);
@@ -142,7 +142,7 @@ void derw_octets(struct derw *w, struct bytes v)
 
 void derw_bits(struct derw *w, struct bytes v, unsigned unused)
 {
-    header(w, DER_BIT_STRING, v.len + 1);
+    derw_header(w, DER_BIT_STRING, v.len + 1);
     buf_add_u8(w->out, (uint8_t)unused);
     buf_add_bytes(w->out, v);
 }

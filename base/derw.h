@@ -26,6 +26,7 @@ void derw_end(struct derw *w);
 bool derw_finish(struct derw *w); /* balanced and buf_ok */
 
 void derw_raw(struct derw *w, struct bytes der);                      /* finished elements, as they are */
+void derw_header(struct derw *w, uint8_t tag, size_t content_len);      /* the content follows by other means */
 void derw_element(struct derw *w, uint8_t tag, struct bytes content); /* tag, length, content */
 void derw_oid(struct derw *w, struct bytes oid_content);
 void derw_bool(struct derw *w, bool v);

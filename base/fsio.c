@@ -87,39 +87,56 @@ static enum err_code sync_dir_of(const char *path, struct err *e)
     return E_OK;
 }
 
-static enum err_code write_and_sync(const char *path, struct bytes content, mode_t mode, struct err *e)
+enum err_code file_draft_open(struct file_draft *d, const char *path, struct err *e)
 {
-    AUTO_FD int fd = -1;
-    enum err_code rc;
+    int n, m;
 
-    unlink(path); /* left by a process of the same number, or put there by another: never written into */
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_errno(e, E_IO, "%s: create", path);
-    rc = write_all(fd, path, content, e);
-    if (rc != E_OK)
-        return rc;
-    if (fchmod(fd, mode) != 0 || fsync(fd) != 0)
-        return err_errno(e, E_IO, "%s: fsync", path);
-    return E_OK;
+    d->fd = -1;
+    n = snprintf(d->path, sizeof(d->path), "%s", path);
+    m = snprintf(d->tmp, sizeof(d->tmp), "%s.tmp-%ld", path, (long)getpid());
+    if (n < 0 || (size_t)n >= sizeof(d->path) || m < 0 || (size_t)m >= sizeof(d->tmp))
+        return err_set(e, E_INVALID, "%s: path is too long", path);
+    unlink(d->tmp); /* left by a process of the same number, or put there by another: never written into */
+    d->fd = open(d->tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return d->fd < 0 ? err_errno(e, E_IO, "%s: create", d->tmp) : E_OK;
+}
+
+enum err_code file_draft_add(struct file_draft *d, struct bytes more, struct err *e)
+{
+    return write_all(d->fd, d->tmp, more, e);
+}
+
+enum err_code file_draft_publish(struct file_draft *d, mode_t mode, struct err *e)
+{
+    if (fchmod(d->fd, mode) != 0 || fsync(d->fd) != 0)
+        return err_errno(e, E_IO, "%s: fsync", d->tmp);
+    if (rename(d->tmp, d->path) != 0)
+        return err_errno(e, E_IO, "%s: rename", d->path);
+    close(d->fd);
+    d->fd = -1;
+    return sync_dir_of(d->path, e);
+}
+
+void file_draft_drop(struct file_draft *d)
+{
+    if (d->fd < 0)
+        return;
+    close(d->fd);
+    d->fd = -1;
+    unlink(d->tmp);
 }
 
 enum err_code file_write_atomic(const char *path, struct bytes content, mode_t mode, struct err *e)
 {
-    char tmp[PATH_MAX];
-    enum err_code rc;
-    int n = snprintf(tmp, sizeof(tmp), "%s.tmp-%ld", path, (long)getpid());
+    struct file_draft d;
+    enum err_code rc = file_draft_open(&d, path, e);
 
-    if (n < 0 || (size_t)n >= sizeof(tmp))
-        return err_set(e, E_INVALID, "%s: path is too long", path);
-    rc = write_and_sync(tmp, content, mode, e);
-    if (rc == E_OK && rename(tmp, path) != 0)
-        rc = err_errno(e, E_IO, "%s: rename", path);
-    if (rc != E_OK) {
-        unlink(tmp);
-        return rc;
-    }
-    return sync_dir_of(path, e);
+    if (rc == E_OK)
+        rc = file_draft_add(&d, content, e);
+    if (rc == E_OK)
+        rc = file_draft_publish(&d, mode, e);
+    file_draft_drop(&d);
+    return rc;
 }
 
 enum err_code dir_make(const char *path, mode_t mode, struct err *e)

@@ -14,6 +14,7 @@
 #include "ca/profile.h"
 
 #define WAL_MAX        ((uint64_t)64 << 20)
+#define WAL_PINNED_MAX ((uint64_t)4 << 30) /* a long reader keeps the log from being emptied: then it has to go */
 #define FLOOR_EVERY_S  60
 #define TICK_MS        250
 #define RESTART_MS     200 /* time for the last answer to leave */
@@ -301,6 +302,16 @@ static enum err_code make_dirs(const struct conf *conf, struct err *e)
     return dir_make(conf->dir_marks, 0755, e);
 }
 
+static enum err_code readers_open(struct core *c, const char *ledger, struct err *e)
+{
+    static const char *const names[READERS] = {"read-lists", "read-long", "read-pages"};
+
+    for (size_t i = 0; i < READERS; i++)
+        if (!(c->reader[i] = reader_new(c->base, names[i], ledger, e)))
+            return e->code;
+    return E_OK;
+}
+
 static enum err_code core_open(struct core *c, struct err *e)
 {
     char path[PATH_LEN], what[200] = "";
@@ -329,6 +340,8 @@ static enum err_code core_open(struct core *c, struct err *e)
         return e->code;
     if (c->seal == SEAL_RESTORE && !c->seal_why[0])
         text_copy(c->seal_why, sizeof(c->seal_why), behind ? what : "a backup was put in place");
+    if (readers_open(c, path, e) != E_OK)
+        return e->code;
     publish_open(c);
     audit_open(c);
     if (c->seal != SEAL_NONE)
@@ -416,6 +429,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         return;
     c->ticks++;
     if (c->ticks % 4 == 0) {
+        if (store_wal_size(c->store) > WAL_PINNED_MAX)
+            reader_interrupt(c->reader[READER_LONG], "the ledger's log grew too large meanwhile: again in a quieter hour");
         /* Asked also when nobody wants anything signed: a jump is noticed within a second. */
         if (core_may_sign(c, clock_now(), &e) == E_OK)
             audit_tick(c);
@@ -515,9 +530,12 @@ static void core_close(struct core *c)
 {
     if (c->tick)
         event_free(c->tick);
-    links_free(c); /* first: signers answer what is pending */
+    for (size_t i = 0; i < READERS; i++)
+        reader_free(c->reader[i]); /* first: readers and signers answer what is pending */
+    links_free(c);
     jobs_free(c);
     publish_free(c);
+    served_free(c);
     issuance_free(c->issuance);
     admin_free(c);
     audit_free(c);
@@ -555,6 +573,7 @@ int core_run(int argc, char **argv)
     LIST_INIT(&c.fronts);
     LIST_INIT(&c.signers);
     LIST_INIT(&c.confirmations);
+    LIST_INIT(&c.served);
     buf_init(&c.ledger_id, 64);
     buf_init(&c.follow_id, 128);
     c.status.core = &c;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The core process, private to its own files. One thread, one event loop; the ledger connection is on it.
+ * The core process, private to its own files. One event loop on one thread, which has the ledger's only writing connection;
+ * what reads much of the ledger does so in a reader's thread (ca/reader.h) that sees nothing of struct core.
  *
  * Transactions are opened, written and committed inside one callback, so no two of them ever interleave. A ledger in doubt
  * ends the process at once (core_doubt): nobody of the batch is answered, and the next start reads back what is true.
@@ -25,6 +26,7 @@
 #include "ca/clock_rule.h"
 #include "ca/follow.h"
 #include "ca/guess_limit.h"
+#include "ca/reader.h"
 #include "ca/service.h"
 #include "ca/store/store.h"
 #include "hsm/signer.h"
@@ -49,7 +51,6 @@ static inline __attribute__((unused)) void text_copy(char *out, size_t size, con
 
 #define SIGN_DEADLINE_MS     5000
 #define CRL_SIGN_DEADLINE_MS 30000
-#define CRL_MAX_LEN          ((size_t)512 << 20)
 
 static inline __attribute__((unused)) void auto_decref_json(json_t **j)
 {
@@ -238,6 +239,18 @@ MUST_CHECK enum err_code revoke_apply(struct core *c, const struct cert_row *row
 void revoke_changed(struct core *c);
 
 
+/* ---- files for the fronts (served.c) ---- */
+
+struct list_file;
+
+/* Calls `send` for every file the fronts serve now. */
+typedef void (*file_fn)(void *arg, const struct svc_file *file, int fd);
+void served_each(struct core *c, file_fn send, void *arg);
+/* A list is in place: keeps its descriptor (takes file->fd), tells the fronts, and has the bundles it is in made anew. */
+void served_list(struct core *c, const struct crl_scope *s, struct list_file *file);
+void served_open(struct core *c); /* at start: all bundles */
+void served_free(struct core *c);
+
 /* ---- publication (publish.c) ---- */
 void publish_open(struct core *c);                      /* at start: files as the ledger says */
 void publish_free(struct core *c);
@@ -248,9 +261,6 @@ typedef void (*publish_fn)(struct core *c, void *arg, struct crl_scope *scope, e
 void publish_start(struct core *c, struct crl_scope *scope, publish_fn done, void *arg);
 void publish_name(const struct crl_scope *s, char *out, size_t size); /* "fleet-ca" or "fleet-ca-3" */
 void publish_path(const struct core *c, const struct crl_scope *s, char *out, size_t size);
-/* Calls `send` for every file the fronts serve now. */
-typedef void (*file_fn)(void *arg, const struct svc_file *file, int fd);
-void publish_each_file(struct core *c, file_fn send, void *arg);
 
 /* ---- key and CA jobs (job.c) ---- */
 struct job;
@@ -267,6 +277,9 @@ MUST_CHECK enum err_code admin_users_load(struct core *c, struct err *e);
 void admin_free(struct core *c);
 
 /* ---- the core itself (core.c) ---- */
+
+/* A list waits for no backup, and an operator's list for no check of the ledger. */
+enum reader_kind { READER_LISTS, READER_LONG, READER_PAGES, READERS };
 
 enum seal { SEAL_NONE, SEAL_RESTORE, SEAL_CLOCK };
 
@@ -316,6 +329,8 @@ struct core {
     int64_t audit_head_time;
 
     LIST_HEAD(, publication) publications;
+    LIST_HEAD(, served_file) served;
+    struct reader *reader[READERS];
     struct job_runner *jobs;
     struct admin_server *admin;
     struct proc_info *processes; /* every process of the service, as the supervisor told last */

@@ -208,7 +208,7 @@ static void front_send_config(struct core *c, struct front_link *f)
     send_or_fail(f->chan, &begin, -1);
     for (size_t i = 0; i < c->conf->labels_n; i++)
         send_label(c, f, &c->conf->labels[i]);
-    publish_each_file(c, front_send_file, f);
+    served_each(c, front_send_file, f);
     anchors_pem(c, &pem);
     fd = memfd_of("inkan-anchors", buf_bytes(&pem), &e);
     if (fd < 0)

@@ -39,50 +39,139 @@ static void small_extension(struct derw *w, struct bytes oid, uint8_t tag)
     derw_begin(w, tag);
 }
 
-static void entry_write(struct derw *w, const struct status_row *row)
-{
-    enum crl_reason reason = row->status == CERT_ON_HOLD ? REASON_CERTIFICATE_HOLD : row->reason;
+/*
+ * Entries are most of a list: each is written into a few octets on the stack, all of its lengths below 128, and appended at
+ * once. The date of the entry before is kept, since neighbours in time are common.
+ */
+#define ENTRY_MAX_LEN 128
 
-    derw_begin(w, DER_SEQUENCE);
-    derw_unsigned(w, BYTES(row->serial, row->serial_len));
-    derw_time(w, row->time);
-    if (reason != REASON_UNSPECIFIED || row->invalidity) {
-        derw_begin(w, DER_SEQUENCE);
-        if (reason != REASON_UNSPECIFIED) {
-            small_extension(w, OID_REASON_CODE, DER_OCTET_STRING);
-            derw_enumerated(w, (uint64_t)reason);
-            derw_end(w);
-            derw_end(w);
-        }
-        if (row->invalidity) {
-            small_extension(w, OID_INVALIDITY_DATE, DER_OCTET_STRING);
-            derw_gentime(w, row->invalidity);
-            derw_end(w);
-            derw_end(w);
-        }
-        derw_end(w);
-    }
-    derw_end(w);
+struct date_text {
+    int64_t day; /* since 1970 */
+    bool known;
+    uint8_t tag;
+    uint8_t len; /* of the digits up to the day */
+    char digits[9];
+};
+
+static bool date_of(int64_t t, struct date_text *d)
+{
+    time_t at = (time_t)t;
+    struct tm tm;
+    char text[48];
+
+    if (t < 0 || t > TIME_NO_EXPIRY || !gmtime_r(&at, &tm))
+        return false;
+    d->tag = tm.tm_year < 150 ? DER_UTC_TIME : DER_GENERALIZED_TIME; /* RFC 5280 5.1.2.6: UTCTime through 2049 */
+    snprintf(text, sizeof(text), "%04d%02d%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
+    d->len = d->tag == DER_UTC_TIME ? 6 : 8;
+    memcpy(d->digits, text + 8 - d->len, d->len);
+    d->day = t / 86400;
+    d->known = true;
+    return true;
 }
 
-static enum err_code entry_check(const struct status_row *row, const struct bytes *last, const struct crl_inputs *in,
-                                 struct err *e)
+static uint8_t *digits2(uint8_t *p, unsigned v)
 {
-    struct bytes serial;
+    p[0] = (uint8_t)('0' + v / 10);
+    p[1] = (uint8_t)('0' + v % 10);
+    return p + 2;
+}
+
+static uint8_t *time_put(uint8_t *p, int64_t t, const struct date_text *d)
+{
+    unsigned second = (unsigned)(t % 86400);
+
+    *p++ = d->tag;
+    *p++ = (uint8_t)(d->len + 7);
+    memcpy(p, d->digits, d->len);
+    p = digits2(p + d->len, second / 3600);
+    p = digits2(p, second / 60 % 60);
+    p = digits2(p, second % 60);
+    *p++ = 'Z';
+    return p;
+}
+
+static uint8_t *serial_put(uint8_t *p, struct bytes serial)
+{
+    bool sign = serial.p[0] >= 0x80;
+
+    *p++ = DER_INTEGER;
+    *p++ = (uint8_t)(serial.len + sign);
+    if (sign)
+        *p++ = 0;
+    memcpy(p, serial.p, serial.len);
+    return p + serial.len;
+}
+
+/* { reasonCode, ENUMERATED in an OCTET STRING } and { invalidityDate, GeneralizedTime in one }, the value to follow. */
+static const uint8_t reason_head[] = {0x30, 0x0a, 0x06, 0x03, 0x55, 0x1d, 0x15, 0x04, 0x03, 0x0a, 0x01};
+static const uint8_t invalidity_head[] = {0x30, 0x18, 0x06, 0x03, 0x55, 0x1d, 0x18, 0x04, 0x11};
+
+static uint8_t *invalidity_put(uint8_t *p, int64_t t)
+{
+    struct date_text d;
+
+    if (!date_of(t, &d))
+        return NULL;
+    if (d.tag == DER_UTC_TIME) { /* RFC 5280 5.3.2: always GeneralizedTime */
+        memmove(d.digits + 2, d.digits, 6);
+        memcpy(d.digits, d.digits[2] >= '5' ? "19" : "20", 2);
+        d.tag = DER_GENERALIZED_TIME;
+        d.len = 8;
+    }
+    memcpy(p, invalidity_head, sizeof(invalidity_head));
+    return time_put(p + sizeof(invalidity_head), t, &d);
+}
+
+/* false: a time that DER cannot say. */
+static bool entry_write(struct buf *out, const struct status_row *row, struct bytes serial, struct date_text *date)
+{
+    enum crl_reason reason = row->status == CERT_ON_HOLD ? REASON_CERTIFICATE_HOLD : row->reason;
+    uint8_t entry[ENTRY_MAX_LEN], *p = entry + 2, *list;
+
+    if ((!date->known || row->time / 86400 != date->day) && !date_of(row->time, date))
+        return false;
+    p = serial_put(p, serial);
+    p = time_put(p, row->time, date);
+    list = p;
+    if (reason != REASON_UNSPECIFIED || row->invalidity)
+        p += 2;
+    if (reason != REASON_UNSPECIFIED) {
+        memcpy(p, reason_head, sizeof(reason_head));
+        p += sizeof(reason_head);
+        *p++ = (uint8_t)reason;
+    }
+    if (row->invalidity && !(p = invalidity_put(p, row->invalidity)))
+        return false;
+    if (p > list) {
+        list[0] = DER_SEQUENCE;
+        list[1] = (uint8_t)(p - list - 2);
+    }
+    entry[0] = DER_SEQUENCE;
+    entry[1] = (uint8_t)(p - entry - 2);
+    buf_add(out, entry, (size_t)(p - entry));
+    return true;
+}
+
+static enum err_code entry_fault(const struct status_row *row, struct err *e, const char *what)
+{
     char hex[2 * SERIAL_MAX_LEN + 1];
 
-    if (row->serial_len == 0 || row->serial_len > SERIAL_MAX_LEN)
-        return err_set(e, E_INTERNAL, "entry: serial of %u octets", row->serial_len);
-    serial = magnitude_of(row->serial, row->serial_len);
-    hex_encode(serial.p, serial.len, hex);
-    if (last->len && magnitude_cmp(*last, serial) >= 0)
-        return err_set(e, E_INTERNAL, "entry %s: not above the one before", hex);
+    hex_encode(row->serial, row->serial_len, hex);
+    return err_set(e, E_INTERNAL, "entry %s (status %d, reason %d): %s", hex, (int)row->status, (int)row->reason, what);
+}
+
+static enum err_code entry_check(const struct status_row *row, struct bytes serial, struct bytes last,
+                                 const struct crl_inputs *in, struct err *e)
+{
+    if (last.len && magnitude_cmp(last, serial) >= 0)
+        return entry_fault(row, e, "not above the one before");
     if (row->status != CERT_REVOKED && row->status != CERT_ON_HOLD)
-        return err_set(e, E_INTERNAL, "entry %s: status %d belongs on no list", hex, (int)row->status);
+        return entry_fault(row, e, "its status belongs on no list");
     if (!reason_is_for_full_list((uint64_t)row->reason))
-        return err_set(e, E_INTERNAL, "entry %s: reason %d (RFC 5280 5.3.1)", hex, (int)row->reason);
+        return entry_fault(row, e, "its reason is not for a full list (RFC 5280 5.3.1)");
     if (row->time > in->this_update)
-        return err_set(e, E_INTERNAL, "entry %s: revoked after thisUpdate", hex);
+        return entry_fault(row, e, "revoked after thisUpdate");
     return E_OK;
 }
 
@@ -91,23 +180,28 @@ static enum err_code entries_write(struct derw *w, const struct crl_inputs *in, 
                                    uint64_t *entries, struct err *e)
 {
     struct status_row row;
+    struct date_text date = {.known = false};
     uint8_t last_octets[SERIAL_MAX_LEN];
-    struct bytes last = {NULL, 0};
+    struct bytes last = {NULL, 0}, serial;
     struct err at = {.code = E_OK};
+    enum err_code code;
 
     *entries = 0;
     while (next(arg, &row, &at)) {
-        enum err_code code = entry_check(&row, &last, in, e);
+        if (row.serial_len == 0 || row.serial_len > SERIAL_MAX_LEN)
+            return err_set(e, E_INTERNAL, "entry: serial of %u octets", row.serial_len);
+        serial = magnitude_of(row.serial, row.serial_len);
+        code = entry_check(&row, serial, last, in, e);
         if (code != E_OK)
             return code;
         if (++*entries == 1)
             derw_begin(w, DER_SEQUENCE);
-        entry_write(w, &row);
+        if (!entry_write(w->out, &row, serial, &date))
+            return entry_fault(&row, e, "a time that cannot be written");
         if (!buf_ok(w->out))
             return err_set(e, E_NOMEM, "more than %zu octets", w->out->max);
-        last = magnitude_of(row.serial, row.serial_len);
-        memcpy(last_octets, last.p, last.len);
-        last.p = last_octets;
+        memcpy(last_octets, serial.p, serial.len);
+        last = BYTES(last_octets, serial.len);
     }
     if (at.code != E_OK) {
         if (e)
@@ -191,15 +285,21 @@ enum err_code crl_tbs_write(const struct crl_inputs *in, crl_next_fn next, void 
     return code;
 }
 
-enum err_code crl_assemble(struct bytes tbs, enum sig_alg alg, struct bytes sig, struct buf *der, struct err *e)
+enum err_code crl_frame(size_t tbs_len, enum sig_alg alg, struct bytes sig, struct buf *out, size_t *head, struct err *e)
 {
+    AUTO_BUF tail = BUF_INIT(SIGNATURE_MAX_LEN + 64);
     struct derw w;
 
-    if (sig_alg_der(alg).len == 0 || sig.len == 0 || tbs.len == 0)
+    if (sig_alg_der(alg).len == 0 || sig.len == 0 || tbs_len == 0)
         return err_set(e, E_INTERNAL, "CRL: nothing to assemble");
-    derw_init(&w, der);
-    derw_signed(&w, tbs, alg, sig);
-    return derw_finish(&w) ? E_OK : err_set(e, E_NOMEM, "CRL: no room");
+    derw_init(&w, &tail);
+    derw_raw(&w, sig_alg_der(alg));
+    derw_bits(&w, sig, 0);
+    derw_init(&w, out);
+    derw_header(&w, DER_SEQUENCE, tbs_len + tail.len);
+    *head = out->len;
+    buf_add_bytes(out, buf_bytes(&tail));
+    return buf_ok(&tail) && buf_ok(out) ? E_OK : err_set(e, E_NOMEM, "CRL: no room");
 }
 
 /* ---- reading ---- */

@@ -26,7 +26,9 @@ struct crl_inputs {
 /* Appends the TBSCertList to `out` (its max bounds the list). Memory beyond `out` does not grow with the list. */
 MUST_CHECK enum err_code crl_tbs_write(const struct crl_inputs *in, crl_next_fn next, void *arg, uint64_t *entries,
                                        struct buf *out, struct err *e);
-MUST_CHECK enum err_code crl_assemble(struct bytes tbs, enum sig_alg alg, struct bytes sig, struct buf *der, struct err *e);
+/* What stands around a TBSCertList of `tbs_len` octets: the first *head octets of `out` before it, the others after it. */
+MUST_CHECK enum err_code crl_frame(size_t tbs_len, enum sig_alg alg, struct bytes sig, struct buf *out, size_t *head,
+                                   struct err *e);
 
 /* A CRL read in place. */
 struct crl {

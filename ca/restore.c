@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/fsio.h"
 #include "ca/admin_int.h"
-#include "ca/crl.h"
+#include "ca/crl_list.h"
 #include "ca/csr.h"
 
 struct recovery {

@@ -88,6 +88,10 @@ MUST_CHECK enum err_code signer_keys(struct signer *s, const struct signer_key *
  * in the signer's log (0: none). Above 60,000 octets the object goes as a sealed memory file (CRL only). */
 MUST_CHECK enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind, struct bytes tbs,
                                      uint32_t deadline_ms, uint64_t rid, signer_done_fn done, void *arg, struct err *e);
+/* The same for an object in a sealed memory file (CRL only); `fd` is lent. */
+MUST_CHECK enum err_code signer_sign_file(struct signer *s, const char *key, enum sign_kind kind, int fd,
+                                          uint32_t deadline_ms, uint64_t rid, signer_done_fn done, void *arg,
+                                          struct err *e);
 MUST_CHECK enum err_code signer_health(struct signer *s, signer_health_fn done, void *arg, struct err *e);
 size_t signer_pending(const struct signer *s);
 

@@ -368,22 +368,13 @@ enum err_code signer_keys(struct signer *s, const struct signer_key *keys, size_
     return submit(s, p, &m, -1, NO_TIMEOUT, e);
 }
 
-enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind, struct bytes tbs,
+/* `fd` -1: the object is `tbs`; else it is in that memory file. */
+static enum err_code sign(struct signer *s, const char *key, enum sign_kind kind, struct bytes tbs, int fd,
                           uint32_t deadline_ms, uint64_t rid, signer_done_fn done, void *arg, struct err *e)
 {
     AUTO_MSG m = {BUF_INIT(0)};
-    AUTO_FD int fd = -1;
     struct pending *p;
 
-    if (tbs.len == 0)
-        return err_set(e, E_INVALID, "nothing to sign with key \"%s\"", key);
-    if (tbs.len > INLINE_MAX) {
-        if (kind != SIGN_CRL)
-            return err_set(e, E_INVALID, "object of %zu octets for key \"%s\", at most %d", tbs.len, key, INLINE_MAX);
-        fd = memfd_of("inkan-tbs", tbs, e);
-        if (fd < 0)
-            return err_wrap(e, "object for key \"%s\"", key);
-    }
     if (pending_new(s, SIGNER_SIGNED, arg, &p, e) != E_OK)
         return e ? e->code : E_TOKEN;
     p->done.sign = done;
@@ -394,6 +385,31 @@ enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind
     msg_put_u64(&m, rid);
     msg_put_bytes(&m, fd >= 0 ? (struct bytes){NULL, 0} : tbs);
     return submit(s, p, &m, fd, (int64_t)deadline_ms + GRACE_MS, e);
+}
+
+enum err_code signer_sign_file(struct signer *s, const char *key, enum sign_kind kind, int fd, uint32_t deadline_ms,
+                               uint64_t rid, signer_done_fn done, void *arg, struct err *e)
+{
+    if (kind != SIGN_CRL || fd < 0)
+        return err_set(e, E_INVALID, "only a CRL goes to key \"%s\" in a file", key);
+    return sign(s, key, kind, (struct bytes){NULL, 0}, fd, deadline_ms, rid, done, arg, e);
+}
+
+enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind, struct bytes tbs,
+                          uint32_t deadline_ms, uint64_t rid, signer_done_fn done, void *arg, struct err *e)
+{
+    AUTO_FD int fd = -1;
+
+    if (tbs.len == 0)
+        return err_set(e, E_INVALID, "nothing to sign with key \"%s\"", key);
+    if (tbs.len > INLINE_MAX) {
+        if (kind != SIGN_CRL)
+            return err_set(e, E_INVALID, "object of %zu octets for key \"%s\", at most %d", tbs.len, key, INLINE_MAX);
+        fd = memfd_of("inkan-tbs", tbs, e);
+        if (fd < 0)
+            return err_wrap(e, "object for key \"%s\"", key);
+    }
+    return sign(s, key, kind, tbs, fd, deadline_ms, rid, done, arg, e);
 }
 
 enum err_code signer_health(struct signer *s, signer_health_fn done, void *arg, struct err *e)

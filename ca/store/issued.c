@@ -522,32 +522,58 @@ enum err_code store_status_each(struct store *s, uint64_t after_seq, uint64_t li
     return q_end(&q, e);
 }
 
+static struct query revoked_query(struct store *s, enum stmt_id all, enum stmt_id of_shard, uint32_t issuer,
+                                  unsigned shard, int64_t keep_from)
+{
+    struct query q = q_begin(s, shard == 0 ? all : of_shard);
+
+    q_i64(&q, issuer);
+    q_i64(&q, keep_from == 0 ? INT64_MIN : keep_from);
+    if (shard != 0)
+        q_i64(&q, shard);
+    return q;
+}
+
+enum err_code store_revoked_count(struct store *s, uint32_t issuer, unsigned shard, int64_t keep_from, uint64_t *n, struct err *e)
+{
+    struct query q = revoked_query(s, Q_REVOKED_ALL_COUNT, Q_REVOKED_SHARD_COUNT, issuer, shard, keep_from);
+
+    *n = 0;
+    if (q_one(&q, e) != E_OK)
+        return e->code;
+    *n = col_u64(&q);
+    return q_end(&q, e);
+}
+
 enum err_code store_revoked_begin(struct store *s, uint32_t issuer, unsigned shard, int64_t keep_from, struct err *e)
 {
     if (s->cursor_open)
         return err_set(e, E_INTERNAL, "ledger %s: the revoked cursor is open already", s->path);
-    s->cursor = q_begin(s, shard == 0 ? Q_REVOKED_ALL : Q_REVOKED_SHARD);
-    q_i64(&s->cursor, issuer);
-    q_i64(&s->cursor, keep_from == 0 ? INT64_MIN : keep_from);
-    if (shard != 0)
-        q_i64(&s->cursor, shard);
+    s->cursor = revoked_query(s, Q_REVOKED_ALL, Q_REVOKED_SHARD, issuer, shard, keep_from);
     s->cursor_open = true;
     return E_OK;
 }
 
 bool store_revoked_next(struct store *s, struct status_row *out, struct err *e)
 {
+    struct query *q = &s->cursor;
+
     e->code = E_OK;
     if (!s->cursor_open) {
         err_set(e, E_INTERNAL, "ledger %s: no revoked cursor", s->path);
         return false;
     }
-    if (!q_next(&s->cursor, e))
+    if (!q_next(q, e))
         return false;
-    status_get(&s->cursor, out);
-    if (s->cursor.what[0] == '\0')
+    *out = (struct status_row){0};
+    col_serial(q, out->serial, &out->serial_len);
+    out->status = (enum cert_status)col_u8(q);
+    out->reason = (enum crl_reason)col_u8(q);
+    out->time = col_i64(q);
+    out->invalidity = col_i64(q);
+    if (q->what[0] == '\0')
         return true;
-    err_set(e, E_STORE, "ledger %s: a revoked row is damaged:%s", s->path, s->cursor.what);
+    err_set(e, E_STORE, "ledger %s: a revoked row is damaged:%s", s->path, q->what);
     return false;
 }
 

@@ -19,6 +19,7 @@
 #define CHECKPOINT_PAGES    "10000"
 #define VALUE_MAX_LEN       (256 * 1024 * 1024) /* one value; a CRL of millions of entries fits */
 #define LEDGER_FILE_MODE    0600
+#define BACKUP_PAGES        4096 /* copied between two looks whether to go on */
 
 const char *store_path(const struct store *s)
 {
@@ -403,6 +404,14 @@ void store_close(struct store *s)
     free(s);
 }
 
+void store_interrupt(struct store *s)
+{
+    if (s->mode != STORE_READ)
+        return;
+    atomic_store(&s->interrupted, true);
+    sqlite3_interrupt(s->db);
+}
+
 /* --- transactions -------------------------------------------------------------------------------------------- */
 
 static void forget_counters(struct store *s)
@@ -500,16 +509,22 @@ void store_savepoint_undo(struct store *s)
     s->in_savepoint = false;
 }
 
-enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e)
+uint64_t store_wal_size(const struct store *s)
 {
     char wal[4096];
     struct stat st;
+
+    return path_with(wal, sizeof(wal), s->path, "-wal") && stat(wal, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e)
+{
     int rc;
 
     if (s->mode != STORE_WRITE || s->in_tx)
         return err_set(e, E_INTERNAL, "ledger %s: checkpoint %s", s->path,
                        s->in_tx ? "inside a transaction" : "from a reader");
-    if (!path_with(wal, sizeof(wal), s->path, "-wal") || stat(wal, &st) != 0 || (uint64_t)st.st_size <= wal_max)
+    if (store_wal_size(s) <= wal_max)
         return E_OK;
     sqlite3_busy_timeout(s->db, 0); /* the event loop does not wait for a reader */
     rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
@@ -567,7 +582,9 @@ static enum err_code backup_into(struct store *s, sqlite3 *to, const char *path,
     int rc = SQLITE_ERROR;
 
     if (copy) {
-        rc = sqlite3_backup_step(copy, -1);
+        do
+            rc = atomic_load(&s->interrupted) ? SQLITE_INTERRUPT : sqlite3_backup_step(copy, BACKUP_PAGES);
+        while (rc == SQLITE_OK);
         sqlite3_backup_finish(copy);
     }
     if (rc == SQLITE_DONE)
@@ -577,13 +594,30 @@ static enum err_code backup_into(struct store *s, sqlite3 *to, const char *path,
     return E_OK;
 }
 
+/* A reader's copy is made in steps: without a snapshot each commit of the writer would start it again. */
+static enum err_code backup_snapshot(struct store *s, sqlite3 *to, const char *path, struct err *e)
+{
+    bool own = s->mode == STORE_READ && !s->in_tx;
+    uint64_t seq;
+    enum err_code code;
+
+    if (own && store_begin(s, e) != E_OK)
+        return e->code;
+    code = store_status_seq(s, &seq, e); /* the first read takes the snapshot */
+    if (code == E_OK)
+        code = backup_into(s, to, path, e);
+    if (own)
+        store_rollback(s);
+    return code;
+}
+
 enum err_code store_backup(struct store *s, const char *path, struct err *e)
 {
     AUTO_FD int fd = -1;
     sqlite3 *to = NULL;
     enum err_code code;
 
-    if (s->in_tx)
+    if (s->in_tx && s->mode == STORE_WRITE)
         return err_set(e, E_INTERNAL, "ledger %s: backup inside a transaction", s->path);
     fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, LEDGER_FILE_MODE);
     if (fd < 0)
@@ -591,7 +625,7 @@ enum err_code store_backup(struct store *s, const char *path, struct err *e)
     if (sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         code = err_set(e, E_IO, "backup file %s: %s", path, to ? sqlite3_errmsg(to) : "out of memory");
     else
-        code = backup_into(s, to, path, e);
+        code = backup_snapshot(s, to, path, e);
     sqlite3_close(to);
     if (code == E_OK && fsync(fd) != 0)
         code = err_errno(e, E_IO, "fsync of %s", path);

@@ -614,10 +614,9 @@ enum err_code store_alarm_clear(struct store *s, const char *kind, const char *d
 
 enum err_code store_alarm_each(struct store *s, bool open_only, alarm_row_fn fn, void *arg, struct err *e)
 {
-    struct query q = q_begin(s, Q_ALARM_EACH);
+    struct query q = q_begin(s, open_only ? Q_ALARM_OPEN : Q_ALARM_EACH);
     struct alarm_row row;
 
-    q_i64(&q, open_only);
     while (q_next(&q, e)) {
         row.id = col_u64(&q);
         row.time = col_i64(&q);

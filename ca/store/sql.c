@@ -168,6 +168,10 @@ static enum err_code may_step(struct query *q, struct err *e)
         release(q);
         return q->code = err_set(e, E_STORE, "ledger %s: %s: refused, an earlier transaction is in doubt", s->path, sql_names[q->id]);
     }
+    if (atomic_load(&s->interrupted)) {
+        release(q);
+        return q->code = err_set(e, E_STORE, "ledger %s: %s: interrupted", s->path, sql_names[q->id]);
+    }
     if (!sqlite3_stmt_readonly(q->st) && (!s->in_tx || s->mode != STORE_WRITE)) {
         release(q);
         return q->code = err_set(e, E_INTERNAL, "ledger %s: %s: outside a write transaction", s->path, sql_names[q->id]);

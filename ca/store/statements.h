@@ -20,6 +20,7 @@
     "id > ?1 AND (?2 = 0 OR issuer = ?2) AND (?3 = 0 OR device = ?3) AND (?4 IS NULL OR domain = ?4) "                 \
     "AND (?5 IS NULL OR profile = ?5) AND (?6 < 0 OR status = ?6) AND (?7 = 0 OR not_after < ?7)"
 #define STATUS_COLS "seq, issuer, serial, status, reason, time, invalidity, not_after, batch, origin"
+#define ENTRY_COLS "serial, status, reason, time, invalidity" /* what a CRL shows */
 #define CRL_COLS                                                                                                       \
     "issuer, shard, number, this_update, next_update, published_at, seq, entries, regular, sha256, der"
 #define SECRET_COLS                                                                                                    \
@@ -123,9 +124,12 @@ X(REVOKED_PUT,
   "status = excluded.status, reason = excluded.reason, time = excluded.time, invalidity = excluded.invalidity, "
   "seq = excluded.seq, batch = excluded.batch, origin = excluded.origin")
 X(REVOKED_DROP, "DELETE FROM revoked WHERE issuer = ?1 AND serial = ?2")
-X(REVOKED_ALL, "SELECT " STATUS_COLS " FROM revoked WHERE issuer = ?1 AND not_after >= ?2 ORDER BY serial")
+X(REVOKED_ALL, "SELECT " ENTRY_COLS " FROM revoked WHERE issuer = ?1 AND not_after >= ?2 ORDER BY serial")
 X(REVOKED_SHARD,
-  "SELECT " STATUS_COLS " FROM revoked WHERE issuer = ?1 AND not_after >= ?2 AND shard = ?3 AND shard <> 0 ORDER BY serial")
+  "SELECT " ENTRY_COLS " FROM revoked WHERE issuer = ?1 AND not_after >= ?2 AND shard = ?3 AND shard <> 0 ORDER BY serial")
+X(REVOKED_ALL_COUNT, "SELECT count(*) FROM revoked WHERE issuer = ?1 AND not_after >= ?2")
+X(REVOKED_SHARD_COUNT,
+  "SELECT count(*) FROM revoked WHERE issuer = ?1 AND not_after >= ?2 AND shard = ?3 AND shard <> 0")
 X(NEWEST_PUT,
   "INSERT INTO status_newest (issuer, shard, time) VALUES (?1, ?2, ?3) ON CONFLICT (issuer, shard) DO UPDATE SET "
   "time = max(time, excluded.time)")
@@ -170,7 +174,8 @@ X(HEAD_EACH, "SELECT " HEAD_COLS " FROM audit_head WHERE seq > ?1 ORDER BY seq L
 X(ALARM_INSERT, "INSERT INTO alarm (time, kind, domain, object, text, cleared_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
 X(ALARM_CLEAR,
   "UPDATE alarm SET cleared_at = ?4 WHERE kind = ?1 AND domain = ?2 AND object = ?3 AND cleared_at = 0")
-X(ALARM_EACH, "SELECT " ALARM_COLS " FROM alarm WHERE ?1 = 0 OR cleared_at = 0 ORDER BY id")
+X(ALARM_EACH, "SELECT " ALARM_COLS " FROM alarm ORDER BY id")
+X(ALARM_OPEN, "SELECT " ALARM_COLS " FROM alarm WHERE cleared_at = 0 ORDER BY id")
 
 /* store_check: each gives a row for what is wrong, and its first column names it. */
 X(CHECK_INTEGRITY, "PRAGMA integrity_check(1)")

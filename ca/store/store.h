@@ -40,6 +40,8 @@ enum store_mode { STORE_WRITE, STORE_READ };
  */
 MUST_CHECK enum err_code store_open(const char *path, enum store_mode mode, struct store **out, struct err *e);
 void store_close(struct store *s);
+/* A reader only, from any thread while the store is open: what it does now and everything after fails (E_STORE). */
+void store_interrupt(struct store *s);
 bool store_is_doubtful(const struct store *s);
 const char *store_path(const struct store *s);
 const char *store_engine(void); /* "SQLite 3.40.1", for the log */
@@ -63,6 +65,8 @@ void store_savepoint_undo(struct store *s);
 /* Called when idle, by the writer: checkpoint TRUNCATE when the -wal file passed `wal_max` octets. A reader in the way is
  * not an error: the next call tries again. */
 MUST_CHECK enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e);
+/* Octets of the -wal file. It grows while a reader holds a snapshot. */
+uint64_t store_wal_size(const struct store *s);
 
 /* meta: small named values ("ledger_id", "sealed", "time_floor", ...). E_NOT_FOUND when absent. "sealed" is absent, "",
  * or the reason ("restored"). */
@@ -233,11 +237,14 @@ typedef bool (*status_row_fn)(void *arg, const struct status_row *row);
 MUST_CHECK enum err_code store_status_each(struct store *s, uint64_t after_seq, uint64_t limit, status_row_fn fn, void *arg, struct err *e);
 /*
  * Cursor over what a CRL must list at this moment: certificates of the issuer that are revoked or on hold and whose
- * notAfter is not before `keep_from` (0 = all), of one shard or all (shard 0), sorted by serial (memcmp order). One at a time per store; end it soon, an open cursor stops checkpoints.
+ * notAfter is not before `keep_from` (0 = all), of one shard or all (shard 0), sorted by serial (memcmp order). Sets serial, status, reason, time and invalidity. One at a time per store; end it soon, an
+ * open cursor stops checkpoints.
  */
 MUST_CHECK enum err_code store_revoked_begin(struct store *s, uint32_t issuer, unsigned shard, int64_t keep_from, struct err *e);
 bool store_revoked_next(struct store *s, struct status_row *out, struct err *e); /* false: end or error in e->code */
 void store_revoked_end(struct store *s);
+/* How many rows such a cursor yields. */
+MUST_CHECK enum err_code store_revoked_count(struct store *s, uint32_t issuer, unsigned shard, int64_t keep_from, uint64_t *n, struct err *e);
 /* Time of the newest revocation, hold or release; 0 = none. */
 MUST_CHECK enum err_code store_revoked_newest(struct store *s, uint32_t issuer, unsigned shard, int64_t *newest_change, struct err *e);
 
@@ -343,7 +350,8 @@ MUST_CHECK enum err_code store_alarm_each(struct store *s, bool open_only, alarm
 
 /*
  * Online, consistent copy (SQLite backup API) into `path` (must not exist); fsynced, mode 0600, one file without a WAL.
- * Outside a transaction. Works on a reader too: a large ledger is copied from a thread of its own.
+ * On a reader: of the snapshot it holds, or of one taken for the copy; a large ledger is copied from a thread of its own. On
+ * the writer: outside a transaction.
  */
 MUST_CHECK enum err_code store_backup(struct store *s, const char *path, struct err *e);
 

@@ -9,6 +9,7 @@
 #define INKAN_CA_STORE_STORE_INT_H
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 #include "ca/store/store.h"
 
@@ -36,6 +37,7 @@ struct store {
     enum store_mode mode;
     int lock_fd; /* -1 on a reader */
     bool in_tx, in_savepoint, doubtful;
+    _Atomic bool interrupted; /* set by any thread: nothing more is read */
     sqlite3_stmt *stmts[STMTS_COUNT];
     struct buf hold[STMTS_COUNT];
     /* Counters kept in memory by the writer while `known`; every undo forgets them and the next use reads them back. */

@@ -50,14 +50,19 @@ static struct crl_inputs inputs(uint64_t number)
 static enum err_code build(const struct crl_inputs *in, struct rows *rows, struct buf *tbs, struct buf *der,
                            struct err *e)
 {
-    struct buf sig = BUF_INIT(1024);
+    struct buf sig = BUF_INIT(1024), frame = BUF_INIT(1024);
     uint64_t entries;
+    size_t head;
     enum err_code code = crl_tbs_write(in, next_row, rows, &entries, tbs, e);
 
     if (code == E_OK) {
         assert_int_equal(entries, rows->n);
         pkey_sign(test_key(KEY_P256), "SHA256", buf_bytes(tbs), &sig);
-        assert_int_equal(crl_assemble(buf_bytes(tbs), SIG_ECDSA_SHA256, buf_bytes(&sig), der, e), E_OK);
+        assert_int_equal(crl_frame(tbs->len, SIG_ECDSA_SHA256, buf_bytes(&sig), &frame, &head, e), E_OK);
+        buf_add(der, frame.p, head);
+        buf_add_bytes(der, buf_bytes(tbs));
+        buf_add(der, frame.p + head, frame.len - head);
+        buf_clear(&frame);
         buf_clear(&sig);
     }
     return code;
