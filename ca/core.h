@@ -171,6 +171,7 @@ struct signer_link {
     size_t asked_n;
     bool ask_again;
     uint8_t told[32]; /* digest of the keys last asked about: the same question is not asked twice */
+    int64_t asked_ms; /* monotonic, of the last question */
 };
 
 void links_on_link(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, int fd, void *arg);
@@ -179,6 +180,8 @@ void links_free(struct core *c);
 struct signer_link *signer_link_find(struct core *c, const char *token);
 /* Tells the signers again which keys they may use; after a key or CA was added. */
 void signer_links_tell_keys(struct core *c);
+/* A signature failed for the token's sake: what its signer says of its keys is asked anew. */
+void signer_link_doubt(struct core *c, const char *token);
 /* The signer that may use `key` now; NULL with `why`. */
 struct signer *signer_for_key(struct core *c, const char *token, const char *key, const char **why);
 /* After a commit: new rows go to status. */

@@ -120,6 +120,8 @@ static void on_head_signed(void *arg, enum err_code code, const struct err *why,
         return;
     c->audit_head_at_ms = clock_mono_ms() + HEAD_RETRY_MS;
     if (code != E_OK) {
+        if (code == E_TOKEN)
+            signer_link_doubt(c, c->conf->audit_token);
         log_failure("audit-head-failed", why);
         return;
     }

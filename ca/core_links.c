@@ -16,6 +16,8 @@
 #define PUMP_MS           5
 #define CONFIRM_S         10
 #define CHAIN_MAX         8
+#define REFUSED_KEY_MS    30000 /* between questions about keys that were refused */
+#define DOUBT_MS          1000  /* between questions because signatures fail */
 
 /* ---- confirmations ---- */
 
@@ -724,6 +726,8 @@ static void status_link(struct core *c, int fd)
     confirmations_check(c);
 }
 
+static void keys_ask_anew(struct signer_link *l);
+
 void links_tick(struct core *c)
 {
     struct signer_link *l;
@@ -736,6 +740,11 @@ void links_tick(struct core *c)
     {
         if (!l->keys_known && l->asked_n == 0)
             signer_links_tell_keys(c);
+        for (size_t i = 0; i < l->key_n; i++)
+            if (!l->key[i].usable && clock_mono_ms() - l->asked_ms >= REFUSED_KEY_MS) {
+                keys_ask_anew(l); /* the token may have been passing through something */
+                break;
+            }
     }
 }
 
@@ -872,6 +881,7 @@ static void tell_keys(struct signer_link *l)
     if (memcmp(digest, l->told, sizeof(digest)) == 0)
         goto out;
     l->asked_n = n;
+    l->asked_ms = clock_mono_ms();
     memcpy(l->told, digest, sizeof(digest));
     if (n == 0) {
         free(l->key);
@@ -893,6 +903,20 @@ sent:
         buf_clear(&names[i]);
     free(names);
     free(keys);
+}
+
+static void keys_ask_anew(struct signer_link *l)
+{
+    memset(l->told, 0, sizeof(l->told));
+    tell_keys(l);
+}
+
+void signer_link_doubt(struct core *c, const char *token)
+{
+    struct signer_link *l = signer_link_find(c, token);
+
+    if (l && l->signer && clock_mono_ms() - l->asked_ms >= DOUBT_MS)
+        keys_ask_anew(l);
 }
 
 void signer_links_tell_keys(struct core *c)

@@ -895,6 +895,8 @@ static void finish(struct issue_job *j, int64_t now)
         /* A conflict of rows here is a bug of ours, not the client's fault. */
         if (code == E_CONFLICT || code == E_NOT_FOUND || code == E_INVALID)
             code = e.code = E_INTERNAL;
+        if (code == E_BUSY) /* the token's queue; E_BUSY tells the front of a limit of this client */
+            code = e.code = E_TOKEN;
         j->result = (struct issue_result){.code = code, .err = e, .retry_after_s = RETRY_AFTER_S};
         j->result.binding_judged = j->grant.binding_judged;
         return;
@@ -983,7 +985,10 @@ static void come_back(struct issuance *q, struct issue_job *j)
 static void on_signed(void *arg, enum err_code code, const struct err *why, enum sig_alg alg, struct bytes sig)
 {
     struct issue_job *j = arg;
+    struct authority *a = code == E_TOKEN ? authority_find(j->core, j->ca) : NULL;
 
+    if (a)
+        signer_link_doubt(j->core, a->conf->token);
     j->sign_error = code == E_OK ? (struct err){0} : *why;
     j->sign_error.code = code;
     j->sign_alg = alg;

@@ -293,8 +293,11 @@ static enum err_code run_publish(struct reader_job *job, struct store *ledger, s
 static void on_list_signed(void *arg, enum err_code code, const struct err *why, enum sig_alg alg, struct bytes sig)
 {
     struct publication *p = arg;
+    struct crl_scope *s = scope_of(p);
     struct err e = {0};
 
+    if (code == E_TOKEN && s)
+        signer_link_doubt(p->core, s->ca->conf->token);
     if (!may_go_on(p, code, why))
         return;
     p->alg = alg;
