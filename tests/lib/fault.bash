@@ -113,6 +113,14 @@ ready() {
     curl -sS -o /dev/null --max-time 2 -w '%{http_code}' "http://127.0.0.1:$((port + 2))/ready"
 }
 
+not_ready() {
+    [ "$(ready)" = 503 ]
+}
+
+now_ms() {
+    date +%s%3N
+}
+
 log_lines() {
     wc -l < "$dir/log/inkan.log"
 }

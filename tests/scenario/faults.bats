@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# What fails under a running service: ledger, disk, token, signer, CA. No issuance, an explicit answer, a log line that names
+# What fails under a running service: ledger, disk, signer, CA (tokens: token.bats). No issuance, an explicit answer, a log line that names
 # the cause, status from signed data, and the way back by itself where that is safe.
 load ../lib/instance
 load ../lib/fault
@@ -50,8 +50,6 @@ start_service() {
     ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 INKAN_TEST_SYNC_FAILS=$side/sync-fails \
         LD_PRELOAD=$side/sync_fails.so plain_start_service
 }
-
-now_ms() { date +%s%3N; }
 
 cert_rows() { ledger_query "SELECT COUNT(*) FROM cert"; }
 
@@ -184,26 +182,6 @@ PY
     [ "$(ledger_query "SELECT COUNT(*) FROM cert c WHERE NOT EXISTS (SELECT 1 FROM intent i WHERE i.issuer = c.issuer AND i.serial = c.serial AND i.state = 1)")" = 0 ]
     [ "$(cert_rows)" = $((rows + 400)) ]
 }
-
-@test "token directory gone: enrollment is refused quickly, status answers from signed data, and it is back within seconds" {
-    [ "$(plain_ocsp "$units/flt-known.pem")" = good ]
-    mv "$dir/tokens" "$dir/tokens.away"
-    waits_for 15 not_enrolls flt-e
-    local began took
-    began=$(now_ms)
-    [ "$(enroll flt-e2)" = 503 ]
-    took=$(($(now_ms) - began))
-    [ "$took" -lt 7000 ]
-    grep -qi '^retry-after: [1-9]' "$dir/headers"
-    [ "$(plain_ocsp "$units/flt-known.pem")" = good ]
-    waits_for 10 is_not_ready
-    mv "$dir/tokens.away" "$dir/tokens"
-    waits_for 30 enrolls flt-e2
-    waits_for 30 answers good "$units/flt-known.pem"
-    waits_for 10 health_is_ready
-}
-not_enrolls() { [ "$(enroll "$1-$RANDOM")" = 503 ]; }
-is_not_ready() { [ "$(ready)" = 503 ]; }
 
 @test "the issuing signer stands still: 503 at the deadline, and it goes on when the signer does" {
     local signer began took lines

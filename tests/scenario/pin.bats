@@ -144,6 +144,45 @@ ten_minutes() {
     [ "$(logins)" -le 3 ]
 }
 
+@test "a token that locks after three wrong PINs is never locked by us; locked by others it is not asked, and status says so" {
+    : > "$side/calls-issuing"
+    shim_rules issuing "C_Login pin_lock=3" "C_GetTokenInfo pin_lock=3"
+    kill_signer
+    waits_for 10 enrolls pin-lock-0
+    put_pin 11111111
+    kill_signer
+    waits_for 10 is_blocked
+    stop_service
+    start_again
+    waits_for 10 is_blocked
+    [ "$(cat "$side/wrong-pins-issuing")" = 1 ]
+    [ "$(logins)" = 2 ]
+    # A second wrong one leaves one try. That is not ours, not even for the right PIN.
+    put_pin 22222222
+    tried() { [ "$(cat "$side/wrong-pins-issuing")" = 2 ]; }
+    waits_for 15 tried
+    lines=$(log_lines)
+    put_pin right
+    last_try() { log_after "$lines" | grep 'event=signer-pin-refused' | grep -q 'only one PIN try is left'; }
+    waits_for 15 last_try
+    [ "$(logins)" = 3 ]
+    # Somebody else uses it up.
+    echo 3 > "$side/wrong-pins-issuing"
+    lines=$(log_lines)
+    inkan token unblock issuing
+    locked() { inkan status --json | jq -r '.processes[] | select(.name == "signer-issuing") | .state' | grep -q 'PIN is locked'; }
+    waits_for 10 locked
+    log_after "$lines" | grep 'event=signer-pin-refused' | grep -q 'the user PIN is locked'
+    [ "$(logins)" = 3 ]
+    [ "$(enroll pin-lock-1)" = 503 ]
+    # The security officer unlocks it.
+    echo 0 > "$side/wrong-pins-issuing"
+    inkan token unblock issuing
+    waits_for 15 enrolls pin-lock-1
+    [ "$(logins)" = 4 ]
+    shim_rules issuing
+}
+
 @test "a PIN by descriptor and one by prompt: both tokens serve, nothing of it is on disk; without a terminal the start is refused" {
     stop_service
     cp "$dir/inkan.yaml" "$dir/keep.yaml"

@@ -1,0 +1,281 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# A token that loses sessions, is slow, hangs, goes away, signs wrongly or holds other keys than it should, under a whole
+# running service: no request is lost, no false certificate exists, and the service comes back by itself.
+# PINs: pin.bats. Every result of every single call: tests/unit/test_signer.c.
+load ../lib/instance
+load ../lib/fault
+
+setup_file() {
+    side_dir
+    use_shim
+    # A signer as released: the list of system calls of a sanitized one allows more.
+    mkdir "$side/bin"
+    cp "$INKAN_PROGRAMS"/* "$side/bin/"
+    [ -z "${INKAN_RELEASE:-}" ] || cp "$INKAN_RELEASE/bin/inkan-signer" "$side/bin/"
+    chmod -R a+rX "$side/bin"
+    INKAN_PROGRAMS=$side/bin instance_up "token_env=$token_env"
+    group_secret 'tok-*'
+    [ "$(enroll tok-known)" = 200 ]
+    answers good "$units/tok-known.pem"
+}
+teardown_file() {
+    fault_load
+    rm -f "$side"/rules-*
+    instance_down
+    side_dir_remove
+}
+setup() {
+    fault_load
+    shim_rules issuing
+    waits_for 30 health_is_ready
+    lines=$(log_lines)
+    core=$(pid_of core)
+    signer=$(pid_of signer-issuing)
+}
+
+kill_signer() { kill -9 "$(pid_of signer-issuing)"; }
+
+# load_while COUNT FILE COMMAND...: that many enrollments while the command runs; their tally is FILE.load
+load_while() {
+    local count=$1 file=$2
+    enroll_many "tok-$(basename "$file")-" "$count" "$file" --connections 8 --tries 400 > "$file.load" 3>&- &
+    local load=$!
+    "${@:3}"
+    wait "$load"
+    cat "$file.load"
+}
+some_are_out() { [ -s "$1" ] && [ "$(wc -l < "$1")" -ge "$2" ]; }
+
+# all_are_right FILE COUNT: that many units have one certificate each, which the ledger knows; and whatever the ledger holds
+# was signed by its issuer, after an intent
+all_are_right() {
+    local der n=0
+    [ "$(jq .issued "$1.load")" = "$2" ]
+    [ "$(cut -d' ' -f1 "$1" | sort -u | wc -l)" = "$2" ]
+    ledger_query "SELECT lower(hex(der)) FROM cert" | sort > "$side/rows"
+    [ -z "$(cut -d' ' -f2 "$1" | sort | comm -23 - "$side/rows")" ]
+    [ "$(ledger_query "SELECT COUNT(*) FROM intent WHERE state = 0")" = 0 ]
+    [ "$(ledger_query "SELECT COUNT(*) FROM cert c WHERE NOT EXISTS (SELECT 1 FROM intent i WHERE i.issuer = c.issuer AND i.serial = c.serial AND i.state = 1)")" = 0 ]
+    rm -rf "$side/all"
+    mkdir "$side/all"
+    while read -r der; do
+        n=$((n + 1))
+        xxd -r -p <<< "$der" > "$side/all/$n.der"
+    done < "$side/rows"
+    cat "$dir/ca.pem" "$dir/maker-ca.pem" "$dir/maker-root.pem" > "$side/anchors.pem"
+    [ "$(openssl verify -x509_strict -CAfile "$side/anchors.pem" "$side"/all/*.der | grep -c ': OK$')" = "$n" ]
+}
+
+@test "one session in a hundred is lost under load: every request is answered at its first try" {
+    shim_rules issuing "C_SignInit lose=1 chance=100" "C_Sign lose=1 chance=100" "C_Sign latency_ms=1 jitter_ms=3"
+    load_while 600 "$side/lost" true
+    all_are_right "$side/lost" 600
+    [ "$(jq -c .answers "$side/lost.load")" = '{"200":600}' ]
+    [ "$(log_after "$lines" | grep -c 'event=signer-session-reopened')" -ge 3 ]
+    [ "$(pid_of signer-issuing)" = "$signer" ]
+}
+
+@test "all sessions dropped again and again under load: logged in again, and no request is lost" {
+    : > "$side/calls-issuing"
+    shim_rules issuing "C_SignInit drop=1 after=50 every=90 first=4"
+    load_while 400 "$side/dropped" true
+    all_are_right "$side/dropped" 400
+    [ "$(jq -c .answers "$side/dropped.load")" = '{"200":400}' ]
+    [ "$(calls issuing C_Login)" = 4 ]
+    [ "$(pid_of signer-issuing)" = "$signer" ]
+}
+
+@test "a flipped bit never leaves: the key is in quarantine until the signer is new" {
+    shim_rules issuing "C_Sign flip=1 after=60 every=40"
+    new_signer() {
+        quarantined() { log_after "$lines" | grep -q 'event=signer-signature-bad'; }
+        waits_for 10 quarantined
+        waits_for 3 not_ready
+        [ "$(enroll tok-flipped)" = 503 ]
+        shim_rules issuing
+        kill_signer
+    }
+    load_while 200 "$side/flipped" new_signer
+    all_are_right "$side/flipped" 200
+    [ "$(jq '.answers["503"]' "$side/flipped.load")" -gt 0 ]
+    [ "$(jq '.answers["200"]' "$side/flipped.load")" = 200 ]
+}
+
+@test "a slow token: 50 ms cost time only, at half a second the queue is bounded and says 503" {
+    shim_rules issuing "C_Sign latency_ms=50"
+    load_while 60 "$side/slow" true
+    all_are_right "$side/slow" 60
+    [ "$(jq -c .answers "$side/slow.load")" = '{"200":60}' ]
+    shim_rules issuing "C_Sign latency_ms=500"
+    began=$(now_ms)
+    enroll_many tok-slower- 40 "$side/slower" --connections 40 > "$side/slower.load"
+    took=$(($(now_ms) - began))
+    cat "$side/slower.load"
+    # Two at a time, five seconds: about twenty. Nobody waited longer than the deadline, nobody was left without an answer.
+    [ "$took" -lt 15000 ]
+    [ "$(jq -r '.answers | keys | join(" ")' "$side/slower.load")" = "200 503" ]
+    [ "$(jq '.answers["200"]' "$side/slower.load")" -ge 10 ]
+    shim_rules issuing
+    enrolls tok-quick
+    [ "$(pid_of signer-issuing)" = "$signer" ]
+}
+
+@test "a token of seven seconds, then one that hangs: 503 at the deadline, the watchdog ends the signer, the ledger goes on" {
+    shim_rules issuing "C_Sign latency_ms=7000 first=1" "C_Sign hang=1 after=1"
+    began=$(now_ms)
+    [ "$(enroll tok-late)" = 503 ]
+    took=$(($(now_ms) - began))
+    echo "503 after $took ms"
+    [ "$took" -gt 4000 ]
+    [ "$took" -lt 12000 ]
+    grep -qi '^retry-after: [1-9]' "$dir/headers"
+    # The first call is back meanwhile; both threads hang from here on.
+    began=$(now_ms)
+    for n in 1 2 3; do
+        (enroll "tok-hung-$n" > "$side/hung-$n") 3>&- &
+    done
+    waits_for 5 test -e "$units/tok-hung-3.csr"
+    # What needs no signature of this token is served as ever.
+    inkan device add tok-declared --domain example --product demo > /dev/null
+    inkan cert revoke "$units/tok-known.pem" --yes
+    answers revoked "$units/tok-known.pem"
+    [ "$(($(now_ms) - began))" -lt 4000 ]
+    wait
+    [ "$(cat "$side"/hung-*)" = "503
+503
+503" ]
+    shim_rules issuing
+    ended() { log_after "$lines" | grep 'process=signer-issuing' | grep -q 'event=process-ended'; }
+    waits_for 20 ended
+    took=$(($(now_ms) - began))
+    echo "the signer ended after $took ms"
+    [ "$took" -gt 10000 ]
+    [ "$took" -lt 19000 ]
+    log_after "$lines" | grep 'proc=signer-issuing' | grep -q 'hangs in the module'
+    waits_for 5 enrolls tok-hung-1
+    [ "$(pid_of core)" = "$core" ]
+    # What was signed too late belongs to nobody.
+    [ "$(ledger_query "SELECT COUNT(*) FROM intent WHERE state = 0")" = 0 ]
+    [ "$(ledger_query "SELECT COUNT(*) FROM cert WHERE requester LIKE '%tok-late'")" = 0 ]
+}
+
+# away_for SECONDS: the token goes and comes back; $back_ms is when it was there again
+away_for() {
+    mv "$dir/tokens" "$dir/tokens.away"
+    sleep "$1"
+    mv "$dir/tokens.away" "$dir/tokens"
+    back_ms=$(now_ms)
+}
+
+@test "the token is taken out under load for ten seconds: 503, and within three seconds of its return it serves" {
+    taken_out() {
+        waits_for 10 some_are_out "$side/away" 20
+        away_for 10
+        refused=$(wc -l < "$side/away")
+        waits_for 10 enrolls tok-again
+        served_ms=$(now_ms)
+    }
+    (sleep 4 && enroll tok-away --max-time 10 > "$side/while-away") 3>&- &
+    load_while 600 "$side/away" taken_out
+    echo "$refused before it returned; back after $((served_ms - back_ms)) ms; meanwhile $(cat "$side/while-away")"
+    [ "$(cat "$side/while-away")" = 503 ]
+    [ "$refused" -lt 600 ]
+    [ $((served_ms - back_ms)) -le 3000 ]
+    all_are_right "$side/away" 600
+    [ "$(pid_of core)" = "$core" ]
+}
+
+@test "the token is taken out while nobody signs: status answers from signed data, and it serves when it is back" {
+    enrolls tok-idle-before
+    waits_for 5 answers good "$units/tok-idle-before.pem"
+    plain_ocsp() {
+        openssl ocsp -no_nonce -issuer "$dir/fleet-ca.pem" -cert "$units/tok-idle-before.pem" -url "http://localhost:$((port + 1))/ocsp" \
+            -CAfile "$dir/ca.pem" 2>&1 | sed -n "s#^$units/tok-idle-before.pem: ##p"
+    }
+    [ "$(plain_ocsp)" = good ]
+    mv "$dir/tokens" "$dir/tokens.away"
+    [ "$(enroll tok-idle)" = 503 ]
+    grep -qi '^retry-after: [1-9]' "$dir/headers"
+    [ "$(plain_ocsp)" = good ]
+    waits_for 5 not_ready
+    mv "$dir/tokens.away" "$dir/tokens"
+    waits_for 3 enrolls tok-idle
+    waits_for 10 answers good "$units/tok-idle.pem"
+}
+
+# delete_key DIRECTORY TYPE: the fleet CA's private or public object (privkey, pubkey) leaves that copy of the tokens
+delete_key() {
+    sed "s#^directories.tokendir.*#directories.tokendir = $1#" "$dir/softhsm2.conf" > "$side/softhsm2.conf"
+    SOFTHSM2_CONF=$side/softhsm2.conf pkcs11-tool --module "$(INKAN_PKCS11_MODULE='' softhsm_module)" --token-label inkan-issuing --login \
+        --pin "$(cat "$dir/pin/issuing")" --delete-object --type "$2" --id "$key_id" > /dev/null
+}
+
+own_tokens() { [ "$(id -u)" -ne 0 ] || chown -R inkan-signer: "$dir/tokens"; }
+
+# starts_without NAME: the service is up, says which key is not usable, and issues nothing with it
+starts_without() {
+    start_again
+    refuses() { [ "$(enroll "$1")" = 503 ]; }
+    waits_for 10 refuses "$1"
+    key_refused() { log_after "$lines" | grep 'event=signer-key-refused' | grep -q 'key=ca/fleet-ca/1'; }
+    waits_for 10 key_refused
+    log_after "$lines" | grep 'event=signer-key-refused' | tail -n 1
+    [ "$(ready)" = 503 ]
+    inkan doctor --json | jq -e '[.[] | select(.state == "fail")] | length > 0' > /dev/null
+}
+
+@test "a truncated, a missing and a swapped key: each is refused at the start by name, and nothing is issued" {
+    rows=$(ledger_query "SELECT COUNT(*) FROM cert")
+    stop_service
+    cp -a "$dir/tokens" "$side/tokens"
+    key_id=$(ledger_query "SELECT lower(hex(cka_id)) FROM key WHERE name = 'ca/fleet-ca/1'")
+    # SoftHSM keeps each object in a file; which one is the key's shows when it is deleted.
+    cp -a "$dir/tokens" "$side/probe"
+    delete_key "$side/probe" privkey
+    file=$(diff -rq "$side/tokens" "$side/probe" | sed -n 's/^Only in \(.*\): \(.*\.object\)$/\1\/\2/p')
+    [ -s "$file" ]
+    truncate -s 20 "$dir/tokens/${file#"$side/tokens/"}"
+    starts_without tok-truncated
+    stop_service
+
+    rm -rf "$dir/tokens"
+    cp -a "$side/probe" "$dir/tokens"
+    own_tokens
+    lines=$(log_lines)
+    starts_without tok-missing
+    stop_service
+
+    # Another key under the same label and id.
+    delete_key "$dir/tokens" pubkey
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$side/other.pem"
+    SOFTHSM2_CONF=$side/softhsm2.conf softhsm2-util --import "$side/other.pem" --token inkan-issuing --label ca/fleet-ca/1 --id "$key_id" \
+        --pin "$(cat "$dir/pin/issuing")" > /dev/null
+    own_tokens
+    lines=$(log_lines)
+    starts_without tok-swapped
+    stop_service
+
+    [ "$(ledger_query "SELECT COUNT(*) FROM cert")" = "$rows" ]
+    rm -rf "$dir/tokens"
+    cp -a "$side/tokens" "$dir/tokens"
+    start_again
+    waits_for 10 enrolls tok-swapped
+}
+
+@test "a second signer on the same token is refused, and a module that forks ends its signer" {
+    # As inkand would start it, from a configuration that shares nothing but the directory of locks and the token.
+    lock=$(ls "$dir"/state/pin/issuing.lock)
+    no flock -n "$lock" true
+    # Started by exec: none of our processes is a copy of one that had loaded a module.
+    [ "$(readlink "/proc/$signer/exe")" = "$programs/inkan-signer" ]
+    [ ! -s "/proc/$signer/task/$signer/children" ]
+    shim_rules issuing "C_Sign fork=1 first=1"
+    status=$(enroll tok-fork)
+    [ "$status" = 503 ] || [ "$status" = 200 ]
+    died() { log_after "$lines" | grep 'process=signer-issuing' | grep -q 'event=process-ended.*signal=31'; }
+    waits_for 5 died
+    shim_rules issuing
+    waits_for 5 enrolls tok-fork
+    [ "$(ledger_query "SELECT COUNT(*) FROM cert WHERE requester LIKE '%tok-fork'")" = 1 ]
+}
