@@ -1153,6 +1153,8 @@ static void an_answer_is_not_given_when_serving_ended_meanwhile(void **state) /*
     assert_int_equal(question_status(&q), OCSP_TRY_LATER);
     responder_set_serving(w.r, true);
     assert_int_equal(question_status(&q), OCSP_SUCCESSFUL);
+    responder_set_serving(w.r, false); /* what was kept is not given either */
+    assert_int_equal(question_status(&q), OCSP_TRY_LATER);
 }
 
 static void new_issuers_mean_a_new_signature(void **state)
