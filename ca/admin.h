@@ -5,7 +5,8 @@
  *   ADMIN_REQUEST  str op ("cert.revoke"), bytes args (JSON object, at most 48 KiB); may pass one descriptor
  *   ADMIN_ROWS     bytes JSON array of row objects       zero or more; lists stream in pages
  *   ADMIN_PROGRESS u64 done, u64 total, str what         zero or more
- *   ADMIN_DONE     u8 err code, str message, bytes JSON result object; may pass one descriptor (backup, export)
+ *   ADMIN_DONE     u8 err code, str message, bytes JSON result object; may pass one descriptor (backup, export); under
+ *                  request id 0: the caller is refused before a request is read
  *
  * One request at a time per connection. Unknown ops and unknown members of args are refused (E_INVALID).
  * The args object is strict; times are UTC seconds; serials lower-case hex; DER is base64.

@@ -119,6 +119,35 @@ static enum err_code read_rows(struct msg_reader *r, admin_rows_fn rows, void *a
     return more ? E_OK : err_set(e, E_IO, "the output could not be written");
 }
 
+/* Under 0 the service refuses whoever connected, before it reads a request. */
+static bool is_refusal(const struct msg_reader *r)
+{
+    return r->request_id == 0 && r->type == ADMIN_DONE;
+}
+
+static enum err_code read_refusal(struct msg_reader *r, struct err *e)
+{
+    json_t *none = NULL;
+    enum err_code code = read_done(r, &none, e);
+
+    json_decref(none);
+    return code == E_OK ? err_set(e, E_INTERNAL, "the service answered what was not asked") : code;
+}
+
+/* A request that could not be sent: the service may have said why before it closed the connection. */
+static enum err_code refused(struct admin_client *c, const char *op, struct err *e)
+{
+    AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
+    AUTO_FD int passed = -1;
+    struct err none = {0};
+    struct msg_reader r;
+
+    if (msg_recv(c->fd, &packet, &passed, 0, &none) == E_OK && msg_read_begin(buf_bytes(&packet), &r, &none) == E_OK &&
+        is_refusal(&r))
+        return read_refusal(&r, e);
+    return err_wrap(e, "%s", op);
+}
+
 enum err_code admin_call(struct admin_client *c, const char *op, const json_t *args, admin_rows_fn rows,
                          admin_progress_fn progress, void *arg, json_t **result, int *fd, struct err *e)
 {
@@ -130,13 +159,15 @@ enum err_code admin_call(struct admin_client *c, const char *op, const json_t *a
     if (fd)
         *fd = -1;
     if (send_request(c, id, op, args, e) != E_OK)
-        return err_wrap(e, "%s", op);
+        return refused(c, op, e);
     for (;;) {
         AUTO_FD int passed = -1;
 
         buf_reset(&packet);
         if (msg_recv(c->fd, &packet, &passed, c->patience_ms, e) != E_OK || msg_read_begin(buf_bytes(&packet), &r, e) != E_OK)
             return err_wrap(e, "%s: no answer of the service", op);
+        if (is_refusal(&r))
+            return read_refusal(&r, e);
         if (r.request_id != id)
             return err_set(e, E_INTERNAL, "%s: the service answered another request", op);
         switch (r.type) {

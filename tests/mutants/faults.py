@@ -22,6 +22,11 @@ def bats(name, rule, edits, program, test):
     return Fault(name, rule, edits, f"tests/{program}.bats", test, test)
 
 
+def bats_file(name, rule, edits, program, test):
+    """The test builds on those before it in its file."""
+    return Fault(name, rule, edits, f"tests/{program}.bats", test)
+
+
 def unit(name, rule, edits, program, test):
     return Fault(name, rule, edits, program, test)
 
@@ -32,15 +37,16 @@ FAULTS = [
          [("ca/store/open.c", '"0" : "2";', '"0" : "0";')],
          "scenario/order", "for 1,000 issues"),
     bats("answer-before-commit", "no certificate leaves before its row is durable",
-         [("ca/issue.c", "    core_commit(c);\n    revoke_changed(c);\n    if (q->signing_n", "    answer(q);\n    core_commit(c);\n    revoke_changed(c);\n    if (q->signing_n")],
+         [("ca/issue.c", "        finish(j, now);\n        answer_later(q, j);\n", "        finish(j, now);\n        if (j->is_est) {\n            j->done(c, j->arg, &j->result);\n            job_free(j);\n        } else {\n            answer_later(q, j);\n        }\n")],
          "scenario/order", "for 1,000 issues"),
     bats("sign-before-intent", "no signature without a durable intent",
          [("ca/issue.c", "        prepare(q, j, now);\n", "        prepare(q, j, now);\n        if (j->state == JOB_SIGNING)\n            ask_signer(q, j);\n"),
           ("ca/issue.c", "        next = TAILQ_NEXT(j, link);\n        ask_signer(q, j);", "        next = TAILQ_NEXT(j, link);")],
          "scenario/order", "for 1,000 issues"),
-    bats("go-on-after-failed-sync", "a failed commit is in doubt: stop, reopen, read back",
-         [("ca/core.c", "    if (store_commit(c->store, &e) != E_OK)\n        proc_die", "    if (store_commit(c->store, &e) == E_CRYPTO)\n        proc_die")],
-         "scenario/faults", "fsync fails"),
+    unit("go-on-after-failed-sync", "a failed commit is in doubt: stop, reopen, read back",
+         [("ca/store/open.c", "        s->doubtful = s->mode == STORE_WRITE;\n        forget_counters(s);", "        forget_counters(s);"),
+          ("ca/store/sql.c", "        if (vanished || is_disk_or_memory(rc) || (s->in_tx && code == E_STORE))\n            s->doubtful = true;\n", "")],
+         "test_store", "every_failing_write_or_sync_puts_the_batch_in_doubt"),
     bats("intents-stay-open", "an intent that never became a certificate is void at the next start",
          [("ca/core.c", "seal_read(c, e) != E_OK || void_open_intents(c, e) != E_OK ||", "seal_read(c, e) != E_OK ||")],
          "scenario/faults", "fsync fails"),
@@ -50,9 +56,9 @@ FAULTS = [
     bats("two-writers", "one process writes the ledger",
          [("ca/store/open.c", "flock(f, LOCK_EX | LOCK_NB) != 0", "flock(f, LOCK_SH | LOCK_NB) != 0")],
          "scenario/faults", "a second core on the same ledger"),
-    bats("old-ledger-unnoticed", "a ledger behind its marks starts sealed",
+    bats_file("old-ledger-unnoticed", "a ledger behind its marks starts sealed",
          [("ca/core.c", "if (behind && c->seal != SEAL_RESTORE &&", "if (false && c->seal != SEAL_RESTORE &&")],
-         "scenario/restore", "."),
+         "scenario/restore", "an older ledger put in place by hand"),
     # ---- serials ----
     unit("serial-of-64-bits", "159 random bits in every serial",
          [("ca/cert.c", "        if (random_bytes(serial, SERIAL_MAX_LEN, e) != E_OK)", "        memset(serial, 1, SERIAL_MAX_LEN);\n        if (random_bytes(serial, 8, e) != E_OK)")],
@@ -97,8 +103,9 @@ FAULTS = [
          "test_bytes", "base64_reads_what_is_right"),
     # ---- who is certified ----
     bats("eku-not-checked", "a server's certificate is no birth certificate",
-         [("ca/enroll_policy.c", "(leaf->has_eku && !leaf->eku_client_auth && !leaf->eku_any) ||", "false ||")],
-         "scenario/makers", "."),
+         [("ca/enroll_policy.c", "(leaf->has_eku && !leaf->eku_client_auth && !leaf->eku_any) ||", "false ||"),
+          ("enroll/tls.c", "    if (!leaf_may_be_client(X509_STORE_CTX_get0_cert(x))) {", "    if (!leaf_may_be_client(X509_STORE_CTX_get0_cert(x)) && !x) {")],
+         "scenario/makers", "a certificate of the maker for other purposes"),
     bats("revoked-renewal", "a revoked certificate does not renew",
          [("ca/enroll_policy.c", "    if (p->status == CERT_REVOKED)\n", "    if (false)\n"),
           ("ca/enroll_policy.c", "    if (p->status != CERT_GOOD)\n", "    if (false)\n"),
@@ -119,7 +126,8 @@ FAULTS = [
          [("ca/enroll_policy.c", "    if (memcmp(s->bound, csr->key.spki_hash, 32) != 0)\n", "    if (false)\n")],
          "scenario/enroll", "device secret: bound"),
     bats("group-quota-ignored", "a group secret ends at its quota",
-         [("ca/store/statements.h", "revoked_at = 0 AND (quota = 0 OR used < quota)", "revoked_at = 0")],
+         [("ca/store/statements.h", "revoked_at = 0 AND (quota = 0 OR used < quota)", "revoked_at = 0"),
+          ("ca/store/schema/sqlite/0001_ledger.sql", "  CHECK (quota = 0 OR used <= quota)\n", "  CHECK (quota >= 0)\n")],
          "scenario/enroll", "group secret: declares"),
     bats("another-makers-anchor", "a device enrols under the maker it was declared with",
          [("ca/enroll_policy.c", "    if (strcmp(g->device.anchor, anchor->name) != 0)\n", "    if (false)\n")],
@@ -173,9 +181,9 @@ FAULTS = [
          [("ca/store/statements.h", '"number = max(number + 1, excluded.number) RETURNING number")', '"number = max(number, excluded.number) RETURNING number")')],
          "test_store", "crl_number_rises_and_survives_a_restart"),
     # ---- keys ----
-    bats("refused-pin-again", "a refused PIN is never tried again",
+    bats_file("refused-pin-again", "a refused PIN is never tried again",
          [("hsm/pin.c", "        if (j.refused)\n", "        if (false)\n")],
-         "scenario/pin", "."),
+         "scenario/pin", "the same wrong PIN is not tried again"),
     unit("signature-not-checked", "no signature leaves the signer unverified",
          [("hsm/engine_worker.c", "    if (!verifier_accepts(v, input, BYTES(j->sig, j->sig_len))) {", "    if (false) {")],
          "test_signer", "a_flipped_bit_never_leaves_and_the_key_is_quarantined"),

@@ -40,6 +40,17 @@ setup() { instance_load; }
     [ "$status" -eq 1 ]
     run setpriv --reuid=inkan-front --clear-groups "$programs/inkan" --socket "$dir/run/admin.sock" status
     [ "$status" -eq 1 ]
+    # Who calls is known from the kernel: a socket that everybody can open changes nothing.
+    local mode_dir mode_socket
+    mode_dir=$(stat -c %a "$dir/run")
+    mode_socket=$(stat -c %a "$dir/run/admin.sock")
+    chmod 755 "$dir/run"
+    chmod 666 "$dir/run/admin.sock"
+    run setpriv --reuid=nobody --clear-groups "$programs/inkan" --socket "$dir/run/admin.sock" status
+    chmod "$mode_socket" "$dir/run/admin.sock"
+    chmod "$mode_dir" "$dir/run"
+    [ "$status" -eq 1 ]
+    grep -q 'may not administer this service' <<< "$output"
     inkan status
 }
 

@@ -15,7 +15,7 @@ subjectKeyIdentifier=hash
 authorityKeyIdentifier=keyid") 2> /dev/null
 }
 
-# foreign_birth MAKER ID [DATES]: $units/ID-MAKER.{pem,key}, leaf and issuing CA in one file
+# foreign_birth MAKER ID [DATES]: $units/ID-MAKER.{pem,key}, leaf and issuing CA in one file; $birth_extensions are added
 foreign_birth() {
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/O=$1/CN=$2/serialNumber=$2" -keyout "$units/$2-$1.key" -out "$units/$2-$1.csr" 2> /dev/null
     mkdir -p "$makers/db"
@@ -41,6 +41,7 @@ basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
+${birth_extensions:-}
 CNF
     openssl ca -batch -notext -config "$makers/ca.cnf" -cert "$makers/$1-ca.pem" -keyfile "$makers/$1-ca.key" -in "$units/$2-$1.csr" \
         -startdate "${3:-20200101000000Z}" -enddate "${4:-99991231235959Z}" -out "$units/$2-$1.leaf" 2> /dev/null
@@ -118,6 +119,26 @@ enroll_foreign() { # ID MAKER [label]
     [ "$(enroll_foreign u-2 alpha)" = 403 ]
     [ "$(enroll_foreign u-2 beta)" = 200 ]
     [ "$(enroll_foreign u-2 alpha)" = 403 ]
+    # The other way round too: a maker that is bound to no product is bound to its units all the same.
+    inkan device add u-8 --domain example --anchor alpha --product pump > /dev/null
+    foreign_birth alpha u-8
+    foreign_birth beta u-8
+    [ "$(enroll_foreign u-8 beta)" = 403 ]
+    [ "$(enroll_foreign u-8 alpha)" = 200 ]
+}
+
+@test "a certificate of the maker for other purposes does not connect; clientAuth and any purpose do" {
+    local n=0 purpose
+    for purpose in serverAuth codeSigning emailProtection clientAuth anyExtendedKeyUsage serverAuth,clientAuth; do
+        n=$((n + 1))
+        inkan device add "eku-$n" --domain example --anchor beta > /dev/null
+        birth_extensions="extendedKeyUsage = $purpose" foreign_birth beta "eku-$n"
+        run enroll_foreign "eku-$n" beta
+        case $purpose in
+            *client* | any*) [[ $output == *200 ]] ;;
+            *) [[ $output == *000 ]] ;; # not even a connection
+        esac
+    done
 }
 
 @test "an anchor bound to a product vouches for that product only" {
