@@ -66,6 +66,7 @@ enum err_code audit_hash(const struct audit_row *row, uint8_t hash[32], struct e
     const struct bytes octets[] = {row->request_digest, row->signature, row->approvals};
     AUTO_BUF b = BUF_INIT(AUDIT_ENTRY_MAX);
 
+    (void)buf_reserve(&b, 1024); /* failing is noticed below, by the adding */
     buf_add_str(&b, AUDIT_CHAIN_TAG);
     buf_add(&b, row->prev_hash, sizeof(row->prev_hash));
     add_u64(&b, row->seq);
@@ -164,41 +165,82 @@ static struct cert_name cert_name(const char *issuer, const uint8_t *serial, uin
     return n;
 }
 
-/* Takes over `detail`. */
-static enum err_code append_about_cert(struct store *s, const struct audit_actor *who, const char *event,
-                                       const char *object, json_t *detail, int64_t now, struct err *e)
+static enum err_code append_detail(struct store *s, const struct audit_actor *who, const char *event, const char *object,
+                                   const char *detail, int64_t now, struct err *e)
 {
-    AUTO(json_t) *json = detail;
-    AUTO(char) *dump = json ? json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
     struct audit_entry in = {
         .event = event,
         .actor = who->actor,
         .actor_kind = who->actor_kind,
         .domain = who->domain,
         .object = object,
-        .detail = dump,
+        .detail = detail,
         .request_digest = who->request_digest,
         .signature = who->signature,
         .approvals = who->approvals,
     };
 
-    if (!dump)
-        return err_set(e, E_NOMEM, "audit %s: detail of %s", event, object);
     return append(s, &in, now, e);
 }
 
+/* Takes over `detail`. */
+static enum err_code append_about_cert(struct store *s, const struct audit_actor *who, const char *event,
+                                       const char *object, json_t *detail, int64_t now, struct err *e)
+{
+    AUTO(json_t) *json = detail;
+    AUTO(char) *dump = json ? json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+
+    if (!dump)
+        return err_set(e, E_NOMEM, "audit %s: detail of %s", event, object);
+    return append_detail(s, who, event, object, dump, now, e);
+}
+
+/* A JSON string as json_dumps writes it; texts of ours are nearly always plain ASCII. */
+static bool add_json_text(struct buf *b, const char *s)
+{
+    AUTO(json_t) *json = NULL;
+    AUTO(char) *dump = NULL;
+    const char *at = s;
+
+    while (*at >= 0x20 && *at <= 0x7e && *at != '"' && *at != '\\')
+        at++;
+    if (*at == '\0') {
+        buf_add_u8(b, '"');
+        buf_add_str(b, s);
+        buf_add_u8(b, '"');
+        return true;
+    }
+    json = json_string(s);
+    dump = json ? json_dumps(json, JSON_ENCODE_ANY) : NULL;
+    buf_add_str(b, dump ? dump : "");
+    return dump != NULL;
+}
+
+/* One entry for every certificate: its detail is written without building a tree of objects, in the canonical order. */
 enum err_code audit_cert_issued(struct store *s, const struct audit_actor *who, const char *issuer_name,
                                 const struct cert_row *cert, uint64_t seq, int64_t now, struct err *e)
 {
     struct cert_name n = cert_name(issuer_name, cert->serial, cert->serial_len);
-    char der_hash[sizeof(cert->der_hash) * 2 + 1];
+    char der_hash[sizeof(cert->der_hash) * 2 + 1], tail[sizeof(n.serial) + 48];
+    AUTO_BUF detail = BUF_INIT(AUDIT_ENTRY_MAX);
+    bool good;
 
     hex_encode(cert->der_hash, sizeof(cert->der_hash), der_hash);
-    return append_about_cert(s, who, AUDIT_CERT_ISSUED, n.object,
-                             json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "der_sha256", der_hash, "issuer", issuer_name,
-                                       "profile", text(cert->profile), "requester", text(cert->requester), "seq",
-                                       (json_int_t)seq, "serial", n.serial),
-                             now, e);
+    good = buf_reserve(&detail, 512);
+    buf_add_str(&detail, "{\"der_sha256\":\"");
+    buf_add_str(&detail, der_hash);
+    buf_add_str(&detail, "\",\"issuer\":");
+    good = good && add_json_text(&detail, issuer_name);
+    buf_add_str(&detail, ",\"profile\":");
+    good = good && add_json_text(&detail, text(cert->profile));
+    buf_add_str(&detail, ",\"requester\":");
+    good = good && add_json_text(&detail, text(cert->requester));
+    snprintf(tail, sizeof(tail), ",\"seq\":%llu,\"serial\":\"%s\"}", (unsigned long long)seq, n.serial);
+    buf_add_str(&detail, tail);
+    buf_add_u8(&detail, '\0');
+    if (!good || !buf_ok(&detail))
+        return err_set(e, E_NOMEM, "audit %s: detail of %s", AUDIT_CERT_ISSUED, n.object);
+    return append_detail(s, who, AUDIT_CERT_ISSUED, n.object, (const char *)detail.p, now, e);
 }
 
 enum err_code audit_status_changed(struct store *s, const struct audit_actor *who, const char *issuer_name,

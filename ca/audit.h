@@ -32,8 +32,8 @@ struct audit_actor {
 };
 /*
  * The entries that audit_verify checks against the rows; in the transaction of those rows, one entry for each:
- *   audit_cert_issued     "cert-issued": after store_cert_insert and the first store_status_append of the certificate,
- *                         whose seq is `seq`. Detail: der_sha256, issuer, profile, requester, seq, serial.
+ *   audit_cert_issued     "cert-issued": after store_cert_issue; `seq` is that of its status row. Detail: der_sha256, issuer,
+ *                         profile, requester, seq, serial.
  *   audit_status_changed  "cert-revoked", "cert-held", "cert-released": after every other store_status_append. Detail:
  *                         issuer, reason, seq, serial.
  * `issuer_name` is the name of the issuer row.

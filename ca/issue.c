@@ -757,8 +757,7 @@ static enum err_code device_changes(struct issue_job *j, uint64_t cert, int64_t 
     return code == E_CONFLICT ? E_OK : code;
 }
 
-static enum err_code audit_issued(struct issue_job *j, const struct cert_row *row, uint64_t seq, int64_t now,
-                                  struct err *e)
+static enum err_code audit_issued(struct issue_job *j, const struct cert_row *row, int64_t now, struct err *e)
 {
     struct core *c = j->core;
     const struct actor *by = j->is_est ? &j->grant.by : &j->order.by;
@@ -771,7 +770,7 @@ static enum err_code audit_issued(struct issue_job *j, const struct cert_row *ro
         sha256(j->est.csr, digest);
         who.request_digest = BYTES_OF(digest);
     }
-    if (audit_cert_issued(c->store, &who, j->ca, row, seq, now, e) != E_OK)
+    if (audit_cert_issued(c->store, &who, j->ca, row, row->status_seq, now, e) != E_OK)
         return e->code;
     if (!j->grant.alarm)
         return E_OK;
@@ -784,7 +783,6 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
     struct core *c = j->core;
     struct cert read;
     struct cert_row row = {0};
-    struct status_row status = {.status = CERT_GOOD, .time = now};
     uint32_t made;
 
     if (j->facts.id && enroll_still_allowed(c, &j->grant, e) != E_OK)
@@ -817,14 +815,8 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
     row.issued_at = now;
     row.not_before = j->draft.not_before;
     row.not_after = j->draft.not_after;
-    if (store_cert_insert(c->store, &row, e) != E_OK)
+    if (store_cert_issue(c->store, &row, e) != E_OK)
         return err_wrap(e, "certificate row");
-    status.issuer = row.issuer;
-    memcpy(status.serial, row.serial, sizeof(row.serial));
-    status.serial_len = row.serial_len;
-    status.not_after = row.not_after;
-    if (store_status_append(c->store, &status, e) != E_OK)
-        return err_wrap(e, "status row");
     if (store_intent_finish(c->store, row.issuer, BYTES_OF(j->draft.serial), INTENT_DONE, now, e) != E_OK)
         return err_wrap(e, "intent");
     if (j->order.becomes_ca[0] && !bytes_equal(read.issuer, read.subject) &&
@@ -832,7 +824,7 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
         return err_wrap(e, "CA row");
     if (j->facts.id && device_changes(j, row.id, now, e) != E_OK)
         return err_wrap(e, "device");
-    return audit_issued(j, &row, status.seq, now, e);
+    return audit_issued(j, &row, now, e);
 }
 
 /* No certificate came of it: the serial is burnt. */

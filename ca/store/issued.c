@@ -136,7 +136,7 @@ static void cert_get(struct query *q, struct cert_row *r)
     r->status_seq = col_u64(q);
 }
 
-enum err_code store_cert_insert(struct store *s, struct cert_row *row, struct err *e)
+static enum err_code cert_insert(struct store *s, struct cert_row *row, int64_t status_at, uint64_t status_seq, struct err *e)
 {
     struct query q = q_begin(s, Q_CERT_INSERT);
     char hex[SERIAL_MAX_LEN * 2 + 1];
@@ -166,10 +166,17 @@ enum err_code store_cert_insert(struct store *s, struct cert_row *row, struct er
     q_i64(&q, row->not_after);
     q_ref(&q, row->replaced_by);
     q_i64(&q, row->first_used_at);
+    q_i64(&q, status_at);
+    q_u64(&q, status_seq);
     if (q_exec(&q, e) != E_OK)
         return err_wrap(e, "certificate %s", serial_hex(ROW_SERIAL(row), hex));
     row->id = (uint64_t)sqlite3_last_insert_rowid(s->db);
     return E_OK;
+}
+
+enum err_code store_cert_insert(struct store *s, struct cert_row *row, struct err *e)
+{
+    return cert_insert(s, row, 0, 0, e);
 }
 
 static enum err_code cert_one(struct query *q, struct cert_row *out, struct err *e)
@@ -492,6 +499,28 @@ enum err_code store_status_append(struct store *s, struct status_row *row, struc
         return err_wrap(e, "status of %s", serial_hex(ROW_SERIAL(row), hex));
     }
     s->status_seq = row->seq;
+    return E_OK;
+}
+
+enum err_code store_cert_issue(struct store *s, struct cert_row *row, struct err *e)
+{
+    struct status_row status = {.issuer = row->issuer, .status = CERT_GOOD, .time = row->issued_at, .not_after = row->not_after};
+    uint64_t last;
+
+    if (store_status_seq(s, &last, e) != E_OK)
+        return e->code;
+    memcpy(status.serial, row->serial, sizeof(status.serial));
+    status.serial_len = row->serial_len;
+    status.seq = last + 1;
+    if (cert_insert(s, row, status.time, status.seq, e) != E_OK)
+        return e->code;
+    if (log_insert(s, &status, e) != E_OK) {
+        s->seq_known = false;
+        return err_wrap(e, "first status");
+    }
+    row->status = CERT_GOOD;
+    row->status_at = status.time;
+    s->status_seq = row->status_seq = status.seq;
     return E_OK;
 }
 

@@ -157,6 +157,7 @@ static enum err_code settings_writer(struct store *s, struct err *e)
     static const struct setting fixed[] = {
         {"journal_mode", "wal"},          {"foreign_keys", "1"},     {"wal_autocheckpoint", CHECKPOINT_PAGES},
         {"cache_size", "-65536"},         {"cell_size_check", "1"},  {"trusted_schema", "0"},
+        {"temp_store", "2"}, /* savepoints keep old pages: in memory, never in a file outside our directories */
     };
     enum err_code code = settings_hold(s, fixed, ARRAY_LEN(fixed), e);
 
@@ -167,6 +168,7 @@ static enum err_code settings_reader(struct store *s, struct err *e)
 {
     static const struct setting fixed[] = {
         {"query_only", "1"}, {"wal_autocheckpoint", "0"}, {"cell_size_check", "1"}, {"trusted_schema", "0"},
+        {"temp_store", "2"},
     };
 
     return settings_hold(s, fixed, ARRAY_LEN(fixed), e);

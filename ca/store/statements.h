@@ -94,7 +94,7 @@ X(CERT_INSERT,
   "INSERT INTO cert (issuer, serial, der, der_hash, spki_hash, profile_hash, profile, kind, operation, device, domain, "
   "requester, credential_hash, order_no, station, line, model, lot, firmware, shard, issued_at, not_before, not_after, "
   "replaced_by, first_used_at, status, reason, status_at, status_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
-  "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, 0, 0, 0, 0)")
+  "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, 0, 0, ?26, ?27)")
 X(CERT_BY_SERIAL, "SELECT " CERT_COLS " FROM cert WHERE issuer = ?1 AND serial = ?2")
 X(CERT_BY_HASH, "SELECT " CERT_COLS " FROM cert WHERE der_hash = ?1")
 X(CERT_BY_ID, "SELECT " CERT_COLS " FROM cert WHERE id = ?1")

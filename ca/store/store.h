@@ -201,6 +201,9 @@ struct cert_row {
 enum cert_operation { CERT_OP_ENROLL, CERT_OP_REENROLL, CERT_OP_ADMIN, CERT_OP_SERVICE, CERT_OP_CA };
 /* Sets id. The profile must have been put before; status fields are ignored (store_status_append writes them). */
 MUST_CHECK enum err_code store_cert_insert(struct store *s, struct cert_row *row, struct err *e);
+/* store_cert_insert and the certificate's first status row, good since issued_at, in one: what issuance writes. Sets id,
+ * status_at and status_seq. */
+MUST_CHECK enum err_code store_cert_issue(struct store *s, struct cert_row *row, struct err *e);
 MUST_CHECK enum err_code store_cert_by_serial(struct store *s, uint32_t issuer, struct bytes serial, struct cert_row *out, struct err *e);
 MUST_CHECK enum err_code store_cert_by_hash(struct store *s, const uint8_t der_hash[32], struct cert_row *out, struct err *e);
 MUST_CHECK enum err_code store_cert_by_id(struct store *s, uint64_t id, struct cert_row *out, struct err *e);

@@ -110,12 +110,10 @@ static void record(struct writer *w, size_t n)
                               .operation = CERT_OP_ENROLL, .device = n + 1, .domain = "example", .order_no = "", .station = "",
                               .line = "", .model = "", .lot = "", .firmware = "", .issued_at = T0, .not_before = T0 - 300,
                               .not_after = T0 + YEAR_S};
-    struct status_row  status = {.issuer = w->issuer, .status = CERT_GOOD, .time = T0, .serial_len = SERIAL_MAX_LEN};
     struct audit_actor who = {.actor_kind = "device", .domain = "example"};
 
     unit_make(&u, n);
     memcpy(row.serial, u.serial, sizeof(row.serial));
-    memcpy(status.serial, u.serial, sizeof(row.serial));
     row.der = BYTES_OF(u.der);
     memcpy(row.der_hash, u.der_hash, 32);
     memcpy(row.spki_hash, u.spki, 32);
@@ -125,11 +123,10 @@ static void record(struct writer *w, size_t n)
     who.actor = u.requester;
     who.request_digest = BYTES_OF(u.digest);
     must_ok(store_savepoint(w->s, &e), &e);
-    must_ok(store_cert_insert(w->s, &row, &e), &e);
-    must_ok(store_status_append(w->s, &status, &e), &e);
+    must_ok(store_cert_issue(w->s, &row, &e), &e);
     must_ok(store_intent_finish(w->s, w->issuer, BYTES_OF(u.serial), INTENT_DONE, T0, &e), &e);
     must_ok(store_device_set_state(w->s, n + 1, DEVICE_ENROLLED, T0, &e), &e);
-    must_ok(audit_cert_issued(w->s, &who, "fleet-ca", &row, status.seq, T0, &e), &e);
+    must_ok(audit_cert_issued(w->s, &who, "fleet-ca", &row, row.status_seq, T0, &e), &e);
     must_ok(store_savepoint_keep(w->s, &e), &e);
 }
 

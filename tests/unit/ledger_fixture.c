@@ -135,12 +135,11 @@ enum err_code ledger_try_issue(struct ledger *l, unsigned n, struct err *e)
 {
     uint8_t der[700];
     struct cert_row cert;
-    struct status_row status = ledger_status(l, n, CERT_GOOD, REASON_UNSPECIFIED);
 
     ledger_fill_cert(l, n, der, sizeof(der), &cert);
-    if (store_cert_insert(l->s, &cert, e) != E_OK || store_status_append(l->s, &status, e) != E_OK)
+    if (store_cert_issue(l->s, &cert, e) != E_OK)
         return e->code;
-    return audit_cert_issued(l->s, &core, "fleet-ca", &cert, status.seq, T0 + n, e);
+    return audit_cert_issued(l->s, &core, "fleet-ca", &cert, cert.status_seq, T0 + n, e);
 }
 
 uint64_t ledger_issue(struct ledger *l, unsigned n)

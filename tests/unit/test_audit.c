@@ -13,9 +13,12 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include "base/auto.h"
 #include "base/der.h"
 #include "base/derw.h"
 #include "base/fsio.h"
+
+#include <jansson.h>
 
 #define BEGIN(l)  OK(l, store_begin((l)->s, &(l)->e))
 #define COMMIT(l) OK(l, store_commit((l)->s, &(l)->e))
@@ -445,6 +448,55 @@ static void detail_must_be_canonical(void **state)
     COMMIT(l);
 }
 
+struct seen_detail {
+    const char *requester;
+    unsigned n;
+};
+
+static bool detail_is_as_jansson_writes_it(void *arg, const struct audit_row *row)
+{
+    struct seen_detail *seen = arg;
+    json_t *json = json_loads(row->detail, JSON_REJECT_DUPLICATES, NULL);
+    char *again;
+
+    assert_non_null(json);
+    again = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT);
+    assert_string_equal(again, row->detail);
+    assert_string_equal(json_string_value(json_object_get(json, "requester")), seen->requester);
+    free(again);
+    json_decref(json);
+    seen->n++;
+    return true;
+}
+
+static void detail_of_an_issue_is_canonical_whatever_the_requester(void **state)
+{
+    static const char *const requesters[] = {"device:acme/dev-1", "operator:a\"b\\c", "operator:\x01\t\x7f",
+                                             "operator:\xc3\xa9\xe2\x82\xac", ""};
+    struct ledger *l = *state;
+    struct audit_actor who = {.actor = "root", .actor_kind = "operator", .domain = ""};
+    uint8_t der[100];
+    struct cert_row cert;
+
+    for (unsigned n = 0; n < ARRAY_LEN(requesters); n++) {
+        struct seen_detail seen = {.requester = requesters[n]};
+
+        ledger_fill_cert(l, n + 1, der, sizeof(der), &cert);
+        cert.requester = requesters[n];
+        BEGIN(l);
+        OK(l, store_cert_issue(l->s, &cert, &l->e));
+        OK(l, audit_cert_issued(l->s, &who, "fleet-ca", &cert, cert.status_seq, T0, &l->e));
+        COMMIT(l);
+        OK(l, store_audit_each(l->s, n + 1, n + 1, detail_is_as_jansson_writes_it, &seen, &l->e));
+        assert_int_equal(seen.n, 1);
+    }
+    ledger_fill_cert(l, 100, der, sizeof(der), &cert);
+    cert.requester = "operator:\xff";
+    BEGIN(l);
+    REFUSED(l, E_NOMEM, audit_cert_issued(l->s, &who, "fleet-ca", &cert, 1, T0, &l->e));
+    store_rollback(l->s);
+}
+
 static void events_with_a_function_of_their_own_are_refused(void **state)
 {
     struct ledger *l = *state;
@@ -580,6 +632,7 @@ int main(void)
         F(damaged_lines_alone_prove_nothing),
         F(outside_head_with_a_changed_number_is_bad),
         T(detail_must_be_canonical),
+        T(detail_of_an_issue_is_canonical_whatever_the_requester),
         T(events_with_a_function_of_their_own_are_refused),
         T(first_entry_hashes_as_documented),
         T(entry_that_does_not_follow_is_refused_by_the_store),
