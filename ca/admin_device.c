@@ -433,7 +433,7 @@ void op_device_stop(struct core *c, struct admin_call *call)
     }
     revoke_changed(c);
     call->left = (uint64_t)revoked;
-    call->until = core_seq(c);
+    call->until = c->purge_seq; /* not the newest row: an issue is one, and no front confirms those */
     links_confirm(c, call->until, on_stop_confirmed, call);
 }
 

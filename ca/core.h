@@ -317,6 +317,7 @@ struct core {
     uint64_t next_id;
     uint64_t config_generation;
     struct svc_purge purge; /* collected inside the open transaction */
+    uint64_t purge_seq;     /* of the newest purge: what a front must have confirmed to be in step */
     LIST_HEAD(, confirmation) confirmations;
 
     struct issuance *issuance;

@@ -868,13 +868,38 @@ static void log_issued(const struct issue_job *j)
     log_end(&l);
 }
 
-static void finish(struct issue_job *j, int64_t now)
+/*
+ * The results of a batch under one savepoint: together they nearly always succeed, and every savepoint copies the pages that
+ * change under it. false: one did not, nothing is written, each is to be tried alone.
+ */
+static bool record_together(struct issuance *q, int64_t now)
+{
+    struct core *c = q->core;
+    struct err e = {0};
+    struct issue_job *j;
+    enum err_code code = E_OK;
+
+    if (q->back_n < 2)
+        return false;
+    if (store_savepoint(c->store, &e) != E_OK) {
+        core_doubt(c, &e);
+        return false;
+    }
+    TAILQ_FOREACH(j, &q->back, link)
+    {
+        if (j->sign_error.code == E_OK && (code = record(j, now, &e)) != E_OK)
+            break;
+    }
+    return core_savepoint_end(c, code, &e) == E_OK;
+}
+
+static void finish(struct issue_job *j, bool recorded, int64_t now)
 {
     struct core *c = j->core;
     struct err e = j->sign_error;
     enum err_code code = e.code;
 
-    if (code == E_OK) {
+    if (code == E_OK && !recorded) {
         if (store_savepoint(c->store, &e) != E_OK) {
             core_doubt(c, &e);
             code = e.code;
@@ -1078,16 +1103,18 @@ static void run_transaction(struct issuance *q, int64_t now, bool may_sign)
     struct err e = {0};
     struct issue_job *j;
     size_t prepared = 0, before = q->signing_n;
+    bool recorded;
 
     if (core_begin(c, &e) != E_OK) {
         log_failure("ledger-busy", &e);
         refuse_all(q, &e);
         return;
     }
+    recorded = record_together(q, now);
     while ((j = TAILQ_FIRST(&q->back))) {
         TAILQ_REMOVE(&q->back, j, link);
         q->back_n--;
-        finish(j, now);
+        finish(j, recorded, now);
         answer_later(q, j);
     }
     while (may_sign && prepared < c->conf->batch_max && q->signing_n < IN_FLIGHT_MAX * (size_t)c->conf->batch_max &&

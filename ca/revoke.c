@@ -95,7 +95,7 @@ void revoke_changed(struct core *c)
     links_push_status(c);
     if (c->purge.n == 0 && !c->purge.all)
         return;
-    c->purge.seq = core_seq(c);
+    c->purge.seq = c->purge_seq = core_seq(c);
     links_send_purge(c, &c->purge);
     c->purge.n = 0;
     c->purge.all = false;

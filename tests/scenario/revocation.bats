@@ -137,6 +137,29 @@ device_secret() {
     user=$(jq -r .user <<< "$made") secret=$(jq -r .secret <<< "$made")
 }
 
+@test "a device that holds nothing is stopped at once, whatever was issued before" {
+    device_secret rev-other
+    [ "$(enroll rev-other)" = 200 ]
+    inkan device add rev-nothing > /dev/null
+    timeout 5 "$programs/inkan" --socket "$dir/run/admin.sock" device stop rev-nothing --yes
+}
+
+@test "race: of two certificates signed together, only the one whose device was stopped meanwhile comes to nothing" {
+    device_secret rev-pair-a
+    user_a=$user secret_a=$secret
+    device_secret rev-pair-b
+    issued=$(grep -c 'event=cert-issued' "$dir/log/inkan.log")
+    race 'inkan device stop rev-pair-b --yes > /dev/null' \
+        'user=$user_a secret=$secret_a enroll rev-pair-a > "$side/pair-a" & enroll rev-pair-b; wait'
+    [ "$(cat "$side/pair-a")" = 200 ]
+    [ "$raced" != 200 ]
+    [ "$(good_certs rev-pair-a)" = 1 ]
+    [ "$(good_certs rev-pair-b)" = 0 ]
+    [ "$(grep -c 'event=cert-issued' "$dir/log/inkan.log")" = $((issued + 1)) ]
+    run inkan audit verify
+    [ "$status" = 3 ] # sound, but without heads from elsewhere
+}
+
 @test "race: a device stopped while its certificate is being signed gets none that is good" {
     device_secret rev-g1
     race "inkan device stop rev-g1 --yes" "enroll rev-g1"
