@@ -14,6 +14,9 @@
 /* Packets taken per wake-up, so that one busy peer does not starve the others. */
 #define READ_BURST 32
 
+/* Octets that a batching channel lets gather before it sends anyway. */
+#define BATCH_MAX (256 * 1024)
+
 /* Descriptors waiting for one peer: at most this, and at most a quarter of what the process may open. */
 #define QUEUED_FDS_MAX 16384
 #define QUEUED_FDS_MIN 64
@@ -29,6 +32,7 @@ struct chan {
     const struct chan_ops *ops;
     void *arg;
     struct event *readable, *writable, *failing;
+    struct event *flushing; /* NULL: every message leaves at once */
     STAILQ_HEAD(, queued) out;
     size_t out_len, out_max, out_fds, fds_max;
     uint8_t *room; /* MSG_MAX_LEN octets for the packet being delivered */
@@ -66,7 +70,9 @@ static void detach(struct chan *c)
         event_free(c->writable);
     if (c->failing)
         event_free(c->failing);
-    c->readable = c->writable = c->failing = NULL;
+    if (c->flushing)
+        event_free(c->flushing);
+    c->readable = c->writable = c->failing = c->flushing = NULL;
     drop_queue(c);
     if (c->fd >= 0)
         close(take_fd(&c->fd));
@@ -78,10 +84,16 @@ static void release(struct chan *c)
     free(c);
 }
 
+static bool flush_queue(struct chan *c, struct err *e);
+
 void chan_free(struct chan *c)
 {
+    struct err ignored;
+
     if (!c)
         return;
+    if (c->flushing && !c->broken)
+        (void)flush_queue(c, &ignored);
     detach(c);
     if (c->delivering)
         c->freed = true;
@@ -155,22 +167,45 @@ static void on_readable(evutil_socket_t sock, short what, void *arg)
         release(c);
 }
 
+/* Sends packets from the head of the queue, several together when none of them carries a descriptor: how many, or -1. */
+static int send_some(struct chan *c)
+{
+    struct queued *q = STAILQ_FIRST(&c->out);
+    struct bytes packet[PACKETS_MAX];
+    unsigned n = 0;
+
+    if (q->fd >= 0)
+        return packet_send(c->fd, buf_bytes(&q->packet), q->fd) < 0 ? -1 : 1;
+    for (; q && q->fd < 0 && n < PACKETS_MAX; q = STAILQ_NEXT(q, link))
+        packet[n++] = buf_bytes(&q->packet);
+    return packets_send(c->fd, packet, n);
+}
+
+static void forget_sent(struct chan *c, int n)
+{
+    while (n-- > 0) {
+        struct queued *q = STAILQ_FIRST(&c->out);
+
+        STAILQ_REMOVE_HEAD(&c->out, link);
+        c->out_len -= q->packet.len;
+        c->out_fds -= q->fd >= 0;
+        queued_free(q);
+    }
+}
+
 /* false: the link is broken for writing. What the peer said before it went is still to be read. */
 static bool flush_queue(struct chan *c, struct err *e)
 {
-    struct queued *q;
+    while (!STAILQ_EMPTY(&c->out)) {
+        int n = send_some(c);
 
-    while ((q = STAILQ_FIRST(&c->out)) != NULL) {
-        if (packet_send(c->fd, buf_bytes(&q->packet), q->fd) < 0) {
+        if (n < 0) {
             if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ETOOMANYREFS)
                 break;
             err_errno(e, E_IO, "send");
             return false;
         }
-        STAILQ_REMOVE_HEAD(&c->out, link);
-        c->out_len -= q->packet.len;
-        c->out_fds -= q->fd >= 0;
-        queued_free(q);
+        forget_sent(c, n);
     }
     if (STAILQ_EMPTY(&c->out))
         event_del(c->writable);
@@ -198,6 +233,17 @@ static void on_writable(evutil_socket_t sock, short what, void *arg)
     (void)sock;
     (void)what;
     if (!flush_queue(c, &e))
+        write_failed(c, &e);
+}
+
+static void on_flushing(evutil_socket_t sock, short what, void *arg)
+{
+    struct chan *c = arg;
+    struct err e = {0};
+
+    (void)sock;
+    (void)what;
+    if (!c->broken && !flush_queue(c, &e))
         write_failed(c, &e);
 }
 
@@ -275,7 +321,12 @@ enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, struct err *
     c->out_len += q->packet.len;
     c->out_fds += q->fd >= 0;
     STAILQ_INSERT_TAIL(&c->out, q, link);
-    if (was_empty && !flush_queue(c, &why)) {
+    if (c->flushing && c->out_len < BATCH_MAX) {
+        if (was_empty)
+            event_active(c->flushing, EV_WRITE, 0);
+        return E_OK;
+    }
+    if ((was_empty || c->flushing) && !flush_queue(c, &why)) {
         write_failed(c, &why);
         if (e)
             *e = why;
@@ -289,6 +340,12 @@ enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, struct err *
         return E_IO;
     }
     return E_OK;
+}
+
+void chan_batch(struct chan *c)
+{
+    if (!c->flushing && c->readable)
+        c->flushing = event_new(event_get_base(c->readable), -1, 0, on_flushing, c);
 }
 
 size_t chan_queued(const struct chan *c)

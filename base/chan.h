@@ -25,9 +25,14 @@ struct chan_ops {
 /* Takes over `fd` (made non-blocking, close-on-exec). `queue_max` is in octets, not messages. */
 struct chan *chan_new(struct event_base *base, int fd, const struct chan_ops *ops, void *arg, size_t queue_max,
                       struct err *e);
-void chan_free(struct chan *c); /* closes; queued messages are dropped */
+void chan_free(struct chan *c); /* closes; messages that the peer has not made room for are dropped */
 /* Consumes the message content (msg_clear is done). A passed descriptor is duplicated; the caller keeps its own. */
 MUST_CHECK enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, struct err *e);
+/*
+ * From now on messages leave together, when the loop has done what it has at hand: one system call and one wake-up of the
+ * peer for many. chan_free still sends what is queued, as far as the socket takes it.
+ */
+void chan_batch(struct chan *c);
 size_t chan_queued(const struct chan *c); /* octets */
 void chan_pause(struct chan *c);  /* stop reading (back-pressure) */
 void chan_resume(struct chan *c);

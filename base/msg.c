@@ -263,6 +263,23 @@ ssize_t packet_send(int fd, struct bytes packet, int pass_fd)
     return n;
 }
 
+int packets_send(int fd, const struct bytes *packet, unsigned n)
+{
+    struct mmsghdr h[PACKETS_MAX];
+    struct iovec iov[PACKETS_MAX];
+    int sent;
+
+    n = n < PACKETS_MAX ? n : PACKETS_MAX;
+    for (unsigned i = 0; i < n; i++) {
+        iov[i] = (struct iovec){.iov_base = (void *)(uintptr_t)packet[i].p, .iov_len = packet[i].len};
+        h[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &iov[i], .msg_iovlen = 1}};
+    }
+    do
+        sent = n == 1 ? (int)sendmsg(fd, &h[0].msg_hdr, MSG_NOSIGNAL) : sendmmsg(fd, h, n, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -1 : n == 1 ? 1 : sent;
+}
+
 /* Keeps the first descriptor of all control blocks, closes every other one; false when there was more than one. */
 static bool collect_fd(struct msghdr *h, int *fd_out)
 {

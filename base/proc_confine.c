@@ -23,7 +23,7 @@
 
 /* A TLS server on libevent and OpenSSL; messages and descriptors between our processes; logging. */
 static const int common[] = {
-    CALL(read), CALL(write), CALL(readv), CALL(writev), CALL(recvmsg), CALL(sendmsg), CALL(recvfrom), CALL(sendto),
+    CALL(read), CALL(write), CALL(readv), CALL(writev), CALL(recvmsg), CALL(sendmsg), CALL(sendmmsg), CALL(recvfrom), CALL(sendto),
     CALL(close), CALL(accept), CALL(accept4), CALL(epoll_wait), CALL(epoll_pwait), CALL(epoll_ctl), CALL(epoll_create1),
     CALL(poll), CALL(ppoll), CALL(getsockopt), CALL(setsockopt), CALL(getsockname), CALL(getpeername), CALL(shutdown),
     CALL(fcntl), CALL(dup), CALL(dup2), CALL(dup3), CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise), CALL(futex),
@@ -53,7 +53,7 @@ static const int store[] = {
 
 /* A vendor's PKCS#11 module: its own files, locks, shared memory, sockets to a network HSM or to p11-kit. */
 static const int module[] = {
-    CALL(socket), CALL(connect), CALL(bind), CALL(socketpair), CALL(sendmmsg), CALL(recvmmsg), CALL(select),
+    CALL(socket), CALL(connect), CALL(bind), CALL(socketpair), CALL(recvmmsg), CALL(select),
     CALL(pselect6), CALL(pipe), CALL(eventfd), CALL(epoll_create), CALL(ioctl), CALL(mlock), CALL(mlock2), CALL(munlock),
     CALL(mlockall), CALL(shmget), CALL(shmat), CALL(shmdt), CALL(shmctl), CALL(semget), CALL(semop), CALL(semctl),
     CALL(semtimedop), CALL(msgget), CALL(msgsnd), CALL(msgrcv), CALL(msgctl), CALL(timer_create), CALL(timer_settime),

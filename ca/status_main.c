@@ -250,6 +250,7 @@ static void link_signer(struct status *st, const char *peer, int fd)
         free(t);
         return;
     }
+    signer_batch(t->signer);
     LIST_INSERT_HEAD(&st->tokens, t, link);
     log_note(LOG_INFO, "signer-linked", "token", name);
     tell_keys(t);
@@ -435,6 +436,7 @@ static void link_front(struct status *st, uint32_t index, int fd)
         free(f);
         return;
     }
+    chan_batch(f->chan);
     LIST_INSERT_HEAD(&st->fronts, f, link);
 }
 

@@ -595,6 +595,7 @@ static void status_link(struct front *f, int fd)
     f->status = chan_new(f->base, fd, &status_ops, f, LINK_QUEUE_MAX, &e);
     if (!f->status)
         proc_die("status-link", PROC_EXIT_RESTART, &e);
+    chan_batch(f->status);
 }
 
 static void on_link(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, int fd, void *arg)

@@ -180,21 +180,34 @@ struct job *job_list_take(struct job_list *l)
 
 /* ---- results to the loop ---- */
 
-void engine_post(struct engine *g, struct job *j)
+#define DONE_BATCH 8
+
+static void post(struct engine *g, struct job *j, size_t enough)
 {
     const uint64_t one = 1;
-    bool first;
+    bool tell;
 
     pthread_mutex_lock(&g->done_lock);
-    first = g->done.n == 0;
     job_list_add(&g->done, j);
+    tell = !g->done_told && g->done.n >= enough;
+    g->done_told |= tell;
     pthread_mutex_unlock(&g->done_lock);
-    if (first && write(g->done_fd, &one, sizeof(one)) != sizeof(one) && errno != EAGAIN) {
+    if (tell && write(g->done_fd, &one, sizeof(one)) != sizeof(one) && errno != EAGAIN) {
         struct err e = {0};
 
         err_errno(&e, E_IO, "eventfd");
         proc_die("signer-down", PROC_EXIT_RESTART, &e);
     }
+}
+
+void engine_post(struct engine *g, struct job *j)
+{
+    post(g, j, 1);
+}
+
+void engine_post_more(struct engine *g, struct job *j)
+{
+    post(g, j, DONE_BATCH);
 }
 
 static void deliver(struct engine *g, struct job *j)
@@ -217,23 +230,28 @@ static void deliver(struct engine *g, struct job *j)
     job_free(j);
 }
 
-static void on_done(evutil_socket_t fd, short what, void *arg)
+static void deliver_all(struct engine *g)
 {
-    struct engine *g = arg;
     struct job_list all;
     struct job *j;
-    uint64_t n;
 
-    (void)what;
-    if (read(fd, &n, sizeof(n)) != sizeof(n))
-        return;
     job_list_init(&all);
     pthread_mutex_lock(&g->done_lock);
+    g->done_told = false;
     while ((j = job_list_take(&g->done)) != NULL)
         job_list_add(&all, j);
     pthread_mutex_unlock(&g->done_lock);
     while ((j = job_list_take(&all)) != NULL)
         deliver(g, j);
+}
+
+static void on_done(evutil_socket_t fd, short what, void *arg)
+{
+    uint64_t n;
+
+    (void)what;
+    if (read(fd, &n, sizeof(n)) == sizeof(n))
+        deliver_all(arg);
 }
 
 /* A hung call cannot be cancelled, only left: the supervisor starts the process again. */
@@ -244,6 +262,7 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
     struct err e = {0};
 
     (void)fd, (void)what;
+    deliver_all(g); /* what a call that hangs now was to follow */
     for (unsigned i = 0; i < WORKERS_MAX; i++) {
         int64_t at = atomic_load(&g->workers[i].overdue_ms);
         if (at && now > at)

@@ -84,12 +84,15 @@ struct engine {
     atomic_bool degraded, blocked;
 
     pthread_mutex_t done_lock;
-    struct job_list done;
+    struct job_list done;       /* D */
+    bool done_told;             /* D: the loop is awake or about to be */
     int done_fd;
     struct event *done_event, *watch_event;
 };
 
 void engine_post(struct engine *g, struct job *j); /* any thread: to the loop */
+/* The same for one of a row: the loop may sleep on until DONE_BATCH are there, or one comes by engine_post. */
+void engine_post_more(struct engine *g, struct job *j);
 void *worker_main(void *arg);                      /* engine_worker.c */
 void *control_main(void *arg);                     /* engine_control.c */
 bool engine_spawn_workers(struct engine *g, struct err *e);

@@ -8,6 +8,7 @@
 #include "hsm/engine_int.h"
 
 #define BAD_STREAK_MAX 8
+#define QUICK_US       1000 /* signatures that take less are answered several together while more are waiting */
 #define REOPEN_MAX     3 /* times for one signature: a bad line loses a session now and then, hardly four in a row */
 
 static void close_session(struct worker *w)
@@ -191,6 +192,16 @@ static void give_back(struct worker *w, struct job *j)
     pthread_mutex_unlock(&w->g->lock);
 }
 
+static bool more_are_waiting(struct engine *g)
+{
+    bool more;
+
+    pthread_mutex_lock(&g->lock);
+    more = g->queue.n > 0;
+    pthread_mutex_unlock(&g->lock);
+    return more;
+}
+
 void *worker_main(void *arg)
 {
     struct worker *w = arg;
@@ -198,7 +209,7 @@ void *worker_main(void *arg)
 
     for (;;) {
         struct job *j;
-        uint64_t start;
+        uint64_t start, us;
         bool done;
 
         pthread_mutex_lock(&g->lock);
@@ -215,15 +226,19 @@ void *worker_main(void *arg)
             give_back(w, j);
             break;
         }
+        us = mono_us() - start;
         if (j->e.code == E_OK) {
             atomic_fetch_add(&g->signed_count, 1);
-            engine_latency(g, (uint32_t)(mono_us() - start));
+            engine_latency(g, (uint32_t)us);
         } else {
             atomic_fetch_add(&g->failed_count, 1);
             j->sig_len = 0;
             j->alg = SIG_NONE;
         }
-        engine_post(g, j);
+        if (us < QUICK_US && more_are_waiting(g))
+            engine_post_more(g, j);
+        else
+            engine_post(g, j);
     }
     close_session(w);
     return NULL;

@@ -79,6 +79,7 @@ typedef void (*signer_gone_fn)(struct signer *s, void *arg); /* link lost; all p
 struct signer *signer_new(struct event_base *base, int fd, const char *token, signer_gone_fn gone, void *arg,
                           struct err *e);
 void signer_free(struct signer *s); /* pending calls are answered E_TOKEN */
+void signer_batch(struct signer *s); /* as chan_batch: for a loop that never blocks */
 const char *signer_token(const struct signer *s);
 /* No deadline: while the token is down at the signer's start the answer waits for it; a lost link answers E_TOKEN. The
  * new table takes the place of the one told before. */

@@ -297,6 +297,12 @@ void signer_free(struct signer *s)
     release(s);
 }
 
+void signer_batch(struct signer *s)
+{
+    if (s->chan)
+        chan_batch(s->chan);
+}
+
 const char *signer_token(const struct signer *s)
 {
     return s->token;

@@ -396,6 +396,7 @@ static void on_link(struct proc *p, enum proc_kind peer, uint32_t index, const c
         free(l);
         return;
     }
+    chan_batch(l->chan);
     l->next = sp->links;
     sp->links = l;
 }

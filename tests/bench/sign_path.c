@@ -154,6 +154,7 @@ int main(int argc, char **argv)
     l.signer = signer_new(l.base, child_link(&c, PROC_STATUS, 0, "status"), "t1", on_gone, NULL, &e);
     if (!l.signer || signer_keys(l.signer, &key, 1, on_keys, &l, &e) != E_OK)
         die("link", &e);
+    signer_batch(l.signer); /* as inkan-status does */
     event_base_dispatch(l.base);
     run(&l, c.pid, seconds, depth);
     signer_free(l.signer);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -376,6 +377,69 @@ static enum err_code send_numbered(struct chan *c, uint64_t id, size_t len, int 
     return chan_send(c, &m, fd, &e);
 }
 
+static bool is_readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) == 1 && p.revents & POLLIN;
+}
+
+static void a_batching_channel_sends_when_the_loop_has_done_its_turn(void **state)
+{
+    struct seen here = {0}, there = {.goal = 100};
+    struct err e = {0};
+    struct chan *a, *b;
+    int ends[2];
+
+    (void)state;
+    pair(ends);
+    here.base = there.base = event_base_new();
+    a = chan_new(here.base, ends[0], &ops, &here, 10 * 1024 * 1024, &e);
+    b = chan_new(there.base, ends[1], &ops, &there, 1024, &e);
+    assert_non_null(a);
+    assert_non_null(b);
+    chan_batch(a);
+    for (uint64_t i = 0; i < 100; i++) /* more than one call takes, descriptors among them, order kept */
+        assert_int_equal(send_numbered(a, i, 100, i % 7 == 3 ? 0 : -1), E_OK);
+    assert_false(is_readable(ends[1]));
+    loop(&there);
+    assert_int_equal(there.messages, 100);
+    assert_int_equal(there.descriptors, 14);
+    assert_int_equal(chan_queued(a), 0);
+    there.goal = 105;
+    for (uint64_t i = 100; i < 105; i++) /* what a loop under load lets gather has an end */
+        assert_int_equal(send_numbered(a, i, 60000, -1), E_OK);
+    assert_true(is_readable(ends[1]));
+    loop(&there);
+    assert_int_equal(there.messages, 105);
+    assert_int_equal(send_numbered(a, 105, 10, -1), E_OK);
+    chan_free(a); /* what was sent before leaves before */
+    loop(&there);
+    assert_int_equal(there.messages, 106);
+    assert_int_equal(there.gone, 1);
+    event_base_free(here.base);
+}
+
+static void a_batching_channel_tells_of_a_peer_that_went(void **state)
+{
+    struct seen here = {0};
+    struct err e = {0};
+    struct chan *a;
+    int ends[2];
+
+    (void)state;
+    pair(ends);
+    here.base = event_base_new();
+    a = chan_new(here.base, ends[0], &ops, &here, 200000, &e);
+    assert_non_null(a);
+    chan_batch(a);
+    close(ends[1]);
+    assert_int_equal(send_numbered(a, 0, 10, -1), E_OK);
+    loop(&here);
+    assert_int_equal(here.gone, 1);
+    event_base_free(here.base);
+}
+
 static void a_channel_queues_and_keeps_the_order(void **state)
 {
     struct seen here = {0}, there = {.goal = 100};
@@ -560,6 +624,8 @@ int main(void)
         cmocka_unit_test(a_packet_above_the_limit_and_a_second_descriptor_break_the_link),
         cmocka_unit_test(waiting_ends_in_time_and_at_the_end_of_the_peer),
         cmocka_unit_test(a_channel_queues_and_keeps_the_order),
+        cmocka_unit_test(a_batching_channel_sends_when_the_loop_has_done_its_turn),
+        cmocka_unit_test(a_batching_channel_tells_of_a_peer_that_went),
         cmocka_unit_test(a_peer_that_does_not_read_counts_as_gone),
         cmocka_unit_test(what_a_peer_said_before_it_went_is_still_read),
         cmocka_unit_test(a_peer_that_left_messages_unread_is_still_read),

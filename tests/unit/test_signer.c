@@ -625,6 +625,26 @@ static void a_hung_signature_ends_the_process(void **state)
     assert_true(bench_logged(&shared, "hangs in the module"));
 }
 
+/* Quick signatures are answered several together while more are waiting: the ones that hang must not keep them back. */
+static void signatures_made_before_a_hang_are_answered(void **state)
+{
+    AUTO_BUF tbs = BUF_INIT(4096);
+    struct answer a;
+    struct child c = serve_all();
+
+    (void)state;
+    test_tbs_cert(&tbs, SIG_ECDSA_SHA256, test_issuer_name(), 5);
+    bench_rules(&shared, "C_Sign hang=1 after=5\n");
+    for (uint64_t id = 1; id <= 20; id++)
+        send_sign(c.link, id, "p256", SIGN_CERT, 5000, buf_bytes(&tbs), -1);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(get_answer(c.link, &a), E_OK);
+        assert_true(test_verifies(spki_of(&ca_keys[0]), buf_bytes(&tbs), a.signature));
+    }
+    bench_rules(&shared, NULL);
+    child_kill(&c);
+}
+
 static void a_full_queue_answers_busy_and_recovers(void **state)
 {
     AUTO_BUF tbs = BUF_INIT(4096);
@@ -1235,6 +1255,7 @@ int main(int argc, char **argv)
         T(a_wrong_job_fails_alone),
         T(a_failed_device_leaves_the_process),
         T(a_flipped_bit_never_leaves_and_the_key_is_quarantined),
+        T(signatures_made_before_a_hang_are_answered),
         T(a_hung_signature_ends_the_process),
         T(a_full_queue_answers_busy_and_recovers),
         T(a_job_past_its_deadline_is_not_signed),
