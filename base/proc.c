@@ -399,7 +399,7 @@ enum err_code proc_reload_conf(struct proc *p, struct err *e)
 
 enum err_code proc_confine(struct proc *p, struct err *e)
 {
-    return confine_kind(p->kind, e);
+    return proc_confine_kind(p->kind, e);
 }
 
 /* ---- to the supervisor ---- */

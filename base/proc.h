@@ -119,6 +119,8 @@ MUST_CHECK enum err_code proc_reload_conf(struct proc *p, struct err *e);
  * up, before serving; threads started later inherit it. E_INTERNAL: the kernel refused the filter, do not serve.
  */
 MUST_CHECK enum err_code proc_confine(struct proc *p, struct err *e);
+/* The same for a process that is no child: the supervisor, once it is no longer root. What it starts inherits its list. */
+MUST_CHECK enum err_code proc_confine_kind(enum proc_kind kind, struct err *e);
 void proc_ready(struct proc *p);
 void proc_state(struct proc *p, const char *text);
 MUST_CHECK enum err_code proc_run(struct proc *p, enum proc_run what, const char *token, uint64_t request_id,

@@ -2,9 +2,13 @@
 /*
  * System-call allow-lists, one per kind of process. What is not listed kills the process.
  *
- * Every list is COMMON plus the groups of its kind. No kind but the signers may make a socket, and none may start a
- * program or another process. clone3 is answered ENOSYS, because its flags lie in memory where a filter cannot look:
- * the C library then falls back to clone, which is allowed for threads only.
+ * Every list is COMMON plus the groups of its kind. No kind but the signers may make a socket, and none but the supervisor
+ * may start a program or another process. clone3 is answered ENOSYS, because its flags lie in memory where a filter cannot
+ * look: the C library then falls back to clone, which is allowed for threads only.
+ *
+ * The supervisor differs: what it starts inherits its filter, so its list holds every other list and what starting a
+ * program takes. What is left out (mounts, kernel modules, tracing, name spaces, other processes' memory, the clock, the
+ * kernel's keys, bpf, io_uring) is out of reach for the whole service, also before a child has loaded its own list.
  */
 #include "base/proc_int.h"
 
@@ -63,6 +67,14 @@ static const int module[] = {
     CALL(mmap), CALL(mprotect), CALL(getcpu), CALL(rt_sigtimedwait), CALL(rt_sigpending), CALL(kill), CALL(symlink),
     CALL(chown), CALL(lchown), CALL(fchownat), CALL(preadv), CALL(pwritev), CALL(set_tid_address), CALL(inotify_init1),
     CALL(inotify_add_watch), CALL(inotify_rm_watch),
+};
+
+/* The supervisor: users and capabilities, programs, the listening sockets; and what a program does until its main. */
+static const int starter[] = {
+    CALL(execve), CALL(clone), CALL(fork), CALL(vfork), CALL(wait4), CALL(waitid), CALL(setsid), CALL(capget), CALL(capset),
+    CALL(setuid), CALL(setgid), CALL(setreuid), CALL(setregid), CALL(setresuid), CALL(setresgid), CALL(setfsuid),
+    CALL(setfsgid), CALL(setgroups), CALL(listen), CALL(close_range), CALL(signalfd4), CALL(seccomp), CALL(prctl),
+    CALL(arch_prctl), CALL(setrlimit), CALL(tkill), CALL(chdir),
 };
 
 #ifdef INKAN_SANITIZED
@@ -130,19 +142,36 @@ static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
         size_t n;
     } groups[] = {{common, ARRAY_LEN(common)}, {files, ARRAY_LEN(files)},         {store, ARRAY_LEN(store)},
                   {module, ARRAY_LEN(module)}, {sanitizer, ARRAY_LEN(sanitizer)}};
-    int rc = 0;
+    int rc = kind == PROC_SUPERVISOR ? allow(f, starter, ARRAY_LEN(starter)) : 0;
 
-    (void)kind;
     for (size_t i = 0; i < ARRAY_LEN(groups) && rc == 0; i++)
         rc = allow(f, groups[i].calls, groups[i].n);
     return rc == 0 ? seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0) : rc;
 }
 #else
+static int add_supervisor_rules(scmp_filter_ctx f)
+{
+    int rc = ALLOW(f, common);
+
+    if (rc == 0)
+        rc = ALLOW(f, files);
+    if (rc == 0)
+        rc = ALLOW(f, store);
+    if (rc == 0)
+        rc = ALLOW(f, module);
+    if (rc == 0)
+        rc = ALLOW(f, starter);
+    return rc == 0 ? seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0) : rc;
+}
+
 static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
 {
     bool signer = kind == PROC_SIGNER || kind == PROC_TOKEN;
-    int rc = ALLOW(f, common);
+    int rc;
 
+    if (kind == PROC_SUPERVISOR)
+        return add_supervisor_rules(f);
+    rc = ALLOW(f, common);
     if (rc == 0)
         rc = ALLOW(f, files);
     if (rc == 0 && kind != PROC_FRONT)
@@ -155,13 +184,11 @@ static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
 }
 #endif
 
-enum err_code confine_kind(enum proc_kind kind, struct err *e)
+enum err_code proc_confine_kind(enum proc_kind kind, struct err *e)
 {
     scmp_filter_ctx f;
     int rc;
 
-    if (kind == PROC_SUPERVISOR)
-        return err_set(e, E_INTERNAL, "the supervisor starts programs and has no filter");
     /* The first certificate check would read the local time zone's file. */
     tzset();
     f = seccomp_init(SCMP_ACT_KILL_PROCESS);

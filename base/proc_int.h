@@ -4,15 +4,13 @@
 
 #include "base/proc.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+/* Built with a sanitizer: its run time makes calls and reads files of its own, so filters and dumpable differ. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define INKAN_SANITIZED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define INKAN_SANITIZED 1
 #endif
 #endif
-
-/* Loads the system-call filter of this kind into the calling process. */
-MUST_CHECK enum err_code confine_kind(enum proc_kind kind, struct err *e);
 
 #endif

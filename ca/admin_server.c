@@ -126,6 +126,7 @@ void admin_row(struct admin_call *call, json_t *row)
     AUTO_JSON *owned = row;
     AUTO(char) *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
 
+    (void)owned;
     if (!text)
         return;
     if (call->rows.len && call->rows.len + strlen(text) + 2 > ROWS_LEN)

@@ -34,6 +34,7 @@ enum err_code core_audit(struct core *c, const struct actor *by, const char *eve
         .request_digest = by->request_digest,
     };
 
+    (void)owned;
     if (detail && !text)
         return err_set(e, E_NOMEM, "audit %s", event);
     if (audit_append(c->store, &entry, now, e) != E_OK)

@@ -460,7 +460,9 @@ enum err_code host_drop(struct host *h, struct err *e)
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return err_errno(e, E_IO, "PR_SET_NO_NEW_PRIVS");
-    return h->privileged ? refuse_root(e) : E_OK;
+    if (h->privileged && refuse_root(e) != E_OK)
+        return e->code;
+    return proc_confine_kind(PROC_SUPERVISOR, e);
 }
 
 /* ---- programs ---- */

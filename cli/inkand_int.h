@@ -61,7 +61,7 @@ MUST_CHECK enum err_code host_listen(struct host *h, const struct conf *c, struc
 MUST_CHECK enum err_code host_listen_admin(struct host *h, const struct conf *c, struct err *e);
 /* -1 on error. Made for appending; belongs to the supervisor's user. */
 int host_open_log(const struct host *h, const struct conf *c, struct err *e);
-/* From here on no root: the supervisor's user with the right to change user and to signal, nothing else. */
+/* From here on no root: the supervisor's user with the right to change user and to signal, nothing else, under a filter. */
 MUST_CHECK enum err_code host_drop(struct host *h, struct err *e);
 void host_find_programs(struct host *h, const struct conf *c);
 void host_pid_file(const struct conf *c, const char *name, pid_t pid); /* pid 0 removes it */
