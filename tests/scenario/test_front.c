@@ -39,6 +39,7 @@
 #include "base/msg.h"
 #include "base/proc.h"
 #include "ca/service.h"
+#include "tests/lib/framing_cases.h"
 
 #include <openssl/x509v3.h> /* after base/conf.h: its macros have the names of our enums */
 
@@ -1274,6 +1275,62 @@ static void requests_are_refused_in_the_documented_order(void **state)
 }
 
 /* Refusals after which nothing of the connection is read as a request. */
+/* The status of the last answer before the service closes, and how many there were. */
+static int answers_until_close(struct io *io, bool head_only, unsigned *n)
+{
+    int last = 0;
+
+    *n = 0;
+    for (;;) {
+        RESPONSE r;
+
+        if (!response_read(io, head_only, &r))
+            return last;
+        last = r.status;
+        if (last == 100)
+            continue;
+        ++*n;
+        if (last >= 400 && strcmp(header(&r, "Connection"), "close") == 0) {
+            char c;
+
+            if (io_recv(io, &c, 1) > 0)
+                fail_msg("an answer after Connection: close");
+            return last;
+        }
+    }
+}
+
+static void framing_case_check(const struct framing_case *row, bool tls)
+{
+    struct io io = tls ? tls_13() : plain(w.http);
+    const char *refusal = strchr(row->want, '!');
+    unsigned answers, want = 0;
+    int status, wanted;
+
+    for (const char *p = row->want; *p; p++)
+        want += *p == ';' || *p == '!';
+    io_send(&io, row->in, row->len ? row->len : strlen(row->in));
+    if (!refusal) /* the answers are those of the routes; that all came is what counts */
+        shutdown(io.fd, SHUT_WR);
+    status = answers_until_close(&io, strncmp(row->in, "HEAD ", 5) == 0, &answers);
+    wanted = refusal ? atoi(refusal + 1) : status;
+    if (wanted == 413) /* the route is judged first */
+        wanted = 404;
+    if (answers != want || status != wanted)
+        fail_msg("%s, %s: %u answers, the last %d; want \"%s\"", row->name, tls ? "TLS" : "plain", answers, status, row->want);
+    io_close(&io);
+}
+
+/* Each refused row is answered with its status and Connection: close, and what follows it is not answered. */
+static void framing_battery_on_every_listener(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(framing_cases); i++) {
+        framing_case_check(&framing_cases[i], true);
+        framing_case_check(&framing_cases[i], false);
+    }
+}
+
 static void broken_framing_closes(void **state)
 {
     static const struct {
@@ -2626,6 +2683,7 @@ int main(void)
         FRESH(core_codes_map_to_status),
         FRESH(requests_are_refused_in_the_documented_order),
         FRESH(broken_framing_closes),
+        FRESH(framing_battery_on_every_listener),
         FRESH(early_answer_survives_a_body_that_keeps_coming),
         FRESH(expect_gets_100_and_then_the_answer),
         FRESH(http_10_keeps_alive_when_asked),
