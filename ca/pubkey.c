@@ -32,6 +32,7 @@ AUTO_TYPE(BIGNUM, BN_free)
 AUTO_TYPE(OSSL_PARAM_BLD, OSSL_PARAM_BLD_free)
 AUTO_TYPE(OSSL_PARAM, OSSL_PARAM_free)
 
+#define SMALL_FACTOR_MAX 752 /* as the CA/Browser Forum has it */
 #define RSA_E_MIN_LEN  3  /* 65537 */
 #define RSA_E_MAX_LEN  32 /* below 2^256 */
 #define ED25519_LEN    32
@@ -141,9 +142,60 @@ static bool rsa_parts(struct bytes bits, struct bytes *n, struct bytes *exp)
            der_take_unsigned(&seq, exp) && der_at_end(&seq);
 }
 
+/* m < 2^32 */
+static uint64_t modulo(struct bytes n, uint64_t m)
+{
+    uint64_t rest = 0;
+    size_t i = 0;
+
+    for (; i < n.len % 4; i++)
+        rest = (rest << 8 | n.p[i]) % m;
+    for (; i < n.len; i += 4)
+        rest = (rest << 32 | get_be32(n.p + i)) % m;
+    return rest;
+}
+
+/* Several odd numbers in one division of the long one. */
+static bool has_small_factor(struct bytes n)
+{
+    for (uint64_t from = 3, to = 3; from < SMALL_FACTOR_MAX; from = to) {
+        uint64_t product = 1, rest;
+
+        for (; to < SMALL_FACTOR_MAX && product * to <= UINT32_MAX; to += 2)
+            product *= to;
+        rest = modulo(n, product);
+        for (; from < to; from += 2)
+            if (rest % from == 0)
+                return true;
+    }
+    return false;
+}
+
+/*
+ * Keys that need no factoring: a modulus with a small factor, and those of the library in CVE-2017-15361 ("ROCA"). Its primes
+ * are powers of 65537 modulo each small prime, and so is their product; a random modulus is so for all of these primes once in 2^27.
+ */
+static const char *rsa_weakness(struct bytes n)
+{
+    static const uint8_t roca[] = {11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157};
+    bool fits = true;
+
+    if (has_small_factor(n))
+        return "a factor below 752";
+    for (size_t i = 0; fits && i < ARRAY_LEN(roca); i++) {
+        uint64_t want = modulo(n, roca[i]), power = 65537 % roca[i];
+
+        fits = want == 1;
+        for (uint64_t at = power; !fits && at != 1; at = at * power % roca[i])
+            fits = at == want;
+    }
+    return fits ? "the form of CVE-2017-15361 (ROCA)" : NULL;
+}
+
 static enum err_code rsa_read(struct der *params, struct bytes bits, struct pubkey *out, struct err *e)
 {
     struct bytes n, exp;
+    const char *weakness;
     size_t n_bits;
 
     if (!der_take_null(params) || !der_at_end(params))
@@ -155,6 +207,8 @@ static enum err_code rsa_read(struct der *params, struct bytes bits, struct pubk
         return err_set(e, E_INVALID, "RSA key: modulus of %zu bits, not %d to %d", n_bits, RSA_MIN_BITS, RSA_MAX_BITS);
     if (!(n.p[n.len - 1] & 1))
         return err_set(e, E_INVALID, "RSA key: even modulus");
+    if ((weakness = rsa_weakness(n)) != NULL)
+        return err_set(e, E_INVALID, "RSA key: the modulus has %s", weakness);
     /* With e = 1 anyone can write a "signature" that OpenSSL 3.0 takes for good. */
     if (!(exp.p[exp.len - 1] & 1) || exp.len < RSA_E_MIN_LEN || (exp.len == RSA_E_MIN_LEN && exp.p[0] < 1) ||
         exp.len > RSA_E_MAX_LEN)

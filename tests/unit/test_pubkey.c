@@ -10,10 +10,17 @@
 #define EC256   "30{" EC_OID P256 "}"
 #define EC384   "30{" EC_OID P384 "}"
 #define RSA_ALG "30{06092a864886f70d010101 0500}"
+/* A modulus of two primes k * M + 65537^a mod M, M the product of the first 126 primes. */
+#define ROCA \
+    "b479d7a66bc4023665c8a37bed3ff57f1c40ea75c4efe729a9339fa8b80e36950959d93d44d0ecf9b81fdbe36bac97005ec64e41" \
+    "3f4546a128c6ce3db6b99c16d31e6a6ec42cce9b8794a769dc54471e7be512692954a952d1d493ae35a37e090bd69d1ffb0279c7" \
+    "1a59b7c0f0994ec6d4dd80764bf18a2c46d805fa0d6d7e5efa5f5444c1d0a3ed3c335370806dd325d152e09a4a28e94ea944c2cf" \
+    "77774a2da22db86a8d3dc77cb40752e124660900dad3e414267b5f1660b229fe4f7f1e58f1dbf3cb9aa3fe71ed02a6c21b0054cf" \
+    "90b4e2de35de3dde86174562fbcb8686fe043153f60f87324d98dfd98fa5820e05c807eff66abd287430b03ad75d4be7"
 #define EDWARDS "30{06032b6570}"
 /* blobs: a uncompressed, b compressed, c hybrid point of one P-256 key; d P-384 uncompressed; e Ed25519 octets;
  * f the whole P-256 SPKI; m, n RSA modulus of 2048, 4096 bits as INTEGERs; k of 2047, l of 4097, o even; p explicit
- * parameters of P-256; q the y of another point. */
+ * parameters of P-256; q the y of another point; r a multiple of 3, s of the library in CVE-2017-15361. */
 
 static const struct {
     const char *name;
@@ -64,6 +71,9 @@ static const struct {
      "4097 bits"},
     {"an even modulus is refused", "30{" RSA_ALG "03{00 30{@m 0203010001}}}", "30{" RSA_ALG "03{00 30{@o 0203010001}}}",
      "even modulus"},
+    {"a modulus with a small factor is refused", "30{" RSA_ALG "03{00 30{@m 0203010001}}}",
+     "30{" RSA_ALG "03{00 30{@r 0203010001}}}", "factor below 752"},
+    {"a ROCA key is refused", "30{" RSA_ALG "03{00 30{@m 0203010001}}}", "30{" RSA_ALG "03{00 30{@s 0203010001}}}", "ROCA"},
     {"a zero modulus is refused", "30{" RSA_ALG "03{00 30{@m 0203010001}}}", "30{" RSA_ALG "03{00 30{020100 0203010001}}}",
      "0 bits"},
     {"a negative modulus is refused", "30{" RSA_ALG "03{00 30{@m 0203010001}}}",
@@ -135,8 +145,10 @@ static int setup(void **state)
     buf_add(&store[4], raw, n);
     blobs[4] = buf_bytes(&store[4]);
     blob('f', "30{" EC256 "03{00@a}}");
-    blob('m', "02{00(81*256)}");
-    blob('n', "02{00(81*512)}");
+    blob('m', "02{00(81*254)819d}");
+    blob('n', "02{00(81*510)819d}");
+    blob('r', "02{00(81*256)}");
+    blob('s', "02{00" ROCA "}");
     blob('k', "02{(7f*256)}");
     blob('l', "02{01(81*512)}");
     blob('o', "02{00(81*255)80}");
