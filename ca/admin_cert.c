@@ -144,30 +144,25 @@ static enum err_code find_cert(struct core *c, struct admin_call *call, struct c
 /* ---- list and show ---- */
 
 struct cert_list {
-    struct core *core;
+    struct store *ledger;
     struct admin_call *call;
     size_t n;
 };
 
-static const char *issuer_name(struct core *c, uint32_t id)
-{
-    const struct authority *a = authority_by_id(c, id);
-
-    return a ? a->conf->name : "";
-}
-
-static json_t *cert_json(struct core *c, const struct cert_row *row)
+static json_t *cert_json(struct store *ledger, const struct cert_row *row)
 {
     struct device_row device;
+    struct issuer_row issuer;
     struct err e = {0};
-    json_t *j = json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "issuer", issuer_name(c, row->issuer),
+    json_t *j = json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "issuer",
+                          store_issuer_by_id(ledger, row->issuer, &issuer, &e) == E_OK ? issuer.name : "",
                           "serial", json_hex(BYTES(row->serial, row->serial_len)), "profile", row->profile, "device_id",
                           "", "domain", row->domain, "status", cert_status_name((enum cert_status)row->status),
                           "reason",
                           row->status == CERT_GOOD ? "" : crl_reason_name((enum crl_reason)row->reason), "not_before",
                           (json_int_t)row->not_before, "not_after", (json_int_t)row->not_after);
 
-    if (row->device && store_device_by_id(c->store, row->device, &device, &e) == E_OK)
+    if (row->device && store_device_by_id(ledger, row->device, &device, &e) == E_OK)
         json_object_set_new(j, "device_id", json_string(device.device_id));
     return j;
 }
@@ -178,34 +173,26 @@ static bool put_cert(void *arg, const struct cert_row *row)
 
     l->call->after = row->id;
     l->n++;
-    admin_row(l->call, cert_json(l->core, row));
+    admin_row(l->call, cert_json(l->ledger, row));
     return true;
 }
 
-static bool cert_page(struct core *c, struct admin_call *call)
+static enum err_code cert_page(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
 {
     uint64_t limit = (uint64_t)admin_int(call, "limit", 0);
-    struct cert_filter f = {.device = call->until, .domain = admin_text(call, "domain"),
+    struct cert_filter f = {.issuer = call->issuer, .device = call->until, .domain = admin_text(call, "domain"),
                             .profile = admin_text(call, "profile"), .expires_before = admin_int(call, "expires_before", 0),
                             .after_id = call->after, .limit = PAGE_ROWS};
-    const struct authority *a = admin_has(call, "issuer") ? authority_find(c, admin_text(call, "issuer")) : NULL;
-    struct cert_list l = {c, call, 0};
-    struct err e = {0};
+    struct cert_list l = {ledger, call, 0};
 
-    f.issuer = a ? a->id : 0;
     (void)status_from_name(admin_text(call, "status"), &f.status);
     if (limit && limit - call->left < f.limit)
         f.limit = limit - call->left;
-    if (f.limit && store_cert_each(c->store, &f, put_cert, &l, &e) != E_OK) {
-        core_doubt(c, &e);
-        admin_fail(call, &e);
-        return false;
-    }
+    if (f.limit && store_cert_each(ledger, &f, put_cert, &l, e) != E_OK)
+        return e->code;
     call->left += l.n;
-    if (l.n && l.n == f.limit)
-        return true;
-    admin_done(call, NULL, -1);
-    return false;
+    *more = l.n && l.n == f.limit;
+    return E_OK;
 }
 
 void op_cert_list(struct core *c, struct admin_call *call)
@@ -229,7 +216,8 @@ void op_cert_list(struct core *c, struct admin_call *call)
         admin_fail(call, &e);
         return;
     }
-    admin_stream(c, call, cert_page);
+    call->issuer = a ? a->id : 0;
+    admin_list(c, call, cert_page);
 }
 
 void op_cert_show(struct core *c, struct admin_call *call)
@@ -252,7 +240,7 @@ void op_cert_show(struct core *c, struct admin_call *call)
                      (json_int_t)row.status_seq, "issued_at", (json_int_t)row.issued_at, "requester", row.requester,
                      "profile_hash", json_hex(BYTES_OF(row.profile_hash)), "shard", (int)row.shard, "first_used_at",
                      (json_int_t)row.first_used_at);
-    j = cert_json(c, &row); /* the row is gone after this */
+    j = cert_json(c->store, &row); /* the row is gone after this */
     json_object_update_new(j, more);
     if (cert_read(buf_bytes(&der), &read, &e) == E_OK)
         json_object_set_new(j, "subject", json_name(read.subject));

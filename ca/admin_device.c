@@ -206,11 +206,10 @@ static bool device_state_from(const char *s, int *out)
 }
 
 /* How many rows the next page may hold; 0 = the limit is reached. */
-static uint64_t page_limit(struct admin_call *call, size_t n_before)
+static uint64_t page_limit(const struct admin_call *call)
 {
     uint64_t limit = (uint64_t)admin_int(call, "limit", 0);
 
-    (void)n_before;
     if (limit == 0)
         return PAGE_ROWS;
     if (call->left >= limit)
@@ -218,25 +217,19 @@ static uint64_t page_limit(struct admin_call *call, size_t n_before)
     return limit - call->left < PAGE_ROWS ? limit - call->left : PAGE_ROWS;
 }
 
-static bool device_page(struct core *c, struct admin_call *call)
+static enum err_code device_page(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
 {
     struct device_filter f = {.domain = admin_text(call, "domain"), .device_id = admin_text(call, "device_id"),
                               .product = admin_text(call, "product"), .lot = admin_text(call, "lot"),
-                              .after_id = call->after, .limit = page_limit(call, 0)};
+                              .after_id = call->after, .limit = page_limit(call)};
     struct page p = {call, 0};
-    struct err e = {0};
 
     (void)device_state_from(admin_text(call, "state"), &f.state);
-    if (f.limit && store_device_each(c->store, &f, put_device, &p, &e) != E_OK) {
-        core_doubt(c, &e);
-        admin_fail(call, &e);
-        return false;
-    }
+    if (f.limit && store_device_each(ledger, &f, put_device, &p, e) != E_OK)
+        return e->code;
     call->left += p.n;
-    if (f.limit && p.n == f.limit)
-        return true;
-    admin_done(call, NULL, -1);
-    return false;
+    *more = f.limit && p.n == f.limit;
+    return E_OK;
 }
 
 void op_device_list(struct core *c, struct admin_call *call)
@@ -249,7 +242,7 @@ void op_device_list(struct core *c, struct admin_call *call)
         admin_fail(call, &e);
         return;
     }
-    admin_stream(c, call, device_page);
+    admin_list(c, call, device_page);
 }
 
 static bool put_cert(void *arg, const struct cert_row *row)
@@ -522,7 +515,7 @@ void op_secret_add(struct core *c, struct admin_call *call)
 }
 
 struct secret_list {
-    struct core *core;
+    struct store *ledger;
     struct admin_call *call;
     int64_t now;
     size_t n;
@@ -534,7 +527,7 @@ static bool put_secret(void *arg, const struct secret_row *row)
     struct secret_list *l = arg;
     struct device_row device;
     struct err e = {0};
-    bool named = row->device && store_device_by_id(l->core->store, row->device, &device, &e) == E_OK;
+    bool named = row->device && store_device_by_id(l->ledger, row->device, &device, &e) == E_OK;
     const char *state = row->revoked_at                                           ? "revoked"
                         : row->not_after && l->now > row->not_after               ? "expired"
                         : row->kind == SECRET_GROUP && row->used >= row->quota    ? "used up"
@@ -551,25 +544,20 @@ static bool put_secret(void *arg, const struct secret_row *row)
     return true;
 }
 
-static bool secret_page(struct core *c, struct admin_call *call)
+static enum err_code secret_page(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
 {
-    struct secret_list l = {c, call, core_stamp(c), 0};
-    struct err e = {0};
+    struct secret_list l = {ledger, call, (int64_t)call->until, 0};
 
-    if (store_secret_each(c->store, call->after, PAGE_ROWS, put_secret, &l, &e) != E_OK) {
-        core_doubt(c, &e);
-        admin_fail(call, &e);
-        return false;
-    }
-    if (l.n == PAGE_ROWS)
-        return true;
-    admin_done(call, NULL, -1);
-    return false;
+    if (store_secret_each(ledger, call->after, PAGE_ROWS, put_secret, &l, e) != E_OK)
+        return e->code;
+    *more = l.n == PAGE_ROWS;
+    return E_OK;
 }
 
 void op_secret_list(struct core *c, struct admin_call *call)
 {
-    admin_stream(c, call, secret_page);
+    call->until = (uint64_t)core_stamp(c);
+    admin_list(c, call, secret_page);
 }
 
 void op_secret_revoke(struct core *c, struct admin_call *call)

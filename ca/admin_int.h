@@ -11,8 +11,15 @@ struct admin_conn;
 struct admin_call;
 
 typedef void (*admin_handler)(struct core *c, struct admin_call *call);
-/* Sends the next rows of a list; false when there are no more (then it has called admin_done). */
+/* In the loop, again and again: false when it has called admin_done or admin_fail. */
 typedef bool (*admin_page)(struct core *c, struct admin_call *call);
+/*
+ * In a reader's thread: reads the ledger, adds rows (admin_row), keeps its place in the call. It sees the call and nothing else of
+ * the core; nobody in the loop touches the call meanwhile, but for `conn`. *more: there are rows left.
+ */
+typedef enum err_code (*admin_read)(struct store *ledger, struct admin_call *call, bool *more, struct err *e);
+/* In the loop, after the one read; ends the call. `code` E_BUSY: it was interrupted. */
+typedef void (*admin_then)(struct core *c, struct admin_call *call, enum err_code code, const struct err *e);
 
 struct admin_op {
     const char *name;
@@ -21,7 +28,13 @@ struct admin_op {
     bool changes; /* a refusal is an audit entry */
 };
 
+struct admin_rows {
+    TAILQ_ENTRY(admin_rows) link;
+    struct buf text; /* JSON array without its end */
+};
+
 struct admin_call {
+    struct reader_job job; /* first */
     struct core *core;
     struct admin_conn *conn; /* NULL: the operator went away; the work goes on, the answer is dropped */
     uint64_t request_id;
@@ -29,11 +42,16 @@ struct admin_call {
     json_t *args;
     struct actor by;         /* with the digest of the canonical request */
     uint8_t digest[32];
-    struct buf rows;         /* JSON array under way */
+    TAILQ_HEAD(admin_rows_list, admin_rows) rows; /* not yet sent: one message each */
     admin_page page;
+    admin_read read;         /* by `reader` */
+    admin_then then;         /* NULL: the rows are the answer */
+    enum reader_kind reader;
+    bool more;
     struct event *pump;
     void *state;             /* the handler's own, freed with free() */
     uint64_t after, until, left;
+    uint32_t issuer;
 };
 
 extern const struct admin_op admin_ops[];
@@ -48,8 +66,12 @@ MUST_CHECK enum err_code admin_der(const struct admin_call *call, const char *na
 
 /* One row of a list; takes it over. */
 void admin_row(struct admin_call *call, json_t *row);
-/* Streams: `page` is called again and again as the peer reads. */
+/* `page` is called again and again as the peer reads. */
 void admin_stream(struct core *c, struct admin_call *call, admin_page page);
+/* A list: `read` runs in the reader's thread again and again as the peer reads, then the call is done. */
+void admin_list(struct core *c, struct admin_call *call, admin_read read);
+/* One read that may take long, then `then`. */
+void admin_read_then(struct core *c, struct admin_call *call, enum reader_kind reader, admin_read read, admin_then then);
 /* Ends the call: exactly once. Takes over `result` (NULL = {}). `fd` is lent, -1 = none. */
 void admin_done(struct admin_call *call, json_t *result, int fd);
 void admin_fail(struct admin_call *call, const struct err *e);

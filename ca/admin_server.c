@@ -107,32 +107,60 @@ static void send_message(struct admin_conn *n, struct msg *m, int fd)
     log_failure("admin-answer-failed", &e);
 }
 
+static void rows_drop(struct admin_call *call)
+{
+    struct admin_rows *r;
+
+    while ((r = TAILQ_FIRST(&call->rows))) {
+        TAILQ_REMOVE(&call->rows, r, link);
+        buf_clear(&r->text);
+        free(r);
+    }
+}
+
 static void flush_rows(struct admin_call *call)
 {
-    AUTO_MSG m = {BUF_INIT(0)};
+    struct admin_rows *r;
 
-    if (call->rows.len == 0)
-        return;
-    buf_add_str(&call->rows, "]");
-    msg_begin(&m, ADMIN_ROWS, call->request_id);
-    msg_put_bytes(&m, buf_bytes(&call->rows));
-    if (buf_ok(&call->rows))
-        send_message(call->conn, &m, -1);
-    buf_reset(&call->rows);
+    TAILQ_FOREACH(r, &call->rows, link)
+    {
+        AUTO_MSG m = {BUF_INIT(0)};
+
+        buf_add_str(&r->text, "]");
+        msg_begin(&m, ADMIN_ROWS, call->request_id);
+        msg_put_bytes(&m, buf_bytes(&r->text));
+        if (buf_ok(&r->text))
+            send_message(call->conn, &m, -1);
+    }
+    rows_drop(call);
+}
+
+/* Room for `len` octets more in the last message, or a new one; NULL: no memory. */
+static struct admin_rows *rows_with_room(struct admin_call *call, size_t len)
+{
+    struct admin_rows *r = TAILQ_LAST(&call->rows, admin_rows_list);
+
+    if (r && r->text.len + len + 2 <= ROWS_LEN)
+        return r;
+    r = calloc(1, sizeof(*r));
+    if (!r)
+        return NULL;
+    buf_init(&r->text, MSG_MAX_LEN);
+    TAILQ_INSERT_TAIL(&call->rows, r, link);
+    return r;
 }
 
 void admin_row(struct admin_call *call, json_t *row)
 {
     AUTO_JSON *owned = row;
     AUTO(char) *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
+    struct admin_rows *r = text ? rows_with_room(call, strlen(text)) : NULL;
 
     (void)owned;
-    if (!text)
+    if (!r)
         return;
-    if (call->rows.len && call->rows.len + strlen(text) + 2 > ROWS_LEN)
-        flush_rows(call);
-    buf_add_str(&call->rows, call->rows.len ? "," : "[");
-    buf_add_str(&call->rows, text);
+    buf_add_str(&r->text, r->text.len ? "," : "[");
+    buf_add_str(&r->text, text);
 }
 
 static void call_free(struct admin_call *call)
@@ -142,7 +170,7 @@ static void call_free(struct admin_call *call)
     if (call->pump)
         event_free(call->pump);
     json_decref(call->args);
-    buf_clear(&call->rows);
+    rows_drop(call);
     free(call->state);
     free(call);
 }
@@ -212,6 +240,14 @@ static void pump_later(struct admin_call *call, long us)
     evtimer_add(call->pump, &later);
 }
 
+static void read_start(struct admin_call *call)
+{
+    struct err e = {0};
+
+    if (reader_submit(call->core->reader[call->reader], &call->job, &e) != E_OK)
+        admin_fail(call, &e);
+}
+
 static void on_pump(evutil_socket_t fd, short what, void *arg)
 {
     struct admin_call *call = arg;
@@ -225,28 +261,86 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
     }
     if (chan_queued(call->conn->chan) > QUEUE_HIGH) {
         pump_later(call, PUMP_MS * 1000);
-        return;
-    }
-    if (call->page(c, call)) {
-        bool waits = call->rows.len == 0; /* for something else to happen: not as fast as the loop can turn */
+    } else if (call->read) {
+        read_start(call);
+    } else if (call->page(c, call)) {
+        bool waits = TAILQ_EMPTY(&call->rows); /* for something else to happen: not as fast as the loop can turn */
 
         flush_rows(call);
         pump_later(call, waits ? PUMP_MS * 1000 : 0);
     }
 }
 
-void admin_stream(struct core *c, struct admin_call *call, admin_page page)
+static bool pump_open(struct core *c, struct admin_call *call)
 {
     struct err e = {0};
 
+    if (!call->pump)
+        call->pump = evtimer_new(c->base, on_pump, call);
+    if (call->pump)
+        return true;
+    err_set(&e, E_NOMEM, "list");
+    admin_fail(call, &e);
+    return false;
+}
+
+void admin_stream(struct core *c, struct admin_call *call, admin_page page)
+{
     call->page = page;
-    call->pump = evtimer_new(c->base, on_pump, call);
-    if (!call->pump) {
-        err_set(&e, E_NOMEM, "list");
-        admin_fail(call, &e);
+    if (pump_open(c, call))
+        pump_later(call, 0);
+}
+
+/* ---- reading in a thread ---- */
+
+static enum err_code call_run(struct reader_job *job, struct store *ledger, struct err *e)
+{
+    struct admin_call *call = (struct admin_call *)job;
+
+    call->more = false;
+    return call->read(ledger, call, &call->more, e);
+}
+
+static void call_read(struct reader_job *job, enum err_code code, const struct err *e)
+{
+    struct admin_call *call = (struct admin_call *)job;
+
+    if (call->then) {
+        call->then(call->core, call, code, e);
         return;
     }
-    pump_later(call, 0);
+    if (code != E_OK) {
+        admin_fail(call, e);
+        return;
+    }
+    flush_rows(call);
+    if (call->more)
+        pump_later(call, 0);
+    else
+        admin_done(call, NULL, -1);
+}
+
+static void read_prepare(struct admin_call *call, enum reader_kind reader, admin_read read, admin_then then)
+{
+    call->job.run = call_run;
+    call->job.done = call_read;
+    call->reader = reader;
+    call->read = read;
+    call->then = then;
+}
+
+void admin_list(struct core *c, struct admin_call *call, admin_read read)
+{
+    read_prepare(call, READER_PAGES, read, NULL);
+    if (pump_open(c, call))
+        pump_later(call, 0);
+}
+
+void admin_read_then(struct core *c, struct admin_call *call, enum reader_kind reader, admin_read read, admin_then then)
+{
+    (void)c;
+    read_prepare(call, reader, read, then);
+    read_start(call);
 }
 
 /* ---- arguments ---- */
@@ -355,7 +449,7 @@ static void run_request(struct admin_conn *n, uint64_t request_id, const char *n
     call->core = c;
     call->conn = n;
     call->request_id = request_id;
-    buf_init(&call->rows, MSG_MAX_LEN);
+    TAILQ_INIT(&call->rows);
     call->by.kind = "operator";
     snprintf(call->by.name, sizeof(call->by.name), "%s", n->user);
     call->op = op_find(name);

@@ -124,19 +124,42 @@ static void report(struct admin_call *call, enum finding f, const char *check, c
                               f == FINE ? "" : remedy));
 }
 
-static void doctor_ledger(struct core *c, struct admin_call *call)
+/* What the thread that reads the ledger found. */
+struct ledger_check {
+    uint64_t counts[3];
+    bool broken;
+    char text[sizeof(((struct err *)0)->msg)];
+};
+
+static enum err_code ledger_check_read(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
 {
-    struct err e = {0};
-    uint64_t counts[3] = {0};
+    struct ledger_check *found = call->state;
+    enum err_code code = store_check(ledger, e);
+
+    (void)more;
+    if (code == E_OK)
+        return store_intent_counts(ledger, found->counts, e);
+    if (code != E_CONFLICT)
+        return code;
+    found->broken = true;
+    snprintf(found->text, sizeof(found->text), "%s", e->msg);
+    return E_OK;
+}
+
+static void doctor_ledger(struct core *c, struct admin_call *call, enum err_code code, const struct err *e)
+{
+    const struct ledger_check *found = call->state;
     char text[160];
 
-    if (store_check(c->store, &e) != E_OK)
-        report(call, FAIL, "ledger", e.msg, "inkan restore from a backup");
-    else if (store_intent_counts(c->store, counts, &e) != E_OK)
-        report(call, FAIL, "ledger", e.msg, "look at the log");
+    if (code == E_BUSY)
+        report(call, WARN, "ledger", e->msg, "run doctor again");
+    else if (code != E_OK)
+        report(call, FAIL, "ledger", e->msg, "look at the log");
+    else if (found->broken)
+        report(call, FAIL, "ledger", found->text, "inkan restore from a backup");
     else {
-        snprintf(text, sizeof(text), "consistent; %llu issued, %llu void", (unsigned long long)counts[INTENT_DONE],
-                 (unsigned long long)counts[INTENT_VOID]);
+        snprintf(text, sizeof(text), "consistent; %llu issued, %llu void", (unsigned long long)found->counts[INTENT_DONE],
+                 (unsigned long long)found->counts[INTENT_VOID]);
         report(call, FINE, "ledger", text, "");
     }
     if (c->seal != SEAL_NONE)
@@ -267,13 +290,13 @@ static bool put_alarm(void *arg, const struct alarm_row *row)
     return true;
 }
 
-void op_doctor(struct core *c, struct admin_call *call)
+static void doctor_rest(struct core *c, struct admin_call *call, enum err_code code, const struct err *why)
 {
     char text[160];
     struct err e = {0};
     int64_t now = core_stamp(c);
 
-    doctor_ledger(c, call);
+    doctor_ledger(c, call, code, why);
     doctor_places(c, call);
     doctor_clock(c, call);
     doctor_signers(c, call);
@@ -286,12 +309,24 @@ void op_doctor(struct core *c, struct admin_call *call)
     admin_done(call, NULL, -1);
 }
 
+void op_doctor(struct core *c, struct admin_call *call)
+{
+    struct err e = {0};
+
+    call->state = calloc(1, sizeof(struct ledger_check));
+    if (call->state) {
+        admin_read_then(c, call, READER_LONG, ledger_check_read, doctor_rest);
+        return;
+    }
+    err_set(&e, E_NOMEM, "doctor");
+    admin_fail(call, &e);
+}
+
 /* ---- trail ---- */
 
 struct entries {
     struct admin_call *call;
     size_t n;
-    bool full;
 };
 
 static bool put_entry(void *arg, const struct audit_row *row)
@@ -308,23 +343,17 @@ static bool put_entry(void *arg, const struct audit_row *row)
     return true;
 }
 
-static bool audit_page(struct core *c, struct admin_call *call)
+static enum err_code audit_page(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
 {
-    struct entries p = {call, 0, false};
+    struct entries p = {call, 0};
     uint64_t to = call->after + AUDIT_PAGE - 1;
-    struct err e = {0};
 
     if (to > call->until)
         to = call->until;
-    if (call->after <= to && store_audit_each(c->store, call->after, to, put_entry, &p, &e) != E_OK) {
-        core_doubt(c, &e);
-        admin_fail(call, &e);
-        return false;
-    }
-    if (p.n && call->after <= call->until)
-        return true;
-    admin_done(call, NULL, -1);
-    return false;
+    if (call->after <= to && store_audit_each(ledger, call->after, to, put_entry, &p, e) != E_OK)
+        return e->code;
+    *more = p.n && call->after <= call->until;
+    return E_OK;
 }
 
 void op_audit_export(struct core *c, struct admin_call *call)
@@ -344,7 +373,7 @@ void op_audit_export(struct core *c, struct admin_call *call)
     call->until = (uint64_t)admin_int(call, "to", (int64_t)last);
     if (call->until > last)
         call->until = last;
-    admin_stream(c, call, audit_page);
+    admin_list(c, call, audit_page);
 }
 
 static bool put_head(void *arg, const struct audit_head_row *row)
@@ -361,85 +390,112 @@ static bool put_head(void *arg, const struct audit_head_row *row)
     return true;
 }
 
-static bool heads_page(struct core *c, struct admin_call *call)
+static enum err_code heads_page(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
 {
-    struct err e = {0};
-
     call->left = 0; /* counts the rows of this page */
-    if (store_audit_head_each(c->store, call->after, AUDIT_PAGE, put_head, call, &e) != E_OK) {
-        core_doubt(c, &e);
-        admin_fail(call, &e);
-        return false;
-    }
-    if (call->left == AUDIT_PAGE)
-        return true;
-    admin_done(call, NULL, -1);
-    return false;
+    if (store_audit_head_each(ledger, call->after, AUDIT_PAGE, put_head, call, e) != E_OK)
+        return e->code;
+    *more = call->left == AUDIT_PAGE;
+    return E_OK;
 }
 
 void op_audit_heads(struct core *c, struct admin_call *call)
 {
-    admin_stream(c, call, heads_page);
+    admin_list(c, call, heads_page);
 }
 
 /* ---- backup ---- */
 
-static enum err_code make_backup(struct core *c, const char *path, int *fd, json_t **result, struct err *e)
-{
-    uint64_t audit_seq = 0;
-    uint8_t hash[32];
-    struct bytes content;
-    json_int_t size;
+struct backup {
+    char path[PATH_LEN];
+    uint64_t seq, audit_seq, size;
+    uint8_t sha256[32];
+    int fd;
+};
 
-    if (store_audit_last(c->store, &audit_seq, hash, e) != E_OK || store_backup(c->store, path, e) != E_OK)
+static enum err_code digest_file(struct admin_call *call, struct backup *b, struct err *e)
+{
+    uint8_t piece[65536];
+    ssize_t n;
+
+    sha256_begin();
+    while ((n = read(b->fd, piece, sizeof(piece))) != 0 && !reader_job_must_end(&call->job)) {
+        if (n < 0 && errno != EINTR)
+            break;
+        sha256_add(BYTES(piece, n > 0 ? n : 0));
+        b->size += n > 0 ? (uint64_t)n : 0;
+    }
+    sha256_end(b->sha256);
+    if (n != 0)
+        return err_errno(e, E_IO, "%s: read", b->path);
+    return lseek(b->fd, 0, SEEK_SET) == 0 ? E_OK : err_errno(e, E_IO, "%s", b->path);
+}
+
+/* All of it is of one moment: the numbers told are those in the copy. */
+static enum err_code backup_read(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
+{
+    struct backup *b = call->state;
+    uint8_t hash[32];
+
+    (void)more;
+    (void)unlink(b->path); /* of a core that died between making and passing it */
+    if (store_begin(ledger, e) != E_OK || store_audit_last(ledger, &b->audit_seq, hash, e) != E_OK ||
+        store_status_seq(ledger, &b->seq, e) != E_OK || store_backup(ledger, b->path, e) != E_OK)
         return e->code;
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (*fd < 0)
-        return err_errno(e, E_IO, "%s", path);
-    if (fd_map(*fd, SIZE_MAX / 2, &content, e) != E_OK)
+    store_rollback(ledger); /* the digest needs no snapshot */
+    b->fd = open(b->path, O_RDONLY | O_CLOEXEC);
+    (void)unlink(b->path); /* the descriptor is handed over */
+    return b->fd < 0 ? err_errno(e, E_IO, "%s", b->path) : digest_file(call, b, e);
+}
+
+static enum err_code backup_record(struct core *c, struct admin_call *call, struct err *e)
+{
+    if (core_begin(c, e) != E_OK)
         return e->code;
-    sha256(content, hash);
-    size = (json_int_t)content.len;
-    fd_unmap(content);
-    *result = json_pack("{s:I, s:I, s:I, s:o}", "seq", (json_int_t)core_seq(c), "audit_seq", (json_int_t)audit_seq,
-                        "size", size, "sha256", json_hex(BYTES_OF(hash)));
+    if (core_audit(c, &call->by, "backup-made", "", "ledger", NULL, core_stamp(c), e) != E_OK) {
+        core_doubt(c, e);
+        core_rollback(c);
+        return e->code;
+    }
+    core_commit(c);
     return E_OK;
+}
+
+static void backup_made(struct core *c, struct admin_call *call, enum err_code code, const struct err *why)
+{
+    struct backup *b = call->state;
+    AUTO_FD int fd = take_fd(&b->fd);
+    struct err e = *why;
+
+    if (code == E_OK && backup_record(c, call, &e) == E_OK)
+        admin_done(call, json_pack("{s:I, s:I, s:I, s:o}", "seq", (json_int_t)b->seq, "audit_seq", (json_int_t)b->audit_seq,
+                                   "size", (json_int_t)b->size, "sha256", json_hex(BYTES_OF(b->sha256))), fd);
+    else
+        admin_fail(call, &e);
 }
 
 /* A head first, so that the copy can be verified to its end; the entry about the copy comes after it. */
 static bool backup_page(struct core *c, struct admin_call *call)
 {
-    char path[PATH_LEN];
-    AUTO_FD int fd = -1;
-    json_t *result = NULL;
+    struct backup *b;
     uint64_t last = 0;
     uint8_t hash[32];
     struct err e = {0};
-    enum err_code code = store_audit_last(c->store, &last, hash, &e);
 
-    if (code == E_OK && c->audit_key[0] && c->audit_head_seq < last && clock_mono_ms() < (int64_t)call->until)
+    if (store_audit_last(c->store, &last, hash, &e) == E_OK && c->audit_key[0] && c->audit_head_seq < last &&
+        clock_mono_ms() < (int64_t)call->until)
         return true;
-    snprintf(path, sizeof(path), "%s/ledger/tmp/backup-%llu", c->conf->dir_state, (unsigned long long)++c->next_id);
-    (void)unlink(path); /* of a core that died between making and passing it */
-    if (code == E_OK)
-        code = make_backup(c, path, &fd, &result, &e);
-    (void)unlink(path);
-    if (code == E_OK && (code = core_begin(c, &e)) == E_OK) {
-        code = core_audit(c, &call->by, "backup-made", "", "ledger", NULL, core_stamp(c), &e);
-        if (code != E_OK) {
-            core_doubt(c, &e);
-            core_rollback(c);
-        } else {
-            core_commit(c);
-        }
-    }
-    if (code != E_OK) {
-        core_doubt(c, &e);
-        json_decref(result);
+    core_doubt(c, &e);
+    b = calloc(1, sizeof(*b));
+    if (!b) {
+        err_set(&e, E_NOMEM, "backup");
         admin_fail(call, &e);
         return false;
     }
-    admin_done(call, result, fd);
+    b->fd = -1;
+    snprintf(b->path, sizeof(b->path), "%s/ledger/tmp/backup-%llu", c->conf->dir_state, (unsigned long long)++c->next_id);
+    call->state = b;
+    admin_read_then(c, call, READER_LONG, backup_read, backup_made);
     return false;
 }
 
