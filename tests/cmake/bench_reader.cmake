@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+# Large ledgers and lists.
+inkan_bench(fill_ledger SOURCES ${CMAKE_SOURCE_DIR}/tests/bench/fill_ledger.c USES store pki)
