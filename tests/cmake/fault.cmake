@@ -2,11 +2,14 @@
 add_executable(mkcsr ${CMAKE_SOURCE_DIR}/tests/fault/mkcsr.c)
 target_link_libraries(mkcsr PRIVATE PkgConfig::CRYPTO)
 
-add_library(sync_fails MODULE ${CMAKE_SOURCE_DIR}/tests/shim/sync_fails.c)
-target_link_libraries(sync_fails PRIVATE dl)
-target_compile_options(sync_fails PRIVATE -fno-sanitize=all)
-target_link_options(sync_fails PRIVATE -fno-sanitize=all)
-set_target_properties(sync_fails PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/test)
-
 add_executable(abuse ${CMAKE_SOURCE_DIR}/tests/fault/abuse.c)
 target_link_libraries(abuse PRIVATE PkgConfig::SSL PkgConfig::CRYPTO)
+
+# Loaded before the service's processes, so without sanitizers of their own.
+foreach(shim io_fault)
+  add_library(${shim} MODULE ${CMAKE_SOURCE_DIR}/tests/shim/${shim}.c)
+  target_link_libraries(${shim} PRIVATE Threads::Threads dl)
+  target_compile_options(${shim} PRIVATE -fno-sanitize=all)
+  target_link_options(${shim} PRIVATE -fno-sanitize=all)
+  set_target_properties(${shim} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/test)
+endforeach()

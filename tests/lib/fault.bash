@@ -70,6 +70,31 @@ calls() {
     grep -cx "$2" "$side/calls-$1"
 }
 
+# use_io_fault: the instance to come runs with tests/shim/io_fault.c and does what io_rule says.
+use_io_fault() {
+    cp "${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}/test/io_fault.so" "$side/io_fault.so"
+    chmod 755 "$side/io_fault.so"
+}
+
+eval "plain_$(declare -f start_service)"
+start_service() {
+    if [ ! -e "${side:-/nonexistent}/io_fault.so" ]; then
+        plain_start_service
+        return
+    fi
+    ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 INKAN_TEST_IO=$side/io-rule LD_PRELOAD=$side/io_fault.so \
+        plain_start_service
+}
+
+# io_rule [WORD...]: from now on this one; none: no faults.
+io_rule() {
+    rm -f "$side/io-rule"
+    [ $# -eq 0 ] && return
+    echo "$*" > "$side/io-rule.new"
+    chmod 644 "$side/io-rule.new"
+    mv "$side/io-rule.new" "$side/io-rule"
+}
+
 pid_of() {
     cat "$dir/run/$1.pid"
 }

@@ -7,7 +7,7 @@ load ../lib/fault
 
 setup_file() {
     side_dir
-    cp "${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}/test/sync_fails.so" "$side/"
+    use_io_fault
     use_test_clock
     # A CA that ends in 20 days: what it issues ends with it.
     instance_up "extra_config=$(cat <<'YAML'
@@ -43,13 +43,6 @@ teardown_file() {
     side_dir_remove
 }
 setup() { fault_load; }
-
-# The service runs with the library that makes fsync fail on demand; nothing else does.
-eval "plain_$(declare -f start_service)"
-start_service() {
-    ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 INKAN_TEST_SYNC_FAILS=$side/sync-fails \
-        LD_PRELOAD=$side/sync_fails.so plain_start_service
-}
 
 cert_rows() { ledger_query "SELECT COUNT(*) FROM cert"; }
 
@@ -158,12 +151,12 @@ PY
     local load=$!
     some_are_out() { [ "$(wc -l < "$side/d.issued")" -ge 5 ]; }
     wait_for 10 some_are_out
-    touch "$side/sync-fails"
+    io_rule process=core call=sync n=0 do=errno value=5
     sleep 1.5
     answered=$(wc -l < "$side/d.issued")
     sleep 0.5
     still=$(wc -l < "$side/d.issued")
-    rm "$side/sync-fails"
+    io_rule
     wait "$load"
     # While nothing became durable nobody was answered.
     [ "$answered" = "$still" ]
