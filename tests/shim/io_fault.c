@@ -162,7 +162,7 @@ static enum act judge(const char *call, int fd)
     }
     if (strcmp(r.action, "torn") == 0)
         return TORN;
-    kill(getpid(), SIGKILL);
+    raise(SIGKILL);
     return KILL;
 }
 
@@ -182,7 +182,7 @@ static void *real(const char *name)
     switch (judge(call, fd)) {                                                                                         \
     case TORN:                                                                                                         \
         (void)!(half);                                                                                                 \
-        kill(getpid(), SIGKILL);                                                                                       \
+        raise(SIGKILL);                                                                                       \
         return -1;                                                                                                     \
     case KILL:                                                                                                         \
     case FAIL:                                                                                                         \
