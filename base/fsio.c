@@ -69,7 +69,7 @@ static enum err_code write_all(int fd, const char *path, struct bytes content, s
     return E_OK;
 }
 
-static enum err_code sync_dir_of(const char *path, struct err *e)
+enum err_code file_sync_name(const char *path, struct err *e)
 {
     char dir[PATH_MAX];
     const char *slash = strrchr(path, '/');
@@ -114,7 +114,7 @@ enum err_code file_draft_publish(struct file_draft *d, mode_t mode, struct err *
         return err_errno(e, E_IO, "%s: rename", d->path);
     close(d->fd);
     d->fd = -1;
-    return sync_dir_of(d->path, e);
+    return file_sync_name(d->path, e);
 }
 
 void file_draft_drop(struct file_draft *d)
@@ -147,7 +147,7 @@ enum err_code dir_make(const char *path, mode_t mode, struct err *e)
         /* The umask took bits away that the caller asked for. */
         if (chmod(path, mode) != 0)
             return err_errno(e, E_IO, "%s: chmod", path);
-        return E_OK;
+        return file_sync_name(path, e);
     }
     if (errno != EEXIST)
         return err_errno(e, E_IO, "%s: mkdir", path);

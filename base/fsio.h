@@ -25,7 +25,10 @@ MUST_CHECK enum err_code file_draft_open(struct file_draft *d, const char *path,
 MUST_CHECK enum err_code file_draft_add(struct file_draft *d, struct bytes more, struct err *e);
 MUST_CHECK enum err_code file_draft_publish(struct file_draft *d, mode_t mode, struct err *e); /* the draft is closed */
 void file_draft_drop(struct file_draft *d); /* after publishing: nothing */
-MUST_CHECK enum err_code dir_make(const char *path, mode_t mode, struct err *e); /* exists is fine */
+/* Exists is fine. What is in a directory is as durable as its own name: a new one's parent is fsynced. */
+MUST_CHECK enum err_code dir_make(const char *path, mode_t mode, struct err *e);
+/* fsync of the directory that `path` is in. */
+MUST_CHECK enum err_code file_sync_name(const char *path, struct err *e);
 /* As file_read, for secrets: refuses a file that group or others can read or that another user owns (root may). */
 MUST_CHECK enum err_code file_read_secret(const char *path, size_t max, struct secret *out, struct err *e);
 

@@ -160,8 +160,9 @@ static int own_dir(const struct host *h, int at, const char *name, const char *s
     const struct identity *id = &h->users[owner];
     AUTO_FD int fd = -1;
     struct stat st;
+    bool made = mkdirat(at, name, 0700) == 0;
 
-    if (mkdirat(at, name, 0700) != 0 && errno != EEXIST) {
+    if (!made && errno != EEXIST) {
         err_errno(e, E_IO, "%s: mkdir", shown);
         return -1;
     }
@@ -176,6 +177,13 @@ static int own_dir(const struct host *h, int at, const char *name, const char *s
     }
     if ((h->privileged || st.st_uid == geteuid()) && (st.st_mode & 07777) != mode && fchmod(fd, mode) != 0) {
         err_errno(e, E_IO, "%s: chmod", shown);
+        return -1;
+    }
+    /* A ledger that is synced in a directory whose name is not can be lost with it. */
+    if (made && at == AT_FDCWD && file_sync_name(shown, e) != E_OK)
+        return -1;
+    if (made && at != AT_FDCWD && fsync(at) != 0) {
+        err_errno(e, E_IO, "%s: fsync of the directory", shown);
         return -1;
     }
     return take_fd(&fd);

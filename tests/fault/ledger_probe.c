@@ -53,7 +53,7 @@ static enum err_code look(const char *state, const char *marks, json_t *out, str
     audit = audit_verify(path, access(heads, F_OK) == 0 ? heads : NULL, BYTES(NULL, 0), &verdict, &why);
     json_object_set_new(out, "seq", json_integer((json_int_t)seq));
     json_object_set_new(out, "voided", json_integer((json_int_t)voided));
-    json_object_set_new(out, "behind", json_stringn((const char *)behind.p, behind.len));
+    json_object_set_new(out, "behind", json_stringn(behind.p ? (const char *)behind.p : "", behind.len));
     json_object_set_new(out, "trail", json_string(audit == E_OK ? "" : audit == E_CONFLICT ? verdict.what : why.msg));
     return E_OK;
 }

@@ -15,7 +15,8 @@
  *   do=errno value=E  the call fails with that error
  *   do=delay value=MS the call is made that much later
  *
- * Standard error, the log, is not counted.
+ * Standard error, the log, is not counted. After a call failed, each packet that the process still sends is a line in
+ * INKAN_TEST_IO.fired, below the time: its type and the first octet of its body, as hex.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -39,6 +40,7 @@ static struct rule {
 } rule;
 static struct stat rule_stat;
 static char own_name[64];
+static int has_failed; /* a call of this process was made to fail */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* "-n NAME" of the command line. */
@@ -120,17 +122,33 @@ static int path_fits(int fd)
     return n > 0 && strstr(path, rule.path) != NULL;
 }
 
-/* Whoever makes the mark is the one. */
+#define REAL(name) __extension__({ static __typeof__(&name) f; if (!f) *(void **)&f = real(#name); f; })
+
+static void *real(const char *name)
+{
+    void *f = dlsym(RTLD_NEXT, name);
+
+    if (!f)
+        abort();
+    return f;
+}
+
+/* Whoever makes the mark is the one. It holds the time. */
 static int mark_fired(const char *path)
 {
-    char mark[4096];
-    int fd;
+    char mark[4096], text[48];
+    struct timespec now;
+    int fd, n;
 
     snprintf(mark, sizeof(mark), "%s.fired", path);
     fd = open(mark, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd >= 0)
-        close(fd);
-    return fd >= 0;
+    if (fd < 0)
+        return 0;
+    clock_gettime(CLOCK_REALTIME, &now);
+    n = snprintf(text, sizeof(text), "%ld.%09ld\n", (long)now.tv_sec, now.tv_nsec);
+    (void)!REAL(write)(fd, text, (size_t)n);
+    close(fd);
+    return 1;
 }
 
 static enum act judge(const char *call, int fd)
@@ -157,6 +175,7 @@ static enum act judge(const char *call, int fd)
         return PASS;
     }
     if (strcmp(r.action, "errno") == 0) {
+        has_failed = 1;
         errno = (int)r.value;
         return FAIL;
     }
@@ -165,17 +184,6 @@ static enum act judge(const char *call, int fd)
     raise(SIGKILL);
     return KILL;
 }
-
-static void *real(const char *name)
-{
-    void *f = dlsym(RTLD_NEXT, name);
-
-    if (!f)
-        abort();
-    return f;
-}
-
-#define REAL(name) __extension__({ static __typeof__(&name) f; if (!f) *(void **)&f = real(#name); f; })
 
 /* `half` makes the first half of the write. */
 #define FAULTY(call, fd, otherwise, half)                                                                              \
@@ -237,7 +245,26 @@ int fdatasync(int fd)
     FAULTY("sync", fd, REAL(fdatasync)(fd), 0)
 }
 
+static void note_packet(const struct msghdr *m)
+{
+    char mark[4096], line[32];
+    const unsigned char *p = m->msg_iovlen ? m->msg_iov[0].iov_base : NULL;
+    int fd, n;
+
+    if (!p || m->msg_iov[0].iov_len < 17)
+        return;
+    snprintf(mark, sizeof(mark), "%s.fired", getenv("INKAN_TEST_IO"));
+    fd = open(mark, O_WRONLY | O_APPEND | O_CLOEXEC);
+    n = snprintf(line, sizeof(line), "%02x%02x %02x\n", p[6], p[7], p[16]);
+    if (fd >= 0) {
+        (void)!REAL(write)(fd, line, (size_t)n);
+        close(fd);
+    }
+}
+
 ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
+    if (has_failed)
+        note_packet(m);
     FAULTY("send", fd, REAL(sendmsg)(fd, m, flags), 0)
 }

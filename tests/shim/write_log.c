@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loaded before the core (LD_PRELOAD, test builds only): records everything it does to the files below INKAN_TEST_RECORD_ROOTS
- * (directories, separated by ':') and every packet it sends, in one order, to the file INKAN_TEST_RECORD. What
+ * Loaded before core and supervisor (LD_PRELOAD, test builds only): records everything they do to the files below
+ * INKAN_TEST_RECORD_ROOTS (directories, separated by ':') and every packet the core sends, in one order, to the file
+ * INKAN_TEST_RECORD. What
  * tests/fault/power_loss makes of it stands there.
  *
  * A record is a header and `path_len` and `data_len` octets:
@@ -68,7 +69,8 @@ __attribute__((constructor)) static void begin(void)
     const char *path = getenv("INKAN_TEST_RECORD"), *list = getenv("INKAN_TEST_RECORD_ROOTS");
     char copy[1024], *save = NULL;
 
-    if (!path || !list || strcmp(program_invocation_short_name, "inkan-core") != 0)
+    if (!path || !list ||
+        (strcmp(program_invocation_short_name, "inkan-core") != 0 && strcmp(program_invocation_short_name, "inkand") != 0))
         return;
     snprintf(copy, sizeof(copy), "%s", list);
     for (char *p = strtok_r(copy, ":", &save); p && roots_n < 8; p = strtok_r(NULL, ":", &save))
@@ -189,6 +191,29 @@ int unlink(const char *path)
     ON_PATH(is_recorded(path), REAL(unlink)(path), 'U', 0, path, NULL, 0);
 }
 
+static void path_at(int at, const char *name, char *out_path, size_t size)
+{
+    char link_name[64];
+    ssize_t n;
+
+    if (at == AT_FDCWD || name[0] == '/') {
+        snprintf(out_path, size, "%s", name);
+        return;
+    }
+    snprintf(link_name, sizeof(link_name), "/proc/self/fd/%d", at);
+    n = readlink(link_name, out_path, size - 1);
+    n = n > 0 ? n : 0;
+    snprintf(out_path + n, size - (size_t)n, "%s%s", *name ? "/" : "", name);
+}
+
+int mkdirat(int at, const char *name, mode_t mode)
+{
+    char path[4096];
+
+    path_at(at, name, path, sizeof(path));
+    ON_PATH(is_recorded(path), REAL(mkdirat)(at, name, mode), 'M', 0, path, NULL, 0);
+}
+
 int mkdir(const char *path, mode_t mode)
 {
     ON_PATH(is_recorded(path), REAL(mkdir)(path, mode), 'M', 0, path, NULL, 0);
@@ -276,19 +301,33 @@ MAP(mmap64, off64_t)
 ON_LENGTH(ftruncate, off_t)
 ON_LENGTH(ftruncate64, off64_t)
 
+/* Directories may have been opened by openat. */
+static void put_sync(int fd)
+{
+    char path[4096] = "";
+    struct stat st;
+
+    if (kind_of(fd) == A_FILE) {
+        put('S', fds[fd].ino, 0, NULL, NULL, 0);
+        return;
+    }
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+        path_at(fd, "", path, sizeof(path));
+    if (is_recorded(path))
+        put('D', 0, 0, path, NULL, 0);
+}
+
 #define ON_SYNC(name)                                                                                                  \
     int name(int fd)                                                                                                   \
     {                                                                                                                  \
         int rc;                                                                                                        \
                                                                                                                        \
-        if (kind_of(fd) == NOT)                                                                                        \
+        if (out < 0)                                                                                                   \
             return REAL(name)(fd);                                                                                     \
         pthread_mutex_lock(&lock);                                                                                     \
         rc = REAL(name)(fd);                                                                                           \
-        if (rc == 0 && fds[fd].kind == A_FILE)                                                                         \
-            put('S', fds[fd].ino, 0, NULL, NULL, 0);                                                                   \
-        else if (rc == 0)                                                                                              \
-            put('D', 0, 0, fds[fd].path, NULL, 0);                                                                     \
+        if (rc == 0)                                                                                                   \
+            put_sync(fd);                                                                                              \
         pthread_mutex_unlock(&lock);                                                                                   \
         return rc;                                                                                                     \
     }
@@ -302,7 +341,7 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
     char packet[70000];
     size_t n = 0;
 
-    if (out < 0)
+    if (out < 0 || strcmp(program_invocation_short_name, "inkan-core") != 0)
         return REAL(sendmsg)(fd, m, flags);
     for (size_t i = 0; i < m->msg_iovlen && n + m->msg_iov[i].iov_len <= sizeof(packet); i++) {
         memcpy(packet + n, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);

@@ -1,0 +1,17 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# The short versions of tests/fault/nth and tests/fault/power_loss; whole: without arguments.
+
+source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
+
+@test "killed, torn or failing at the N-th write, sync and send: nothing acknowledged is lost" {
+    "$source_dir/tests/fault/nth" --hits 1
+}
+
+@test "a power cut at any sync, writes reordered and torn: nothing acknowledged is lost" {
+    "$source_dir/tests/fault/power_loss" --requests 9 --variants 1 --step 6 --starts 2
+}
+
+@test "the same cuts find out a core that does not sync" {
+    "$source_dir/tests/fault/power_loss" --unsafe --requests 6 --variants 1 --step 12
+}
