@@ -38,7 +38,7 @@ static void make_csr(const char *id, struct buf *out)
     must(n > 0 && buf_ok(out), "i2d_X509_REQ");
     OPENSSL_free(der);
     X509_EXTENSION_free(x);
-    sk_X509_EXTENSION_free(extensions);
+    sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
     X509_NAME_free(name);
     X509_REQ_free(req);
     EVP_PKEY_free(key);

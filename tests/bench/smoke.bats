@@ -1,0 +1,40 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# The bench runs and judges by what it measured. How fast anything is, it says elsewhere: docs/benchmarks.md.
+
+setup_file() {
+    export source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
+    export build=${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}
+}
+
+quick() {
+    timeout 60 "$source_dir/tests/bench/bench" --quick --build "$build" "$@"
+}
+
+@test "one quick round of issuance and of its reference gives a ratio above that of doing nothing" {
+    run quick --line 1
+    echo "$output"
+    [ "$status" = 0 ]
+    ratio=$(sed -n 's/^line  1  [a-z]* *\([0-9.]*\) .*/\1/p' <<< "$output")
+    # Issuance is a verify, a sign and more; sanitizers make it dearer, never cheaper.
+    awk -v ratio="$ratio" 'BEGIN { exit !(ratio > 0.9 && ratio < 100) }'
+    grep -q 'CPU per certificate .* us' <<< "$output"
+    grep -q 'p50 .* p99 .* p99.9' <<< "$output"
+}
+
+@test "a round beside which somebody else works is marked" {
+    timeout 60 sh -c 'while :; do :; done' 3>&- &
+    busy=$!
+    run quick --line 1
+    kill "$busy"
+    echo "$output"
+    [ "$status" = 0 ]
+    grep -q 'DISTURBED' <<< "$output"
+}
+
+@test "a line that does not exist is refused, and so is writing down what a quick round showed" {
+    run quick --line 77
+    [ "$status" = 1 ]
+    run quick --line 1 --write
+    [ "$status" = 2 ]
+}
