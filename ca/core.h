@@ -96,6 +96,7 @@ struct crl_scope {
     bool busy;              /* a signature is under way */
     bool asked;             /* by an operator: publish even if nothing changed */
     bool alarmed;           /* half life passed and said so */
+    int64_t late_since_ms;  /* monotonic, when that was seen first; 0 = it has not passed */
     uint64_t refusals;      /* lists that were not published since the start, and the last reason */
     struct err refused;
 };

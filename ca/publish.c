@@ -15,6 +15,7 @@
 #define DEBOUNCE_MS 1000
 #define RETRY_MS    5000
 #define SOON_MS     1000
+#define LATE_MS     15000
 #define BUSY_MAX    2 /* lists under way at once: a flood of shards must not starve issuance */
 
 /* One list under way. Between submit and done it belongs to the reader. */
@@ -162,6 +163,50 @@ static struct crl_scope *scope_of(const struct publication *p)
     return scope_find(p->core, p->order.ca, p->order.shard);
 }
 
+#define ALARM_LATE    "crl-late"
+#define ALARM_REFUSED "crl-refused"
+
+static void list_object(const struct crl_scope *s, char *out, size_t size)
+{
+    snprintf(out, size, "crl:%s/%u", s->ca->conf->name, s->shard);
+}
+
+/* Open until the next list is published; `doctor` names it. */
+static void raise_alarm(struct core *c, const struct crl_scope *s, const char *kind, const char *text)
+{
+    char object[ID_MAX_LEN + 32];
+    struct alarm_row alarm = {.time = core_stamp(c), .kind = kind, .domain = "", .object = object, .text = text};
+    struct err e = {0};
+    enum err_code code;
+
+    list_object(s, object, sizeof(object));
+    if (core_begin(c, &e) != E_OK)
+        return;
+    code = store_alarm_insert(c->store, &alarm, &e);
+    if (code != E_OK) {
+        core_doubt(c, &e);
+        core_rollback(c);
+        return; /* E_CONFLICT: it is open */
+    }
+    core_commit(c);
+}
+
+static enum err_code clear_alarms(struct core *c, const char *object, struct err *e)
+{
+    static const char *const kinds[] = {ALARM_LATE, ALARM_REFUSED};
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        struct err none = {0};
+        enum err_code code = store_alarm_clear(c->store, kinds[i], "", object, core_stamp(c), &none);
+
+        if (code != E_OK && code != E_NOT_FOUND) {
+            *e = none;
+            return code;
+        }
+    }
+    return E_OK;
+}
+
 static void publication_end(struct publication *p, enum err_code code, const struct err *why)
 {
     struct core *c = p->core;
@@ -186,6 +231,8 @@ static void publication_end(struct publication *p, enum err_code code, const str
         log_u64(&l, "shard", p->order.shard);
         log_err(&l, why);
         log_end(&l);
+        if (s && code == E_CONFLICT) /* the gate: what the ledger says now contradicts what the world was told */
+            raise_alarm(c, s, ALARM_REFUSED, why->msg);
     }
     if (p->done)
         p->done(c, p->arg, s, code, why);
@@ -225,10 +272,10 @@ static enum err_code record_list(struct publication *p, const struct crl_scope *
 
     memcpy(row.sha256, p->file.sha256, sizeof(row.sha256));
     hex_encode(row.sha256, 32, hex);
-    snprintf(object, sizeof(object), "crl:%s/%u", p->order.ca, s->shard);
+    list_object(s, object, sizeof(object));
     if (core_begin(c, e) != E_OK)
         return e->code;
-    if (store_crl_published(c->store, &row, e) != E_OK ||
+    if (store_crl_published(c->store, &row, e) != E_OK || clear_alarms(c, object, e) != E_OK ||
         core_audit(c, &ACTOR_CORE, "crl-published", "", object,
                    json_pack("{s:I, s:I, s:s, s:I}", "number", (json_int_t)row.number, "entries",
                              (json_int_t)row.entries, "sha256", hex, "seq", (json_int_t)row.seq),
@@ -254,6 +301,7 @@ static void scope_published(const struct publication *p, struct crl_scope *s)
     s->published_at = p->made.now;
     s->size = p->file.size;
     s->alarmed = false;
+    s->late_since_ms = 0;
     memcpy(s->sha256, p->file.sha256, sizeof(s->sha256));
     log_begin(&l, LOG_INFO, "crl-published");
     log_str(&l, "ca", p->order.ca);
@@ -435,33 +483,30 @@ static bool is_due(const struct crl_scope *s, int64_t now, int64_t mono_ms)
     return now >= s->this_update + (s->next_update - s->this_update) / 2;
 }
 
-/* What the offline root signs cannot be renewed by a timer: say so from half life. */
-static void warn_late(struct core *c, struct crl_scope *s, int64_t now)
+/*
+ * A list past half of its life was not signed again. What the offline root signs cannot be renewed by a timer, so that is
+ * said at once; a list of an online CA is late when it still is after LATE_MS.
+ */
+static void warn_late(struct core *c, struct crl_scope *s, bool offline, int64_t now, int64_t mono_ms)
 {
-    char object[ID_MAX_LEN + 32];
-    struct alarm_row alarm = {.time = now, .kind = "crl-late", .domain = "", .object = object,
-                              .text = "half of the list's life has passed: inkan ca root-sign"};
-    struct err e = {0};
+    const char *remedy = offline ? "inkan ca root-sign" : "look at the log: crl-refused, signer-down";
     struct log_line l;
-    enum err_code code;
 
-    if (s->alarmed || !s->exists || now < s->this_update + (s->next_update - s->this_update) / 2)
-        return;
-    s->alarmed = true;
-    snprintf(object, sizeof(object), "crl:%s/%u", s->ca->conf->name, s->shard);
-    log_begin(&l, LOG_WARN, "crl-late");
-    log_str(&l, "ca", s->ca->conf->name);
-    log_str(&l, "remedy", "inkan ca root-sign");
-    log_end(&l);
-    if (core_begin(c, &e) != E_OK)
-        return;
-    code = store_alarm_insert(c->store, &alarm, &e);
-    if (code != E_OK && code != E_CONFLICT) {
-        core_doubt(c, &e);
-        core_rollback(c);
+    if (!s->exists || now < s->this_update + (s->next_update - s->this_update) / 2) {
+        s->late_since_ms = 0;
         return;
     }
-    core_commit(c);
+    if (s->late_since_ms == 0)
+        s->late_since_ms = mono_ms;
+    if (s->alarmed || (!offline && mono_ms - s->late_since_ms < LATE_MS))
+        return;
+    s->alarmed = true;
+    log_begin(&l, LOG_WARN, "crl-late");
+    log_str(&l, "ca", s->ca->conf->name);
+    log_u64(&l, "shard", s->shard);
+    log_str(&l, "remedy", remedy);
+    log_end(&l);
+    raise_alarm(c, s, ALARM_LATE, "half of the list's life has passed");
 }
 
 void publish_tick(struct core *c)
@@ -485,9 +530,8 @@ void publish_tick(struct core *c)
         for (size_t k = 0; a->exists && k < a->scope_n; k++) {
             struct crl_scope *s = &a->scope[k];
 
-            if (offline)
-                warn_late(c, s, now);
-            else if (busy < BUSY_MAX && !s->busy && mono >= s->retry_at_ms && is_due(s, now, mono) &&
+            warn_late(c, s, offline, now, mono);
+            if (!offline && busy < BUSY_MAX && !s->busy && mono >= s->retry_at_ms && is_due(s, now, mono) &&
                      authority_is_ready(c, a, &why)) {
                 publish_start(c, s, NULL, NULL);
                 busy++;
