@@ -16,6 +16,7 @@
 AUTO_TYPE(X509, X509_free)
 
 #define SLOTS_TRIES    10
+#define READ_TRIES     3
 #define SLOTS_PAUSE_US 100000
 
 struct slots {
@@ -36,14 +37,22 @@ static void slots_close(struct slots *s)
     *s = (struct slots){0};
 }
 
+/*
+ * SoftHSM's tokens of one directory disturb each other: while another process makes or opens its token, the list of slots
+ * can fail with CKR_GENERAL_ERROR. Reading it again harms nothing.
+ */
 static enum err_code slots_read(struct slots *s, struct err *e)
 {
     if (s->list)
         PKCS11_release_all_slots(s->ctx, s->list, s->n);
     s->list = NULL;
     s->n = 0;
-    if (PKCS11_enumerate_slots(s->ctx, &s->list, &s->n) != 0)
-        return err_openssl(e, E_TOKEN, "PKCS11_enumerate_slots");
+    for (int i = 1; PKCS11_enumerate_slots(s->ctx, &s->list, &s->n) != 0; i++) {
+        err_openssl(e, E_TOKEN, "PKCS11_enumerate_slots");
+        if (i == READ_TRIES)
+            return E_TOKEN;
+        usleep(SLOTS_PAUSE_US);
+    }
     return E_OK;
 }
 
@@ -61,10 +70,7 @@ static enum err_code slots_try(struct slots *s, const struct conf_token *conf, s
     return slots_read(s, e);
 }
 
-/*
- * SoftHSM's tokens of one directory disturb each other: while another process makes or opens its token, the list of slots
- * can fail with CKR_GENERAL_ERROR. Reading it again harms nothing.
- */
+/* What disturbed it can outlast the initialised module; a new one starts afresh. */
 static enum err_code slots_open(struct slots *s, const struct conf_token *conf, struct err *e)
 {
     struct err why = {0};
