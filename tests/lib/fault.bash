@@ -177,6 +177,15 @@ answers() { # STATUS CERT
     [ "$(ocsp_says "$2")" = "$1" ]
 }
 
+# raise_crl_number FILE: by years; its signature is wrong from then on
+raise_crl_number() {
+    python3 -c '
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(f.read().index(bytes.fromhex("0603551d1404060204")) + 9)  # cRLNumber, an INTEGER of four octets
+    f.write(b"\x7f")' "$1"
+}
+
 start_again() {
     start_service 3>&- 4>&-
 }

@@ -223,6 +223,42 @@ renew() { # OLD NEW: with the certificate of OLD
     curl -fsS "$(crl_url)" | openssl crl -inform DER -noout -CAfile "$dir/ca.pem" 2>&1 | grep -q 'verify OK'
 }
 
+# refuses_to_publish WHY: the command says why, the file stays as it is, an alarm is open
+refuses_to_publish() {
+    before=$(sha256sum < "$dir/state/crl/fleet-ca.crl")
+    run inkan crl publish --issuer fleet-ca
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"$1"* ]]
+    [ "$(sha256sum < "$dir/state/crl/fleet-ca.crl")" = "$before" ]
+    is_alarmed
+}
+is_alarmed() { inkan doctor --json | jq -e '.[] | select(.check == "alarm crl-refused crl:fleet-ca/0")' > /dev/null; }
+publishes() { inkan crl publish --issuer fleet-ca; }
+
+@test "no list follows one with a higher number or of another issuer; the alarm is open until it is right again" {
+    waits_for 5 publishes
+    file=$dir/state/crl/fleet-ca.crl
+    cp -p "$file" "$side/right.crl"
+    raise_crl_number "$file"
+    refuses_to_publish "CRLNumber is not above the old one's"
+    cp -p "$side/right.crl" "$file"
+    waits_for 5 publishes
+    no is_alarmed
+    cp -p "$file" "$side/right.crl"
+    cp -p "$dir/state/crl/maker-ca.crl" "$file"
+    refuses_to_publish "another issuer"
+    cp -p "$side/right.crl" "$file"
+    waits_for 5 publishes
+    no is_alarmed
+    # Cut short or gone: the ledger has a copy of what was published, and the next list is compared with that.
+    : > "$file"
+    waits_for 5 publishes
+    rm "$file"
+    waits_for 5 publishes
+    [ "$(listed "$units/rev-b.pem")" = "Cessation Of Operation" ]
+}
+
 @test "a ledger that lost a revocation publishes no list that forgets it" {
     [ "$(enroll rev-k1 -k)" = 200 ]
     [ "$(enroll rev-k2 -k)" = 200 ]
@@ -245,6 +281,14 @@ renew() { # OLD NEW: with the certificate of OLD
     [ "$status" -eq 1 ]
     [[ "$output" == *"$serial"* ]]
     inkan crl publish --issuer maker-ca
+    # Neither an empty one.
+    stop_service
+    trigger=$(sqlite3 "$dir/state/ledger/ledger.db" "SELECT sql FROM sqlite_schema WHERE name = 'revoked_is_final'")
+    sqlite3 "$dir/state/ledger/ledger.db" "DROP TRIGGER revoked_is_final; DELETE FROM revoked; $trigger;"
+    [ "$(id -u)" -ne 0 ] || chown inkan-core: "$dir"/state/ledger/*
+    start_again
+    waits_for 20 health_is_ready
+    refuses_to_publish "is lost without a release or an expiry"
     # The list before stays, and it names the certificate.
     [ "$(listed "$units/rev-k1.pem")" = "Key Compromise" ]
     is_not_listed "$units/rev-k2.pem"
