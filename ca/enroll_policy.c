@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/fsio.h"
+#include "base/libctx.h"
 #include "base/oid.h"
 #include "ca/repeat_rule.h"
 
@@ -49,13 +50,6 @@ void anchors_free(struct anchors *a)
     free(a);
 }
 
-static X509 *x509_of(struct bytes der)
-{
-    const unsigned char *p = der.p;
-
-    return d2i_X509(NULL, &p, (long)der.len);
-}
-
 static enum err_code anchor_read(const struct conf_anchor *conf, struct anchor *out, struct err *e)
 {
     AUTO_BUF text = BUF_INIT(ANCHOR_FILE_MAX);
@@ -79,7 +73,7 @@ static enum err_code anchor_read(const struct conf_anchor *conf, struct anchor *
             return err_wrap(e, "anchor \"%s\"", conf->name);
         if (!read.is_ca)
             return err_set(e, E_INVALID, "anchor \"%s\": certificate %zu is not a CA", conf->name, count + 1);
-        x = x509_of(buf_bytes(&der));
+        x = libctx_x509(buf_bytes(&der));
         if (!x || X509_STORE_add_cert(out->store, x) != 1)
             return err_openssl(e, E_INVALID, "X509_STORE_add_cert");
         pem_write(&out->pem, "CERTIFICATE", buf_bytes(&der));
@@ -361,7 +355,7 @@ static const struct conf_anchor *own_anchor(struct core *c, const struct conf_la
 
 static bool chain_verifies(const struct anchor *a, const struct svc_enroll *in, int64_t now)
 {
-    AUTO(X509) *leaf = x509_of(in->chain[0]);
+    AUTO(X509) *leaf = libctx_x509(in->chain[0]);
     AUTO(X509_STORE_CTX) *ctx = X509_STORE_CTX_new();
     STACK_OF(X509) *others = sk_X509_new_null();
     X509_VERIFY_PARAM *param;
@@ -369,7 +363,7 @@ static bool chain_verifies(const struct anchor *a, const struct svc_enroll *in, 
     struct err drained = {0};
 
     for (size_t i = 1; good && i < in->chain_n; i++) {
-        X509 *x = x509_of(in->chain[i]);
+        X509 *x = libctx_x509(in->chain[i]);
         good = x && sk_X509_push(others, x) > 0;
         if (!good)
             X509_free(x);

@@ -14,6 +14,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/fsio.h"
+#include "base/libctx.h"
 #include "base/log.h"
 
 AUTO_TYPE(BIO, BIO_free_all)
@@ -131,7 +132,7 @@ static bool ctx_harden(SSL_CTX *ctx)
 static enum err_code ctx_build(X509_STORE *anchors, EVP_PKEY *key, X509 *const *chain, size_t n, SSL_CTX **out,
                                struct err *e)
 {
-    AUTO(SSL_CTX) *ctx = SSL_CTX_new(TLS_server_method());
+    AUTO(SSL_CTX) *ctx = SSL_CTX_new_ex(libctx_lean(), NULL, TLS_server_method());
 
     *out = NULL;
     if (!ctx || !ctx_harden(ctx))
@@ -166,10 +167,8 @@ static enum err_code cert_take(struct tls *t, const struct bytes *certs, size_t 
     if (n == 0 || n > TLS_CERTS_MAX)
         return err_set(e, E_INVALID, "server certificate: chain of %zu, 1 to %d allowed", n, TLS_CERTS_MAX);
     for (size_t i = 0; i < n; i++) {
-        const uint8_t *p = certs[i].p;
-
-        chain[i] = certs[i].len <= CERT_MAX_LEN ? d2i_X509(NULL, &p, (long)certs[i].len) : NULL;
-        if (!chain[i] || p != certs[i].p + certs[i].len) {
+        chain[i] = certs[i].len <= CERT_MAX_LEN ? libctx_x509(certs[i]) : NULL;
+        if (!chain[i]) {
             chain_free(chain, n);
             return err_openssl(e, E_INVALID, "server certificate: d2i_X509");
         }
@@ -352,9 +351,11 @@ enum err_code tls_set_anchors(struct tls *t, struct bytes pem, struct err *e)
     if (!store || !mem)
         return err_openssl(e, E_NOMEM, "X509_STORE_new");
     for (;; n++) {
-        AUTO(X509) *ca = PEM_read_bio_X509(mem, NULL, NULL, NULL);
+        AUTO(X509) *ca = X509_new_ex(libctx_lean(), NULL);
 
         if (!ca)
+            return err_openssl(e, E_NOMEM, "X509_new_ex");
+        if (!PEM_read_bio_X509(mem, &ca, NULL, NULL)) /* leaves what is there alone, or frees it and sets NULL */
             break;
         if (n == ANCHORS_MAX_N)
             return err_set(e, E_INVALID, "more than %d anchors", ANCHORS_MAX_N);

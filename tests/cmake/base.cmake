@@ -3,6 +3,8 @@ foreach(noun bytes der msg conf)
   inkan_test(test_${noun} SOURCES tests/unit/test_${noun}.c USES base)
 endforeach()
 
+inkan_test(test_libctx SOURCES tests/unit/test_libctx.c USES base LIBS PkgConfig::SSL)
+
 # The supervisor, with one small program in the place of each process of the service.
 inkan_test(test_inkand SOURCES tests/unit/test_inkand.c USES base)
 # One program under five names: links, so that `ninja inkan-core` still means the real one.
