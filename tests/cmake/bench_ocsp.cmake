@@ -8,3 +8,6 @@ inkan_bench(sign_path SOURCES ${CMAKE_SOURCE_DIR}/tests/bench/sign_path.c ${CMAK
 target_include_directories(sign_path PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 target_compile_definitions(sign_path PRIVATE TEST_SOURCE_DIR="${CMAKE_SOURCE_DIR}" TEST_BINARY_DIR="${CMAKE_BINARY_DIR}")
 add_dependencies(sign_path inkan-signer inkan-token)
+
+inkan_bench(revoke_trials SOURCES ${CMAKE_SOURCE_DIR}/tests/bench/revoke_trials.c ${CMAKE_SOURCE_DIR}/tests/bench/figures.c
+  ${CMAKE_SOURCE_DIR}/cli/admin_client.c USES base LIBS PkgConfig::JANSSON PkgConfig::CRYPTO Threads::Threads)
