@@ -7,6 +7,8 @@ import os
 
 import ocsplib
 
+CLAIM = "revocation sent -> first correct answer"
+REACH = "<= 100 ms p99, <= 2 s max, none stale"
 TRIALS, QUICK_TRIALS = 10000, 100
 ANY_RATE = "\nocsp:\n  nonce_rate: 1000000\n"
 
@@ -21,12 +23,16 @@ def run(bench):
                 serial = ocsplib.elements(c.serial)[0][2].lstrip(b"\0")
                 f.write(f"{serial.hex()} {ocsplib.ocsp_request(issuer, c).hex()} {ocsplib.ocsp_request(issuer, c, bytes(16)).hex()}\n")
         seen = bench.run([bench.tool("revoke_trials"), "--port", str(service.port + 1), "--admin", f"{service.dir}/run/admin.sock",
-                          "--issuer", "fleet-ca", "--certs", path], core=bench.load_core, check=False, timeout=1200).json()
+                          "--issuer", "fleet-ca", "--certs", path], core=bench.load_core, check=False, timeout=1200)
+    if not seen.stdout:
+        bench.report(10, CLAIM, "not visible 10 s after an acknowledgement", REACH, False)
+        return
+    seen = seen.json()
     ways = ("get", "post", "nonce")
     p99 = max(seen[w + "_ms"]["p99"] for w in ways)
     most = max(seen[w + "_ms"]["max"] for w in ways)
-    bench.report(10, f"revocation sent -> first correct answer, {seen['trials']} trials with {seen['polled']} questions in flight meanwhile",
-                 f"p99 {p99:.1f} ms, max {most:.1f} ms, {seen['stale']} stale", "<= 100 ms p99, <= 2 s max, none stale",
+    bench.report(10, f"{CLAIM}, {seen['trials']} trials with {seen['polled']} questions in flight meanwhile",
+                 f"p99 {p99:.1f} ms, max {most:.1f} ms, {seen['stale']} stale", REACH,
                  p99 <= 100 and most <= 2000 and seen["stale"] == 0,
                  rows=[("answers that were neither good nor revoked", seen["refused"], "")],
                  latency={name: {p: seen[key][p] * 1000 for p in ("p50", "p99", "p999", "max")} for name, key in

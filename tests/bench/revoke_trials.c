@@ -40,6 +40,7 @@
 #define NONCE_LEN    16
 #define POLLERS_MAX  64
 #define ASKERS       6 /* connections of the trials themselves: over all fronts, by chance of their address */
+#define GIVE_UP_NS   10000000000u
 #define AHEAD        3 /* the pollers ask about this many certificates */
 
 enum way { BY_GET, BY_POST, WITH_NONCE, WAYS };
@@ -199,8 +200,13 @@ static void trial(struct admin_client *admin, const char *issuer, struct subject
             must(ask(fd[i], s, way) == SAID_GOOD || way == WITH_NONCE, "good before the revocation");
     revoke_one(admin, issuer, s);
     for (int way = 0; way < WAYS; way++)
-        while (atomic_load(&s->first_ns[way]) == 0)
+        while (atomic_load(&s->first_ns[way]) == 0) {
             ask(fd[(index + (size_t)way) % ASKERS], s, way);
+            if (now_ns() - atomic_load(&s->acked_ns) > GIVE_UP_NS) {
+                fprintf(stderr, "%s: not revoked by %s 10 s after the acknowledgement\n", s->serial_hex, way_name[way]);
+                exit(1);
+            }
+        }
     for (int way = 0; way < WAYS; way++) /* and through every connection */
         ask(fd[(index + (size_t)way + 1) % ASKERS], s, way);
 }
