@@ -28,37 +28,46 @@ static size_t length_octets(size_t len, uint8_t out[9])
     return n + 1;
 }
 
-void derw_begin(struct derw *w, uint8_t tag)
+void derw_begin_large(struct derw *w, uint8_t tag, size_t expected_len)
 {
+    uint8_t head[10] = {tag};
+    size_t room = length_octets(expected_len, head + 1);
+
     if (w->depth == DERW_DEPTH) {
         w->out->failed = true;
         return;
     }
-    buf_add(w->out, (uint8_t[]){tag, 0}, 2);
+    buf_add(w->out, head, 1 + room);
+    w->room[w->depth] = (uint8_t)room;
     w->open[w->depth++] = w->out->len;
+}
+
+void derw_begin(struct derw *w, uint8_t tag)
+{
+    derw_begin_large(w, tag, 0);
 }
 
 void derw_end(struct derw *w)
 {
     uint8_t length[9];
-    size_t start, content, n;
+    size_t start, content, n, room;
 
     if (w->depth == 0) {
         w->out->failed = true;
         return;
     }
     start = w->open[--w->depth];
+    room = w->room[w->depth];
     if (!buf_ok(w->out))
         return;
     content = w->out->len - start;
     n = length_octets(content, length);
-    if (n > 1) {
-        if (!buf_reserve(w->out, n - 1))
-            return;
-        memmove(w->out->p + start + n - 1, w->out->p + start, content);
-        w->out->len += n - 1;
-    }
-    memcpy(w->out->p + start - 1, length, n);
+    if (n > room && !buf_reserve(w->out, n - room))
+        return;
+    if (n != room)
+        memmove(w->out->p + start + n - room, w->out->p + start, content);
+    w->out->len = start + n - room + content;
+    memcpy(w->out->p + start - room, length, n);
 }
 
 bool derw_finish(struct derw *w)

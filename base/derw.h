@@ -16,12 +16,16 @@
 
 struct derw {
     struct buf *out;
-    size_t open[DERW_DEPTH]; /* offset of the first content octet of each open element */
+    size_t open[DERW_DEPTH];     /* offset of the first content octet of each open element */
+    uint8_t room[DERW_DEPTH];    /* octets left for its length */
     int depth;
 };
 
 void derw_init(struct derw *w, struct buf *out); /* appends to out */
 void derw_begin(struct derw *w, uint8_t tag);
+/* Leaves room for the length that `expected_len` octets of content need: where that fits, a large element is not moved at its
+ * end. */
+void derw_begin_large(struct derw *w, uint8_t tag, size_t expected_len);
 void derw_end(struct derw *w);
 bool derw_finish(struct derw *w); /* balanced and buf_ok */
 

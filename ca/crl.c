@@ -50,31 +50,39 @@ struct date_text {
     bool known;
     uint8_t tag;
     uint8_t len; /* of the digits up to the day */
-    char digits[9];
+    uint8_t digits[8];
 };
-
-static bool date_of(int64_t t, struct date_text *d)
-{
-    time_t at = (time_t)t;
-    struct tm tm;
-    char text[48];
-
-    if (t < 0 || t > TIME_NO_EXPIRY || !gmtime_r(&at, &tm))
-        return false;
-    d->tag = tm.tm_year < 150 ? DER_UTC_TIME : DER_GENERALIZED_TIME; /* RFC 5280 5.1.2.6: UTCTime through 2049 */
-    snprintf(text, sizeof(text), "%04d%02d%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
-    d->len = d->tag == DER_UTC_TIME ? 6 : 8;
-    memcpy(d->digits, text + 8 - d->len, d->len);
-    d->day = t / 86400;
-    d->known = true;
-    return true;
-}
 
 static uint8_t *digits2(uint8_t *p, unsigned v)
 {
     p[0] = (uint8_t)('0' + v / 10);
     p[1] = (uint8_t)('0' + v % 10);
     return p + 2;
+}
+
+/* The day as UTCTime or GeneralizedTime begins with it: through 2049 two digits of the year (RFC 5280 5.1.2.6). */
+static bool date_of(int64_t t, struct date_text *d)
+{
+    /* Days from 1 March of year 0, by eras of 400 years: years end with February, so a leap day comes last. */
+    unsigned from_0 = (unsigned)(t / 86400) + 719468, era = from_0 / 146097, day = from_0 % 146097;
+    unsigned year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    unsigned day_of_year = day - (365 * year + year / 4 - year / 100);
+    unsigned month = (5 * day_of_year + 2) / 153; /* 0 = March */
+    uint8_t *p = d->digits;
+
+    if (t < 0 || t > TIME_NO_EXPIRY)
+        return false;
+    year += 400 * era + (month >= 10);
+    d->tag = year < 2050 ? DER_UTC_TIME : DER_GENERALIZED_TIME;
+    if (year >= 2050)
+        p = digits2(p, year / 100);
+    p = digits2(p, year % 100);
+    p = digits2(p, month < 10 ? month + 3 : month - 9);
+    p = digits2(p, day_of_year - (153 * month + 2) / 5 + 1);
+    d->len = (uint8_t)(p - d->digits);
+    d->day = t / 86400;
+    d->known = true;
+    return true;
 }
 
 static uint8_t *time_put(uint8_t *p, int64_t t, const struct date_text *d)
@@ -115,7 +123,7 @@ static uint8_t *invalidity_put(uint8_t *p, int64_t t)
         return NULL;
     if (d.tag == DER_UTC_TIME) { /* RFC 5280 5.3.2: always GeneralizedTime */
         memmove(d.digits + 2, d.digits, 6);
-        memcpy(d.digits, d.digits[2] >= '5' ? "19" : "20", 2);
+        memcpy(d.digits, d.digits[2] >= '7' ? "19" : "20", 2);
         d.tag = DER_GENERALIZED_TIME;
         d.len = 8;
     }
@@ -195,7 +203,7 @@ static enum err_code entries_write(struct derw *w, const struct crl_inputs *in, 
         if (code != E_OK)
             return code;
         if (++*entries == 1)
-            derw_begin(w, DER_SEQUENCE);
+            derw_begin_large(w, DER_SEQUENCE, in->expected * CRL_ENTRY_LEN);
         if (!entry_write(w->out, &row, serial, &date))
             return entry_fault(&row, e, "a time that cannot be written");
         if (!buf_ok(w->out))
@@ -261,7 +269,7 @@ static enum err_code tbs_write(const struct crl_inputs *in, crl_next_fn next, vo
     if (in->only_user_certs && !in->idp_url)
         return err_set(e, E_INTERNAL, "a full list covers CA certificates too");
     derw_init(&w, out);
-    derw_begin(&w, DER_SEQUENCE);
+    derw_begin_large(&w, DER_SEQUENCE, in->expected * CRL_ENTRY_LEN);
     derw_u64(&w, 1); /* v2 */
     derw_raw(&w, sig_alg_der(in->issuer->sig_alg));
     derw_raw(&w, in->issuer->subject);

@@ -15,12 +15,15 @@
 /* Yields the entries sorted by serial (as unsigned integers), one per call; false at the end or with `e` set. */
 typedef bool (*crl_next_fn)(void *arg, struct status_row *out, struct err *e);
 
+#define CRL_ENTRY_LEN 53 /* with 20 octets of serial, a UTCTime and a reason: nearly all are so */
+
 struct crl_inputs {
     const struct cert_issuer *issuer;
     uint64_t crl_number;
     time_t this_update, next_update;
     const char *idp_url; /* NULL = full CRL; else critical IDP with this URI, onlyContainsUserCerts as given */
     bool only_user_certs;
+    uint64_t expected; /* entries, if known: a large list is then written without moving it */
 };
 
 /* Appends the TBSCertList to `out` (its max bounds the list). Memory beyond `out` does not grow with the list. */

@@ -325,6 +325,52 @@ static void dates_from_2050_are_generalized_time(void **state)
     buf_clear(&der);
 }
 
+static time_t time_of(const ASN1_TIME *t)
+{
+    struct tm tm;
+
+    assert_int_equal(ASN1_TIME_to_tm(t, &tm), 1);
+    return timegm(&tm);
+}
+
+static void every_date_is_written_as_openssl_reads_it(void **state)
+{
+    const size_t n = 60000;
+    struct status_row *row = calloc(n, sizeof *row);
+    struct crl_inputs in = inputs(1);
+    struct buf tbs = BUF_INIT(8 << 20), der = BUF_INIT(8 << 20);
+    struct rows rows = {.row = row, .n = n};
+    struct err e;
+    X509_CRL *x;
+
+    (void)state;
+    in.this_update = TIME_NO_EXPIRY - 1;
+    in.next_update = TIME_NO_EXPIRY;
+    for (size_t i = 0; i < n; i++) { /* each day from 1970 to 2134, at changing hours; in the other field back from 2134 */
+        row[i] = row_of(i + 1, CERT_REVOKED, REASON_KEY_COMPROMISE, (int64_t)i * 86400 + (int64_t)(i * 7919 % 86400));
+        row[i].invalidity = (int64_t)(n - i) * 86400 - 1;
+    }
+    row[n - 1].time = TIME_NO_EXPIRY - 1;
+    row[n - 1].invalidity = TIME_NO_EXPIRY;
+    assert_int_equal(build(&in, &rows, &tbs, &der, &e), E_OK);
+    x = openssl_crl(buf_bytes(&der));
+    for (size_t i = 0; i < n; i++) {
+        X509_REVOKED *r = sk_X509_REVOKED_value(X509_CRL_get_REVOKED(x), (int)i);
+        const ASN1_TIME *at = X509_REVOKED_get0_revocationDate(r);
+        ASN1_GENERALIZEDTIME *invalid = X509_REVOKED_get_ext_d2i(r, NID_invalidity_date, NULL, NULL);
+
+        assert_int_equal(time_of(at), row[i].time);
+        assert_int_equal(ASN1_STRING_type(at), row[i].time < 2524608000 ? V_ASN1_UTCTIME : V_ASN1_GENERALIZEDTIME);
+        assert_non_null(invalid);
+        assert_int_equal(time_of(invalid), row[i].invalidity);
+        ASN1_GENERALIZEDTIME_free(invalid);
+    }
+    X509_CRL_free(x);
+    buf_clear(&tbs);
+    buf_clear(&der);
+    free(row);
+}
+
 static void broken_lists_are_refused(void **state)
 {
 #define ALG   "30{06082a8648ce3d040302}"
@@ -553,6 +599,7 @@ int main(void)
         cmocka_unit_test(the_writer_refuses_what_belongs_on_no_list),
         cmocka_unit_test(a_hundred_thousand_entries_are_written_and_read),
         cmocka_unit_test(dates_from_2050_are_generalized_time),
+        cmocka_unit_test(every_date_is_written_as_openssl_reads_it),
         cmocka_unit_test(broken_lists_are_refused),
         cmocka_unit_test(the_gate_lets_through_only_what_follows),
         cmocka_unit_test(the_gate_refuses_a_full_list_for_a_shard_and_unsorted_lists),
