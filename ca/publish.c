@@ -15,7 +15,7 @@
 #define DEBOUNCE_MS 1000
 #define RETRY_MS    5000
 #define SOON_MS     1000
-#define LATE_MS     15000
+#define LATE_MS     10000
 #define BUSY_MAX    2 /* lists under way at once: a flood of shards must not starve issuance */
 
 /* One list under way. Between submit and done it belongs to the reader. */

@@ -47,6 +47,13 @@ prepare() { # NAME
 }
 
 @test "small jumps in both directions do not disturb" {
+    set_clock 1
+    signs clk-a0
+    set_clock -200
+    signs clk-back
+    # Never before its issuer, which is younger than that.
+    starts() { date -d "$(openssl x509 -in "$1" -noout -startdate | cut -d= -f2)" +%s; }
+    [ "$(starts "$units/clk-back.pem")" -ge "$(starts "$dir/fleet-ca.pem")" ]
     set_clock 240
     signs clk-a1
     set_clock 0
@@ -108,6 +115,28 @@ prepare() { # NAME
     refuses_to_sign clk-d1
     set_clock 1800
     waits_for 10 signs clk-d1
+}
+
+@test "to 1970, by 400 days, into 2038 and into 2050 while running: refused as long as it lasts, and nothing is ever dated there" {
+    local before jump
+    before=$(date +%s)
+    prepare clk-g1
+    set_clock -"$before"
+    refuses_to_sign clk-g1
+    set_clock 1800
+    waits_for 10 signs clk-g1
+    for jump in $((400 * 86400)) $((2147483648 - before)) $((2524608000 - before)); do
+        prepare "clk-g-$jump"
+        set_clock "$jump"
+        refuses_to_sign "clk-g-$jump"
+        [ "$(inkan status --json | jq .sealed)" = true ]
+        set_clock 1800
+        inkan clock accept --yes
+        waits_for 10 signs "clk-g-$jump"
+    done
+    [ "$(ledger_query "SELECT COUNT(*) FROM audit WHERE time < $before - 60 OR time > $before + 7200")" = 0 ]
+    [ "$(ledger_query "SELECT COUNT(*) FROM status_log WHERE time < $before - 60 OR time > $before + 7200")" = 0 ]
+    [ "$(ledger_query "SELECT COUNT(*) FROM crl WHERE this_update > $before + 7200")" = 0 ]
 }
 
 @test "40 days forward between stop and start: sealed until accepted" {

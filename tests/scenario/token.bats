@@ -14,7 +14,8 @@ setup_file() {
     cp "$INKAN_PROGRAMS"/* "$side/bin/"
     [ -z "${INKAN_RELEASE:-}" ] || cp "$INKAN_RELEASE/bin/inkan-signer" "$side/bin/"
     chmod -R a+rX "$side/bin"
-    INKAN_PROGRAMS=$side/bin instance_up "token_env=$token_env"
+    # A signature that hangs is given up ten seconds after its deadline; two seconds make the wait shorter.
+    INKAN_PROGRAMS=$side/bin instance_up "token_env=$token_env" "config_edit=/^  - name: issuing/,/env:/ s/^    label:/    deadline_ms: 2000\n    label:/"
     group_secret 'tok-*'
     [ "$(enroll tok-known)" = 200 ]
     answers good "$units/tok-known.pem"
@@ -69,25 +70,25 @@ all_are_right() {
 
 @test "one session in a hundred is lost under load: every request is answered at its first try" {
     shim_rules issuing "C_SignInit lose=1 chance=100" "C_Sign lose=1 chance=100" "C_Sign latency_ms=1 jitter_ms=3"
-    load_while 600 "$side/lost" true
-    all_are_right "$side/lost" 600
-    [ "$(jq -c .answers "$side/lost.load")" = '{"200":600}' ]
-    [ "$(log_after "$lines" | grep -c 'event=signer-session-reopened')" -ge 3 ]
+    load_while 500 "$side/lost" true
+    all_are_right "$side/lost" 500
+    [ "$(jq -c .answers "$side/lost.load")" = '{"200":500}' ]
+    [ "$(log_after "$lines" | grep -c 'event=signer-session-reopened')" -ge 1 ]
     [ "$(pid_of signer-issuing)" = "$signer" ]
 }
 
 @test "all sessions dropped again and again under load: logged in again, and no request is lost" {
     : > "$side/calls-issuing"
-    shim_rules issuing "C_SignInit drop=1 after=50 every=90 first=4"
-    load_while 400 "$side/dropped" true
-    all_are_right "$side/dropped" 400
-    [ "$(jq -c .answers "$side/dropped.load")" = '{"200":400}' ]
+    shim_rules issuing "C_SignInit drop=1 after=20 every=50 first=4"
+    load_while 240 "$side/dropped" true
+    all_are_right "$side/dropped" 240
+    [ "$(jq -c .answers "$side/dropped.load")" = '{"200":240}' ]
     [ "$(calls issuing C_Login)" = 4 ]
     [ "$(pid_of signer-issuing)" = "$signer" ]
 }
 
 @test "a flipped bit never leaves: the key is in quarantine until the signer is new" {
-    shim_rules issuing "C_Sign flip=1 after=60 every=40"
+    shim_rules issuing "C_Sign flip=1 after=40 every=20"
     new_signer() {
         quarantined() { log_after "$lines" | grep -q 'event=signer-signature-bad'; }
         waits_for 10 quarantined
@@ -96,68 +97,65 @@ all_are_right() {
         shim_rules issuing
         kill_signer
     }
-    load_while 200 "$side/flipped" new_signer
-    all_are_right "$side/flipped" 200
+    load_while 120 "$side/flipped" new_signer
+    all_are_right "$side/flipped" 120
     [ "$(jq '.answers["503"]' "$side/flipped.load")" -gt 0 ]
-    [ "$(jq '.answers["200"]' "$side/flipped.load")" = 200 ]
+    [ "$(jq '.answers["200"]' "$side/flipped.load")" = 120 ]
 }
 
 @test "a slow token: 50 ms cost time only, at half a second the queue is bounded and says 503" {
     shim_rules issuing "C_Sign latency_ms=50"
-    load_while 60 "$side/slow" true
-    all_are_right "$side/slow" 60
-    [ "$(jq -c .answers "$side/slow.load")" = '{"200":60}' ]
+    load_while 40 "$side/slow" true
+    all_are_right "$side/slow" 40
+    [ "$(jq -c .answers "$side/slow.load")" = '{"200":40}' ]
     shim_rules issuing "C_Sign latency_ms=500"
     began=$(now_ms)
     enroll_many tok-slower- 40 "$side/slower" --connections 40 > "$side/slower.load"
     took=$(($(now_ms) - began))
     cat "$side/slower.load"
-    # Two at a time, five seconds: about twenty. Nobody waited longer than the deadline, nobody was left without an answer.
+    # Two at a time, two seconds: about eight. Nobody waited longer than the deadline, nobody was left without an answer.
     [ "$took" -lt 15000 ]
     [ "$(jq -r '.answers | keys | join(" ")' "$side/slower.load")" = "200 503" ]
-    [ "$(jq '.answers["200"]' "$side/slower.load")" -ge 10 ]
+    [ "$(jq '.answers["200"]' "$side/slower.load")" -ge 4 ]
     shim_rules issuing
     enrolls tok-quick
     [ "$(pid_of signer-issuing)" = "$signer" ]
 }
 
-@test "a token of seven seconds, then one that hangs: 503 at the deadline, the watchdog ends the signer, the ledger goes on" {
+@test "one signature takes seven seconds, another hangs: 503 at the deadline, the watchdog ends the signer, the ledger goes on" {
     shim_rules issuing "C_Sign latency_ms=7000 first=1" "C_Sign hang=1 after=1"
     began=$(now_ms)
-    [ "$(enroll tok-late)" = 503 ]
-    took=$(($(now_ms) - began))
-    echo "503 after $took ms"
-    [ "$took" -gt 4000 ]
-    [ "$took" -lt 12000 ]
-    grep -qi '^retry-after: [1-9]' "$dir/headers"
-    # The first call is back meanwhile; both threads hang from here on.
-    began=$(now_ms)
     for n in 1 2 3; do
-        (enroll "tok-hung-$n" > "$side/hung-$n") 3>&- &
+        (enroll "tok-late-$n" > "$side/late-$n"; now_ms > "$side/late-$n.end") 3>&- &
     done
-    waits_for 5 test -e "$units/tok-hung-3.csr"
+    waits_for 5 test -e "$units/tok-late-3.csr"
     # What needs no signature of this token is served as ever.
     inkan device add tok-declared --domain example --product demo > /dev/null
     inkan cert revoke "$units/tok-known.pem" --yes
     answers revoked "$units/tok-known.pem"
     [ "$(($(now_ms) - began))" -lt 4000 ]
     wait
-    [ "$(cat "$side"/hung-*)" = "503
-503
-503" ]
+    for n in 1 2 3; do
+        [ "$(cat "$side/late-$n")" = 503 ]
+        took=$(($(cat "$side/late-$n.end") - began))
+        echo "503 after $took ms"
+        [ "$took" -gt 4000 ]
+        [ "$took" -lt 12000 ]
+    done
+    grep -qi '^retry-after: [1-9]' "$dir/headers"
     shim_rules issuing
     ended() { log_after "$lines" | grep 'process=signer-issuing' | grep -q 'event=process-ended'; }
     waits_for 20 ended
     took=$(($(now_ms) - began))
     echo "the signer ended after $took ms"
-    [ "$took" -gt 10000 ]
-    [ "$took" -lt 19000 ]
+    [ "$took" -gt 8000 ]
+    [ "$took" -lt 17000 ]
     log_after "$lines" | grep 'proc=signer-issuing' | grep -q 'hangs in the module'
-    waits_for 5 enrolls tok-hung-1
+    waits_for 5 enrolls tok-late-1
     [ "$(pid_of core)" = "$core" ]
     # What was signed too late belongs to nobody.
     [ "$(ledger_query "SELECT COUNT(*) FROM intent WHERE state = 0")" = 0 ]
-    [ "$(ledger_query "SELECT COUNT(*) FROM cert WHERE requester LIKE '%tok-late'")" = 0 ]
+    [ "$(ledger_query "SELECT COUNT(*) FROM cert WHERE requester LIKE '%tok-late-%'")" = 1 ]
 }
 
 # away_for SECONDS: the token goes and comes back; $back_ms is when it was there again
@@ -177,12 +175,12 @@ away_for() {
         served_ms=$(now_ms)
     }
     (sleep 4 && enroll tok-away --max-time 10 > "$side/while-away") 3>&- &
-    load_while 600 "$side/away" taken_out
+    load_while 300 "$side/away" taken_out
     echo "$refused before it returned; back after $((served_ms - back_ms)) ms; meanwhile $(cat "$side/while-away")"
     [ "$(cat "$side/while-away")" = 503 ]
-    [ "$refused" -lt 600 ]
+    [ "$refused" -lt 300 ]
     [ $((served_ms - back_ms)) -le 3000 ]
-    all_are_right "$side/away" 600
+    all_are_right "$side/away" 300
     [ "$(pid_of core)" = "$core" ]
 }
 
