@@ -8,6 +8,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <openssl/crypto.h>
+
 #include "base/auto.h"
 #include "base/msg_int.h"
 
@@ -144,9 +146,11 @@ static void deliver(struct chan *c, size_t len, int fd)
 static void on_readable(evutil_socket_t sock, short what, void *arg)
 {
     struct chan *c = arg;
+    size_t longest = 0;
 
     (void)sock;
     (void)what;
+
     c->delivering = true;
     for (int i = 0; i < READ_BURST && !c->freed && !c->paused && !c->broken; i++) {
         struct err e = {0};
@@ -160,8 +164,11 @@ static void on_readable(evutil_socket_t sock, short what, void *arg)
             break_later(c, &e);
             break;
         }
+        if (len > longest)
+            longest = len;
         deliver(c, len, fd);
     }
+    OPENSSL_cleanse(c->room, longest); /* the last message may hold a password, and the next may be hours away */
     c->delivering = false;
     if (c->freed)
         release(c);

@@ -28,7 +28,7 @@ static void append(struct err *e, const char *text)
     snprintf(e->msg + len, sizeof(e->msg) - len, "%s", text);
 }
 
-enum err_code err_set(struct err *e, enum err_code code, const char *fmt, ...)
+enum err_code (err_set)(struct err *e, enum err_code code, const char *fmt, ...)
 {
     va_list ap;
 
@@ -40,7 +40,7 @@ enum err_code err_set(struct err *e, enum err_code code, const char *fmt, ...)
     return code;
 }
 
-enum err_code err_wrap(struct err *e, const char *fmt, ...)
+enum err_code (err_wrap)(struct err *e, const char *fmt, ...)
 {
     char old[sizeof(e->msg)];
     va_list ap;
@@ -60,7 +60,7 @@ enum err_code err_wrap(struct err *e, const char *fmt, ...)
     return e->code;
 }
 
-enum err_code err_errno(struct err *e, enum err_code code, const char *fmt, ...)
+enum err_code (err_errno)(struct err *e, enum err_code code, const char *fmt, ...)
 {
     int saved = errno;
     char text[128];
@@ -78,7 +78,7 @@ enum err_code err_errno(struct err *e, enum err_code code, const char *fmt, ...)
     return code;
 }
 
-enum err_code err_openssl(struct err *e, enum err_code code, const char *call)
+enum err_code (err_openssl)(struct err *e, enum err_code code, const char *call)
 {
     unsigned long found, first = 0;
     int reasons = 0;

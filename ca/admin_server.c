@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <openssl/crypto.h>
+
 #include "base/clock.h"
 #include "ca/admin_int.h"
 
@@ -204,6 +206,8 @@ static void finish(struct admin_call *call, const struct err *e, json_t *result,
     msg_begin(&m, ADMIN_DONE, call->request_id);
     msg_put_err(&m, e, e->code);
     msg_put_bytes(&m, bytes_str(text ? text : "{}"));
+    if (text)
+        OPENSSL_cleanse(text, strlen(text)); /* a new enrollment secret is told once and kept nowhere */
     send_message(call->conn, &m, fd);
     log_begin(&l, e->code == E_OK ? LOG_INFO : LOG_WARN, e->code == E_OK ? "admin-done" : "admin-refused");
     log_str(&l, "op", call->op ? call->op->name : NULL);

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ca/core.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include <jansson.h>
+#include <openssl/crypto.h>
 
 #include "base/clock.h"
 #include "base/fsio.h"
@@ -564,6 +568,14 @@ static void raise_descriptors(void)
         log_note(LOG_WARN, "descriptors-limited", "reason", "RLIMIT_NOFILE cannot be raised");
 }
 
+/* Answers of the administration hold new enrollment secrets: JSON leaves nothing behind in freed memory. */
+static void free_wiped(void *p)
+{
+    if (p)
+        OPENSSL_cleanse(p, malloc_usable_size(p));
+    free(p);
+}
+
 int core_run(int argc, char **argv)
 {
     static struct core c;
@@ -578,6 +590,7 @@ int core_run(int argc, char **argv)
     buf_init(&c.follow_id, 128);
     c.status.core = &c;
     raise_descriptors();
+    json_set_alloc_funcs(malloc, free_wiped);
     c.proc = proc_start(argc, argv, PROC_CORE, &core_proc_ops, &c);
     c.conf = proc_conf(c.proc);
     c.base = proc_base(c.proc);
