@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <event2/bufferevent_ssl.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 
@@ -21,13 +20,14 @@
 #define LINGER_S         2
 #define LINGER_OCTETS    (1024 * 1024)
 #define WRITE_RATE       (32 * 1024) /* octets a second that a reader of a large answer must take */
-#define WRITE_TURN       (16 * 1024) /* octets for one connection before others have their turn */
+#define WRITE_TURN       sizeof(((struct front *)0)->record) /* octets for one connection before others have their turn */
+#define READ_TURN        4 /* TLS records */
 #define ANSWER_HEAD_MAX  2048
 #define ERROR_TEXT_MAX   512
 #define PROBES_MAX       32 /* health: they answer at the limit of the others, within the spare descriptors */
 
 static void answer_left(struct conn *c);
-static void on_plain_writable(evutil_socket_t fd, short what, void *arg);
+static void on_writable(evutil_socket_t fd, short what, void *arg);
 
 /* ---- deadlines ------------------------------------------------------------------------------------------------- */
 
@@ -165,13 +165,13 @@ void conn_link_lost(struct front *f, enum wait link)
     }
 }
 
-/* ---- octets of a plain connection --------------------------------------------------------------------------------- */
+/* ---- octets ------------------------------------------------------------------------------------------------------ */
 
 /*
- * A plain connection does without a bufferevent: a kept answer to a request that came in one piece costs one recv and one
- * send. Reading is stopped late: only when octets come while nobody wants them.
+ * A request that came in one piece and its answer cost one system call each, with TLS or without. Reading is stopped late:
+ * only when octets come while nobody wants them.
  */
-static void plain_free(struct conn *c)
+static void io_free(struct conn *c)
 {
     if (c->readable)
         event_free(c->readable);
@@ -179,40 +179,104 @@ static void plain_free(struct conn *c)
         event_free(c->writable);
     if (c->out)
         evbuffer_free(c->out);
-    buf_clear(&c->held);
+    SSL_free(c->ssl);
+    buf_wipe(&c->held);
     close(c->fd);
-}
-
-static void stop_reading(struct conn *c)
-{
-    if (c->bev)
-        bufferevent_disable(c->bev, EV_READ);
 }
 
 static void start_reading(struct conn *c)
 {
-    if (c->bev)
-        bufferevent_enable(c->bev, EV_READ);
-    else if (c->deaf)
+    if (c->deaf)
         event_add(c->readable, NULL);
     c->deaf = false;
-    if (c->held.len) /* what came with the last request: the loop comes back to it */
+    if (c->held.len || (c->ssl && SSL_has_pending(c->ssl))) /* what came with the last request: the loop comes back to it */
         event_active(c->readable, EV_READ, 0);
 }
 
-/* Hands over as much as the socket takes, up to one turn; -1: the connection is broken. */
-static ssize_t plain_send(struct conn *c, struct bytes head, struct bytes body)
+static bool when_writable(struct conn *c)
 {
-    size_t now = body.len < WRITE_TURN ? body.len : WRITE_TURN;
-    struct iovec v[2] = {{(void *)(uintptr_t)head.p, head.len}, {(void *)(uintptr_t)body.p, now}};
-    struct msghdr m = {.msg_iov = v, .msg_iovlen = body.len ? 2 : 1};
-    ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (!c->writable)
+        c->writable = event_new(c->front->base, c->fd, EV_WRITE, on_writable, c);
+    return c->writable && event_add(c->writable, NULL) == 0;
+}
 
+/* Did the call of libssl that gave `r` only meet a socket that is not ready? Arranges for the next try. */
+static bool tls_again(struct conn *c, int r)
+{
+    int why = SSL_get_error(c->ssl, r);
+
+    return why == SSL_ERROR_WANT_READ || (why == SSL_ERROR_WANT_WRITE && when_writable(c));
+}
+
+/* Octets, 0: none now, -1: the connection is over. */
+static ssize_t octets_read(struct conn *c, uint8_t *p, size_t size)
+{
+    ssize_t n;
+
+    if (c->ssl) {
+        ERR_clear_error(); /* SSL_get_error would take an older one for its own */
+        n = SSL_read(c->ssl, p, (int)size);
+        return n > 0 ? n : tls_again(c, (int)n) ? 0 : -1;
+    }
+    n = recv(c->fd, p, size, MSG_DONTWAIT);
+    return n > 0 ? n : n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+}
+
+/*
+ * At most one turn. What was refused must be offered again from the same octet on, and as much of it: every caller offers
+ * all that is left, up to a turn.
+ */
+static ssize_t tls_send(struct conn *c, const uint8_t *p, size_t n)
+{
+    int sent;
+
+    ERR_clear_error();
+    sent = SSL_write(c->ssl, p, (int)(n < WRITE_TURN ? n : WRITE_TURN));
+    if (sent > 0)
+        return sent;
+    return SSL_get_error(c->ssl, sent) == SSL_ERROR_WANT_WRITE ? 0 : -1;
+}
+
+/* Hands over as much as the socket takes, up to one turn; -1: the connection is broken. */
+static ssize_t octets_send(struct conn *c, struct bytes head, struct bytes body)
+{
+    struct iovec v[2] = {{(void *)(uintptr_t)head.p, head.len}, {(void *)(uintptr_t)body.p, 0}};
+    struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
+    ssize_t n;
+
+    v[1].iov_len = body.len < WRITE_TURN - head.len ? body.len : WRITE_TURN - head.len;
+    if (c->ssl) { /* one record */
+        memcpy(c->front->record, head.p, head.len);
+        if (v[1].iov_len)
+            memcpy(c->front->record + head.len, body.p, v[1].iov_len);
+        return tls_send(c, c->front->record, head.len + v[1].iov_len);
+    }
+    m.msg_iovlen = v[1].iov_len ? 2 : 1;
+    n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
     return n >= 0 ? n : errno == EAGAIN || errno == EINTR ? 0 : -1;
 }
 
+/* As much of c->out as the socket takes, up to one turn; -1: the connection is broken. */
+static ssize_t out_send(struct conn *c)
+{
+    size_t len = evbuffer_get_length(c->out);
+    uint8_t *p;
+    ssize_t n;
+
+    if (!c->ssl) {
+        n = evbuffer_write_atmost(c->out, c->fd, (ev_ssize_t)WRITE_TURN);
+        return n >= 0 ? n : errno == EAGAIN || errno == EINTR ? 0 : -1;
+    }
+    len = len < WRITE_TURN ? len : WRITE_TURN;
+    p = evbuffer_pullup(c->out, (ev_ssize_t)len);
+    n = p ? tls_send(c, p, len) : -1;
+    if (n > 0)
+        evbuffer_drain(c->out, (size_t)n);
+    return n;
+}
+
 /* The rest of head and body, for when the socket takes more. `release` as for conn_answer_shared; it is always called. */
-static bool plain_queue(struct conn *c, struct bytes head, struct bytes body, size_t sent, evbuffer_ref_cleanup_cb release, void *arg)
+static bool out_queue(struct conn *c, struct bytes head, struct bytes body, size_t sent, evbuffer_ref_cleanup_cb release, void *arg)
 {
     size_t of_head = sent < head.len ? sent : head.len, of_body = sent - of_head;
     struct bytes rest = BYTES(body.p + of_body, body.len - of_body);
@@ -220,9 +284,7 @@ static bool plain_queue(struct conn *c, struct bytes head, struct bytes body, si
 
     if (!c->out)
         c->out = evbuffer_new();
-    if (!c->writable)
-        c->writable = event_new(c->front->base, c->fd, EV_WRITE, on_plain_writable, c);
-    ok = c->out && c->writable && evbuffer_add(c->out, head.p + of_head, head.len - of_head) == 0;
+    ok = c->out && evbuffer_add(c->out, head.p + of_head, head.len - of_head) == 0;
     if (ok && rest.len && release) {
         ok = evbuffer_add_reference(c->out, rest.p, rest.len, release, arg) == 0;
         if (ok)
@@ -232,7 +294,7 @@ static bool plain_queue(struct conn *c, struct bytes head, struct bytes body, si
     }
     if (release)
         release(body.p, body.len, arg);
-    return ok && event_add(c->writable, NULL) == 0;
+    return ok && when_writable(c);
 }
 
 /* ---- end of a connection ---------------------------------------------------------------------------------------- */
@@ -281,10 +343,7 @@ static void conn_free(struct conn *c)
         event_free(c->drain);
     if (c->timer)
         event_free(c->timer);
-    if (c->bev)
-        bufferevent_free(c->bev); /* and the TLS state and the socket with it */
-    else
-        plain_free(c);
+    io_free(c);
     tls_peer_clear(&c->peer);
     http_reader_clear(&c->reader);
     free(c);
@@ -317,9 +376,9 @@ static void linger(struct conn *c, bool notify)
         SSL_shutdown(c->ssl);
         ERR_clear_error();
     }
-    stop_reading(c);
-    if (c->bev)
-        bufferevent_disable(c->bev, EV_WRITE);
+    event_del(c->readable);
+    if (c->writable)
+        event_del(c->writable);
     shutdown(c->fd, SHUT_WR);
     set_state(c, CONN_LINGER);
     c->reader.body_left = 0;
@@ -343,31 +402,14 @@ static void close_idle(struct conn *c)
 /* true: the answer is on its way; *left: all of it has left already. */
 static bool answer_send(struct conn *c, struct bytes head, struct bytes body, evbuffer_ref_cleanup_cb release, void *arg, bool *left)
 {
-    struct evbuffer *out = c->bev ? bufferevent_get_output(c->bev) : NULL;
-    ssize_t sent;
-    bool ok;
+    ssize_t sent = octets_send(c, head, body);
 
-    *left = false;
-    if (!out) {
-        sent = plain_send(c, head, body);
-        *left = sent == (ssize_t)(head.len + body.len);
-        if (sent >= 0 && !*left)
-            return plain_queue(c, head, body, (size_t)sent, release, arg);
-        if (release)
-            release(body.p, body.len, arg);
-        return sent >= 0;
-    }
-    ok = evbuffer_add(out, head.p, head.len) == 0;
-    if (ok && body.len && release) {
-        ok = evbuffer_add_reference(out, body.p, body.len, release, arg) == 0;
-        if (ok)
-            release = NULL;
-    } else if (ok) {
-        ok = evbuffer_add(out, body.p, body.len) == 0;
-    }
+    *left = sent == (ssize_t)(head.len + body.len);
+    if (sent >= 0 && !*left)
+        return out_queue(c, head, body, (size_t)sent, release, arg);
     if (release)
         release(body.p, body.len, arg);
-    return ok;
+    return sent >= 0;
 }
 
 static void answer_queue(struct conn *c, const struct http_answer *a, evbuffer_ref_cleanup_cb release, void *arg)
@@ -387,7 +429,6 @@ static void answer_queue(struct conn *c, const struct http_answer *a, evbuffer_r
     else if (release)
         release(body.p, body.len, arg);
     request_end(c, a->status);
-    stop_reading(c);
     if (!ok) { /* half an answer must not be followed by anything */
         set_state(c, CONN_DOOMED);
         deadline_in_ms(c, 0);
@@ -470,10 +511,7 @@ static void refuse_at_head(struct conn *c, const struct refusal *no)
 /* An interim answer that a new connection's socket does not take is a broken connection. */
 static void interim_send(struct conn *c, struct bytes text)
 {
-    bool ok = c->bev ? bufferevent_write(c->bev, text.p, text.len) == 0
-                     : plain_send(c, text, (struct bytes){NULL, 0}) == (ssize_t)text.len;
-
-    if (!ok) {
+    if (octets_send(c, text, (struct bytes){NULL, 0}) != (ssize_t)text.len) {
         set_state(c, CONN_DOOMED);
         deadline_in_ms(c, 0);
     }
@@ -503,8 +541,7 @@ static void head_done(struct conn *c)
 
 static void request_done(struct conn *c)
 {
-    set_state(c, CONN_BUSY);
-    stop_reading(c); /* one request in flight; the kernel holds the rest */
+    set_state(c, CONN_BUSY); /* one request in flight; the kernel holds the rest */
     if (c->refused)
         conn_refuse(c, c->no.status, c->no.text, c->no.headers, c->no.status == 503 ? 5 : 0);
     else
@@ -556,25 +593,6 @@ static void conn_read(struct conn *c)
     }
 }
 
-/* The same from the input of a bufferevent, piece by piece. */
-static void bev_read(struct conn *c)
-{
-    struct evbuffer *in = bufferevent_get_input(c->bev);
-    struct evbuffer_iovec v;
-
-    while (is_reading(c) && evbuffer_peek(in, -1, NULL, &v, 1) >= 1 && v.iov_len) {
-        size_t used;
-
-        c->unread = BYTES(v.iov_base, v.iov_len);
-        conn_read(c);
-        used = v.iov_len - c->unread.len;
-        c->unread = (struct bytes){NULL, 0};
-        if (c->ssl)
-            OPENSSL_cleanse(v.iov_base, used); /* a password may be in it */
-        evbuffer_drain(in, used);
-    }
-}
-
 /* ---- events ----------------------------------------------------------------------------------------------------- */
 
 static void wait_for_request(struct conn *c)
@@ -593,22 +611,6 @@ static void answer_left(struct conn *c)
         wait_for_request(c);
 }
 
-static void on_read(struct bufferevent *bev, void *arg)
-{
-    (void)bev;
-    bev_read(arg);
-}
-
-static void on_write(struct bufferevent *bev, void *arg)
-{
-    struct conn *c = arg;
-
-    if (c->state != CONN_WRITING || evbuffer_get_length(bufferevent_get_output(bev)) > 0)
-        return;
-    answer_left(c);
-    bev_read(c);
-}
-
 /* What was read beyond a request that is not answered yet waits here. */
 static void hold_unread(struct conn *c)
 {
@@ -624,57 +626,12 @@ static void hold_unread(struct conn *c)
     }
 }
 
-static void on_plain_readable(evutil_socket_t fd, short what, void *arg)
-{
-    struct conn *c = arg;
-    struct buf held = c->held;
-    ssize_t n;
-
-    (void)what;
-    if (!is_reading(c)) {
-        event_del(c->readable);
-        c->deaf = true;
-        return;
-    }
-    if (held.len) {
-        buf_init(&c->held, held.max);
-        c->unread = buf_bytes(&held);
-        conn_read(c);
-        hold_unread(c);
-        buf_clear(&held);
-        return;
-    }
-    n = recv(fd, c->front->room, sizeof c->front->room, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n <= 0) {
-        conn_free(c);
-        return;
-    }
-    c->unread = BYTES(c->front->room, (size_t)n);
-    conn_read(c);
-    hold_unread(c);
-}
-
-static void on_plain_writable(evutil_socket_t fd, short what, void *arg)
-{
-    struct conn *c = arg;
-
-    (void)what;
-    if (evbuffer_write_atmost(c->out, fd, WRITE_TURN) < 0 && errno != EAGAIN && errno != EINTR)
-        conn_free(c);
-    else if (evbuffer_get_length(c->out) > 0)
-        event_add(c->writable, NULL);
-    else if (c->state == CONN_WRITING)
-        answer_left(c);
-}
-
 static void handshake_failed(struct conn *c)
 {
     char reason[256] = "closed";
     unsigned long code, last = 0;
 
-    while ((code = bufferevent_get_openssl_error(c->bev)) != 0)
+    while ((code = ERR_get_error()) != 0)
         last = code;
     if (last)
         ERR_error_string_n(last, reason, sizeof reason);
@@ -685,27 +642,86 @@ static void handshake_failed(struct conn *c)
     linger(c, false);
 }
 
-static void on_event(struct bufferevent *bev, short what, void *arg)
+static void handshake_go_on(struct conn *c)
+{
+    int r = SSL_do_handshake(c->ssl);
+
+    if (r == 1) {
+        if (tls_peer_read(c->ssl, &c->peer))
+            wait_for_request(c);
+        else
+            linger(c, true);
+        return;
+    }
+    if (!tls_again(c, r))
+        handshake_failed(c);
+}
+
+/* What was held back, or one read. false: nothing more now, or the connection is gone. */
+static bool read_once(struct conn *c)
+{
+    struct buf held = c->held;
+    ssize_t n;
+
+    if (held.len) {
+        buf_init(&c->held, held.max);
+        c->unread = buf_bytes(&held);
+        conn_read(c);
+        hold_unread(c);
+        buf_wipe(&held);
+        return true;
+    }
+    n = octets_read(c, c->front->room, sizeof c->front->room);
+    if (n < 0)
+        conn_free(c);
+    if (n <= 0)
+        return false;
+    c->unread = BYTES(c->front->room, (size_t)n);
+    conn_read(c);
+    hold_unread(c);
+    if (c->ssl)
+        OPENSSL_cleanse(c->front->room, (size_t)n); /* a password may be in it */
+    return true;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct conn *c = arg;
+    int turn = 0;
+
+    (void)fd;
+    (void)what;
+    if (c->state == CONN_HANDSHAKE) {
+        handshake_go_on(c);
+        return;
+    }
+    if (!is_reading(c)) {
+        event_del(c->readable);
+        c->deaf = true;
+        return;
+    }
+    /* libssl reads ahead: the loop does not know of records that have left the socket. */
+    while (read_once(c))
+        if (!is_reading(c) || !c->ssl || !SSL_has_pending(c->ssl))
+            return;
+        else if (++turn == READ_TURN) {
+            event_active(c->readable, EV_READ, 0);
+            return;
+        }
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     struct conn *c = arg;
 
-    (void)bev;
-    if (what & BEV_EVENT_CONNECTED) {
-        if (!tls_peer_read(c->ssl, &c->peer)) {
-            linger(c, true);
-            return;
-        }
-        wait_for_request(c);
-        return;
-    }
-    if (c->state == CONN_HANDSHAKE) {
-        handshake_failed(c);
-        return;
-    }
-    if (c->ssl)
-        while (bufferevent_get_openssl_error(c->bev) != 0)
-            ;
-    conn_free(c);
+    if (!c->out || evbuffer_get_length(c->out) == 0) /* it is libssl that had something to say before it could read */
+        on_readable(fd, what, arg);
+    else if (out_send(c) < 0)
+        conn_free(c);
+    else if (evbuffer_get_length(c->out) > 0)
+        event_add(c->writable, NULL);
+    else if (c->state == CONN_WRITING)
+        answer_left(c);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -781,22 +797,12 @@ static bool conn_start(struct conn *c)
     if (!c->timer)
         return false;
     if (c->service->tls) {
-        SSL *ssl = tls_accept_ssl(f->tls);
-
-        if (!ssl)
+        c->ssl = tls_accept_ssl(f->tls);
+        if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
             return false;
-        c->bev = bufferevent_openssl_socket_new(f->base, c->fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
-        if (!c->bev) {
-            SSL_free(ssl);
-            return false;
-        }
-        c->ssl = ssl;
-        bufferevent_openssl_set_allow_dirty_shutdown(c->bev, 1);
-        bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
-        return bufferevent_enable(c->bev, EV_READ | EV_WRITE) == 0;
     }
     buf_init(&c->held, sizeof f->room);
-    c->readable = event_new(f->base, c->fd, EV_READ | EV_PERSIST, on_plain_readable, c);
+    c->readable = event_new(f->base, c->fd, EV_READ | EV_PERSIST, on_readable, c);
     return c->readable && event_add(c->readable, NULL) == 0;
 }
 

@@ -13,7 +13,6 @@
 #include <sys/queue.h>
 
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/listener.h>
 
@@ -89,8 +88,7 @@ struct health_request {
 struct conn {
     struct front *front;
     const struct service *service;
-    struct bufferevent *bev; /* TLS; NULL on plain listeners, which have the next group instead */
-    SSL *ssl; /* borrowed from bev */
+    SSL *ssl; /* NULL on plain listeners */
     evutil_socket_t fd;
     struct event *readable, *writable; /* writable: once an answer did not leave in one piece */
     struct evbuffer *out;              /* the rest of that answer */
@@ -238,7 +236,8 @@ struct front {
     struct ocsp_cache *cache;
     bool in_step; /* the core has purged over this link: from then on a revocation waits for us, and answers may be kept */
 
-    uint8_t room[16384]; /* for what a plain connection is just sending */
+    uint8_t room[16384];   /* for what a connection is just sending */
+    uint8_t record[16384]; /* for what it is just being sent over TLS */
     uint64_t next_rid;
     uint64_t count[COUNT_KINDS];
     struct event *count_timer;

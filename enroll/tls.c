@@ -117,7 +117,9 @@ static bool ctx_harden(SSL_CTX *ctx)
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_CLEANSE_PLAINTEXT |
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
-    SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(ctx, 1); /* one system call for a record, not one for its header and one for the rest */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_cert_verify_callback(ctx, verify_client, NULL);
@@ -465,7 +467,11 @@ enum err_code tls_csr(struct tls *t, struct buf *der, struct err *e)
 
 SSL *tls_accept_ssl(struct tls *t)
 {
-    return t->ctx ? SSL_new(t->ctx) : NULL;
+    SSL *ssl = t->ctx ? SSL_new(t->ctx) : NULL;
+
+    if (ssl)
+        SSL_set_accept_state(ssl);
+    return ssl;
 }
 
 static bool chain_add(struct tls_peer *p, X509 *cert, size_t *total)
