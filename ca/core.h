@@ -111,6 +111,7 @@ struct authority {
     uint8_t ski[20];
     int64_t not_before, not_after;
     enum sig_alg alg;
+    uint64_t good_at; /* store_changes() when the CA and all above it were seen good; 0: not yet */
     /* its OCSP responder */
     char ocsp_key[KEY_NAME_MAX];
     uint8_t ocsp_cka_id[16];

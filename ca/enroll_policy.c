@@ -516,14 +516,6 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
 
 /* ---- passwords ---- */
 
-/* A copy of the secret's row: rows live only until the next call. */
-struct secret_facts {
-    uint64_t id, device, quota, used;
-    uint8_t kind, bound[32];
-    char domain[ID_MAX_LEN + 1], profile[ID_MAX_LEN + 1], pattern[ID_MAX_LEN + 1];
-    int64_t not_before, not_after, revoked_at, first_used_at;
-};
-
 static const uint8_t zero[32];
 
 static enum err_code check_password(struct core *c, const struct svc_enroll *in, struct secret_facts *out,
@@ -711,8 +703,8 @@ static enum err_code renewed_by_password(struct core *c, int64_t now, struct gra
 static enum err_code by_password(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
                                  struct grant *g, struct err *e)
 {
-    struct secret_facts s = {0};
-    enum err_code code = check_password(c, in, &s, e);
+    struct secret_facts s = g->secret;
+    enum err_code code = s.id ? E_OK : check_password(c, in, &s, e);
 
     if (code != E_OK)
         return code;
@@ -921,7 +913,6 @@ void grant_init(struct grant *g)
 enum err_code enroll_precheck(struct core *c, const struct svc_enroll *in, struct grant *g, struct err *e)
 {
     const struct conf_label *label = conf_find_label(c->conf, in->label);
-    struct secret_facts s = {0};
     enum err_code code;
 
     if (!label)
@@ -932,7 +923,9 @@ enum err_code enroll_precheck(struct core *c, const struct svc_enroll *in, struc
         return err_set(e, E_DENIED, "a client certificate is needed here");
     if (!in->has_password)
         return err_set(e, E_UNAUTHENTICATED, "a client certificate or a secret is needed");
-    code = check_password(c, in, &s, e);
+    code = check_password(c, in, &g->secret, e);
+    if (code != E_OK)
+        g->secret = (struct secret_facts){0};
     if (code == E_UNAUTHENTICATED && !guess_limit_wrong(c->guesses, in->user, in->peer, clock_mono_ms())) {
         g->retry_after_s = 1;
         return err_set(e, E_BUSY, "too many wrong secrets; try again in a second");

@@ -21,6 +21,14 @@ struct device_facts {
 };
 void device_facts_take(struct device_facts *out, const struct device_row *row);
 
+/* An enrollment secret whose password was right: a copy, for rows live only until the next call. */
+struct secret_facts {
+    uint64_t id, device, quota, used;
+    uint8_t kind, bound[32];
+    char domain[ID_MAX_LEN + 1], profile[ID_MAX_LEN + 1], pattern[ID_MAX_LEN + 1];
+    int64_t not_before, not_after, revoked_at, first_used_at;
+};
+
 struct grant {
     const struct conf_label *label;
     const struct conf_profile *profile;
@@ -42,6 +50,7 @@ struct grant {
     int64_t stored_not_before, stored_not_after;
     const char *alarm;            /* event name of an alarm, NULL = none */
     uint32_t retry_after_s;
+    struct secret_facts secret;   /* enroll_precheck saw its password; id 0: it did not */
 };
 void grant_init(struct grant *g);
 void grant_clear(struct grant *g);

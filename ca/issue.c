@@ -275,12 +275,15 @@ static enum err_code write_intent(struct issue_job *j, int64_t now, struct err *
 }
 
 /* A CA whose own certificate, or one above it, is revoked or on hold certifies nobody. */
-static enum err_code chain_is_good(struct core *c, struct authority *a, struct err *e)
+static enum err_code chain_is_good(struct core *c, struct authority *ca, struct err *e)
 {
+    struct authority *a = ca;
     struct cert_row row;
     uint8_t hash[32];
     enum err_code code;
 
+    if (ca->good_at == store_changes(c->store))
+        return E_OK;
     for (size_t n = 0; a && n < CHAIN_MAX; n++) {
         sha256(buf_bytes(&a->cert), hash);
         code = store_cert_by_hash(c->store, hash, &row, e);
@@ -291,8 +294,10 @@ static enum err_code chain_is_good(struct core *c, struct authority *a, struct e
         if (row.status != CERT_GOOD)
             return err_set(e, E_TOKEN, "CA \"%s\" certifies nobody: its certificate is %s", a->conf->name,
                            row.status == CERT_ON_HOLD ? "on hold" : "revoked");
-        if (authority_is_root(a))
+        if (authority_is_root(a)) {
+            ca->good_at = store_changes(c->store);
             return E_OK;
+        }
         a = authority_parent(c, a);
     }
     return err_set(e, E_INTERNAL, "a chain without a root");

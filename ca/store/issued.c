@@ -493,6 +493,7 @@ enum err_code store_status_append(struct store *s, struct status_row *row, struc
         return e->code;
     row->seq = last + 1;
     row->not_after = now.not_after;
+    s->changes++;
     if (log_insert(s, row, e) != E_OK || (now.cert != 0 && cert_update(s, now.cert, row, e) != E_OK) ||
         (!(now.first && row->status == CERT_GOOD) && crl_change(s, row, now.shard, e) != E_OK)) {
         s->seq_known = false;
@@ -500,6 +501,11 @@ enum err_code store_status_append(struct store *s, struct status_row *row, struc
     }
     s->status_seq = row->seq;
     return E_OK;
+}
+
+uint64_t store_changes(const struct store *s)
+{
+    return s->changes;
 }
 
 enum err_code store_cert_issue(struct store *s, struct cert_row *row, struct err *e)

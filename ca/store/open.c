@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -305,6 +306,12 @@ static enum err_code make_file(const char *path, struct err *e)
     return store_sync_dir_of(path, e);
 }
 
+/* SQLite's statistics take a lock for every allocation, and nobody reads them. */
+static void without_statistics(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* refused once SQLite is in use: then they stay */
+}
+
 static enum err_code open_writer(struct store *s, struct err *e)
 {
     int64_t version = 0;
@@ -360,12 +367,15 @@ static enum err_code open_reader(struct store *s, struct err *e)
 
 enum err_code store_open(const char *path, enum store_mode mode, struct store **out, struct err *e)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct store *s = calloc(1, sizeof(*s));
     enum err_code code;
 
     *out = NULL;
     if (!s)
         return err_set(e, E_NOMEM, "out of memory");
+    pthread_once(&once, without_statistics);
+    s->changes = 1;
     s->lock_fd = -1;
     s->mode = mode;
     s->path = strdup(path);
@@ -419,6 +429,7 @@ void store_interrupt(struct store *s)
 static void forget_counters(struct store *s)
 {
     s->seq_known = s->audit_known = false;
+    s->changes++; /* what was seen inside is not true any more */
 }
 
 enum err_code store_begin(struct store *s, struct err *e)

@@ -235,6 +235,11 @@ MUST_CHECK enum err_code store_cert_count(struct store *s, const struct cert_fil
  */
 MUST_CHECK enum err_code store_status_append(struct store *s, struct status_row *row, struct err *e);
 MUST_CHECK enum err_code store_status_seq(struct store *s, uint64_t *seq, struct err *e);
+/*
+ * A number of this connection, at least 1, that rises with every store_status_append and every undo: as long as it stays, a
+ * certificate that was read as good is good. (Issuance by store_cert_issue changes no other certificate.)
+ */
+uint64_t store_changes(const struct store *s);
 MUST_CHECK enum err_code store_status_by_seq(struct store *s, uint64_t seq, struct status_row *out, struct err *e);
 typedef bool (*status_row_fn)(void *arg, const struct status_row *row);
 MUST_CHECK enum err_code store_status_each(struct store *s, uint64_t after_seq, uint64_t limit, status_row_fn fn, void *arg, struct err *e);

@@ -44,6 +44,7 @@ struct store {
     bool seq_known, audit_known;
     uint64_t status_seq, audit_seq;
     uint8_t audit_hash[32];
+    uint64_t changes; /* store_changes */
     struct query cursor; /* store_revoked_begin */
     bool cursor_open;
 };
