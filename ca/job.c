@@ -39,6 +39,7 @@ struct job {
     bool acting;             /* an answer is awaited; walking the goals must not start another action */
     bool listed, asked;      /* this token was listed; the one request of a token job is answered */
     bool generated;
+    bool intended;           /* the trail says what is about to be done */
     bool list_published, responder_made;
     char signer[SIGNERS_MAX][ID_MAX_LEN + 1]; /* offline signers this job started */
     size_t signer_n;
@@ -800,6 +801,25 @@ static enum goal_state note_token(struct job *j, const char *event)
     return REACHED;
 }
 
+/* Before the first step: a crash in the middle leaves this entry without the one that says that it was done. */
+static enum goal_state intend(struct job *j, const char *event)
+{
+    enum goal_state s = j->intended ? REACHED : note_token(j, event);
+
+    j->intended = s == REACHED;
+    return s;
+}
+
+static enum goal_state goal_intend_init(struct job *j)
+{
+    return intend(j, "token-init-begun");
+}
+
+static enum goal_state goal_intend_unblock(struct job *j)
+{
+    return intend(j, "token-unblock-begun");
+}
+
 static enum goal_state goal_note_init(struct job *j)
 {
     return note_token(j, "token-initialised");
@@ -906,9 +926,10 @@ static enum goal_state goal_key_destroyed(struct job *j)
 }
 
 static const goal_fn token_info_goals[] = {goal_token_info, goal_no_token, NULL};
-static const goal_fn token_init_goals[] = {goal_token_init, goal_token_info, goal_no_token, goal_note_init, NULL};
-static const goal_fn token_unblock_goals[] = {goal_token_unblock, goal_no_token, goal_signer_restart, goal_note_unblock,
-                                              NULL};
+static const goal_fn token_init_goals[] = {goal_intend_init, goal_token_init, goal_token_info, goal_no_token,
+                                           goal_note_init, NULL};
+static const goal_fn token_unblock_goals[] = {goal_intend_unblock, goal_token_unblock, goal_no_token, goal_signer_restart,
+                                              goal_note_unblock, NULL};
 static const goal_fn key_generate_goals[] = {goal_key, goal_no_token, goal_key_result, NULL};
 static const goal_fn key_destroy_goals[] = {goal_key_destroyed, goal_no_token, NULL};
 

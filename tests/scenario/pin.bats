@@ -144,6 +144,30 @@ ten_minutes() {
     [ "$(logins)" -le 3 ]
 }
 
+trail() { # EVENT: how many entries
+    inkan audit export --json | jq -s --arg event "$1" '[.[] | select(.event == $event)] | length'
+}
+
+@test "an unblock is in the trail before it happens: a core killed meanwhile leaves the intent" {
+    local begun done core
+    begun=$(trail token-unblock-begun)
+    done=$(trail token-unblocked)
+    [ "$begun" = "$done" ]
+    core=$(pid_of core)
+    # The core asks, the supervisor does not get to start the program that would do it.
+    kill -STOP "$(pid_of inkand)"
+    inkan token unblock issuing 3>&- &
+    local asked=$!
+    intent_is_written() { [ "$(ledger_query "SELECT COUNT(*) FROM audit WHERE event = 'token-unblock-begun'")" = $((begun + 1)) ]; }
+    waits_for 10 intent_is_written
+    kill -9 "$core"
+    kill -CONT "$(pid_of inkand)"
+    no wait "$asked"
+    waits_for 15 enrolls pin-after-crash
+    [ "$(trail token-unblock-begun)" = $((begun + 1)) ]
+    [ "$(trail token-unblocked)" = "$done" ]
+}
+
 @test "a token that locks after three wrong PINs is never locked by us; locked by others it is not asked, and status says so" {
     : > "$side/calls-issuing"
     shim_rules issuing "C_Login pin_lock=3" "C_GetTokenInfo pin_lock=3"
