@@ -3,13 +3,14 @@
  * Revokes certificates one after the other while several connections never stop asking about them, and finds the time from
  * the command to the first answer that says `revoked`, by GET, by POST and with a nonce.
  *
- *   revoke_trials --port N --admin SOCKET --issuer NAME --certs FILE [--pollers N]
+ *   revoke_trials --port N --admin SOCKET --issuer NAME --certs FILE --crl PATH [--pollers N]
  *
  * FILE: lines "SERIAL-HEX PLAIN-REQUEST-HEX NONCE-REQUEST-HEX" (the last 16 octets of the latter are the nonce). The pollers
  * ask about the certificate that is being revoked and those that are next, by all three ways in turn, so that every cache
  * holds them and is being filled with them again at every moment. Each certificate must be `good` before. The time begins
  * when the command is sent, so it contains the commit. An answer of another status to a question asked after the
- * acknowledgement is stale. Prints one JSON object; exit status 1 when an answer was stale.
+ * acknowledgement is stale. One more connection fetches the CRL at PATH four times a second; its time is how long the
+ * certificate was revoked and not listed. Prints one JSON object; exit status 1 when an answer was stale.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -41,6 +42,9 @@
 #define POLLERS_MAX  64
 #define ASKERS       6 /* connections of the trials themselves: over all fronts, by chance of their address */
 #define GIVE_UP_NS   10000000000u
+#define LISTED_NS    120000000000u
+#define CRL_PAUSE_US 250000
+#define CRL_MAX      (64u * 1024 * 1024)
 #define AHEAD        3 /* the pollers ask about this many certificates */
 
 enum way { BY_GET, BY_POST, WITH_NONCE, WAYS };
@@ -56,6 +60,7 @@ struct subject {
     size_t plain_len, live_len;
     atomic_uint_fast64_t sent_ns, acked_ns; /* 0: not yet */
     atomic_uint_fast64_t first_ns[WAYS];    /* the first answer that said revoked */
+    uint64_t listed_ns;                     /* the first CRL that names it; of the thread that fetches it */
 };
 
 static struct subject *subjects;
@@ -63,6 +68,7 @@ static size_t subjects_n;
 static atomic_size_t current;
 static atomic_bool stopping;
 static atomic_uint_fast64_t polled, stale, refused;
+static const char *crl_path;
 static int port;
 
 static uint64_t now_ns(void)
@@ -180,6 +186,47 @@ static void *poll_always(void *arg)
     return NULL;
 }
 
+/* The whole answer to one request of a connection of its own. */
+static size_t crl_fetch(char *room)
+{
+    char request[256];
+    int fd = connect_from(POLLERS_MAX), n;
+    size_t got = 0;
+    ssize_t more;
+
+    n = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", crl_path);
+    must(send(fd, request, (size_t)n, MSG_NOSIGNAL) == n, "send");
+    while (got < CRL_MAX && (more = recv(fd, room + got, CRL_MAX - got, 0)) > 0)
+        got += (size_t)more;
+    close(fd);
+    must(got > 12 && memcmp(room, "HTTP/1.1 200", 12) == 0, "CRL");
+    return got;
+}
+
+/* Until every certificate is listed, in the order of their revocation: a list never forgets one. */
+static void *follow_crl(void *arg)
+{
+    char *room = malloc(CRL_MAX);
+    size_t next = 0;
+
+    (void)arg;
+    must(room != NULL, "memory");
+    while (next < subjects_n) {
+        size_t len = crl_fetch(room);
+        uint64_t t = now_ns();
+
+        while (next < subjects_n && atomic_load(&subjects[next].sent_ns) &&
+               memmem(room, len, subjects[next].serial, subjects[next].serial_len))
+            subjects[next++].listed_ns = t;
+        must(next == subjects_n || atomic_load(&subjects[next].acked_ns) == 0 ||
+                 t - atomic_load(&subjects[next].acked_ns) < LISTED_NS || t < atomic_load(&subjects[next].acked_ns),
+             "listed two minutes after the acknowledgement");
+        usleep(CRL_PAUSE_US);
+    }
+    free(room);
+    return NULL;
+}
+
 static void revoke_one(struct admin_client *admin, const char *issuer, struct subject *s)
 {
     json_t *args = json_pack("{s:s, s:s, s:s}", "issuer", issuer, "serial", s->serial_hex, "reason", "keyCompromise");
@@ -255,17 +302,17 @@ static void subjects_load(const char *path)
 static void print_times(void)
 {
     printf("\"trials\": %zu, \"ack_ms\": {", subjects_n);
-    for (int way = -1; way < WAYS; way++) {
+    for (int way = -1; way <= WAYS; way++) {
         struct latencies l = {0};
 
         for (size_t i = 0; i < subjects_n; i++) {
             struct subject *s = &subjects[i];
-            uint64_t end = way < 0 ? atomic_load(&s->acked_ns) : atomic_load(&s->first_ns[way]);
+            uint64_t end = way < 0 ? atomic_load(&s->acked_ns) : way == WAYS ? s->listed_ns : atomic_load(&s->first_ns[way]);
 
             latencies_add(&l, (double)(end - atomic_load(&s->sent_ns)) / 1e3);
         }
         if (way >= 0)
-            printf(", \"%s_ms\": {", way_name[way]);
+            printf(", \"%s_ms\": {", way == WAYS ? "crl" : way_name[way]);
         printf("\"p50\": %.3f, \"p99\": %.3f, \"p999\": %.3f, \"max\": %.3f}", latencies_at(&l, 0.5) / 1e3, latencies_at(&l, 0.99) / 1e3,
                latencies_at(&l, 0.999) / 1e3, latencies_at(&l, 1) / 1e3);
         latencies_clear(&l);
@@ -275,10 +322,10 @@ static void print_times(void)
 int main(int argc, char **argv)
 {
     static const struct option known[] = {{"port", 1, NULL, 'p'},  {"admin", 1, NULL, 'a'},   {"issuer", 1, NULL, 'i'},
-                                          {"certs", 1, NULL, 'c'}, {"pollers", 1, NULL, 'n'}, {0}};
+                                          {"certs", 1, NULL, 'c'}, {"crl", 1, NULL, 'l'},     {"pollers", 1, NULL, 'n'}, {0}};
     const char *socket_path = NULL, *issuer = NULL, *certs = NULL;
     unsigned pollers = 4;
-    pthread_t thread[POLLERS_MAX];
+    pthread_t thread[POLLERS_MAX], crl_thread;
     struct admin_client *admin;
     int fd[ASKERS], o;
     struct err e = {0};
@@ -289,10 +336,11 @@ int main(int argc, char **argv)
         case 'a': socket_path = optarg; break;
         case 'i': issuer = optarg; break;
         case 'c': certs = optarg; break;
+        case 'l': crl_path = optarg; break;
         case 'n': pollers = (unsigned)atoi(optarg); break;
         default: return 2;
         }
-    if (!port || !socket_path || !issuer || !certs || pollers > POLLERS_MAX) {
+    if (!port || !socket_path || !issuer || !certs || !crl_path || pollers > POLLERS_MAX) {
         fputs("usage: see the head of tests/bench/revoke_trials.c\n", stderr);
         return 2;
     }
@@ -302,6 +350,7 @@ int main(int argc, char **argv)
         fd[i] = connect_from(POLLERS_MAX + i);
     for (unsigned i = 0; i < pollers; i++)
         must(pthread_create(&thread[i], NULL, poll_always, (void *)(uintptr_t)i) == 0, "thread");
+    must(pthread_create(&crl_thread, NULL, follow_crl, NULL) == 0, "thread");
     for (size_t i = 0; i < subjects_n; i++) {
         atomic_store(&current, i);
         trial(admin, issuer, &subjects[i], fd, i);
@@ -309,6 +358,7 @@ int main(int argc, char **argv)
     atomic_store(&stopping, true);
     for (unsigned i = 0; i < pollers; i++)
         pthread_join(thread[i], NULL);
+    pthread_join(crl_thread, NULL);
     printf("{");
     print_times();
     printf(", \"polled\": %llu, \"stale\": %llu, \"refused\": %llu}\n", (unsigned long long)atomic_load(&polled),

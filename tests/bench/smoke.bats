@@ -38,3 +38,21 @@ quick() {
     run quick --line 1 --write
     [ "$status" = 2 ]
 }
+
+@test "a hundred revocations under load: soon visible to GET, POST and nonce, never good again, and in the list" {
+    run quick --line 10
+    echo "$output"
+    [ "$status" = 0 ]
+    grep -q '^line 10  holds .* 0 stale; listed in [0-9.]* s at most' <<< "$output"
+    grep -q '100 trials with [0-9]\{3,\} questions in flight' <<< "$output"
+}
+
+@test "OCSP answers, kept and signed on demand, beside the responders they are compared with" {
+    run quick --line 7 --line 8
+    echo "$output"
+    [ "$status" = 0 ]
+    [ "$(grep -c '^line  [78]  [a-z]* *[0-9.]* ' <<< "$output")" = 4 ]
+    grep -q 'cfssl POST: server CPU per answer' <<< "$output"
+    grep -q 'openssl POST: server CPU per answer' <<< "$output"
+    [ "$(grep -c 'judged by an OCSP client' <<< "$output")" = 4 ]
+}
