@@ -1368,7 +1368,7 @@ size_t responder_pending(const struct responder *r)
     return r->jobs_n;
 }
 
-static const char *why_silent(struct responder *r, const struct issuer *is, time_t now)
+static const char *why_silent(const struct responder *r, const struct issuer *is, time_t now)
 {
     if (!is->offers)
         return "no responder configured";
@@ -1381,6 +1381,19 @@ static const char *why_silent(struct responder *r, const struct issuer *is, time
     if (!r->hooks.key_ready(r->hooks.arg, is->f.token, is->f.key))
         return "key not ready in its token";
     return "";
+}
+
+bool responder_is_able(const struct responder *r)
+{
+    time_t now = r->hooks.now(r->hooks.arg);
+    bool asked = false;
+
+    for (size_t i = 0; i < r->issuers_n; i++) {
+        if (!*why_silent(r, &r->issuers[i], now))
+            return true;
+        asked |= r->issuers[i].offers && r->issuers[i].f.responds;
+    }
+    return !asked;
 }
 
 void responder_health(struct responder *r, struct buf *out)

@@ -100,6 +100,9 @@ void responder_forget_owner(struct responder *r, void *owner);
 /* Deadlines and the summary log; call it about ten times a second. */
 void responder_tick(struct responder *r);
 
+/* Can an answer of at least one issuer be signed now? true also when no issuer has a responder, for nobody will ask. */
+bool responder_is_able(const struct responder *r);
+
 int64_t responder_time(
     const struct responder *r); /* newest time signed with or heard of; nothing is signed before it */
 size_t responder_pending(const struct responder *r); /* requests under way */

@@ -361,21 +361,22 @@ static enum err_code on_health(struct front *f, struct msg_reader *r, struct err
 {
     const struct status *st = f->st;
     bool current = follower_is_current(st->follower), sealed = follower_is_sealed(st->follower);
+    bool able = responder_is_able(st->responder), ready = current && !sealed && able && !st->stopping;
     AUTO_BUF json = BUF_INIT(MSG_MAX_LEN / 2);
     AUTO_MSG m;
     uint64_t id = r->request_id;
 
     if (msg_read_end(r, e) != E_OK)
         return err_wrap(e, "STS_HEALTH");
-    buf_printf(&json, "{\"ready\":%s,\"current\":%s,\"sealed\":%s,\"core\":%s,\"seq\":%llu,",
-               current && !sealed && !st->stopping ? "true" : "false", current ? "true" : "false",
+    buf_printf(&json, "{\"ready\":%s,\"current\":%s,\"able\":%s,\"sealed\":%s,\"core\":%s,\"seq\":%llu,",
+               ready ? "true" : "false", current ? "true" : "false", able ? "true" : "false",
                sealed ? "true" : "false", follower_is_linked(st->follower) ? "true" : "false",
                (unsigned long long)replica_seq(st->replica));
     responder_health(st->responder, &json);
     buf_add_str(&json, "}");
     buf_add_u8(&json, 0);
     msg_begin(&m, STS_HEALTH_RESULT, id);
-    msg_put_bool(&m, current && !sealed && !st->stopping);
+    msg_put_bool(&m, ready);
     msg_put_str(&m, buf_ok(&json) ? (const char *)json.p : "{}"); /* a thousand issuers do not fit */
     return chan_send(f->chan, &m, -1, e);
 }

@@ -40,6 +40,8 @@ block_lists() {
 }
 unblock_lists() { cp -p "$side/fleet-ca.crl" "$dir/state/crl/fleet-ca.crl"; }
 
+list_is_why() { [[ "$(inkan status --json | jq -r .why)" == *"CRL is close to its nextUpdate"* ]]; }
+
 @test "a list that cannot be renewed: an alarm at half of its life, not ready at nine tenths, well again by itself" {
     block_lists
     # 7 days: nothing is wrong before the half.
@@ -54,8 +56,8 @@ unblock_lists() { cp -p "$side/fleet-ca.crl" "$dir/state/crl/fleet-ca.crl"; }
     [ "$(enroll tim-late -k)" = 200 ]
     answers good "$units/tim-late.pem"
     restart_at $((6 * day + day / 2))
-    waits_for 10 not_ready
-    [[ "$(inkan status --json | jq -r .why)" == *"CRL is close to its nextUpdate"* ]]
+    waits_for 10 list_is_why
+    not_ready
     unblock_lists
     waits_for 15 health_is_ready
     no open_alarm crl-late crl:fleet-ca/0

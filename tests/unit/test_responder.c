@@ -1358,6 +1358,28 @@ static void before_the_issuers_are_known_everything_is_try_later(void **state) /
     w.r = full;
 }
 
+static void ready_means_that_an_answer_can_be_signed(void **state)
+{
+    struct follow_issuer f = issuer_of(FLEET, "fleet", &w.fleet, true);
+    struct err e;
+
+    (void)state;
+    assert_true(responder_is_able(w.r));
+    w.keys_ready = false; /* a responder that was just started: its signer has not found the keys yet */
+    assert_false(responder_is_able(w.r));
+    w.keys_ready = true;
+    w.now = (time_t)f.responder_not_after;
+    assert_false(responder_is_able(w.r));
+    w.now--;
+    assert_true(responder_is_able(w.r));
+    w.keys_ready = false;
+    f.responds = false; /* before the first responder certificate, and without any: nobody is kept waiting */
+    responder_issuers_begin(w.r);
+    assert_int_equal(responder_issuers_add(w.r, &f, true, &e), E_OK);
+    responder_issuers_end(w.r);
+    assert_true(responder_is_able(w.r));
+}
+
 static void health_is_json_that_names_what_is_wrong(void **state)
 {
     AUTO_BUF out = BUF_INIT(8192);
@@ -1424,6 +1446,7 @@ int main(void)
         T(failing_tokens_mean_try_later_and_refused_objects_internal_error),
         T(a_signature_that_comes_too_late_is_not_used),
         T(before_the_issuers_are_known_everything_is_try_later),
+        T(ready_means_that_an_answer_can_be_signed),
         T(health_is_json_that_names_what_is_wrong),
     };
     log_setup("test", LOG_ERROR + 1);

@@ -536,6 +536,7 @@ static void a_sealed_ledger_means_try_later(void **state)
 static void a_lost_signer_leaves_kept_answers_and_comes_back(void **state)
 {
     struct reply kept, v;
+    char json[32768];
 
     (void)state;
     kept = question_until_answered(GOOD, false);
@@ -544,9 +545,12 @@ static void a_lost_signer_leaves_kept_answers_and_comes_back(void **state)
     assert_int_equal(v.a.status, V_OCSP_CERTSTATUS_GOOD);
     assert_int_equal(v.result.produced_at, kept.result.produced_at);
     assert_int_equal(question(GOOD, true).a.response_status, OCSP_TRY_LATER);
+    wait_health("\"able\":false");
+    assert_false(health_is_ready(json, sizeof(json)));
     start_signer();
     link_signer();
     assert_int_equal(question_until_answered(GOOD, true).a.nonce, 1);
+    assert_true(health_is_ready(json, sizeof(json)));
 }
 
 static void a_broken_front_does_not_hurt_the_others(void **state)
