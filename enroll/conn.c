@@ -586,6 +586,8 @@ static void conn_read(struct conn *c)
             request_done(c);
             break;
         case HTTP_EVENT_BAD:
+            if (c->reader.status == 503)
+                front_memory_short(c->front);
             front_count(c->front, COUNT_BAD_HTTP);
             refuse_and_close(c, c->reader.status, c->reader.reason);
             break;
@@ -771,15 +773,10 @@ static struct conn *least_wanted(struct front *f)
     return c ? c : TAILQ_FIRST(&f->idle);
 }
 
-/* Room for one more: the limit counts, and a connection that only waits gives way to a new one. */
-static bool make_room(struct front *f)
+static bool give_way(struct front *f)
 {
-    struct conn *c;
+    struct conn *c = least_wanted(f);
 
-    if (f->conn_n < f->connections_max)
-        return true;
-    c = least_wanted(f);
-    front_count(f, COUNT_CONNECTION_LIMIT);
     if (!c)
         return false;
     if (c->state == CONN_IDLE)
@@ -787,6 +784,21 @@ static bool make_room(struct front *f)
     else
         conn_free(c);
     return true;
+}
+
+/* Room for one more: the limit counts, and a connection that only waits gives way to a new one. */
+static bool make_room(struct front *f)
+{
+    if (f->conn_n < f->connections_max)
+        return true;
+    front_count(f, COUNT_CONNECTION_LIMIT);
+    return give_way(f);
+}
+
+void conn_give_way(struct front *f, size_t n)
+{
+    while (n-- > 0 && give_way(f))
+        ;
 }
 
 static bool conn_start(struct conn *c)
@@ -832,6 +844,7 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
     }
     c = calloc(1, sizeof *c);
     if (!c) {
+        front_memory_short(f);
         source_give(&f->sources, source);
         close(fd);
         return;
@@ -848,6 +861,7 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
     if (sa->sa_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (!conn_start(c)) {
+        front_memory_short(f);
         conn_free(c);
         return;
     }

@@ -27,6 +27,9 @@
 #define RECEIVE_BUFFER      (32 * 1024)
 #define COUNT_PERIOD_S      10
 #define TLS_CHECK_S         60
+#define MEMORY_SHARE        16 /* one connection of so many gives way when memory runs out, and MEMORY_LEAST more */
+#define MEMORY_LEAST        32
+#define MEMORY_S            60 /* so long they stay so few */
 #define STOP_MAX_S          9 /* the supervisor waits 10 s */
 #define ORPHAN_S            10
 
@@ -56,7 +59,7 @@ static const char *const counter_name[COUNT_KINDS] = {
     [COUNT_ADDRESS_LIMIT] = "connections-of-one-address", [COUNT_CONNECTION_LIMIT] = "connections",
     [COUNT_HANDSHAKE] = "handshake-failed",               [COUNT_DEADLINE] = "deadline",
     [COUNT_BAD_HTTP] = "bad-http",                        [COUNT_NO_ROUTE] = "no-route",
-    [COUNT_LATE_ANSWER] = "late-answer",
+    [COUNT_LATE_ANSWER] = "late-answer",                  [COUNT_MEMORY] = "memory",
 };
 
 void front_count(struct front *f, enum counter k)
@@ -670,6 +673,30 @@ static void limits_apply(struct front *f)
     }
 }
 
+void front_memory_short(struct front *f)
+{
+    f->memory_short = true;
+    after_s(f->memory_timer, 0);
+}
+
+static void on_memory_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct front *f = arg;
+
+    (void)fd;
+    (void)what;
+    if (!f->memory_short) {
+        limits_apply(f);
+        front_room_again(f);
+        return;
+    }
+    f->memory_short = false;
+    front_count(f, COUNT_MEMORY);
+    conn_give_way(f, f->conn_n / MEMORY_SHARE + MEMORY_LEAST);
+    f->connections_max = f->conn_n > MEMORY_LEAST ? (unsigned)f->conn_n : MEMORY_LEAST;
+    after_s(f->memory_timer, MEMORY_S);
+}
+
 static void on_go(struct proc *p, void *arg)
 {
     struct front *f = arg;
@@ -749,8 +776,9 @@ void front_setup(struct front *f)
     f->tls_timer = evtimer_new(f->base, on_tls_timer, f);
     f->stop_timer = evtimer_new(f->base, on_stop_timer, f);
     f->orphaned = evtimer_new(f->base, on_orphaned, f);
+    f->memory_timer = evtimer_new(f->base, on_memory_timer, f);
     f->cache = ocsp_cache_new(OCSP_CACHE_ENTRIES_MAX, OCSP_CACHE_OCTETS_MAX);
-    if (!f->count_timer || !f->tls_timer || !f->stop_timer || !f->orphaned || !f->cache) {
+    if (!f->count_timer || !f->tls_timer || !f->stop_timer || !f->orphaned || !f->memory_timer || !f->cache) {
         err_set(&e, E_NOMEM, "out of memory");
         proc_die("front-start", PROC_EXIT_RESTART, &e);
     }
@@ -780,4 +808,5 @@ void front_clear(struct front *f)
     event_free(f->tls_timer);
     event_free(f->stop_timer);
     event_free(f->orphaned);
+    event_free(f->memory_timer);
 }
