@@ -261,10 +261,9 @@ starts_without() {
     waits_for 10 enrolls tok-swapped
 }
 
-@test "a second signer on the same token is refused, and a module that forks ends its signer" {
-    # As inkand would start it, from a configuration that shares nothing but the directory of locks and the token.
-    lock=$(ls "$dir"/state/pin/issuing.lock)
-    no flock -n "$lock" true
+@test "the token's lock is held as long as its signer lives, and a module that forks ends its signer" {
+    # That a second signer leaves then: tests/unit/test_signer.c.
+    no flock -n "$dir/state/pin/issuing.lock" true
     # Started by exec: none of our processes is a copy of one that had loaded a module.
     [ "$(readlink "/proc/$signer/exe")" = "$programs/inkan-signer" ]
     [ ! -s "/proc/$signer/task/$signer/children" ]
