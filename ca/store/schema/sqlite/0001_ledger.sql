@@ -75,6 +75,7 @@ CREATE TABLE spki (
 ) STRICT, WITHOUT ROWID;
 
 -- Written and durable before anything is signed. state: 0 open, 1 done, 2 void. Rows stay for ever: a serial is never reused.
+-- They lie in the order they came: the one to finish is on one of the last pages.
 CREATE TABLE intent (
   issuer       INTEGER NOT NULL REFERENCES issuer (id),
   serial       BLOB NOT NULL CHECK (length(serial) BETWEEN 1 AND 20),
@@ -86,8 +87,8 @@ CREATE TABLE intent (
   created_at   INTEGER NOT NULL,
   state        INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2),
   finished_at  INTEGER NOT NULL,
-  PRIMARY KEY (issuer, serial)
-) STRICT, WITHOUT ROWID;
+  UNIQUE (issuer, serial)
+) STRICT;
 CREATE INDEX intent_unfinished ON intent (state) WHERE state <> 1;
 
 -- status, reason, status_at and status_seq repeat the newest row of status_log. status: 0 good, 1 on hold, 2 revoked.
