@@ -355,6 +355,8 @@ static void enroll_send(struct conn *c, struct bytes csr)
     buf_reserve(&m.b, CSR_MAX_LEN + CLIENT_CHAIN_MAX_LEN + 4096);
     svc_enroll_encode(&m, &q);
     secret_clear(&password);
+    if (!buf_ok(&m.b)) /* a request within its limits fits: there was no memory to write it */
+        front_memory_short(c->front);
     if (chan_send(c->front->core, &m, -1, &e) != E_OK) {
         msg_wipe(&m);
         refuse_for_now(c, e.msg);
@@ -410,6 +412,7 @@ static void answer_certificate(struct conn *c, struct bytes cert, bool close)
     if (certs_only_write(cert, &cms))
         body_encode(&text, buf_bytes(&cms), c->u.est.wrap64);
     if (cms.len == 0 || !buf_ok(&cms) || !buf_ok(&text)) {
+        front_memory_short(c->front);
         refuse_for_now(c, "out of memory for the certificate");
         return;
     }
