@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the signer is asked to sign. The first octet chooses kind and algorithm, the rest is the object. What is allowed is one
+ * element that names this key: the issuer's name or the key's hash stands in it.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/der.h"
+#include "hsm/tbs.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const uint8_t issuer[] = {0x30, 0x0d, 0x31, 0x0b, 0x30, 0x09, 0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0x02, 'c', 'a'};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    enum sign_kind kind;
+    struct tbs_rule rule = {.issuer_name = {issuer, sizeof issuer}};
+    struct bytes tbs;
+    struct err e = {0};
+
+    if (size == 0)
+        return 0;
+    kind = (enum sign_kind)(data[0] % SIGN_KINDS);
+    rule.purpose = (enum key_purpose)(data[0] / SIGN_KINDS % KEY_PURPOSES);
+    rule.alg = (enum sig_alg)(data[0] / SIGN_KINDS / KEY_PURPOSES % SIG_ALGS_COUNT);
+    memset(rule.key_hash, 'k', sizeof rule.key_hash);
+    tbs = BYTES(data + 1, size - 1);
+    if (tbs_check(&rule, kind, tbs, &e) != E_OK) {
+        if (e.code == E_OK || e.msg[0] == '\0')
+            abort();
+        return 0;
+    }
+    if (!der_is_one_element(tbs, DER_SEQUENCE))
+        abort();
+    /* Each purpose signs its own kinds and no other. */
+    if ((rule.purpose == PURPOSE_CA) != (kind == SIGN_CERT || kind == SIGN_CRL) || (rule.purpose == PURPOSE_OCSP) != (kind == SIGN_OCSP))
+        abort();
+    if (rule.purpose == PURPOSE_CA && !memmem(tbs.p, tbs.len, issuer, sizeof issuer))
+        abort();
+    if (rule.purpose == PURPOSE_OCSP && !memmem(tbs.p, tbs.len, rule.key_hash, sizeof rule.key_hash))
+        abort();
+    return 0;
+}
