@@ -1,0 +1,111 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# A slow disk, and what is found when the files of a ledger were damaged between two starts.
+load ../lib/instance
+load ../lib/fault
+
+setup_file() {
+    side_dir
+    use_io_fault
+    instance_up
+    group_secret 'dmg-*'
+    enroll_many dmg-known- 40 "$BATS_FILE_TMPDIR/known" > /dev/null
+}
+teardown_file() { instance_down; side_dir_remove; }
+setup() { fault_load; }
+
+# rate PREFIX COUNT: certificates a second over many connections
+rate() {
+    local began
+    began=$(now_ms)
+    enroll_many "$1" "$2" "$side/$1" --connections 48 --tries 5 > "$side/load" || return 1
+    [ "$(jq .issued "$side/load")" = "$2" ] || return 1
+    echo $(($2 * 1000 / ($(now_ms) - began)))
+}
+
+kill_all() {
+    local core
+    core=$(pid_of core)
+    # The supervisor first: nobody starts the core again, and nothing is closed in order.
+    kill -KILL "$(pid_of inkand)" "$core"
+    wait_for 10 sh -c "! kill -0 $core"
+    rm -f "$dir/run/inkand.pid"
+    sleep 0.5
+}
+
+known_is_there() {
+    ledger_query "SELECT lower(hex(der)) FROM cert" | sort > "$side/rows"
+    [ -z "$(cut -d' ' -f2 "$BATS_FILE_TMPDIR/known" | sort | comm -23 - "$side/rows")" ]
+}
+
+@test "every sync 200 ms late: nothing hangs, group commit carries many certificates on each" {
+    io_rule process=core call=sync n=0 do=delay value=200
+    slow=$(rate dmg-slow- 200)
+    io_rule
+    echo "$slow certificates a second"
+    # One certificate to a commit would be at most 2.5 a second.
+    [ "$slow" -ge 20 ]
+    waits_for 5 enrolls dmg-after
+}
+
+@test "-shm deleted after a crash: made anew, nothing is missing" {
+    kill_all
+    rm -f "$dir/state/ledger/ledger.db-shm"
+    start_again
+    waits_for 20 health_is_ready
+    known_is_there
+    waits_for 10 enrolls dmg-shm
+}
+
+@test "a log that lost its end after a crash: the marks notice it, the service is sealed" {
+    inkan crl publish --issuer fleet-ca
+    enroll_many dmg-lost- 40 "$side/lost" > /dev/null
+    inkan crl publish --issuer fleet-ca
+    kill_all
+    [ -s "$dir/state/ledger/ledger.db-wal" ]
+    truncate -s $(($(stat -c %s "$dir/state/ledger/ledger.db-wal") / 3)) "$dir/state/ledger/ledger.db-wal"
+    local lines
+    lines=$(log_lines)
+    start_again
+    seen() { log_after "$lines" | grep -q 'event=ledger-sealed.*mark'; }
+    waits_for 10 seen
+    [ "$(enroll dmg-sealed)" = 503 ]
+    inkan restore --accept > /dev/null
+    waits_for 20 health_is_ready
+}
+
+@test "the first page overwritten: the core refuses to start and names the ledger" {
+    stop_service
+    cp "$dir/state/ledger/ledger.db" "$side/good.db"
+    dd if=/dev/urandom of="$dir/state/ledger/ledger.db" bs=4096 count=1 conv=notrunc 2> /dev/null
+    local lines
+    lines=$(log_lines)
+    "$programs/inkand" -c "$dir/inkan.yaml" 3>&- 4>&-
+    named() { log_after "$lines" | grep 'proc=core' | grep 'ledger.db' | grep -q 'not a database\|malformed'; }
+    waits_for 10 named
+    no test "$(enroll dmg-page --max-time 1)" = 200
+    stop_service
+    cat "$side/good.db" > "$dir/state/ledger/ledger.db"
+    start_again
+    waits_for 20 health_is_ready
+    waits_for 10 enrolls dmg-page
+}
+
+@test "one octet of a stored certificate changed: audit verify names the entry" {
+    stop_service
+    cp "$dir/state/ledger/ledger.db" "$side/flipped.db"
+    python3 - "$side/flipped.db" "$(head -n 1 "$BATS_FILE_TMPDIR/known" | cut -d' ' -f2)" <<'PY'
+import sys
+data = bytearray(open(sys.argv[1], "rb").read())
+at = data.find(bytes.fromhex(sys.argv[2])[:200])
+assert at > 0
+data[at + 150] ^= 1
+open(sys.argv[1], "wb").write(data)
+PY
+    run "$programs/inkan" audit verify --ledger "$side/flipped.db"
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"NOT intact"* ]]
+    start_again
+    waits_for 20 health_is_ready
+}
