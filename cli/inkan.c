@@ -218,7 +218,6 @@ static int parse_arguments(struct run *r, char **argv)
         }
         if (strcmp(*a, "-c") == 0 && find_option(r->command, "config", 6)) {
             o = find_option(r->command, "config", 6);
-            len = 0;
         } else if (strncmp(*a, "--", 2) == 0 && (*a)[2]) {
             len = strcspn(*a + 2, "=");
             o = find_option(r->command, *a + 2, len);

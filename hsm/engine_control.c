@@ -373,7 +373,6 @@ static void test_key(struct engine *g, struct held_key *k, struct signer_health 
         if (rv_class(rv) == RV_SESSION || rv_class(rv) == RV_STALE) {
             renew(g);
             rv = CKR_OK;
-            rc = E_OK;
         } else if (rc == E_CRYPTO) {
             engine_quarantine(g, k);
         } else if (rv != CKR_OK) {
