@@ -37,7 +37,7 @@ FAULTS = [
          [("ca/store/open.c", '"0" : "2";', '"0" : "0";')],
          "scenario/order", "for 1,000 issues"),
     bats("answer-before-commit", "no certificate leaves before its row is durable",
-         [("ca/issue.c", "        finish(j, now);\n        answer_later(q, j);\n", "        finish(j, now);\n        if (j->is_est) {\n            j->done(c, j->arg, &j->result);\n            job_free(j);\n        } else {\n            answer_later(q, j);\n        }\n")],
+         [("ca/issue.c", "        finish(j, recorded, now);\n        answer_later(q, j);\n", "        finish(j, recorded, now);\n        if (j->is_est) {\n            j->done(c, j->arg, &j->result);\n            job_free(j);\n        } else {\n            answer_later(q, j);\n        }\n")],
          "scenario/order", "for 1,000 issues"),
     bats("sign-before-intent", "no signature without a durable intent",
          [("ca/issue.c", "        prepare(q, j, now);\n", "        prepare(q, j, now);\n        if (j->state == JOB_SIGNING)\n            ask_signer(q, j);\n"),
@@ -71,7 +71,7 @@ FAULTS = [
           ("ca/cert.c", "    } while (serial[0] == 0);\n", "    } while (serial[0] == 0);\n    memcpy(last, serial, sizeof(last));\n")],
          "test_cert", "serials_have_the_range_of_the_rfc"),
     unit("serial-not-unique-in-the-ledger", "no serial twice",
-         [("ca/store/schema/sqlite/0001_ledger.sql", "  UNIQUE (issuer, serial)\n", "  UNIQUE (id, serial)\n")],
+         [("ca/store/schema/sqlite/0001_ledger.sql", "  UNIQUE (issuer, serial)\n) STRICT;\nCREATE INDEX cert_device", "  UNIQUE (id, serial)\n) STRICT;\nCREATE INDEX cert_device")],
          "test_store", "certificate_needs_its_profile_issuer_and_a_new_serial_and_der"),
     # ---- what is certified ----
     unit("possession-not-proven", "a key is certified for its holder only",
