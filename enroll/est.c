@@ -370,12 +370,17 @@ static void serve_enroll(struct conn *c)
     AUTO_BUF csr = BUF_INIT(CSR_MAX_LEN);
     const char *wrong;
 
+    if (c->front->core && !front_core_has_room(c->front)) { /* first, and told by est-request alone: refusing must be cheap */
+        c->u.est.code = E_BUSY;
+        conn_refuse(c, 503, "too many requests, try again later", NULL, RETRY_OWN_S);
+        return;
+    }
     wrong = csr_decode(c->reader.req.body, &csr);
     if (wrong) {
         c->u.est.code = E_INVALID;
         conn_refuse(c, 400, wrong, NULL, 0);
-    } else if (!front_core_has_room(c->front)) {
-        refuse_for_now(c, c->front->core ? "too many requests wait for the core" : "no link to the core");
+    } else if (!c->front->core) {
+        refuse_for_now(c, "no link to the core");
     } else {
         enroll_send(c, buf_bytes(&csr));
     }
