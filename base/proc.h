@@ -80,6 +80,7 @@ struct proc_info {
 enum proc_exit {
     PROC_EXIT_OK = 0,
     PROC_EXIT_RESTART = 70, /* in doubt: start again at once */
+    PROC_EXIT_DISK = 75,    /* the disk is full or fails: tried again every other second, since room comes back by itself */
     PROC_EXIT_CONFIG = 78,  /* will fail again: not restarted before a reload or a command */
     PROC_EXIT_BLOCKED = 77, /* signer: PIN refused or blocked; not restarted before `inkan token unblock` or a new PIN */
 };

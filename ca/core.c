@@ -26,10 +26,16 @@
 
 /* ---- transactions ---- */
 
+static void die_in_doubt(const struct err *e) __attribute__((noreturn));
+static void die_in_doubt(const struct err *e)
+{
+    proc_die("ledger-in-doubt", store_is_disk_error(e) ? PROC_EXIT_DISK : PROC_EXIT_RESTART, e);
+}
+
 void core_doubt(struct core *c, const struct err *e)
 {
     if (store_is_doubtful(c->store))
-        proc_die("ledger-in-doubt", PROC_EXIT_RESTART, e);
+        die_in_doubt(e);
 }
 
 enum err_code core_begin(struct core *c, struct err *e)
@@ -49,11 +55,11 @@ void core_commit(struct core *c)
 
     if (c->clock.floor - c->floor_written >= FLOOR_EVERY_S) {
         if (store_meta_set_i64(c->store, "time_floor", c->clock.floor, &e) != E_OK)
-            proc_die("ledger-in-doubt", PROC_EXIT_RESTART, &e);
+            die_in_doubt(&e);
         c->floor_written = c->clock.floor;
     }
     if (store_commit(c->store, &e) != E_OK)
-        proc_die("ledger-in-doubt", PROC_EXIT_RESTART, &e);
+        die_in_doubt(&e);
 }
 
 void core_rollback(struct core *c)
@@ -576,6 +582,13 @@ static void free_wiped(void *p)
     free(p);
 }
 
+static int exit_code_of_start(const struct core *c, const struct err *e)
+{
+    if (store_is_disk_error(e))
+        return PROC_EXIT_DISK;
+    return c->store && store_is_doubtful(c->store) ? PROC_EXIT_RESTART : 1;
+}
+
 int core_run(int argc, char **argv)
 {
     static struct core c;
@@ -602,7 +615,7 @@ int core_run(int argc, char **argv)
         proc_die("start-failed", 1, &e);
     }
     if (core_open(&c, &e) != E_OK)
-        proc_die("start-failed", c.store && store_is_doubtful(c.store) ? PROC_EXIT_RESTART : 1, &e);
+        proc_die("start-failed", exit_code_of_start(&c, &e), &e);
     if (proc_confine(c.proc, &e) != E_OK)
         proc_die("start-failed", 1, &e);
     code = proc_loop(c.proc);

@@ -22,6 +22,7 @@
 
 #define SERVED_MS         1000
 #define BACKOFF_MAX_S     30
+#define DISK_BACKOFF_MAX_S 2 /* issuance is back within five seconds of there being room again */
 #define STOP_PATIENCE_S   10
 #define STOP_RANKS        4
 #define PIN_POLL_S        5
@@ -577,13 +578,13 @@ static void stop_child(struct child *c)
     tell_core(c->s);
 }
 
-static void retry_later(struct child *c)
+static void retry_later(struct child *c, time_t max_s)
 {
     unsigned doublings = c->failures > 6 ? 6 : c->failures;
     struct timeval pause = {.tv_sec = 1 << (doublings ? doublings - 1 : 0)};
 
-    if (pause.tv_sec > BACKOFF_MAX_S)
-        pause.tv_sec = BACKOFF_MAX_S;
+    if (pause.tv_sec > max_s)
+        pause.tv_sec = max_s;
     c->waiting = true;
     evtimer_add(c->retry, &pause);
 }
@@ -647,7 +648,7 @@ static void start_and_link(struct child *c)
         return;
     }
     c->failures++;
-    retry_later(c);
+    retry_later(c, BACKOFF_MAX_S);
 }
 
 /* ---- the end of a process ---- */
@@ -692,7 +693,7 @@ static void judge_end(struct child *c, bool served)
         c->failures = 0;
     } else {
         c->failures++;
-        retry_later(c);
+        retry_later(c, code == PROC_EXIT_DISK ? DISK_BACKOFF_MAX_S : BACKOFF_MAX_S);
     }
 }
 
@@ -1026,7 +1027,7 @@ static void start_all(struct supervisor *s)
         if (start_child(c, &e) != E_OK) {
             log_failure("process-not-started", &e);
             c->failures++;
-            retry_later(c);
+            retry_later(c, BACKOFF_MAX_S);
             continue;
         }
         link_child(c);

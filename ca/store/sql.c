@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ca/store/store_int.h"
 
+#include <errno.h>
 #include <string.h>
 
 static const char *const sql_texts[STMTS_COUNT] = {
@@ -28,6 +29,20 @@ static bool is_disk_or_memory(int rc)
     case SQLITE_READONLY:
     case SQLITE_PROTOCOL:
         return true;
+    default:
+        return false;
+    }
+}
+
+bool store_is_disk_error(const struct err *e)
+{
+    if (e->code == E_IO)
+        return e->native == ENOSPC || e->native == EDQUOT || e->native == EIO || e->native == EROFS;
+    switch (e->native & 0xff) {
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN: /* also where no file can be made for want of room */
+        return e->code == E_STORE;
     default:
         return false;
     }

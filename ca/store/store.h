@@ -43,6 +43,8 @@ void store_close(struct store *s);
 /* A reader only, from any thread while the store is open: what it does now and everything after fails (E_STORE). */
 void store_interrupt(struct store *s);
 bool store_is_doubtful(const struct store *s);
+/* An error of this store: the disk is full or fails, which may pass; the ledger itself may be whole. */
+bool store_is_disk_error(const struct err *e);
 const char *store_path(const struct store *s);
 const char *store_engine(void); /* "SQLite 3.40.1", for the log */
 /*
