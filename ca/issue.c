@@ -54,7 +54,8 @@ struct issue_job {
     struct grant grant;
     const struct conf_profile *profile;
     char ca[ID_MAX_LEN + 1];
-    uint32_t issuer;      /* 0: a root that signs itself */
+    bool is_root;         /* it signs itself: its row comes with its certificate, and goes when that is undone */
+    uint32_t issuer;      /* 0: a root without a row yet */
     uint64_t device;      /* in flight for it */
     struct device_facts facts;
     uint8_t operation;
@@ -261,7 +262,7 @@ static enum err_code write_intent(struct issue_job *j, int64_t now, struct err *
     };
     char object[96], hex[65];
 
-    if (j->issuer == 0) {
+    if (j->is_root) {
         /* The row of a root that signs itself comes with its certificate; its intent is an entry of the trail. */
         object_of_cert(object, sizeof(object), 0, BYTES_OF(j->draft.serial));
         hex_encode(j->draft.linted, sizeof(j->draft.linted), hex);
@@ -323,6 +324,7 @@ static enum err_code build(struct issue_job *j, struct cert_inputs *in, const st
         code = self_issuer(a, in->key, now, &ca, e);
     else
         authority_issuer(a, &ca.issuer);
+    j->is_root = self;
     j->issuer = self ? 0 : a->id;
     if (code == E_OK)
         code = draft_make(c->conf, j->profile, &ca.issuer, a->conf->crl_shards, in, csr, device_id, now, &j->draft, e);
@@ -794,7 +796,7 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
         return e->code;
     if (draft_complete(&j->draft, j->sign_alg, buf_bytes(&j->sig), &j->cert, &read, e) != E_OK)
         return e->code;
-    if (j->issuer == 0 && root_row(j, &read, now, e) != E_OK)
+    if (j->is_root && root_row(j, &read, now, e) != E_OK)
         return err_wrap(e, "root");
     row.issuer = j->issuer;
     memcpy(row.serial, j->draft.serial, sizeof(j->draft.serial));
@@ -841,7 +843,7 @@ static void void_intent(struct issue_job *j, const struct err *why, int64_t now)
     struct log_line l;
     enum err_code code;
 
-    object_of_cert(object, sizeof(object), j->issuer, BYTES_OF(j->draft.serial));
+    object_of_cert(object, sizeof(object), j->is_root ? 0 : j->issuer, BYTES_OF(j->draft.serial));
     log_begin(&l, LOG_ERROR, "intent-voided");
     log_rid(&l, j->rid);
     log_str(&l, "object", object);
@@ -851,7 +853,7 @@ static void void_intent(struct issue_job *j, const struct err *why, int64_t now)
         core_doubt(c, &e);
         return;
     }
-    code = j->issuer ? store_intent_finish(c->store, j->issuer, BYTES_OF(j->draft.serial), INTENT_VOID, now, &e) : E_OK;
+    code = j->is_root ? E_OK : store_intent_finish(c->store, j->issuer, BYTES_OF(j->draft.serial), INTENT_VOID, now, &e);
     if (code == E_OK)
         code = core_audit(c, j->is_est ? &j->grant.by : &j->order.by, "intent-voided", j->domain, object,
                           json_pack("{s:s, s:s}", "code", err_code_name(why->code), "why", why->msg), now, &e);
@@ -1030,7 +1032,7 @@ static void ask_signer(struct issuance *q, struct issue_job *j)
     const char *why = "its CA left the configuration", *key = a ? a->key : "";
     struct signer *s = NULL;
 
-    if (a && j->issuer == 0) {
+    if (a && j->is_root) {
         key_name(root_key, sizeof(root_key), PURPOSE_CA, j->ca);
         key = root_key;
     }
