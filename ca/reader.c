@@ -84,6 +84,9 @@ static void run_job(struct reader *r, struct reader_job *job)
         job->code = err_set(&job->e, E_BUSY, "%s", r->why);
         pthread_mutex_unlock(&r->lock);
     }
+    pthread_mutex_lock(&r->lock);
+    r->running = NULL; /* nobody interrupts from here on */
+    pthread_mutex_unlock(&r->lock);
     if (job->code != E_OK || atomic_load(&r->end_job)) /* failed or interrupted: not trusted again */
         ledger_close(r);
 }
@@ -109,7 +112,6 @@ static void finish_job(struct reader *r, struct reader_job *job)
     const uint64_t one = 1;
 
     pthread_mutex_lock(&r->lock);
-    r->running = NULL;
     STAILQ_INSERT_TAIL(&r->finished, job, link);
     pthread_mutex_unlock(&r->lock);
     while (write(r->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
