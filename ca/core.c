@@ -342,6 +342,7 @@ static enum err_code core_open(struct core *c, struct err *e)
         profiles_put(c, e) != E_OK)
         return err_wrap(e, "ledger");
     core_commit(c);
+    c->purge_seq = core_seq(c); /* the core before may have died between a commit and its confirmation */
     if (secret_key_load(c, e) != E_OK || core_load(c, e) != E_OK || admin_users_load(c, e) != E_OK)
         return e->code;
     if (marks_compare(c, &behind, what, sizeof(what), e) != E_OK)
