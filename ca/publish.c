@@ -312,6 +312,19 @@ static void scope_published(const struct publication *p, struct crl_scope *s)
     log_end(&l);
 }
 
+/* A list without a row may be in its place all the same (the step after the renaming failed): the next one comes after it. */
+static void hold_floor(const struct publication *p)
+{
+    struct crl_scope *s = scope_of(p);
+
+    if (!s)
+        return;
+    if (s->this_floor < p->made.this_update)
+        s->this_floor = p->made.this_update;
+    if (s->next_floor < p->made.next_update)
+        s->next_floor = p->made.next_update;
+}
+
 static void on_list_in_place(struct reader_job *job, enum err_code code, const struct err *why)
 {
     struct publication *p = (struct publication *)job;
@@ -319,6 +332,8 @@ static void on_list_in_place(struct reader_job *job, enum err_code code, const s
     struct crl_scope *s;
     struct err e = {0};
 
+    if (code != E_OK)
+        hold_floor(p);
     if (!may_go_on(p, code, why))
         return;
     s = scope_of(p);
@@ -327,6 +342,8 @@ static void on_list_in_place(struct reader_job *job, enum err_code code, const s
         scope_published(p, s);
         served_list(c, s, &p->file);
         marks_update(c);
+    } else {
+        hold_floor(p);
     }
     publication_end(p, code, &e);
 }

@@ -48,6 +48,22 @@ known_is_there() {
     waits_for 5 enrolls dmg-after
 }
 
+@test "a list in its place whose directory was not synced: it is said, and the next list comes after it" {
+    enrolls dmg-listed
+    local lines
+    lines=$(log_lines)
+    chmod 1777 "$side" # the core marks there that it happened
+    # The first sync is that of the file itself.
+    io_rule process=core call=sync path=/state/crl n=2 do=errno value=5
+    inkan cert revoke "$units/dmg-listed.pem" --yes
+    said() { log_after "$lines" | grep -q 'event=crl-refused.*fsync'; }
+    waits_for 10 said
+    io_rule
+    published() { log_after "$lines" | grep -q 'event=crl-published ca=fleet-ca shard=0'; }
+    waits_for 10 published
+    no grep -q 'event=crl-refused.*thisUpdate' <(log_after "$lines")
+}
+
 @test "-shm deleted after a crash: made anew, nothing is missing" {
     kill_all
     rm -f "$dir/state/ledger/ledger.db-shm"
