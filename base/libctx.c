@@ -25,7 +25,10 @@ static const char *const read_types[] = {"EC", "RSA", "RSA-PSS", "ED25519", "ED4
 
 /* The default provider, in a context of its own. Written once by libctx_lean. */
 static OSSL_PROVIDER *inner;
-static OSSL_ALGORITHM keymgmts[ALGORITHMS_MAX], decoders[ALGORITHMS_MAX], encoders[ALGORITHMS_MAX];
+static struct shortened {
+    int operation;
+    OSSL_ALGORITHM list[ALGORITHMS_MAX];
+} shortened[] = {{.operation = OSSL_OP_KEYMGMT}, {.operation = OSSL_OP_DECODER}, {.operation = OSSL_OP_ENCODER}};
 
 /* An algorithm's names are "EC:id-ecPublicKey:1.2.840.10045.2.1"; the first counts. */
 static bool is_one_of(const OSSL_ALGORITHM *a, const char *const *names, size_t n)
@@ -54,22 +57,21 @@ static bool is_wanted(int operation, const OSSL_ALGORITHM *a)
     }
 }
 
-/* The list of `all` that is wanted, made on first use. All of it, should it ever outgrow our room. */
-static const OSSL_ALGORITHM *shortened(int operation, const OSSL_ALGORITHM *all, OSSL_ALGORITHM out[ALGORITHMS_MAX])
+/* What is wanted of one operation. Stays empty, and then all of it is handed out, should it ever outgrow our room. */
+static void shorten(struct shortened *s)
 {
+    int no_cache = 0;
+    const OSSL_ALGORITHM *all = OSSL_PROVIDER_query_operation(inner, s->operation, &no_cache);
     size_t n = 0;
 
-    if (out[0].algorithm_names)
-        return out;
-    for (const OSSL_ALGORITHM *a = all; a->algorithm_names; a++)
-        if (is_wanted(operation, a)) {
+    for (const OSSL_ALGORITHM *a = all; a && a->algorithm_names; a++)
+        if (is_wanted(s->operation, a)) {
             if (n + 1 == ALGORITHMS_MAX) {
-                memset(out, 0, sizeof(*out) * ALGORITHMS_MAX);
-                return all;
+                memset(s->list, 0, sizeof(s->list));
+                return;
             }
-            out[n++] = *a;
+            s->list[n++] = *a;
         }
-    return n ? out : all;
 }
 
 static const OSSL_ALGORITHM *query(void *ctx, int operation, int *no_cache)
@@ -77,18 +79,10 @@ static const OSSL_ALGORITHM *query(void *ctx, int operation, int *no_cache)
     const OSSL_ALGORITHM *all = OSSL_PROVIDER_query_operation(inner, operation, no_cache);
 
     (void)ctx;
-    if (!all)
-        return NULL;
-    switch (operation) {
-    case OSSL_OP_KEYMGMT:
-        return shortened(operation, all, keymgmts);
-    case OSSL_OP_DECODER:
-        return shortened(operation, all, decoders);
-    case OSSL_OP_ENCODER:
-        return shortened(operation, all, encoders);
-    default:
-        return all;
-    }
+    for (size_t i = 0; i < ARRAY_LEN(shortened); i++)
+        if (shortened[i].operation == operation && shortened[i].list[0].algorithm_names)
+            return shortened[i].list;
+    return all;
 }
 
 static int capabilities(void *ctx, const char *capability, OSSL_CALLBACK *cb, void *arg)
@@ -135,6 +129,8 @@ static OSSL_LIB_CTX *lean_new(void)
     OSSL_LIB_CTX *home = OSSL_LIB_CTX_new(), *lean = OSSL_LIB_CTX_new();
 
     inner = home ? OSSL_PROVIDER_load(home, "default") : NULL;
+    for (size_t i = 0; inner && i < ARRAY_LEN(shortened); i++)
+        shorten(&shortened[i]);
     if (inner && lean && OSSL_PROVIDER_add_builtin(lean, "inkan-lean", provider_init) == 1 &&
         OSSL_PROVIDER_load(lean, "inkan-lean"))
         return lean;
