@@ -22,11 +22,13 @@
 #define WRITE_RATE       (32 * 1024) /* octets a second that a reader of a large answer must take */
 #define WRITE_TURN       sizeof(((struct front *)0)->record) /* octets for one connection before others have their turn */
 #define READ_TURN        4 /* TLS records */
+#define REQUESTS_TURN    8 /* answered at once to one connection before others have their turn */
 #define ANSWER_HEAD_MAX  2048
 #define ERROR_TEXT_MAX   512
 #define PROBES_MAX       32 /* health: they answer at the limit of the others, within the spare descriptors */
 
 static void answer_left(struct conn *c);
+static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 
 /* ---- deadlines ------------------------------------------------------------------------------------------------- */
@@ -177,11 +179,28 @@ static void io_free(struct conn *c)
         event_free(c->readable);
     if (c->writable)
         event_free(c->writable);
+    if (c->again)
+        event_free(c->again);
     if (c->out)
         evbuffer_free(c->out);
     SSL_free(c->ssl);
+    ERR_clear_error(); /* what broke this connection is not for the next one to find */
     buf_wipe(&c->held);
     close(c->fd);
+}
+
+/*
+ * The loop calls on_readable again although nothing new lies in the socket. By the clock: an event made active would run
+ * before the loop looks at any other socket, and a client that always has more to say would be the only one served.
+ */
+static void come_back(struct conn *c)
+{
+    static const struct timeval next_turn = {0};
+
+    if (!c->again)
+        c->again = evtimer_new(c->front->base, on_readable, c);
+    if (!c->again || event_add(c->again, &next_turn) != 0)
+        event_active(c->readable, EV_READ, 0);
 }
 
 static void start_reading(struct conn *c)
@@ -189,8 +208,8 @@ static void start_reading(struct conn *c)
     if (c->deaf)
         event_add(c->readable, NULL);
     c->deaf = false;
-    if (c->held.len || (c->ssl && SSL_has_pending(c->ssl))) /* what came with the last request: the loop comes back to it */
-        event_active(c->readable, EV_READ, 0);
+    if (c->held.len || (c->ssl && SSL_has_pending(c->ssl))) /* it came with the last request */
+        come_back(c);
 }
 
 static bool when_writable(struct conn *c)
@@ -216,7 +235,9 @@ static ssize_t octets_read(struct conn *c, uint8_t *p, size_t size)
     if (c->ssl) {
         ERR_clear_error(); /* SSL_get_error would take an older one for its own */
         n = SSL_read(c->ssl, p, (int)size);
-        return n > 0 ? n : tls_again(c, (int)n) ? 0 : -1;
+        if (n > 0)
+            return n;
+        return tls_again(c, (int)n) && !SSL_get_shutdown(c->ssl) ? 0 : -1;
     }
     n = recv(c->fd, p, size, MSG_DONTWAIT);
     return n > 0 ? n : n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
@@ -397,6 +418,15 @@ static void close_idle(struct conn *c)
     conn_free(c);
 }
 
+/* The client has closed or the connection is broken. A close_notify is answered with one (RFC 8446 6.1). */
+static void conn_over(struct conn *c)
+{
+    if (c->ssl && SSL_get_shutdown(c->ssl) == SSL_RECEIVED_SHUTDOWN && ERR_peek_error() == 0)
+        close_idle(c);
+    else
+        conn_free(c);
+}
+
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
 
 /* true: the answer is on its way; *left: all of it has left already. */
@@ -563,14 +593,15 @@ static enum http_event feed_some(struct conn *c)
     return ev;
 }
 
-/* Takes requests from c->unread until one is in flight or nothing is left. Never frees the connection. */
+/* Takes requests from c->unread until one is in flight, the turn is over or nothing is left. Never frees the connection. */
 static void conn_read(struct conn *c)
 {
     bool again = true;
+    int taken = 0;
 
     while (is_reading(c) && (again || c->unread.len > 0)) {
         if (c->state == CONN_IDLE) {
-            if (c->unread.len == 0)
+            if (c->unread.len == 0 || taken++ == REQUESTS_TURN)
                 return;
             request_begin(c);
         }
@@ -613,7 +644,7 @@ static void answer_left(struct conn *c)
         wait_for_request(c);
 }
 
-/* What was read beyond a request that is not answered yet waits here. */
+/* What was read and not taken waits here: for the answer of the request before it, or for the connection's next turn. */
 static void hold_unread(struct conn *c)
 {
     struct bytes rest = c->unread;
@@ -625,6 +656,8 @@ static void hold_unread(struct conn *c)
     if (!buf_ok(&c->held)) {
         set_state(c, CONN_DOOMED);
         deadline_in_ms(c, 0);
+    } else if (is_reading(c)) {
+        come_back(c);
     }
 }
 
@@ -675,7 +708,7 @@ static bool read_once(struct conn *c)
     }
     n = octets_read(c, c->front->room, sizeof c->front->room);
     if (n < 0)
-        conn_free(c);
+        conn_over(c);
     if (n <= 0)
         return false;
     c->unread = BYTES(c->front->room, (size_t)n);
@@ -704,10 +737,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     }
     /* libssl reads ahead: the loop does not know of records that have left the socket. */
     while (read_once(c))
-        if (!is_reading(c) || !c->ssl || !SSL_has_pending(c->ssl))
+        if (!is_reading(c) || c->held.len || !c->ssl || !SSL_has_pending(c->ssl))
             return;
         else if (++turn == READ_TURN) {
-            event_active(c->readable, EV_READ, 0);
+            come_back(c);
             return;
         }
 }

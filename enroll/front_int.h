@@ -91,6 +91,7 @@ struct conn {
     SSL *ssl; /* NULL on plain listeners */
     evutil_socket_t fd;
     struct event *readable, *writable; /* writable: once an answer did not leave in one piece */
+    struct event *again;               /* the next turn, once a client had said more than one turn takes */
     struct evbuffer *out;              /* the rest of that answer */
     struct buf held;                   /* octets that came behind the request in flight */
     bool deaf;                         /* readable is off */

@@ -110,6 +110,16 @@ static int alpn_select(SSL *ssl, const unsigned char **out, unsigned char *out_l
     return SSL_TLSEXT_ERR_NOACK;
 }
 
+/*
+ * libssl answers each attempt to renegotiate and reads on, without giving control back while there is something to read: one
+ * client could stop the loop for everybody. The first attempt ends the connection.
+ */
+static void end_renegotiation(const SSL *ssl, int where, int what)
+{
+    if (where == SSL_CB_WRITE_ALERT && (what & 0xff) == SSL_AD_NO_RENEGOTIATION)
+        SSL_set_shutdown((SSL *)(uintptr_t)ssl, SSL_RECEIVED_SHUTDOWN);
+}
+
 static bool ctx_harden(SSL_CTX *ctx)
 {
     static const unsigned char context[] = "inkan-est";
@@ -119,6 +129,8 @@ static bool ctx_harden(SSL_CTX *ctx)
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY); /* a flood of KeyUpdate gives control back too */
+    SSL_CTX_set_info_callback(ctx, end_renegotiation);
     SSL_CTX_set_read_ahead(ctx, 1); /* one system call for a record, not one for its header and one for the rest */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);

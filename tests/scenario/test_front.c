@@ -1449,6 +1449,42 @@ static void pipelined_requests_are_answered_in_order_one_at_a_time(void **state)
     io_close(&io);
 }
 
+/* More than one turn's worth: the rest is taken up again without another octet from the client. */
+static void many_pipelined_requests_are_all_answered(void **state)
+{
+    struct io io[] = {tls_13(), tls_open(&(struct client){.version = TLS1_2_VERSION}), plain(w.http)};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(io); i++) {
+        AUTO_BUF text = BUF_INIT(64 * 1024);
+
+        for (int n = 0; n < 100; n++)
+            buf_add_str(&text, "GET " EST "nothing HTTP/1.1\r\nHost: h\r\n\r\n");
+        io_send(&io[i], text.p, text.len);
+        for (int n = 0; n < 100; n++) {
+            RESPONSE r;
+
+            assert_true(response_read(&io[i], false, &r));
+            assert_int_equal(r.status, 404);
+        }
+        io_close(&io[i]);
+    }
+}
+
+static void close_notify_is_answered(void **state)
+{
+    (void)state;
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        struct io io = tls_open(&(struct client){.version = version});
+        RESPONSE r;
+
+        get(&io, EST "csrattrs", "", &r);
+        assert_int_equal(SSL_shutdown(io.ssl), 0);
+        assert_int_equal(SSL_shutdown(io.ssl), 1); /* theirs has come */
+        io_close(&io);
+    }
+}
+
 static void requests_are_logged_and_passwords_are_not(void **state)
 {
     struct io io = tls_13();
@@ -1629,6 +1665,9 @@ static void sessions_are_neither_resumed_nor_renegotiated(void **state)
 
             SSL_renegotiate(io.ssl);
             assert_true(SSL_do_handshake(io.ssl) != 1 || io_recv(&io, &c, 1) <= 0);
+            while (recv(io.fd, &c, 1, 0) == 1)
+                ;
+            assert_int_equal(recv(io.fd, &c, 1, 0), 0); /* the attempt ends the connection, a second one is not heard */
         }
         io_close(&io);
         io = tls_open(&(struct client){.version = version, .session = session});
@@ -2688,6 +2727,8 @@ int main(void)
         FRESH(expect_gets_100_and_then_the_answer),
         FRESH(http_10_keeps_alive_when_asked),
         FRESH(pipelined_requests_are_answered_in_order_one_at_a_time),
+        FRESH(many_pipelined_requests_are_all_answered),
+        FRESH(close_notify_is_answered),
         FRESH(requests_are_logged_and_passwords_are_not),
         FRESH(client_certificates_are_judged),
         FRESH(long_and_large_chains_are_refused),
