@@ -9,7 +9,10 @@
 
 #include "base/bytes.h"
 
-/* Set-associative: a name hashes to one of GUESS_ENTRIES / WAYS sets and takes the place longest unused there. */
+/*
+ * Set-associative: a name hashes to one of GUESS_ENTRIES / WAYS sets and takes the place longest unused there. With a key of
+ * ours: else a guesser could choose user names that share the set of his victim or of his address and push those out.
+ */
 #define WAYS 8
 #define SETS (GUESS_ENTRIES / WAYS)
 
@@ -21,12 +24,20 @@ struct guess_entry {
 };
 
 struct guess_limit {
+    uint8_t hash_key[32];
     struct guess_entry entry[SETS][WAYS];
 };
 
 struct guess_limit *guess_limit_new(void)
 {
-    return calloc(1, sizeof(struct guess_limit));
+    struct guess_limit *g = calloc(1, sizeof *g);
+    struct err e;
+
+    if (g && random_bytes(g->hash_key, sizeof g->hash_key, &e) != E_OK) {
+        free(g);
+        return NULL;
+    }
+    return g;
 }
 
 void guess_limit_free(struct guess_limit *g)
@@ -36,10 +47,12 @@ void guess_limit_free(struct guess_limit *g)
 
 static struct guess_entry *entry_of(struct guess_limit *g, char kind, struct bytes name, int64_t mono_ms)
 {
-    uint8_t hash[32];
+    uint8_t head[sizeof(g->hash_key) + 1], hash[32];
     struct guess_entry *set, *oldest;
 
-    sha256_2(BYTES(&kind, 1), name, hash);
+    memcpy(head, g->hash_key, sizeof(g->hash_key));
+    head[sizeof(g->hash_key)] = (uint8_t)kind;
+    sha256_2(BYTES(head, sizeof head), name, hash);
     set = g->entry[get_be32(hash + 16) % SETS];
     oldest = &set[0];
     for (size_t i = 0; i < WAYS; i++) {

@@ -14,7 +14,7 @@
 #define GUESS_ENTRIES 4096
 
 struct guess_limit;
-struct guess_limit *guess_limit_new(void); /* NULL: out of memory */
+struct guess_limit *guess_limit_new(void); /* NULL: out of memory, or no random key */
 void guess_limit_free(struct guess_limit *g);
 
 /*

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/bytes.h"
 #include "ca/guess_limit.h"
 
 static int setup(void **state)
@@ -114,6 +115,31 @@ static void a_flood_of_names_does_not_grow_the_table(void **state)
     }
 }
 
+static uint32_t digest_word(char kind, const char *name)
+{
+    uint8_t hash[32];
+
+    sha256_2(BYTES(&kind, 1), bytes_str(name), hash);
+    return get_be32(hash + 16);
+}
+
+/* Names picked by a digest anybody can compute do not push the guesser's own address out of the table. */
+static void chosen_names_do_not_push_an_address_out(void **state)
+{
+    uint32_t target = digest_word('a', "192.0.2.1");
+    char user[32];
+
+    burst(*state, "dev-1", "192.0.2.1:4000", 1000000, 100);
+    for (unsigned i = 0, found = 0; found < 16; i++) {
+        snprintf(user, sizeof(user), "u%u", i);
+        if (digest_word('u', user) % 512 != target % 512)
+            continue;
+        found++;
+        guess_limit_wrong(*state, user, "192.0.2.2:4000", 1000001);
+    }
+    assert_int_equal(burst(*state, "dev-2", "192.0.2.1:4000", 1000002, 5), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +153,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_mapped_address_is_the_ipv4_address, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_address_stands_for_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(refused_guesses_are_not_counted_further, setup, teardown),
+        cmocka_unit_test_setup_teardown(chosen_names_do_not_push_an_address_out, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flood_of_names_does_not_grow_the_table, setup, teardown),
     };
 
