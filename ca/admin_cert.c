@@ -125,6 +125,8 @@ static enum err_code find_cert(struct core *c, struct admin_call *call, struct c
 {
     AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
     uint8_t hash[32];
+    struct cert read;
+    struct err ignored;
     enum err_code code;
 
     if (admin_has(call, "cert")) {
@@ -133,7 +135,8 @@ static enum err_code find_cert(struct core *c, struct admin_call *call, struct c
         if (admin_der(call, "cert", &der, e) != E_OK)
             return e->code;
         sha256(buf_bytes(&der), hash);
-        code = store_cert_by_hash(c->store, hash, row, e);
+        code = cert_read(buf_bytes(&der), &read, &ignored) == E_OK
+                   ? store_cert_by_der(c->store, read.issuer, read.serial, hash, row, e) : E_NOT_FOUND;
         return code == E_NOT_FOUND ? err_set(e, E_NOT_FOUND, "this certificate was not issued here") : code;
     }
     if (!admin_has(call, "issuer") || !admin_has(call, "serial"))

@@ -476,7 +476,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     sha256(in->chain[0], hash);
     spki_hash_of(leaf.spki, spki_hash);
     memcpy(g->credential, hash, 32);
-    code = store_cert_by_hash(c->store, hash, &row, e);
+    code = store_cert_by_der(c->store, leaf.issuer, leaf.serial, hash, &row, e);
     if (code == E_OK) {
         presented_take(&p, &row);
         g->presented = p.id;

@@ -280,6 +280,7 @@ static enum err_code chain_is_good(struct core *c, struct authority *ca, struct 
 {
     struct authority *a = ca;
     struct cert_row row;
+    struct cert read;
     uint8_t hash[32];
     enum err_code code;
 
@@ -287,7 +288,9 @@ static enum err_code chain_is_good(struct core *c, struct authority *ca, struct 
         return E_OK;
     for (size_t n = 0; a && n < CHAIN_MAX; n++) {
         sha256(buf_bytes(&a->cert), hash);
-        code = store_cert_by_hash(c->store, hash, &row, e);
+        code = cert_read(buf_bytes(&a->cert), &read, e);
+        if (code == E_OK)
+            code = store_cert_by_der(c->store, read.issuer, read.serial, hash, &row, e);
         if (code == E_NOT_FOUND)
             code = err_set(e, E_INTERNAL, "no row"); /* not a matter of the one who asks */
         if (code != E_OK)

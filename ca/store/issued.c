@@ -196,10 +196,24 @@ enum err_code store_cert_by_serial(struct store *s, uint32_t issuer, struct byte
     return cert_one(&q, out, e);
 }
 
-enum err_code store_cert_by_hash(struct store *s, const uint8_t der_hash[32], struct cert_row *out, struct err *e)
+enum err_code store_cert_by_der(struct store *s, struct bytes issuer, struct bytes serial, const uint8_t der_hash[32],
+                                struct cert_row *out, struct err *e)
 {
-    struct query q = q_begin(s, Q_CERT_BY_HASH);
+    struct query q = q_begin(s, Q_CERT_BY_DER);
 
+    q_bytes(&q, issuer);
+    q_bytes(&q, serial);
+    q_bytes(&q, BYTES(der_hash, 32));
+    return cert_one(&q, out, e);
+}
+
+enum err_code store_cert_by_ca(struct store *s, const char *ca, struct bytes serial, const uint8_t der_hash[32], struct cert_row *out,
+                               struct err *e)
+{
+    struct query q = q_begin(s, Q_CERT_BY_CA);
+
+    q_text(&q, ca);
+    q_bytes(&q, serial);
     q_bytes(&q, BYTES(der_hash, 32));
     return cert_one(&q, out, e);
 }

@@ -96,7 +96,10 @@ X(CERT_INSERT,
   "replaced_by, first_used_at, status, reason, status_at, status_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
   "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, 0, 0, ?26, ?27)")
 X(CERT_BY_SERIAL, "SELECT " CERT_COLS " FROM cert WHERE issuer = ?1 AND serial = ?2")
-X(CERT_BY_HASH, "SELECT " CERT_COLS " FROM cert WHERE der_hash = ?1")
+X(CERT_BY_DER,
+  "SELECT " CERT_COLS " FROM cert WHERE issuer IN (SELECT id FROM issuer WHERE subject = ?1) AND serial = ?2 AND der_hash = ?3")
+X(CERT_BY_CA,
+  "SELECT " CERT_COLS " FROM cert WHERE issuer IN (SELECT id FROM issuer WHERE name = ?1) AND serial = ?2 AND der_hash = ?3")
 X(CERT_BY_ID, "SELECT " CERT_COLS " FROM cert WHERE id = ?1")
 X(CERT_NEWEST, "SELECT " CERT_COLS " FROM cert WHERE device = ?1 AND kind = ?2 ORDER BY id DESC LIMIT 1")
 X(CERT_NEWEST_BY_REQUESTER,

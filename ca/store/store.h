@@ -207,7 +207,12 @@ MUST_CHECK enum err_code store_cert_insert(struct store *s, struct cert_row *row
  * status_at and status_seq. */
 MUST_CHECK enum err_code store_cert_issue(struct store *s, struct cert_row *row, struct err *e);
 MUST_CHECK enum err_code store_cert_by_serial(struct store *s, uint32_t issuer, struct bytes serial, struct cert_row *out, struct err *e);
-MUST_CHECK enum err_code store_cert_by_hash(struct store *s, const uint8_t der_hash[32], struct cert_row *out, struct err *e);
+/* The row of exactly this certificate: `der_hash` is over the whole of it and decides; the issuer (its DER Name; for _by_ca a CA's
+ * name in the configuration) and the serial only say where to look, since an index of hashes would cost every issuance a page. */
+MUST_CHECK enum err_code store_cert_by_der(struct store *s, struct bytes issuer, struct bytes serial, const uint8_t der_hash[32],
+                                           struct cert_row *out, struct err *e);
+MUST_CHECK enum err_code store_cert_by_ca(struct store *s, const char *ca, struct bytes serial, const uint8_t der_hash[32],
+                                          struct cert_row *out, struct err *e);
 MUST_CHECK enum err_code store_cert_by_id(struct store *s, uint64_t id, struct cert_row *out, struct err *e);
 /* The device's newest certificate of that kind; E_NOT_FOUND. */
 MUST_CHECK enum err_code store_cert_newest(struct store *s, uint64_t device, enum profile_kind kind, struct cert_row *out, struct err *e);

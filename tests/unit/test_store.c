@@ -947,7 +947,7 @@ static void certificate_comes_back_as_stored(void **state)
     memcpy(cert.credential_hash, credential, sizeof(credential));
     OK(l, store_cert_insert(l->s, &cert, &l->e));
     COMMIT(l);
-    OK(l, store_cert_by_hash(l->s, cert.der_hash, &got, &l->e));
+    OK(l, store_cert_by_der(l->s, bytes_str("subject"), BYTES(cert.serial, cert.serial_len), cert.der_hash, &got, &l->e));
     assert_int_equal(got.id, cert.id);
     assert_true(bytes_equal(got.der, BYTES_OF(der)));
     assert_memory_equal(got.spki_hash, cert.spki_hash, 32);
@@ -974,10 +974,42 @@ static void certificate_comes_back_as_stored(void **state)
     OK(l, store_cert_by_serial(l->s, l->issuer, BYTES(cert.serial, cert.serial_len), &got, &l->e));
     REFUSED(l, E_NOT_FOUND, store_cert_by_serial(l->s, l->issuer, BYTES(cert.serial, 15), &got, &l->e));
     REFUSED(l, E_NOT_FOUND, store_cert_by_serial(l->s, l->issuer + 1, BYTES(cert.serial, cert.serial_len), &got, &l->e));
-    REFUSED(l, E_NOT_FOUND, store_cert_by_hash(l->s, cert.spki_hash, &got, &l->e));
 }
 
-static void certificate_needs_its_profile_issuer_and_a_new_serial_and_der(void **state)
+static void certificate_is_found_by_all_of_its_der(void **state)
+{
+    struct ledger *l = *state;
+    uint8_t der[700];
+    struct cert_row cert, got;
+    struct issuer_row again = {.name = "again", .parent = ISSUER_SELF, .subject = bytes_str("subject"), .spki = bytes_str("k"),
+                               .cert = bytes_str("c")};
+    struct bytes serial;
+
+    BEGIN(l);
+    OK(l, store_issuer_insert(l->s, &again, &l->e)); /* a subject of two rows, as after a CA was renewed */
+    ledger_fill_cert(l, 1, der, sizeof(der), &cert);
+    OK(l, store_cert_insert(l->s, &cert, &l->e));
+    cert.issuer = again.id;
+    cert.der_hash[31] ^= 1;
+    OK(l, store_cert_insert(l->s, &cert, &l->e));
+    COMMIT(l);
+    serial = BYTES(cert.serial, cert.serial_len);
+    OK(l, store_cert_by_der(l->s, bytes_str("subject"), serial, cert.der_hash, &got, &l->e));
+    assert_int_equal(got.id, 2);
+    OK(l, store_cert_by_ca(l->s, "again", serial, cert.der_hash, &got, &l->e));
+    assert_int_equal(got.id, 2);
+    REFUSED(l, E_NOT_FOUND, store_cert_by_ca(l->s, "other", serial, cert.der_hash, &got, &l->e));
+    REFUSED(l, E_NOT_FOUND, store_cert_by_der(l->s, bytes_str("Subject"), serial, cert.der_hash, &got, &l->e));
+    REFUSED(l, E_NOT_FOUND, store_cert_by_der(l->s, bytes_str("subject"), BYTES(serial.p, serial.len - 1), cert.der_hash, &got, &l->e));
+    cert.der_hash[31] ^= 1;
+    REFUSED(l, E_NOT_FOUND, store_cert_by_ca(l->s, "again", serial, cert.der_hash, &got, &l->e));
+    OK(l, store_cert_by_der(l->s, bytes_str("subject"), serial, cert.der_hash, &got, &l->e));
+    assert_int_equal(got.id, 1);
+    cert.der_hash[0] ^= 1;
+    REFUSED(l, E_NOT_FOUND, store_cert_by_der(l->s, bytes_str("subject"), serial, cert.der_hash, &got, &l->e));
+}
+
+static void certificate_needs_its_profile_issuer_and_a_new_serial(void **state)
 {
     struct ledger *l = *state;
     uint8_t der[700];
@@ -988,9 +1020,6 @@ static void certificate_needs_its_profile_issuer_and_a_new_serial_and_der(void *
     OK(l, store_cert_insert(l->s, &cert, &l->e));
     ledger_fill_cert(l, 2, der, sizeof(der), &wrong);
     memcpy(wrong.serial, cert.serial, sizeof(cert.serial));
-    REFUSED(l, E_CONFLICT, store_cert_insert(l->s, &wrong, &l->e));
-    ledger_fill_cert(l, 2, der, sizeof(der), &wrong);
-    memcpy(wrong.der_hash, cert.der_hash, 32);
     REFUSED(l, E_CONFLICT, store_cert_insert(l->s, &wrong, &l->e));
     ledger_fill_cert(l, 2, der, sizeof(der), &wrong);
     wrong.profile_hash[0] ^= 1;
@@ -1417,12 +1446,12 @@ static void statements_of_a_request_never_scan(void **state)
     static const enum stmt_id hot[] = {
         Q_META_GET,      Q_KEY_BY_NAME,     Q_ISSUER_BY_ID,    Q_ISSUER_BY_NAME,           Q_DEVICE_FIND,
         Q_DEVICE_BY_ID,  Q_UNIT_STOPPED,    Q_SPKI_UNIT,       Q_DEVICE_EACH_NAMED,        Q_DEVICE_EACH_UNIT,
-        Q_INTENT_FINISH, Q_INTENT_STATE,    Q_CERT_BY_SERIAL,  Q_CERT_BY_HASH,             Q_CERT_BY_ID,
+        Q_INTENT_FINISH, Q_INTENT_STATE,    Q_CERT_BY_SERIAL,  Q_CERT_BY_DER,              Q_CERT_BY_ID,
         Q_CERT_NEWEST,   Q_CERT_EACH,       Q_CERT_EACH_DEVICE, Q_CERT_NEWEST_BY_REQUESTER, Q_CERT_EACH_STATUS,
         Q_STATUS_NOW,    Q_STATUS_CERT,     Q_STATUS_BY_SEQ,   Q_STATUS_EACH,              Q_REVOKED_NOW,
         Q_REVOKED_ALL,   Q_REVOKED_SHARD,   Q_REVOKED_DROP,    Q_NEWEST_GET,               Q_CRL_RESERVED,
         Q_CRL_NEWEST,    Q_CRL_LAST_REGULAR, Q_SECRET_BY_USER, Q_SECRET_COUNT_USE,         Q_SECRET_BIND,
-        Q_AUDIT_EACH,    Q_AUDIT_HASH,      Q_ALARM_CLEAR,     Q_DEVICE_EACH,
+        Q_AUDIT_EACH,    Q_AUDIT_HASH,      Q_ALARM_CLEAR,     Q_DEVICE_EACH,              Q_CERT_BY_CA,
     };
 
     for (size_t i = 0; i < sizeof(hot) / sizeof(hot[0]); i++) {
@@ -1858,7 +1887,8 @@ int main(void)
         T(key_belongs_to_one_unit_across_domains),
         T(serial_of_an_intent_is_never_drawn_again),
         T(certificate_comes_back_as_stored),
-        T(certificate_needs_its_profile_issuer_and_a_new_serial_and_der),
+        T(certificate_is_found_by_all_of_its_der),
+        T(certificate_needs_its_profile_issuer_and_a_new_serial),
         T(newest_certificate_of_device_and_of_service),
         T(certificate_list_filters_and_pages),
         T(rows_of_one_function_survive_calls_of_others),

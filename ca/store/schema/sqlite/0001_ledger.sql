@@ -36,6 +36,7 @@ CREATE TABLE issuer (
   created_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX issuer_name ON issuer (name, id);
+CREATE INDEX issuer_subject ON issuer (subject);
 
 CREATE TABLE profile (
   hash BLOB NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
@@ -97,7 +98,7 @@ CREATE TABLE cert (
   issuer          INTEGER NOT NULL REFERENCES issuer (id),
   serial          BLOB NOT NULL CHECK (length(serial) BETWEEN 1 AND 20),
   der             BLOB NOT NULL,
-  der_hash        BLOB NOT NULL UNIQUE CHECK (length(der_hash) = 32),
+  der_hash        BLOB NOT NULL CHECK (length(der_hash) = 32),
   spki_hash       BLOB NOT NULL CHECK (length(spki_hash) = 32),
   profile_hash    BLOB NOT NULL REFERENCES profile (hash),
   profile         TEXT NOT NULL,
