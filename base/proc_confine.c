@@ -71,7 +71,7 @@ static const int module[] = {
 
 /* The supervisor: users and capabilities, programs, the listening sockets; and what a program does until its main. */
 static const int starter[] = {
-    CALL(execve), CALL(clone), CALL(fork), CALL(vfork), CALL(wait4), CALL(waitid), CALL(setsid), CALL(capget), CALL(capset),
+    CALL(execve), CALL(fork), CALL(vfork), CALL(wait4), CALL(waitid), CALL(setsid), CALL(capget), CALL(capset),
     CALL(setuid), CALL(setgid), CALL(setreuid), CALL(setregid), CALL(setresuid), CALL(setresgid), CALL(setfsuid),
     CALL(setfsgid), CALL(setgroups), CALL(listen), CALL(close_range), CALL(signalfd4), CALL(seccomp), CALL(prctl),
     CALL(arch_prctl), CALL(setrlimit), CALL(tkill), CALL(chdir),
@@ -149,6 +149,16 @@ static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
     return rc == 0 ? seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0) : rc;
 }
 #else
+/* No new name spaces: in a user's own one every right is had again. */
+static int allow_processes(scmp_filter_ctx f)
+{
+    const scmp_datum_t spaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |
+                                CLONE_NEWNET;
+    int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, spaces, 0));
+
+    return rc == 0 ? seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0) : rc;
+}
+
 static int add_supervisor_rules(scmp_filter_ctx f)
 {
     int rc = ALLOW(f, common);
@@ -161,7 +171,7 @@ static int add_supervisor_rules(scmp_filter_ctx f)
         rc = ALLOW(f, module);
     if (rc == 0)
         rc = ALLOW(f, starter);
-    return rc == 0 ? seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0) : rc;
+    return rc == 0 ? allow_processes(f) : rc;
 }
 
 static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
