@@ -500,7 +500,8 @@ static void env_add(struct environment *env, const char *entry)
 
 static bool env_is_kept(const char *entry, bool maps_module)
 {
-    static const char *const kept[] = {"PATH=", "LANG=", "LC_ALL=", "TZ=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS="};
+    static const char *const kept[] = {"PATH=",         "LANG=",         "LC_ALL=",      "TZ=",
+                                       "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS="};
 
     for (size_t i = 0; i < ARRAY_LEN(kept); i++)
         if (strncmp(entry, kept[i], strlen(kept[i])) == 0)
