@@ -4,6 +4,7 @@
 source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
 
 @test "no fuzz target finds anything in a second" {
+    [ -z "${INKAN_TEST_OUT:-}" ] || export INKAN_FUZZ_BUILD=$INKAN_TEST_OUT/build-fuzz
     run "$source_dir/tests/fuzz/run" 1
     echo "$output"
     [ "$status" -eq 0 ]
