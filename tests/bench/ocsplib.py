@@ -57,10 +57,14 @@ def ocsp_request(issuer, certificate, nonce=None):
     sha1 = tlv(0x30, bytes.fromhex("06052b0e03021a0500"))
     cert_id = tlv(0x30, sha1, tlv(0x04, hashlib.sha1(issuer.subject).digest()),
                   tlv(0x04, hashlib.sha1(issuer.key_bits).digest()), certificate.serial)
-    tbs = tlv(0x30, tlv(0x30, cert_id))
-    if nonce is not None:
-        tbs += tlv(0xA2, tlv(0x30, tlv(0x30, NONCE_OID, tlv(0x04, tlv(0x04, nonce)))))
-    return tlv(0x30, tlv(0x30, tbs))
+    request = tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, cert_id))))
+    return request if nonce is None else with_nonce(request, nonce)
+
+
+def with_nonce(request, nonce):
+    """The same question as an OCSPRequest that has no extension yet."""
+    tbs = elements(elements(request)[0][2])[0][2]
+    return tlv(0x30, tlv(0x30, tbs, tlv(0xA2, tlv(0x30, tlv(0x30, NONCE_OID, tlv(0x04, tlv(0x04, nonce)))))))
 
 
 def write_requests(path, requests):
