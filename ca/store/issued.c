@@ -20,6 +20,7 @@ enum err_code store_intent_insert(struct store *s, const struct intent_row *row,
 {
     struct query q = q_begin(s, Q_INTENT_INSERT);
     char hex[SERIAL_MAX_LEN * 2 + 1];
+    enum err_code code;
 
     q_i64(&q, row->issuer);
     q_bytes(&q, ROW_SERIAL(row));
@@ -29,9 +30,10 @@ enum err_code store_intent_insert(struct store *s, const struct intent_row *row,
     q_text(&q, row->domain);
     q_ref(&q, row->device);
     q_i64(&q, row->created_at);
-    if (q_exec(&q, e) != E_OK)
-        return err_wrap(e, "intent %s", serial_hex(ROW_SERIAL(row), hex));
-    return E_OK;
+    code = q_exec_one(&q, e);
+    if (code == E_NOT_FOUND)
+        return err_set(e, E_CONFLICT, "intent %s: a certificate has this serial", serial_hex(ROW_SERIAL(row), hex));
+    return code == E_OK ? E_OK : err_wrap(e, "intent %s", serial_hex(ROW_SERIAL(row), hex));
 }
 
 enum err_code store_intent_state(struct store *s, uint32_t issuer, struct bytes serial, enum intent_state *state,
@@ -67,6 +69,8 @@ enum err_code store_intent_finish(struct store *s, uint32_t issuer, struct bytes
         return code;
     if (store_intent_state(s, issuer, serial, &was, e) != E_OK)
         return err_wrap(e, "intent %s", serial_hex(serial, hex));
+    if (was == INTENT_OPEN)
+        return err_set(e, E_CONFLICT, "intent %s has no certificate", serial_hex(serial, hex));
     return err_set(e, E_CONFLICT, "intent %s is already %s", serial_hex(serial, hex), was == INTENT_DONE ? "done" : "void");
 }
 

@@ -19,6 +19,7 @@
 #define CERT_MATCH                                                                                                     \
     "id > ?1 AND (?2 = 0 OR issuer = ?2) AND (?3 = 0 OR device = ?3) AND (?4 IS NULL OR domain = ?4) "                 \
     "AND (?5 IS NULL OR profile = ?5) AND (?6 < 0 OR status = ?6) AND (?7 = 0 OR not_after < ?7)"
+#define CERT_OF_SERIAL "SELECT 1 FROM cert WHERE issuer = ?1 AND serial = ?2"
 #define STATUS_COLS "seq, issuer, serial, status, reason, time, invalidity, not_after, batch, origin"
 #define ENTRY_COLS "serial, status, reason, time, invalidity" /* what a CRL shows */
 #define CRL_COLS                                                                                                       \
@@ -83,12 +84,18 @@ X(SPKI_CLAIM, "INSERT INTO spki (hash, unit, at) VALUES (?1, ?2, ?3)")
 
 X(INTENT_INSERT,
   "INSERT INTO intent (issuer, serial, tbs_hash, profile_hash, requester, domain, device, created_at, state, "
-  "finished_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0)")
-X(INTENT_FINISH, "UPDATE intent SET state = ?3, finished_at = ?4 WHERE issuer = ?1 AND serial = ?2 AND state = 0")
-X(INTENT_VOID_OPEN, "UPDATE intent SET state = 2, finished_at = ?1 WHERE state = 0 AND state <> 1")
-X(INTENT_UNFINISHED, "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0) FROM intent WHERE state <> 1")
+  "finished_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0 WHERE NOT EXISTS (" CERT_OF_SERIAL ")")
+X(INTENT_FINISH,
+  "UPDATE intent SET state = ?3, finished_at = ?4 WHERE issuer = ?1 AND serial = ?2 AND state = 0 AND state <> 1 "
+  "AND (?3 <> 1 OR EXISTS (" CERT_OF_SERIAL "))")
+X(INTENT_VOID_OPEN,
+  "UPDATE intent INDEXED BY intent_unfinished SET state = 2, finished_at = ?1 WHERE state = 0 AND state <> 1")
+X(INTENT_UNFINISHED,
+  "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0) FROM intent INDEXED BY intent_unfinished "
+  "WHERE state <> 1")
 X(INTENT_ALL, "SELECT count(*) FROM intent")
-X(INTENT_STATE, "SELECT state FROM intent WHERE issuer = ?1 AND serial = ?2")
+X(INTENT_STATE,
+  "SELECT state FROM intent WHERE issuer = ?1 AND serial = ?2 AND state <> 1 UNION ALL " CERT_OF_SERIAL)
 
 X(CERT_INSERT,
   "INSERT INTO cert (issuer, serial, der, der_hash, spki_hash, profile_hash, profile, kind, operation, device, domain, "

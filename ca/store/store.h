@@ -164,14 +164,16 @@ struct intent_row {
     uint64_t device;             /* 0 = none */
     int64_t created_at;
 };
-MUST_CHECK enum err_code store_intent_insert(struct store *s, const struct intent_row *row, struct err *e); /* E_CONFLICT: serial drawn before */
-/* Only an open intent can be finished (E_CONFLICT). */
+/* E_CONFLICT: drawn before, whatever came of it, or a certificate has it. */
+MUST_CHECK enum err_code store_intent_insert(struct store *s, const struct intent_row *row, struct err *e);
+/* Only an open intent can be finished, and as done only one whose certificate has its row (E_CONFLICT). */
 MUST_CHECK enum err_code store_intent_finish(struct store *s, uint32_t issuer, struct bytes serial, enum intent_state state,
                                              int64_t at, struct err *e);
 /* At start-up: every open intent becomes void; *count says how many. */
 MUST_CHECK enum err_code store_intent_void_open(struct store *s, int64_t at, uint64_t *count, struct err *e);
 /* By enum intent_state. Reads the whole table for INTENT_DONE. */
 MUST_CHECK enum err_code store_intent_counts(struct store *s, uint64_t counts[3], struct err *e);
+/* INTENT_DONE: a certificate has the serial. */
 MUST_CHECK enum err_code store_intent_state(struct store *s, uint32_t issuer, struct bytes serial, enum intent_state *state, struct err *e);
 
 /* Certificates. */

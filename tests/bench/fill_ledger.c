@@ -8,9 +8,10 @@
  * Devices fill-0 ... fill-(N-1) of domain "example" get certificates of issuer NAME (fleet-ca); M of the N, evenly spread, are
  * revoked. FILE gets an OCSP request for every E-th certificate: u16 length (big-endian), DER.
  *
- * Keys that are random in a real ledger rise with the number here: every index is filled at its right edge, at ten times the
- * speed, and is as large and deep as a real one. Looking up and inserting at random later costs the same, or a little more,
- * since its pages are full.
+ * Serials and public keys are random in the order of time, as in a real ledger, so that the pages of their indexes are as full as
+ * random inserts leave them (69 %): filled in the order of the keys they would be full, and nearly every enrollment measured later
+ * would split one. A large cache and batches of half a million rows without a sync make that quick; nobody needs this ledger after a
+ * power cut.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -24,10 +25,10 @@
 #include "base/derw.h"
 #include "ca/audit.h"
 #include "ca/cert.h"
-#include "ca/store/store.h"
+#include "ca/store/store_int.h"
 
 #define DER_LEN  640
-#define BATCH    20000
+#define BATCH    500000
 #define YEAR_S   31536000
 #define SAID_EACH 1000000
 
@@ -60,13 +61,11 @@ static uint64_t mix(uint64_t v)
     return v ^ (v >> 31);
 }
 
-/* Rises with n, evenly over the whole range, and looks random behind its first octets. */
-static void rising(const struct filling *f, uint64_t n, unsigned salt, uint8_t *out, size_t len)
+static void octets_of(uint64_t n, unsigned salt, uint8_t *out, size_t len)
 {
-    uint64_t state = mix(n * 8 + salt), step = UINT64_MAX / f->count;
+    uint64_t state = n * 8 + salt;
 
-    put_be64(out, n * step + state % step);
-    for (size_t i = 8; i < len; i++) {
+    for (size_t i = 0; i < len; i++) {
         if (i % 8 == 0)
             state = mix(state);
         out[i] = (uint8_t)(state >> 8 * (i % 8));
@@ -74,9 +73,9 @@ static void rising(const struct filling *f, uint64_t n, unsigned salt, uint8_t *
 }
 
 /* As the core draws them: the two highest bits are 01. */
-static void serial_of(const struct filling *f, uint64_t n, uint8_t serial[SERIAL_MAX_LEN])
+static void serial_of(uint64_t n, uint8_t serial[SERIAL_MAX_LEN])
 {
-    rising(f, n, 0, serial, SERIAL_MAX_LEN);
+    octets_of(n, 0, serial, SERIAL_MAX_LEN);
     put_be64(serial, get_be64(serial) >> 2 | (uint64_t)0x40 << 56);
 }
 
@@ -127,13 +126,13 @@ static void enroll(struct filling *f, uint64_t n)
 
     snprintf(id, sizeof(id), "fill-%010" PRIu64, n);
     snprintf(requester, sizeof(requester), "device:example/%s", id);
-    serial_of(f, n, cert.serial);
+    serial_of(n, cert.serial);
     memcpy(intent.serial, cert.serial, SERIAL_MAX_LEN);
     memcpy(status.serial, cert.serial, SERIAL_MAX_LEN);
-    rising(f, n, 1, cert.der_hash, 32);
-    rising(f, n, 2, cert.spki_hash, 32);
-    rising(f, n, 3, digest, 32);
-    rising(f, n, 4, octets, sizeof(octets));
+    octets_of(n, 1, cert.der_hash, 32);
+    octets_of(n, 2, cert.spki_hash, 32);
+    octets_of(n, 3, digest, 32);
+    octets_of(n, 4, octets, sizeof(octets));
     memcpy(cert.credential_hash, digest, 32);
     memcpy(intent.tbs_hash, digest, 32);
     memcpy(intent.profile_hash, f->profile, 32);
@@ -226,6 +225,10 @@ int main(int argc, char **argv)
         return 2;
     }
     must(&f, store_open(argv[optind], STORE_WRITE, &f.s, &f.e), "open");
+    if (sqlite3_exec(f.s->db, "PRAGMA synchronous = OFF; PRAGMA cache_size = -3145728", NULL, NULL, NULL) != SQLITE_OK) {
+        fprintf(stderr, "fill_ledger: %s\n", sqlite3_errmsg(f.s->db));
+        return 1;
+    }
     find_issuer(&f);
     fill(&f);
     store_close(f.s);

@@ -199,7 +199,7 @@ static void bare_open(struct writer *w, const char *path)
     w->intent = statement(w, "INSERT INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)");
     w->cert = statement(w, "INSERT INTO cert VALUES (NULL,?,?,?,?,?,?,'ldevid',?,?,?,'example',?,?,'','','','','','',0,?,?,?,0,0,?,?,NULL,0)");
     w->status = statement(w, "INSERT INTO status_log VALUES (?, ?, ?, 0, 0, ?, 0, ?, 0, '')");
-    w->finish = statement(w, "UPDATE intent SET state = 1, finished_at = ? WHERE issuer = ? AND serial = ?");
+    w->finish = statement(w, "UPDATE intent SET state = 1, finished_at = ? WHERE issuer = ? AND serial = ? AND state <> 1");
     w->device = statement(w, "UPDATE device SET state = 1, enrolled_at = ? WHERE id = ?");
     w->audit = statement(w, "INSERT INTO audit VALUES (?, ?, 'cert-issued', ?, 'device', 'example', ?, ?, ?, x'', x'', ?, ?)");
 }

@@ -896,6 +896,8 @@ static void serial_of_an_intent_is_never_drawn_again(void **state)
     struct intent_row rows[4];
     uint64_t counts[3], voided;
     enum intent_state st;
+    uint8_t der[700];
+    struct cert_row cert;
 
     BEGIN(l);
     for (unsigned i = 0; i < 4; i++) {
@@ -903,6 +905,10 @@ static void serial_of_an_intent_is_never_drawn_again(void **state)
         OK(l, store_intent_insert(l->s, &rows[i], &l->e));
     }
     REFUSED(l, E_CONFLICT, store_intent_insert(l->s, &rows[0], &l->e));
+    REFUSED(l, E_CONFLICT, store_intent_finish(l->s, l->issuer, BYTES(rows[0].serial, 16), INTENT_DONE, T0, &l->e));
+    SAYS(l, "has no certificate");
+    ledger_fill_cert(l, 0, der, sizeof(der), &cert);
+    OK(l, store_cert_insert(l->s, &cert, &l->e));
     OK(l, store_intent_finish(l->s, l->issuer, BYTES(rows[0].serial, 16), INTENT_DONE, T0, &l->e));
     REFUSED(l, E_CONFLICT, store_intent_finish(l->s, l->issuer, BYTES(rows[0].serial, 16), INTENT_VOID, T0, &l->e));
     SAYS(l, "already done");
@@ -919,8 +925,16 @@ static void serial_of_an_intent_is_never_drawn_again(void **state)
     assert_int_equal(voided, 2);
     OK(l, store_intent_void_open(l->s, T0 + 5, &voided, &l->e));
     assert_int_equal(voided, 0);
+    COMMIT(l);
+    ledger_reopen(l);
+    BEGIN(l);
+    REFUSED(l, E_CONFLICT, store_intent_insert(l->s, &rows[0], &l->e));
+    SAYS(l, "a certificate has this serial");
+    REFUSED(l, E_CONFLICT, store_intent_insert(l->s, &rows[1], &l->e));
     REFUSED(l, E_CONFLICT, store_intent_insert(l->s, &rows[2], &l->e));
     COMMIT(l);
+    OK(l, store_intent_state(l->s, l->issuer, BYTES(rows[0].serial, 16), &st, &l->e));
+    assert_int_equal(st, INTENT_DONE);
     OK(l, store_intent_state(l->s, l->issuer, BYTES(rows[2].serial, 16), &st, &l->e));
     assert_int_equal(st, INTENT_VOID);
     REFUSED(l, E_NOT_FOUND, store_intent_state(l->s, l->issuer, bytes_str("none"), &st, &l->e));
@@ -1235,6 +1249,9 @@ static void database_itself_refuses_what_the_rules_forbid(void **state)
         "UPDATE cert SET status = 0 WHERE status = 2",
         "UPDATE cert SET der = x'00'",
         "DELETE FROM cert",
+        "DELETE FROM intent",
+        "UPDATE intent SET serial = x'01'",
+        "UPDATE intent SET tbs_hash = zeroblob(32)",
         "DELETE FROM revoked",
         "DELETE FROM status_log",
         "UPDATE status_log SET status = 0",
@@ -1244,9 +1261,11 @@ static void database_itself_refuses_what_the_rules_forbid(void **state)
         "INSERT INTO meta (name, value) VALUES ('x', NULL)",
         "INSERT INTO profile (hash, name, body, at) VALUES ('text', 'a', 'b', 0)",
     };
+    struct intent_row drawn = intent(l, 2);
     uint64_t number;
 
     BEGIN(l);
+    OK(l, store_intent_insert(l->s, &drawn, &l->e));
     ledger_issue(l, 1);
     ledger_change(l, 1, CERT_REVOKED, REASON_KEY_COMPROMISE);
     OK(l, store_crl_reserve(l->s, l->issuer, 0, T0, &number, &l->e));
@@ -1446,7 +1465,7 @@ static void statements_of_a_request_never_scan(void **state)
     static const enum stmt_id hot[] = {
         Q_META_GET,      Q_KEY_BY_NAME,     Q_ISSUER_BY_ID,    Q_ISSUER_BY_NAME,           Q_DEVICE_FIND,
         Q_DEVICE_BY_ID,  Q_UNIT_STOPPED,    Q_SPKI_UNIT,       Q_DEVICE_EACH_NAMED,        Q_DEVICE_EACH_UNIT,
-        Q_INTENT_FINISH, Q_INTENT_STATE,    Q_CERT_BY_SERIAL,  Q_CERT_BY_DER,              Q_CERT_BY_ID,
+        Q_INTENT_INSERT, Q_INTENT_FINISH, Q_INTENT_STATE,    Q_CERT_BY_SERIAL,  Q_CERT_BY_DER,              Q_CERT_BY_ID,
         Q_CERT_NEWEST,   Q_CERT_EACH,       Q_CERT_EACH_DEVICE, Q_CERT_NEWEST_BY_REQUESTER, Q_CERT_EACH_STATUS,
         Q_STATUS_NOW,    Q_STATUS_CERT,     Q_STATUS_BY_SEQ,   Q_STATUS_EACH,              Q_REVOKED_NOW,
         Q_REVOKED_ALL,   Q_REVOKED_SHARD,   Q_REVOKED_DROP,    Q_NEWEST_GET,               Q_CRL_RESERVED,
@@ -1463,7 +1482,7 @@ static void statements_of_a_request_never_scan(void **state)
         while (sqlite3_step(st) == SQLITE_ROW) {
             const char *step = (const char *)sqlite3_column_text(st, 3);
 
-            if (strstr(step, "SCAN") || (strstr(step, "TEMP B-TREE") && hot[i] != Q_CERT_EACH_DEVICE &&
+            if ((strstr(step, "SCAN") && !strstr(step, "SCAN CONSTANT ROW")) || (strstr(step, "TEMP B-TREE") && hot[i] != Q_CERT_EACH_DEVICE &&
                                          hot[i] != Q_DEVICE_EACH_UNIT))
                 fail_msg("%s\n  %s", statements[hot[i]], step);
         }

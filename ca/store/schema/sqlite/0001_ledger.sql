@@ -76,7 +76,8 @@ CREATE TABLE spki (
 ) STRICT, WITHOUT ROWID;
 
 -- Written and durable before anything is signed. state: 0 open, 1 done, 2 void. Rows stay for ever: a serial is never reused.
--- They lie in the order they came: the one to finish is on one of the last pages.
+-- They lie in the order they came: the one to finish is on one of the last pages. Only the unfinished ones have an index of their
+-- own; the serial of a done one has a row in cert, whose index refuses it to another intent.
 CREATE TABLE intent (
   issuer       INTEGER NOT NULL REFERENCES issuer (id),
   serial       BLOB NOT NULL CHECK (length(serial) BETWEEN 1 AND 20),
@@ -87,10 +88,13 @@ CREATE TABLE intent (
   device       INTEGER REFERENCES device (id),
   created_at   INTEGER NOT NULL,
   state        INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2),
-  finished_at  INTEGER NOT NULL,
-  UNIQUE (issuer, serial)
+  finished_at  INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX intent_unfinished ON intent (state) WHERE state <> 1;
+CREATE UNIQUE INDEX intent_unfinished ON intent (issuer, serial) WHERE state <> 1;
+CREATE TRIGGER intent_stays BEFORE DELETE ON intent
+BEGIN SELECT RAISE(ABORT, 'an intent is never deleted'); END;
+CREATE TRIGGER intent_is_as_drawn BEFORE UPDATE OF issuer, serial, tbs_hash ON intent
+BEGIN SELECT RAISE(ABORT, 'an intent keeps what it was drawn for'); END;
 
 -- status, reason, status_at and status_seq repeat the newest row of status_log. status: 0 good, 1 on hold, 2 revoked.
 CREATE TABLE cert (
