@@ -243,7 +243,6 @@ MUST_CHECK enum err_code revoke_apply(struct core *c, const struct cert_row *row
 /* After the commit: rows go to status, purges to the fronts. */
 void revoke_changed(struct core *c);
 
-
 /* ---- files for the fronts (served.c) ---- */
 
 struct list_file;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The limit on wrong guesses of enrollment secrets: per user name and per address (IPv6: per /64) 30 at once, then one a second. It
- * guards load, not secrecy (secrets have 128 random bits), so the table is of fixed size and the entry longest unused
- * gives way. A right secret is never limited: ask only after the secret was found wrong.
+ * The limit on wrong guesses of enrollment secrets: per user name and per address (IPv6: per /64) 30 at once, then one a
+ * second. It guards load, not secrecy (secrets have 128 random bits), so the table is of fixed size and the entry longest
+ * unused gives way. A right secret is never limited: ask only after the secret was found wrong.
  */
 #ifndef INKAN_CA_GUESS_LIMIT_H
 #define INKAN_CA_GUESS_LIMIT_H

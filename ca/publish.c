@@ -549,7 +549,7 @@ void publish_tick(struct core *c)
 
             warn_late(c, s, offline, now, mono);
             if (!offline && busy < BUSY_MAX && !s->busy && mono >= s->retry_at_ms && is_due(s, now, mono) &&
-                     authority_is_ready(c, a, &why)) {
+                authority_is_ready(c, a, &why)) {
                 publish_start(c, s, NULL, NULL);
                 busy++;
             }

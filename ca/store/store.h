@@ -254,8 +254,8 @@ typedef bool (*status_row_fn)(void *arg, const struct status_row *row);
 MUST_CHECK enum err_code store_status_each(struct store *s, uint64_t after_seq, uint64_t limit, status_row_fn fn, void *arg, struct err *e);
 /*
  * Cursor over what a CRL must list at this moment: certificates of the issuer that are revoked or on hold and whose
- * notAfter is not before `keep_from` (0 = all), of one shard or all (shard 0), sorted by serial (memcmp order). Sets serial, status, reason, time and invalidity. One at a time per store; end it soon, an
- * open cursor stops checkpoints.
+ * notAfter is not before `keep_from` (0 = all), of one shard or all (shard 0), sorted by serial (memcmp order). Sets serial,
+ * status, reason, time and invalidity. One at a time per store; end it soon, an open cursor stops checkpoints.
  */
 MUST_CHECK enum err_code store_revoked_begin(struct store *s, uint32_t issuer, unsigned shard, int64_t keep_from, struct err *e);
 bool store_revoked_next(struct store *s, struct status_row *out, struct err *e); /* false: end or error in e->code */
