@@ -15,7 +15,7 @@ setup() { fault_load; }
 
 # trace_load PREFIX COUNT: issues COUNT certificates while the core is traced, and judges the trace; $judged and $verdict
 trace_load() {
-    strace -f -y -xx -s 8192 -e trace=pwrite64,pwritev,write,writev,fdatasync,fsync,sendmsg,sendto -o "$side/$1.trace" \
+    strace -f -y -xx -s 8192 -e trace=pwrite64,pwritev,write,writev,fdatasync,fsync,sendmsg,sendmmsg,sendto -o "$side/$1.trace" \
         -p "$(pid_of core)" 2> "$side/$1.strace" 3>&- &
     local tracer=$!
     waits_for 10 grep -q attached "$side/$1.strace"

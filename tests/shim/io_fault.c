@@ -7,7 +7,7 @@
  * counting starts anew then, as in each new process.
  *
  *   process=core      the supervisor's name for it (core, status, signer-issuing, front-0, ...)
- *   call=write        write: write, writev, pwrite, pwritev, ftruncate; sync: fsync, fdatasync; send: sendmsg
+ *   call=write        write: write, writev, pwrite, pwritev, ftruncate; sync: fsync, fdatasync; send: sendmsg, sendmmsg
  *   path=TEXT         only descriptors whose path has this in it
  *   n=N               at the N-th such call, once (INKAN_TEST_IO.fired is made then); 0: at every one
  *   do=kill           SIGKILL to the own process instead of the call
@@ -267,4 +267,11 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
     if (has_failed)
         note_packet(m);
     FAULTY("send", fd, REAL(sendmsg)(fd, m, flags), 0)
+}
+
+int sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags)
+{
+    for (unsigned i = 0; has_failed && i < n; i++)
+        note_packet(&m[i].msg_hdr);
+    FAULTY("send", fd, REAL(sendmmsg)(fd, m, n, flags), 0)
 }

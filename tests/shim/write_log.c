@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -336,13 +337,16 @@ ON_SYNC(fdatasync)
 
 /* ---- what the world gets to see ---- */
 
-ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+static bool is_seen(void)
+{
+    return out >= 0 && strcmp(program_invocation_short_name, "inkan-core") == 0;
+}
+
+static void put_packet(const struct msghdr *m)
 {
     char packet[70000];
     size_t n = 0;
 
-    if (out < 0 || strcmp(program_invocation_short_name, "inkan-core") != 0)
-        return REAL(sendmsg)(fd, m, flags);
     for (size_t i = 0; i < m->msg_iovlen && n + m->msg_iov[i].iov_len <= sizeof(packet); i++) {
         memcpy(packet + n, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);
         n += m->msg_iov[i].iov_len;
@@ -350,5 +354,18 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
     pthread_mutex_lock(&lock);
     put('P', 0, 0, NULL, packet, n);
     pthread_mutex_unlock(&lock);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+    if (is_seen())
+        put_packet(m);
     return REAL(sendmsg)(fd, m, flags);
+}
+
+int sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags)
+{
+    for (unsigned i = 0; i < n && is_seen(); i++)
+        put_packet(&m[i].msg_hdr);
+    return REAL(sendmmsg)(fd, m, n, flags);
 }
