@@ -169,12 +169,12 @@ away_for() {
 @test "the token is taken out under load for ten seconds: 503, and within three seconds of its return it serves" {
     taken_out() {
         waits_for 10 some_are_out "$side/away" 20
+        (sleep 3 && enroll tok-away --max-time 10 > "$side/while-away") 3>&- &
         away_for 10
         refused=$(wc -l < "$side/away")
         waits_for 10 enrolls tok-again
         served_ms=$(now_ms)
     }
-    (sleep 4 && enroll tok-away --max-time 10 > "$side/while-away") 3>&- &
     load_while 300 "$side/away" taken_out
     echo "$refused before it returned; back after $((served_ms - back_ms)) ms; meanwhile $(cat "$side/while-away")"
     [ "$(cat "$side/while-away")" = 503 ]
