@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 
 struct bytes bytes_str(const char *s)
 {
@@ -351,75 +353,97 @@ static pthread_once_t digest_once = PTHREAD_ONCE_INIT;
 static pthread_key_t digest_key;
 static EVP_MD *digest_sha256, *digest_sha1;
 
-static void digest_ctx_free(void *ctx)
+#define DIGEST_EXIT 70 /* PROC_EXIT_RESTART */
+
+/* One for each function, so that a thread that has them allocates nothing any more. */
+struct digest_ctxs {
+    EVP_MD_CTX *sha256, *sha1;
+};
+
+static void digest_ctxs_free(void *arg)
 {
-    EVP_MD_CTX_free(ctx);
+    struct digest_ctxs *d = arg;
+
+    EVP_MD_CTX_free(d->sha256);
+    EVP_MD_CTX_free(d->sha1);
+    free(d);
+}
+
+/* Nothing that is built on a hash can be trusted or refused without it: the process ends, and starts again. */
+static void no_digest(void) __attribute__((noreturn));
+static void no_digest(void)
+{
+    log_note(LOG_ERROR, "digest-failed", "why", "no memory for a hash");
+    _exit(DIGEST_EXIT);
 }
 
 static void digest_setup(void)
 {
     digest_sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     digest_sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
-    if (!digest_sha256 || !digest_sha1 || pthread_key_create(&digest_key, digest_ctx_free) != 0)
-        abort();
+    if (!digest_sha256 || !digest_sha1 || pthread_key_create(&digest_key, digest_ctxs_free) != 0)
+        no_digest();
 }
 
-static EVP_MD_CTX *digest_ctx(void)
+static struct digest_ctxs *digest_ctxs(void)
 {
-    EVP_MD_CTX *ctx;
+    struct digest_ctxs *d;
 
     pthread_once(&digest_once, digest_setup);
-    ctx = pthread_getspecific(digest_key);
-    if (!ctx) {
-        ctx = EVP_MD_CTX_new();
-        if (!ctx || pthread_setspecific(digest_key, ctx) != 0)
-            abort();
+    d = pthread_getspecific(digest_key);
+    if (!d) {
+        d = calloc(1, sizeof(*d));
+        if (!d || !(d->sha256 = EVP_MD_CTX_new()) || !(d->sha1 = EVP_MD_CTX_new()) ||
+            !EVP_DigestInit_ex2(d->sha256, digest_sha256, NULL) || !EVP_DigestInit_ex2(d->sha1, digest_sha1, NULL) ||
+            pthread_setspecific(digest_key, d) != 0)
+            no_digest();
     }
-    return ctx;
+    return d;
 }
 
-static void digest(EVP_MD *const *md, struct bytes a, struct bytes b, uint8_t *out)
+void digest_prepare(void)
 {
-    EVP_MD_CTX *ctx = digest_ctx();
+    (void)digest_ctxs();
+}
 
-    if (!EVP_DigestInit_ex2(ctx, *md, NULL) || (a.len && !EVP_DigestUpdate(ctx, a.p, a.len)) ||
+static void digest(EVP_MD_CTX *ctx, const EVP_MD *md, struct bytes a, struct bytes b, uint8_t *out)
+{
+    if (!EVP_DigestInit_ex2(ctx, md, NULL) || (a.len && !EVP_DigestUpdate(ctx, a.p, a.len)) ||
         (b.len && !EVP_DigestUpdate(ctx, b.p, b.len)) || !EVP_DigestFinal_ex(ctx, out, NULL))
-        abort();
+        no_digest();
 }
 
 void sha256(struct bytes in, uint8_t out[32])
 {
-    digest(&digest_sha256, in, (struct bytes){NULL, 0}, out);
+    sha256_2(in, (struct bytes){NULL, 0}, out);
 }
 
 void sha256_2(struct bytes a, struct bytes b, uint8_t out[32])
 {
-    digest(&digest_sha256, a, b, out);
+    digest(digest_ctxs()->sha256, digest_sha256, a, b, out);
 }
 
 void sha256_begin(void)
 {
-    EVP_MD_CTX *ctx = digest_ctx();
-
-    if (!EVP_DigestInit_ex2(ctx, digest_sha256, NULL))
-        abort();
+    if (!EVP_DigestInit_ex2(digest_ctxs()->sha256, digest_sha256, NULL))
+        no_digest();
 }
 
 void sha256_add(struct bytes more)
 {
-    if (more.len && !EVP_DigestUpdate(digest_ctx(), more.p, more.len))
-        abort();
+    if (more.len && !EVP_DigestUpdate(digest_ctxs()->sha256, more.p, more.len))
+        no_digest();
 }
 
 void sha256_end(uint8_t out[32])
 {
-    if (!EVP_DigestFinal_ex(digest_ctx(), out, NULL))
-        abort();
+    if (!EVP_DigestFinal_ex(digest_ctxs()->sha256, out, NULL))
+        no_digest();
 }
 
 void sha1(struct bytes in, uint8_t out[20])
 {
-    digest(&digest_sha1, in, (struct bytes){NULL, 0}, out);
+    digest(digest_ctxs()->sha1, digest_sha1, in, (struct bytes){NULL, 0}, out);
 }
 
 /* ---- secrets, randomness, names ---- */

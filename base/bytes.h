@@ -84,7 +84,11 @@ void base64_encode(struct buf *out, struct bytes in, unsigned columns);
  */
 MUST_CHECK enum err_code base64_decode(struct bytes in, struct buf *out, struct err *e);
 
-/* SHA-256 with a digest fetched once. `out` is 32 octets. Aborts only if OpenSSL has no SHA-256. */
+/*
+ * SHA-256 with a digest fetched once. `out` is 32 octets. Without memory for a hash the process logs that and exits; after
+ * digest_prepare a thread needs none.
+ */
+void digest_prepare(void);
 void sha256(struct bytes in, uint8_t out[32]);
 void sha256_2(struct bytes a, struct bytes b, uint8_t out[32]); /* of a || b */
 /* In pieces; one at a time per thread, and no other digest between begin and end. */

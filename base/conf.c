@@ -616,6 +616,7 @@ static bool scan_events(struct conf_reading *r, struct bytes text)
         yaml_event_t ev;
 
         if (!yaml_parser_parse(&parser, &ev)) {
+            r->nomem |= parser.error == YAML_MEMORY_ERROR;
             mistake_at(r, parser.problem_mark, "", "YAML: %s%s%s", parser.context ? parser.context : "",
                        parser.context ? ": " : "", parser.problem ? parser.problem : "out of memory");
             usable = false;
@@ -716,6 +717,7 @@ static void read_text(struct conf_reading *r, struct bytes text)
         read_document(r);
         yaml_document_delete(&r->doc);
     } else {
+        r->nomem |= parser.error == YAML_MEMORY_ERROR;
         mistake_at(r, parser.problem_mark, "", "YAML: %s", parser.problem ? parser.problem : "out of memory");
     }
     yaml_parser_delete(&parser);

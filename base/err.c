@@ -90,6 +90,8 @@ enum err_code (err_openssl)(struct err *e, enum err_code code, const char *call)
 
         if (first == 0)
             first = found;
+        if (ERR_GET_REASON(found) == ERR_R_MALLOC_FAILURE)
+            code = E_NOMEM;
         if (!e || reasons++ >= OPENSSL_REASONS_MAX)
             continue;
         if (!reason) {
@@ -99,8 +101,10 @@ enum err_code (err_openssl)(struct err *e, enum err_code code, const char *call)
         append(e, reasons == 1 ? ": " : ", ");
         append(e, reason);
     }
-    if (e)
+    if (e) {
+        e->code = code;
         e->native = first;
+    }
     return code;
 }
 

@@ -44,7 +44,10 @@ enum err_code err_wrap(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* As err_set, and appends strerror of the errno found on entry, which also becomes `native`. */
 enum err_code err_errno(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* Drains this thread's OpenSSL error queue into the message ("<call>: <reason>"). */
+/*
+ * Drains this thread's OpenSSL error queue into the message ("<call>: <reason>"). Where an allocation failed the code is
+ * E_NOMEM instead: nothing was learnt of the object then.
+ */
 enum err_code err_openssl(struct err *e, enum err_code code, const char *call);
 
 #if defined(__clang_analyzer__) || defined(INKAN_ANALYZED)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/proc_int.h"
 
@@ -335,12 +336,13 @@ struct proc *proc_start(int argc, char **argv, enum proc_kind kind, const struct
     config = read_arguments(p, argc, argv);
     p->index = index_of(kind, p->name);
     log_setup(p->name, LOG_INFO);
+    digest_prepare();
     forbid_what_nobody_needs();
     if (conf_load(config, &p->conf, NULL, &e) != E_OK)
-        proc_die("configuration-refused", PROC_EXIT_CONFIG, &e);
+        proc_die("configuration-refused", e.code == E_NOMEM ? PROC_EXIT_RESTART : PROC_EXIT_CONFIG, &e);
     log_set_level((enum log_level)p->conf->log_level);
     if (open_control(p, &e) != E_OK)
-        proc_die("start-failed", PROC_EXIT_CONFIG, &e);
+        proc_die("start-failed", e.code == E_NOMEM ? PROC_EXIT_RESTART : PROC_EXIT_CONFIG, &e);
     return p;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CSRs (RFC 2986), read in place. docs/csr.md has the table of what is refused, ignored and used. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -356,7 +357,8 @@ static enum err_code possession_check(const struct csr *csr, struct err *e)
                        key_alg_name(csr->key.alg));
     }
     if (!pubkey_verifies(&csr->key, csr->sig_alg, csr->tbs, csr->sig))
-        return err_set(e, E_INVALID, "CSR: proof of possession failed (RFC 2986 4.2)");
+        return errno == ENOMEM ? err_set(e, E_NOMEM, "CSR: proof of possession: out of memory")
+                               : err_set(e, E_INVALID, "CSR: proof of possession failed (RFC 2986 4.2)");
     return E_OK;
 }
 

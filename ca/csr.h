@@ -20,7 +20,7 @@ struct pubkey {
 MUST_CHECK enum err_code pubkey_read(struct bytes spki, struct pubkey *out, struct err *e);
 /* spki_hash of any SPKI, also of a kind that pubkey_read refuses: SHA-256 of its octets then. */
 void spki_hash_of(struct bytes spki, uint8_t hash[32]);
-/* false: the signature is wrong (or anything else failed: there is one answer). */
+/* false: the signature is wrong (or anything else failed: there is one answer), unless errno is ENOMEM: nobody knows. */
 bool pubkey_verifies(const struct pubkey *key, struct bytes sig_alg_der, struct bytes tbs, struct bytes sig);
 
 #define CSR_TEXT_MAX 256 /* octets of 64 characters (RFC 5280 A.1: ub-common-name, ub-serial-number) */

@@ -353,14 +353,14 @@ static const struct conf_anchor *own_anchor(struct core *c, const struct conf_la
     return NULL;
 }
 
-static bool chain_verifies(const struct anchor *a, const struct svc_enroll *in, int64_t now)
+/* false: `why` says what is wrong with it, or E_NOMEM. */
+static bool chain_verifies(const struct anchor *a, const struct svc_enroll *in, int64_t now, struct err *why)
 {
     AUTO(X509) *leaf = libctx_x509(in->chain[0]);
     AUTO(X509_STORE_CTX) *ctx = X509_STORE_CTX_new();
     STACK_OF(X509) *others = sk_X509_new_null();
     X509_VERIFY_PARAM *param;
     bool good = leaf && ctx && others;
-    struct err drained = {0};
 
     for (size_t i = 1; good && i < in->chain_n; i++) {
         X509 *x = libctx_x509(in->chain[i]);
@@ -380,7 +380,9 @@ static bool chain_verifies(const struct anchor *a, const struct svc_enroll *in, 
         good = false;
     }
     sk_X509_pop_free(others, X509_free);
-    err_openssl(&drained, E_DENIED, "X509_verify_cert");
+    err_openssl(why, E_DENIED, "X509_verify_cert");
+    if (ctx && X509_STORE_CTX_get_error(ctx) == X509_V_ERR_OUT_OF_MEM)
+        why->code = E_NOMEM;
     return good;
 }
 
@@ -391,9 +393,15 @@ static enum err_code foreign_certificate(struct core *c, const struct svc_enroll
     for (size_t i = 0; i < c->anchors->n; i++) {
         const struct anchor *a = &c->anchors->anchor[i];
         const struct conf_anchor *conf = conf_find_anchor(c->conf, a->name);
+        struct err why = {0};
 
-        if (!a->store || !conf || !label_accepts(g->label, conf) || !chain_verifies(a, in, now))
+        if (!a->store || !conf || !label_accepts(g->label, conf))
             continue;
+        if (!chain_verifies(a, in, now, &why)) {
+            if (why.code == E_NOMEM)
+                return err_set(e, E_NOMEM, "the client certificate's chain: %s", why.msg);
+            continue;
+        }
         became_holder(g);
         if (leaf->is_ca || (leaf->has_eku && !leaf->eku_client_auth && !leaf->eku_any) ||
             (leaf->key_usage && !(leaf->key_usage & USAGE_DIGITAL_SIGNATURE)))

@@ -3,6 +3,7 @@
  * Public keys and signatures of requests. The SPKI is walked in place and the key is made from its numbers: OpenSSL 3.0
  * spends several times longer in its decoder than in the check itself.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +98,8 @@ static enum err_code point_check(struct bytes point, size_t curve, struct err *e
         return err_openssl(e, E_CRYPTO, "EC_POINT_new");
     if (EC_POINT_oct2point(shared.group[curve], p, point.p, point.len, ctx) != 1 ||
         EC_POINT_is_on_curve(shared.group[curve], p, ctx) != 1) {
-        ERR_clear_error();
+        if (err_openssl(NULL, E_INVALID, "") == E_NOMEM)
+            return err_set(e, E_NOMEM, "%s key: out of memory", name);
         return err_set(e, E_INVALID, "%s key: the point is not on the curve", name);
     }
     return E_OK;
@@ -548,10 +550,11 @@ bool pubkey_verifies(const struct pubkey *key, struct bytes sig_alg_der, struct 
     const struct sig_form *form = sig_form_find(sig_alg_der);
     bool good;
 
+    errno = 0;
     if (!form || key->alg == KEY_NONE || form->family != family_of(key->alg) || sig.len == 0 ||
         sig.len > SIGNATURE_MAX_LEN)
         return false;
     good = verify(key, form, tbs, sig);
-    ERR_clear_error();
+    errno = err_openssl(NULL, E_INVALID, "") == E_NOMEM ? ENOMEM : 0;
     return good;
 }

@@ -336,7 +336,9 @@ static void answer(void *arg, void *owner, uint64_t id, const struct sts_ocsp_re
     (void)arg;
     msg_begin(&m, STS_OCSP_RESULT, id);
     sts_ocsp_result_encode(&m, result);
-    if (chan_send(f->chan, &m, -1, &e) != E_OK)
+    if (chan_send(f->chan, &m, -1, &e) != E_OK && e.code == E_NOMEM)
+        proc_die("link-send-failed", PROC_EXIT_RESTART, &e); /* the front would wait for it in vain */
+    if (e.code != E_OK)
         log_failure("front-unreachable", &e);
 }
 

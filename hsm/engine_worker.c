@@ -118,7 +118,12 @@ static void check_signature(struct worker *w, struct job *j, struct bytes input)
 
     if (!v)
         return;
-    if (!verifier_accepts(v, input, BYTES(j->sig, j->sig_len))) {
+    switch (verifier_judge(v, input, BYTES(j->sig, j->sig_len), &j->e)) {
+    case E_OK:
+        break;
+    case E_NOMEM:
+        return;
+    default:
         engine_quarantine(w->g, j->key);
         err_set(&j->e, E_TOKEN, "key \"%s\" is in quarantine: a signature of it did not verify", j->key->name);
         return;

@@ -70,7 +70,8 @@ CK_RV p11_open_session(const struct p11_token *t, bool writable, CK_SESSION_HAND
 struct verifier;
 MUST_CHECK enum err_code verifier_new(struct bytes spki, struct verifier **out, struct err *e);
 void verifier_free(struct verifier *v);
-bool verifier_accepts(struct verifier *v, struct bytes input, struct bytes signature);
+/* E_CRYPTO: the signature is wrong; E_NOMEM: that cannot be told now. */
+MUST_CHECK enum err_code verifier_judge(struct verifier *v, struct bytes input, struct bytes signature, struct err *e);
 
 /* What C_Sign is given for `message`: its digest in `room`, or the message itself. */
 MUST_CHECK enum err_code sign_input(const struct key_type *type, struct bytes message, uint8_t room[64],

@@ -97,7 +97,7 @@ void verifier_free(struct verifier *v)
     free(v);
 }
 
-bool verifier_accepts(struct verifier *v, struct bytes input, struct bytes signature)
+enum err_code verifier_judge(struct verifier *v, struct bytes input, struct bytes signature, struct err *e)
 {
     bool good;
 
@@ -107,9 +107,7 @@ bool verifier_accepts(struct verifier *v, struct bytes input, struct bytes signa
         good = EVP_MD_CTX_reset(v->message_ctx) == 1 &&
                EVP_DigestVerifyInit(v->message_ctx, NULL, NULL, NULL, v->pub) == 1 &&
                EVP_DigestVerify(v->message_ctx, signature.p, signature.len, input.p, input.len) == 1;
-    if (!good)
-        (void)err_openssl(NULL, E_CRYPTO, "verify"); /* leaves no error behind for the next call on this thread */
-    return good;
+    return good ? E_OK : err_openssl(e, E_CRYPTO, "verify");
 }
 
 /* ---- sign ---- */

@@ -6,7 +6,7 @@ add_executable(abuse ${CMAKE_SOURCE_DIR}/tests/fault/abuse.c)
 target_link_libraries(abuse PRIVATE PkgConfig::SSL PkgConfig::CRYPTO)
 
 # Loaded before the service's processes, so without sanitizers of their own.
-foreach(shim io_fault write_log)
+foreach(shim io_fault write_log alloc_fails)
   add_library(${shim} MODULE ${CMAKE_SOURCE_DIR}/tests/shim/${shim}.c)
   target_link_libraries(${shim} PRIVATE Threads::Threads dl)
   target_compile_options(${shim} PRIVATE -fno-sanitize=all)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# The short versions of tests/fault/nth and tests/fault/power_loss; whole: without arguments.
+# The short versions of tests/fault/nth, tests/fault/alloc and tests/fault/power_loss; whole: without arguments.
 
 source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
 
@@ -9,9 +9,13 @@ source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
 }
 
 @test "a power cut at any sync, writes reordered and torn: nothing acknowledged is lost" {
-    "$source_dir/tests/fault/power_loss" --requests 9 --variants 1 --step 6 --starts 2
+    "$source_dir/tests/fault/power_loss" --requests 6 --variants 1 --step 6 --starts 1
 }
 
 @test "the same cuts find out a core that does not sync" {
     "$source_dir/tests/fault/power_loss" --unsafe --requests 6 --variants 1 --step 12
+}
+
+@test "no memory at the N-th allocation of a request in the core: nobody crashes, nothing acknowledged is lost, the next request is answered" {
+    "$source_dir/tests/fault/alloc" --only "core, " --hits 2 --seed 1
 }
