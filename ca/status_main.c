@@ -331,7 +331,7 @@ static void answer(void *arg, void *owner, uint64_t id, const struct sts_ocsp_re
 {
     struct front *f = owner;
     AUTO_MSG m;
-    struct err e;
+    struct err e = {0};
 
     (void)arg;
     msg_begin(&m, STS_OCSP_RESULT, id);
