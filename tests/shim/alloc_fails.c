@@ -7,7 +7,7 @@
  * when it appears or is replaced. The N-th malloc, calloc or realloc of that process, in any of its threads, gives NULL,
  * once. INKAN_TEST_ALLOC.fired is made then, with the callers as lines "FILE+0xOFFSET", innermost first.
  *
- * With sanitizers their allocator is the one behind this, and C++ goes to it directly.
+ * For builds without sanitizers, which have an allocator of their own.
  */
 #include <dlfcn.h>
 #include <errno.h>
