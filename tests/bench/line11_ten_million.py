@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Line 11: enrollment and OCSP at ten million certificates against ten thousand.
 
-Filling ten million takes twenty minutes and 20 GB. With INKAN_BENCH_LEDGERS=DIR that is done once and kept in DIR; without it a
-ledger of 100,000 stands in and the claim counts as not measured.
+Filling ten million takes a quarter to half an hour and 22 GB. With INKAN_BENCH_LEDGERS=DIR that is done once and kept in DIR; without
+it a ledger of 100,000 stands in and the claim counts as not measured.
 
 OCSP is asked in two ways. Answers without a nonce come from the front's cache from the second round on, which knows nothing of
 the ledger; those with a nonce are looked up in the replica and signed, every one.
@@ -48,13 +48,13 @@ class Side:
     def __init__(self, bench, s, seconds):
         self.bench, self.s, self.seconds = bench, s, seconds
         prefix = f"n{os.path.basename(s.dir)[:6]}-{time.time_ns() // 1000000:x}-"
-        self.devices = enrolllib.make_devices(bench, prefix, 8000 if bench.quick else 80000)
+        self.devices = enrolllib.make_devices(bench, prefix, 8000 if bench.quick else 130000)
         self.secret = enrolllib.group_secret(s, prefix)
         self.requests = some_requests(s)
 
     def enroll(self):
         return enrolllib.figures(enrolllib.load(self.bench, self.s.cpu, [
-            "--port", str(self.s.port), *self.devices.take(2000 if self.bench.quick else 6000), *self.secret,
+            "--port", str(self.s.port), *self.devices.take(2000 if self.bench.quick else 10000), *self.secret,
             "--connections", str(CONNECTIONS), "--phase", f"0:{self.seconds}"]))
 
     def ask(self, nonce=False):
