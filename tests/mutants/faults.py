@@ -188,7 +188,7 @@ FAULTS = [
          [("hsm/pin.c", "        if (j.refused)\n", "        if (false)\n")],
          "scenario/pin", "the same wrong PIN is not tried again"),
     unit("signature-not-checked", "no signature leaves the signer unverified",
-         [("hsm/engine_worker.c", "    if (!verifier_accepts(v, input, BYTES(j->sig, j->sig_len))) {", "    if (false) {")],
+         [("hsm/engine_worker.c", "    switch (verifier_judge(v, input, BYTES(j->sig, j->sig_len), &j->e)) {\n", "    switch (input.p ? E_OK : E_NOMEM) {\n")],
          "test_signer", "a_flipped_bit_never_leaves_and_the_key_is_quarantined"),
     unit("key-of-another-purpose", "a key signs one kind of object",
          [("hsm/tbs.c", "    if (rule->purpose != kinds[kind].purpose)", "    if (false)")],
