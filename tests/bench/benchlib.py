@@ -8,9 +8,7 @@ of two things measured in the same minutes: this kind of machine drifts by 30 % 
 import contextlib
 import json
 import os
-import random
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -18,6 +16,8 @@ import tempfile
 import time
 
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
+from service import free_port  # noqa: E402
 STEAL_LIMIT = 4.0      # per cent of one core
 FOREIGN_LIMIT = 15.0   # per cent of one core
 TICK = os.sysconf("SC_CLK_TCK")
@@ -144,19 +144,6 @@ def machine_cpu():
     with open("/proc/stat") as f:
         t = [int(x) / TICK for x in f.readline().split()[1:]]
     return t[0] + t[1] + t[2] + t[5] + t[6], t[7]
-
-
-def free_port():
-    """A port that is free together with the two after it."""
-    while True:
-        port = random.randrange(20000, 32000)
-        try:
-            for p in (port, port + 1, port + 2):
-                with socket.socket() as s:
-                    s.bind(("127.0.0.1", p))
-            return port
-        except OSError:
-            continue
 
 
 class Service:
