@@ -20,12 +20,15 @@
 
 /* ---- status ---- */
 
-/* What the core sees of a process on its link, where that says more than the supervisor knows; NULL: nothing. */
+/* What the core knows of itself and sees of a process on its link, where the supervisor knows less; NULL: nothing. */
 static const char *link_state(struct core *c, const struct proc_info *info)
 {
     const struct front_link *f;
     const struct signer_link *s;
+    const char *why;
 
+    if (strcmp(info->name, "core") == 0)
+        return core_is_ready(c, &why) ? "READY" : why;
     if (strcmp(info->name, "status") == 0)
         return !c->status.present ? "absent" : !c->status.chan ? "silent" : c->status.acked_seq < core_seq(c) ? "catching up" : "current";
     LIST_FOREACH(f, &c->fronts, link)

@@ -462,14 +462,12 @@ static void on_go(struct proc *p, void *arg)
 {
     struct core *c = arg;
     struct timeval every = {0, TICK_MS * 1000};
-    const char *why;
 
     c->going = true;
     evtimer_add(c->tick, &every);
     services_renew(c);
     publish_tick(c);
     proc_ready(p);
-    proc_state(p, core_is_ready(c, &why) ? "READY" : why);
 }
 
 static void on_reload(struct proc *p, void *arg)

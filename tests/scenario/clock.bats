@@ -89,6 +89,7 @@ prepare() { # NAME
     log_after "$before" | grep -q 'event=ledger-sealed'
     [ "$(inkan status --json | jq .sealed)" = true ]
     [[ "$(status_why)" == *clock* ]]
+    inkan status --json | jq -e '.why as $why | .processes[] | select(.name == "core") | .state == $why'
     set_clock 1800
     sleep 2
     refuses_to_sign clk-c1
