@@ -10,6 +10,10 @@
 #define EST_BODY_MAX          (32 * 1024)
 #define OCSP_REQUEST_MAX      4096
 #define EST_LABEL_MAX         64
+#define UNIT_HEADER_MAX       512 /* of Inkan-Unit */
+#define FACTORY_BODY_MAX      (16 * 1024)
+#define FACTORY_ANSWER_MAX    (60 * 1024)
+#define ORDER_NO_MAX          48
 
 /* HTTP (seconds, absolute deadlines) */
 #define HANDSHAKE_DEADLINE_S 10

@@ -369,6 +369,23 @@ static enum err_code front_enroll(struct core *c, struct front_link *f, struct m
     return E_OK;
 }
 
+/* No order is known. */
+static enum err_code front_factory(struct front_link *f, struct msg_reader *r, struct err *e)
+{
+    static const char body[] = "{\"error\":\"unknown-order\",\"text\":\"there is no such order\"}";
+    uint64_t request_id = r->request_id;
+    struct svc_factory in;
+    struct svc_factory_result result = {.code = E_NOT_FOUND, .body = BYTES(body, sizeof(body) - 1)};
+    AUTO_MSG m = {BUF_INIT(0)};
+
+    if (svc_factory_decode(r, &in, e) != E_OK)
+        return e->code;
+    msg_begin(&m, SVC_FACTORY_RESULT, request_id);
+    svc_factory_result_encode(&m, &result);
+    send_or_fail(f->chan, &m, -1);
+    return E_OK;
+}
+
 static enum err_code front_health(struct core *c, struct front_link *f, struct msg_reader *r, struct err *e)
 {
     AUTO_JSON *j = NULL;
@@ -402,6 +419,8 @@ static enum err_code front_message(struct core *c, struct front_link *f, struct 
         return E_OK;
     case SVC_ENROLL:
         return front_enroll(c, f, r, e);
+    case SVC_FACTORY:
+        return front_factory(f, r, e);
     case SVC_TLS_CERT:
         return front_tls_cert(c, f, r, e);
     case SVC_HEALTH:

@@ -33,14 +33,41 @@ static uint8_t get_serial(struct msg_reader *r, uint8_t serial[SERIAL_MAX_LEN])
     return (uint8_t)v.len;
 }
 
+static void put_chain(struct msg *m, const struct bytes *chain, size_t n)
+{
+    msg_put_u8(m, (uint8_t)n);
+    for (size_t i = 0; i < n; i++)
+        msg_put_bytes(m, chain[i]);
+}
+
+static size_t get_chain(struct msg_reader *r, struct bytes chain[CLIENT_CHAIN_COUNT])
+{
+    size_t n = msg_get_enum(r, CLIENT_CHAIN_COUNT + 1), len = 0;
+
+    if (r->failed)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        chain[i] = msg_get_bytes(r, CLIENT_CHAIN_MAX_LEN);
+        len += chain[i].len;
+    }
+    require(r, len <= CLIENT_CHAIN_MAX_LEN);
+    return n;
+}
+
+static bool is_printable(const char *s)
+{
+    for (; *s; s++)
+        if (*s < ' ' || *s > '~')
+            return false;
+    return true;
+}
+
 void svc_enroll_encode(struct msg *m, const struct svc_enroll *in)
 {
     msg_put_u8(m, (uint8_t)in->operation);
     msg_put_str(m, in->label);
     msg_put_bytes(m, in->csr);
-    msg_put_u8(m, (uint8_t)in->chain_n);
-    for (size_t i = 0; i < in->chain_n; i++)
-        msg_put_bytes(m, in->chain[i]);
+    put_chain(m, in->chain, in->chain_n);
     msg_put_u8(m, (uint8_t)in->verdict);
     msg_put_bool(m, in->has_password);
     msg_put_str(m, in->user);
@@ -48,24 +75,16 @@ void svc_enroll_encode(struct msg *m, const struct svc_enroll *in)
     msg_put_u8(m, (uint8_t)in->binding_kind);
     msg_put_bytes(m, in->binding);
     msg_put_str(m, in->peer);
+    msg_put_str(m, in->unit);
 }
 
 enum err_code svc_enroll_decode(struct msg_reader *r, struct svc_enroll *out, struct err *e)
 {
-    size_t chain_len = 0;
-
     *out = (struct svc_enroll){0};
     out->operation = (enum svc_operation)msg_get_enum(r, SVC_OPERATIONS);
     msg_get_str(r, out->label, sizeof(out->label));
     out->csr = msg_get_bytes(r, CSR_MAX_LEN);
-    out->chain_n = msg_get_enum(r, CLIENT_CHAIN_COUNT + 1);
-    if (r->failed)
-        out->chain_n = 0;
-    for (size_t i = 0; i < out->chain_n; i++) {
-        out->chain[i] = msg_get_bytes(r, CLIENT_CHAIN_MAX_LEN);
-        chain_len += out->chain[i].len;
-    }
-    require(r, chain_len <= CLIENT_CHAIN_MAX_LEN);
+    out->chain_n = get_chain(r, out->chain);
     out->verdict = (enum svc_client_verdict)msg_get_enum(r, SVC_CLIENT_VERDICTS);
     out->has_password = msg_get_bool(r);
     msg_get_str(r, out->user, sizeof(out->user));
@@ -73,6 +92,8 @@ enum err_code svc_enroll_decode(struct msg_reader *r, struct svc_enroll *out, st
     out->binding_kind = (enum svc_binding)msg_get_enum(r, SVC_BINDINGS);
     out->binding = msg_get_bytes(r, BINDING_MAX_LEN);
     msg_get_str(r, out->peer, sizeof(out->peer));
+    msg_get_str(r, out->unit, sizeof(out->unit));
+    require(r, is_printable(out->unit));
 
     /* A verdict belongs to a certificate, a password to a claim of one, binding data to its kind. */
     require(r, (out->verdict == SVC_CLIENT_NONE) == (out->chain_n == 0));
@@ -100,6 +121,64 @@ enum err_code svc_enroll_result_decode(struct msg_reader *r, struct svc_enroll_r
     msg_get_str(r, out->text, sizeof(out->text));
     out->binding_judged = msg_get_bool(r);
     require(r, (out->code == E_OK) == (out->cert.len > 0));
+    return msg_read_end(r, e);
+}
+
+bool svc_factory_is_read(enum svc_factory_action a)
+{
+    return a == SVC_FACTORY_ORDER || a == SVC_FACTORY_UNIT || a == SVC_FACTORY_CHALLENGE;
+}
+
+bool svc_factory_has_unit(enum svc_factory_action a)
+{
+    return a != SVC_FACTORY_ORDER && a != SVC_FACTORY_RESERVE;
+}
+
+void svc_factory_encode(struct msg *m, const struct svc_factory *in)
+{
+    msg_put_u8(m, (uint8_t)in->action);
+    msg_put_str(m, in->order);
+    msg_put_str(m, in->device_id);
+    msg_put_bytes(m, in->body);
+    put_chain(m, in->chain, in->chain_n);
+    msg_put_u8(m, (uint8_t)in->verdict);
+    msg_put_str(m, in->peer);
+}
+
+enum err_code svc_factory_decode(struct msg_reader *r, struct svc_factory *out, struct err *e)
+{
+    *out = (struct svc_factory){0};
+    out->action = (enum svc_factory_action)msg_get_enum(r, SVC_FACTORY_ACTIONS);
+    msg_get_str(r, out->order, sizeof(out->order));
+    msg_get_str(r, out->device_id, sizeof(out->device_id));
+    out->body = msg_get_bytes(r, FACTORY_BODY_MAX);
+    out->chain_n = get_chain(r, out->chain);
+    out->verdict = (enum svc_client_verdict)msg_get_enum(r, SVC_CLIENT_VERDICTS);
+    msg_get_str(r, out->peer, sizeof(out->peer));
+
+    require(r, out->chain_n > 0 && out->verdict != SVC_CLIENT_NONE);
+    require(r, id_is_valid(out->order));
+    require(r, svc_factory_has_unit(out->action) ? id_is_valid(out->device_id) : out->device_id[0] == '\0');
+    require(r, !svc_factory_is_read(out->action) || out->body.len == 0);
+    return msg_read_end(r, e);
+}
+
+void svc_factory_result_encode(struct msg *m, const struct svc_factory_result *in)
+{
+    msg_put_u8(m, (uint8_t)in->code);
+    msg_put_bool(m, in->is_text);
+    msg_put_bytes(m, in->body);
+    msg_put_u32(m, in->retry_after_s);
+}
+
+enum err_code svc_factory_result_decode(struct msg_reader *r, struct svc_factory_result *out, struct err *e)
+{
+    *out = (struct svc_factory_result){0};
+    out->code = (enum err_code)msg_get_enum(r, ERR_CODES_COUNT);
+    out->is_text = msg_get_bool(r);
+    out->body = msg_get_bytes(r, FACTORY_ANSWER_MAX);
+    out->retry_after_s = msg_get_u32(r);
+    require(r, out->code != E_OK || out->body.len > 0);
     return msg_read_end(r, e);
 }
 

@@ -7,6 +7,7 @@
  *   SVC_HELLO              SVC_CONFIG_BEGIN, then SVC_LABEL*, SVC_FILE*, SVC_ANCHORS, then SVC_CONFIG_END
  *                          (sent again as a whole when anything but files changed; SVC_FILE alone when a file changed)
  *   SVC_ENROLL             SVC_ENROLL_RESULT
+ *   SVC_FACTORY            SVC_FACTORY_RESULT
  *   SVC_TLS_CERT           SVC_TLS_CERT_RESULT
  *   SVC_HEALTH             SVC_HEALTH_RESULT
  *   SVC_PURGED             SVC_PURGE
@@ -38,6 +39,8 @@ enum service_type {
     SVC_HEALTH_RESULT,   /* bool ready, str json */
     SVC_PURGE,           /* struct svc_purge */
     SVC_PURGED,          /* u64 seq */
+    SVC_FACTORY,         /* struct svc_factory */
+    SVC_FACTORY_RESULT,
 };
 
 enum status_type {
@@ -73,6 +76,7 @@ struct svc_enroll {
     enum svc_binding binding_kind; /* what this connection offers, for comparison with the CSR's */
     struct bytes binding;          /* raw octets: tls-unique 12, tls-exporter 32 */
     char peer[64];                 /* "192.0.2.7:40112", for the log */
+    char unit[UNIT_HEADER_MAX + 1]; /* what a station says of the unit (header Inkan-Unit): printable ASCII as it came, "" = nothing */
 };
 
 struct svc_enroll_result {
@@ -82,6 +86,45 @@ struct svc_enroll_result {
     char text[256];         /* plain text for the client; holds no internals */
     bool binding_judged;    /* RFC 9266 4.1: the front closes the connection after the answer on TLS 1.3 */
 };
+
+/* What a station asks of a work order; the core alone reads the JSON and knows roles and orders. */
+enum svc_factory_action {
+    SVC_FACTORY_ORDER,     /* GET: counts, state, times */
+    SVC_FACTORY_RESERVE,
+    SVC_FACTORY_UNIT,      /* GET: the unit with its events */
+    SVC_FACTORY_CHALLENGE, /* GET: one line of text for the device to sign */
+    SVC_FACTORY_CONFIRM,
+    SVC_FACTORY_EVENT,
+    SVC_FACTORY_PACK,
+    SVC_FACTORY_SHIP,
+    SVC_FACTORY_SCRAP,
+    SVC_FACTORY_REWORK,
+    SVC_FACTORY_ACTIONS
+};
+
+/* All byte strings are borrowed. */
+struct svc_factory {
+    enum svc_factory_action action;
+    char order[ORDER_NO_MAX + 1];    /* never empty */
+    char device_id[ID_MAX_LEN + 1];  /* "" for ORDER and RESERVE alone */
+    struct bytes body;               /* as it came, at most FACTORY_BODY_MAX; empty for what is read with GET */
+    struct bytes chain[CLIENT_CHAIN_COUNT]; /* as in svc_enroll; there is at least the leaf */
+    size_t chain_n;
+    enum svc_client_verdict verdict; /* never NONE */
+    char peer[64];
+};
+
+/* The HTTP status follows from the code alone; the body goes out as it is. */
+struct svc_factory_result {
+    enum err_code code;
+    bool is_text;           /* text/plain instead of application/json */
+    struct bytes body;      /* at most FACTORY_ANSWER_MAX; an error without one gets the front's own words */
+    uint32_t retry_after_s; /* as in svc_enroll_result */
+};
+
+/* Does the action read only (GET), and does it name one unit? */
+bool svc_factory_is_read(enum svc_factory_action a);
+bool svc_factory_has_unit(enum svc_factory_action a);
 
 /* One EST label as the front needs it. */
 struct svc_label {
@@ -132,6 +175,10 @@ void svc_enroll_encode(struct msg *m, const struct svc_enroll *in);
 MUST_CHECK enum err_code svc_enroll_decode(struct msg_reader *r, struct svc_enroll *out, struct err *e);
 void svc_enroll_result_encode(struct msg *m, const struct svc_enroll_result *in);
 MUST_CHECK enum err_code svc_enroll_result_decode(struct msg_reader *r, struct svc_enroll_result *out, struct err *e);
+void svc_factory_encode(struct msg *m, const struct svc_factory *in);
+MUST_CHECK enum err_code svc_factory_decode(struct msg_reader *r, struct svc_factory *out, struct err *e);
+void svc_factory_result_encode(struct msg *m, const struct svc_factory_result *in);
+MUST_CHECK enum err_code svc_factory_result_decode(struct msg_reader *r, struct svc_factory_result *out, struct err *e);
 void svc_label_encode(struct msg *m, const struct svc_label *in);
 MUST_CHECK enum err_code svc_label_decode(struct msg_reader *r, struct svc_label *out, struct err *e);
 void svc_file_encode(struct msg *m, const struct svc_file *in);

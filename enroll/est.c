@@ -207,6 +207,17 @@ static bool content_is_acceptable(const struct http_request *q, const struct est
     return true;
 }
 
+/* What a station says of the unit goes into its record: short, and one line of text. */
+static bool unit_is_acceptable(const struct http_request *q, struct refusal *no)
+{
+    if (q->unit.len > UNIT_HEADER_MAX)
+        return refuse(no, 400, "Inkan-Unit is longer than 512 octets", NULL);
+    for (size_t i = 0; i < q->unit.len; i++)
+        if (q->unit.p[i] < ' ' || q->unit.p[i] > '~')
+            return refuse(no, 400, "Inkan-Unit is not printable ASCII", NULL);
+    return true;
+}
+
 static bool est_on_head(struct conn *c, size_t *body_max, struct refusal *no)
 {
     const struct http_request *q = &c->reader.req;
@@ -221,6 +232,8 @@ static bool est_on_head(struct conn *c, size_t *body_max, struct refusal *no)
     }
     if (!c->front->config.complete)
         return refuse(no, 503, "starting", NULL);
+    if (factory_is_path(path))
+        return factory_on_head(c, path, body_max, no);
     route = route_find(path, est->label);
     label = route ? label_find(c->front->config.labels, est->label) : NULL;
     if (!label) {
@@ -238,13 +251,18 @@ static bool est_on_head(struct conn *c, size_t *body_max, struct refusal *no)
         return false;
     if (route->needs_auth && !authentication_offered(c, label, no))
         return false;
+    if (!unit_is_acceptable(q, no))
+        return false;
     *body_max = route->content_type ? EST_BODY_MAX : 0;
     return true;
 }
 
 static void est_on_request(struct conn *c)
 {
-    c->u.est.route->handle(c);
+    if (c->u.est.factory.route)
+        factory_on_request(c);
+    else
+        c->u.est.route->handle(c);
 }
 
 /* ---- cacerts and csrattrs (RFC 7030 4.1, 4.5) -------------------------------------------------------------------- */
@@ -349,6 +367,7 @@ static void enroll_send(struct conn *c, struct bytes csr)
     q.binding.len = tls_binding(c->ssl, &q.binding_kind, binding);
     q.binding.p = binding;
     snprintf(q.peer, sizeof q.peer, "%s", c->peer_text);
+    snprintf(q.unit, sizeof q.unit, "%.*s", (int)c->reader.req.unit.len, (const char *)c->reader.req.unit.p);
 
     msg_begin(&m, SVC_ENROLL, c->rid);
     /* Reserved whole: growing would leave a copy of the password in freed memory. */
@@ -485,16 +504,25 @@ void est_on_result(struct conn *c, const struct svc_enroll_result *r)
         conn_refuse(c, status, text, headers, retry);
 }
 
+/* An answer of ours in the words of what was asked. */
+static void not_answered(struct conn *c, const char *why)
+{
+    if (c->u.est.factory.route)
+        factory_refuse_for_now(c, why);
+    else
+        refuse_for_now(c, why);
+}
+
 static void est_on_deadline(struct conn *c)
 {
     conn_wait_done(c, WAIT_CORE);
-    refuse_for_now(c, "the core did not answer within the deadline of the request");
+    not_answered(c, "the core did not answer within the deadline of the request");
 }
 
 static void est_on_link_lost(struct conn *c, enum wait link)
 {
     conn_wait_done(c, link);
-    refuse_for_now(c, "the link to the core broke");
+    not_answered(c, "the link to the core broke");
 }
 
 static void est_on_done(struct conn *c, int status)
@@ -503,6 +531,8 @@ static void est_on_done(struct conn *c, int status)
     struct log_line l;
     char rid[17];
 
+    if (est->factory.route)
+        factory_on_done(c, status);
     if (!est->route)
         return; /* counted where it was refused */
     rid_format(c->rid, rid);

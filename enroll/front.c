@@ -394,10 +394,25 @@ static enum err_code core_enroll_result(struct front *f, struct msg_reader *r, i
     (void)fd;
     if (svc_enroll_result_decode(r, &result, e) != E_OK)
         return e->code;
-    if (c && c->service == &est_service)
+    if (c && c->service == &est_service && c->u.est.route)
         est_on_result(c, &result);
     else
         front_count(f, COUNT_LATE_ANSWER); /* the client left, or its deadline passed: a repeat gets the same bytes */
+    return E_OK;
+}
+
+static enum err_code core_factory_result(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    struct conn *c = conn_waiting(f, r->request_id, WAIT_CORE);
+    struct svc_factory_result result;
+
+    (void)fd;
+    if (svc_factory_result_decode(r, &result, e) != E_OK)
+        return e->code;
+    if (c && c->service == &est_service && c->u.est.factory.route)
+        factory_on_result(c, &result);
+    else
+        front_count(f, COUNT_LATE_ANSWER);
     return E_OK;
 }
 
@@ -475,7 +490,7 @@ static const struct handler core_handlers[] = {
     {SVC_FILE, config_file},                  {SVC_ANCHORS, config_anchors},
     {SVC_CONFIG_END, config_end},             {SVC_ENROLL_RESULT, core_enroll_result},
     {SVC_TLS_CERT_RESULT, core_tls_cert},     {SVC_HEALTH_RESULT, core_health},
-    {SVC_PURGE, core_purge},
+    {SVC_PURGE, core_purge},                  {SVC_FACTORY_RESULT, core_factory_result},
 };
 
 static const struct handler status_handlers[] = {

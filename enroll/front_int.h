@@ -4,7 +4,7 @@
  *
  *   conn.c    one client connection: bytes, deadlines, order of request and answer
  *   source.c  connections by address, and which gives way at the limit
- *   est.c, ocsp.c, files.c, health.c   what is served; each request ends in exactly one conn_answer
+ *   est.c, factory.c, ocsp.c, files.c, health.c   what is served; each request ends in exactly one conn_answer
  *   front.c   links to the core and the status process, listeners, what the core configures
  */
 #ifndef INKAN_ENROLL_FRONT_INT_H
@@ -67,8 +67,15 @@ struct service {
     void (*on_done)(struct conn *c, int status);
 };
 
+struct factory_request {
+    const struct factory_route *route; /* NULL: it is none */
+    char order[ORDER_NO_MAX + 1], device_id[ID_MAX_LEN + 1];
+    enum err_code code;
+};
+
 struct est_request {
-    const struct est_route *route; /* NULL before it is known */
+    struct factory_request factory; /* served by the same listener, in its place */
+    const struct est_route *route;  /* NULL before it is known */
     char label[EST_LABEL_MAX + 1];
     bool auth_password, wrap64;
     enum err_code code;
@@ -282,6 +289,15 @@ void est_labels_free(struct est_labels *l);
 MUST_CHECK enum err_code est_labels_add(struct est_labels *l, const struct svc_label *label, struct bytes cacerts,
                                         struct err *e);
 void est_on_result(struct conn *c, const struct svc_enroll_result *r);
+
+/* Beside EST on its listener (factory.c). */
+bool factory_is_path(const char *path);
+bool factory_on_head(struct conn *c, char *path, size_t *body_max, struct refusal *no);
+void factory_on_request(struct conn *c);
+void factory_on_result(struct conn *c, const struct svc_factory_result *r);
+void factory_on_done(struct conn *c, int status);
+/* 503 for a reason of our own, which goes to the log. */
+void factory_refuse_for_now(struct conn *c, const char *why);
 
 struct file_set *file_set_new(void);
 void file_set_free(struct file_set *s);

@@ -220,6 +220,7 @@ static const char *fields_collect(struct http_reader *r, struct framing *f)
         {"if-none-match", &r->req.if_none_match},
         {"if-modified-since", &r->req.if_modified_since},
         {"expect", &f->expect},
+        {"inkan-unit", &r->req.unit},
     };
 
     for (size_t i = 0; i < r->field_n; i++) {

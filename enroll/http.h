@@ -39,6 +39,7 @@ struct http_request {
     bool expect_continue;
     uint64_t content_length; /* 0 when absent; UINT64_MAX when it does not fit */
     struct bytes host, content_type, content_encoding, authorization, if_none_match, if_modified_since;
+    struct bytes unit;  /* Inkan-Unit */
     struct bytes body;  /* complete after HTTP_EVENT_REQUEST */
 };
 

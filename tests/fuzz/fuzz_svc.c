@@ -30,6 +30,8 @@ CODEC(file, svc_file)
 CODEC(purge, svc_purge)
 CODEC(ocsp_result, sts_ocsp_result)
 CODEC(issuer, follow_issuer)
+CODEC(factory, svc_factory)
+CODEC(factory_result, svc_factory_result)
 
 static bool row(struct msg_reader *r, struct msg *again)
 {
@@ -46,7 +48,7 @@ static bool row(struct msg_reader *r, struct msg *again)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool (*const codecs[])(struct msg_reader *, struct msg *) = {
-        enroll, enroll_result, label, file, purge, ocsp_result, issuer, row,
+        enroll, enroll_result, label, file, purge, ocsp_result, issuer, row, factory, factory_result,
     };
     struct bytes body, packet;
     struct msg m, again;

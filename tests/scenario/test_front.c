@@ -127,7 +127,7 @@ static void cert_der(X509 *cert, struct buf *out)
 struct seen_enroll { /* the last SVC_ENROLL */
     unsigned n;
     enum svc_operation operation;
-    char label[EST_LABEL_MAX + 1], user[129], password[600], peer[64];
+    char label[EST_LABEL_MAX + 1], user[129], password[600], peer[64], unit[UNIT_HEADER_MAX + 1];
     bool has_password;
     enum svc_client_verdict verdict;
     size_t chain_n;
@@ -135,6 +135,14 @@ struct seen_enroll { /* the last SVC_ENROLL */
     enum svc_binding binding_kind;
     uint8_t binding[32];
     size_t binding_len;
+};
+
+struct seen_factory { /* the last SVC_FACTORY */
+    unsigned n;
+    enum svc_factory_action action;
+    char order[ORDER_NO_MAX + 1], device_id[ID_MAX_LEN + 1], body[256];
+    enum svc_client_verdict verdict;
+    uint8_t leaf_sha256[32];
 };
 
 struct world {
@@ -152,6 +160,8 @@ struct world {
     /* guarded by lock */
     struct seen_enroll seen;
     struct svc_enroll_result answer;
+    struct seen_factory factory;
+    struct svc_factory_result factory_answer;
     bool silent;     /* the core does not answer */
     bool ready;
     unsigned tls_certs, tls_refusals; /* asked for; to be refused first */
@@ -177,6 +187,8 @@ static void defaults(void)
 {
     memset(&w.seen, 0, sizeof w.seen);
     w.answer = (struct svc_enroll_result){.code = E_OK, .cert = buf_bytes(&w.device_cert)};
+    memset(&w.factory, 0, sizeof w.factory);
+    w.factory_answer = (struct svc_factory_result){.code = E_OK, .body = bytes_str("{\"state\":\"reserved\"}")};
     w.silent = false;
     w.ready = true;
     w.asked = 0;
@@ -331,6 +343,7 @@ static void take_enroll(int fd, struct msg_reader *r)
     strcpy(s->label, q.label);
     strcpy(s->user, q.user);
     strcpy(s->peer, q.peer);
+    strcpy(s->unit, q.unit);
     s->has_password = q.has_password;
     snprintf(s->password, sizeof s->password, "%.*s", (int)q.password.len, (const char *)q.password.p);
     s->verdict = q.verdict;
@@ -343,6 +356,31 @@ static void take_enroll(int fd, struct msg_reader *r)
     memcpy(s->binding, q.binding.p, q.binding.len);
     msg_begin(&m, SVC_ENROLL_RESULT, r->request_id);
     svc_enroll_result_encode(&m, &w.answer);
+    if (!w.silent)
+        send_msg(fd, &m, -1);
+    msg_clear(&m);
+    pthread_mutex_unlock(&w.lock);
+}
+
+static void take_factory(int fd, struct msg_reader *r)
+{
+    struct seen_factory *s = &w.factory;
+    struct svc_factory q;
+    struct err e = {0};
+    struct msg m;
+
+    if (svc_factory_decode(r, &q, &e) != E_OK)
+        fail_msg("SVC_FACTORY: %s", e.msg);
+    pthread_mutex_lock(&w.lock);
+    s->n++;
+    s->action = q.action;
+    strcpy(s->order, q.order);
+    strcpy(s->device_id, q.device_id);
+    snprintf(s->body, sizeof s->body, "%.*s", (int)q.body.len, (const char *)q.body.p);
+    s->verdict = q.verdict;
+    sha256(q.chain[0], s->leaf_sha256);
+    msg_begin(&m, SVC_FACTORY_RESULT, r->request_id);
+    svc_factory_result_encode(&m, &w.factory_answer);
     if (!w.silent)
         send_msg(fd, &m, -1);
     msg_clear(&m);
@@ -394,6 +432,9 @@ static void core_message(int fd, struct msg_reader *r)
         break;
     case SVC_ENROLL:
         take_enroll(fd, r);
+        break;
+    case SVC_FACTORY:
+        take_factory(fd, r);
         break;
     case SVC_HEALTH:
         answer_health(fd, r, SVC_HEALTH_RESULT);
@@ -1192,6 +1233,199 @@ static void core_codes_map_to_status(void **state)
             assert_true(body_has(&r, "request ") && body_has(&r, ": why it is so\n"));
         }
     }
+    io_close(&io);
+}
+
+/* ---- the factory line -------------------------------------------------------------------------------------------- */
+
+#define FACTORY "/v1/factory/"
+#define JSON    "Content-Type: application/json\r\n"
+
+static struct identity station_make(void)
+{
+    return make_cert(&(struct cert_form){.cn = "issue-1", .to_s = 3600, .eku = "clientAuth"}, NULL, &w.root);
+}
+
+static void factory_requests_reach_the_core_with_the_station_s_certificate(void **state)
+{
+    static const struct {
+        const char *method, *path;
+        enum svc_factory_action action;
+        const char *device_id;
+    } cases[] = {
+        {"GET", FACTORY "WO-17", SVC_FACTORY_ORDER, ""},
+        {"POST", FACTORY "WO-17/reserve", SVC_FACTORY_RESERVE, ""},
+        {"GET", FACTORY "WO-17/units/M2-1", SVC_FACTORY_UNIT, "M2-1"},
+        {"GET", FACTORY "WO-17/units/M2-1/challenge", SVC_FACTORY_CHALLENGE, "M2-1"},
+        {"POST", FACTORY "WO-17/units/M2-1/confirm", SVC_FACTORY_CONFIRM, "M2-1"},
+        {"POST", FACTORY "WO-17/units/M2-1/event", SVC_FACTORY_EVENT, "M2-1"},
+        {"POST", FACTORY "WO-17/units/M2-1/pack", SVC_FACTORY_PACK, "M2-1"},
+        {"POST", FACTORY "WO-17/units/M2-1/ship", SVC_FACTORY_SHIP, "M2-1"},
+        {"POST", FACTORY "WO-17/units/M2-1/scrap", SVC_FACTORY_SCRAP, "M2-1"},
+        {"POST", FACTORY "WO-17/units/M2-1/rework", SVC_FACTORY_REWORK, "M2-1"},
+        {"POST", FACTORY "WO-17/units/AA%3A01/pack", SVC_FACTORY_PACK, "AA:01"},
+    };
+    struct identity id = station_make();
+    struct io io = tls_open(&(struct client){.version = TLS1_3_VERSION, .id = &id});
+    AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+    uint8_t leaf[32];
+
+    (void)state;
+    cert_der(id.cert, &der);
+    sha256(buf_bytes(&der), leaf);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        bool is_get = strcmp(cases[i].method, "GET") == 0;
+        RESPONSE r;
+
+        if (is_get)
+            get(&io, cases[i].path, "", &r);
+        else
+            post(&io, cases[i].path, JSON, "{\"badge\":\"B-77\"}", &r);
+        if (r.status != 200)
+            fail_msg("%s %s: status %d", cases[i].method, cases[i].path, r.status);
+        assert_string_equal(header(&r, "Content-Type"), "application/json");
+        assert_string_equal(header(&r, "Cache-Control"), "no-store");
+        body_is(&r, bytes_str("{\"state\":\"reserved\"}"));
+        assert_int_equal(w.factory.n, i + 1);
+        assert_int_equal(w.factory.action, cases[i].action);
+        assert_string_equal(w.factory.order, "WO-17");
+        assert_string_equal(w.factory.device_id, cases[i].device_id);
+        assert_string_equal(w.factory.body, is_get ? "" : "{\"badge\":\"B-77\"}");
+        assert_int_equal(w.factory.verdict, SVC_CLIENT_VALID);
+        assert_memory_equal(w.factory.leaf_sha256, leaf, 32);
+    }
+    io_close(&io);
+    identity_free(&id);
+    assert_true(log_has("event=factory-request"));
+}
+
+static void factory_answers_follow_from_the_code_of_the_core(void **state)
+{
+    static const struct {
+        enum err_code code;
+        int status;
+        const char *retry;
+    } cases[] = {
+        {E_INVALID, 400, NULL}, {E_UNAUTHENTICATED, 403, NULL}, {E_DENIED, 403, NULL}, {E_NOT_FOUND, 404, NULL},
+        {E_CONFLICT, 409, NULL}, {E_BUSY, 503, "33"},           {E_TOKEN, 503, "33"},  {E_STORE, 503, "33"},
+        {E_INTERNAL, 500, NULL},
+    };
+    struct identity id = station_make();
+    struct io io = tls_open(&(struct client){.version = TLS1_3_VERSION, .id = &id});
+    RESPONSE text;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        RESPONSE r, own;
+        const char *v;
+
+        pthread_mutex_lock(&w.lock);
+        w.factory_answer = (struct svc_factory_result){
+            .code = cases[i].code, .retry_after_s = 33, .body = bytes_str("{\"error\":\"order-full\"}")};
+        pthread_mutex_unlock(&w.lock);
+        post(&io, FACTORY "WO-17/reserve", JSON, "{}", &r);
+        assert_int_equal(r.status, cases[i].status);
+        body_is(&r, bytes_str("{\"error\":\"order-full\"}"));
+        v = header(&r, "Retry-After");
+        assert_int_equal(v != NULL, cases[i].retry != NULL);
+        if (v)
+            assert_string_equal(v, cases[i].retry);
+        pthread_mutex_lock(&w.lock);
+        w.factory_answer.body = (struct bytes){NULL, 0};
+        pthread_mutex_unlock(&w.lock);
+        post(&io, FACTORY "WO-17/reserve", JSON, "{}", &own);
+        assert_int_equal(own.status, cases[i].status);
+        assert_true(body_has(&own, "request "));
+    }
+    pthread_mutex_lock(&w.lock);
+    w.factory_answer = (struct svc_factory_result){.code = E_OK, .is_text = true, .body = bytes_str("inkan-confirm-1 WO-17")};
+    pthread_mutex_unlock(&w.lock);
+    get(&io, FACTORY "WO-17/units/M2-1/challenge", "", &text);
+    assert_string_equal(header(&text, "Content-Type"), "text/plain; charset=utf-8");
+    body_is(&text, bytes_str("inkan-confirm-1 WO-17"));
+    io_close(&io);
+    identity_free(&id);
+}
+
+static void factory_requests_are_refused_before_the_core_is_asked(void **state)
+{
+    static char large[FACTORY_BODY_MAX + 2];
+    static const struct {
+        const char *name, *method, *path, *headers, *body;
+        int status;
+    } cases[] = {
+        {"no order", "POST", FACTORY, JSON, "{}", 404},
+        {"an order that is no name", "POST", FACTORY "-x/reserve", JSON, "{}", 404},
+        {"an order too long", "POST", FACTORY "ooooooooooooooooooooooooooooooooooooooooooooooooo/reserve", JSON, "{}", 404},
+        {"an unknown action", "POST", FACTORY "WO-17/drop", JSON, "{}", 404},
+        {"an action of units without a unit", "POST", FACTORY "WO-17/confirm", JSON, "{}", 404},
+        {"an action of the order at a unit", "POST", FACTORY "WO-17/units/M2-1/reserve", JSON, "{}", 404},
+        {"an empty unit", "POST", FACTORY "WO-17/units//pack", JSON, "{}", 404},
+        {"a segment too many", "POST", FACTORY "WO-17/units/M2-1/pack/x", JSON, "{}", 404},
+        {"a slash at the end", "POST", FACTORY "WO-17/reserve/", JSON, "{}", 404},
+        {"the wrong method", "GET", FACTORY "WO-17/reserve", "", "", 405},
+        {"the wrong method for reading", "POST", FACTORY "WO-17", JSON, "{}", 405},
+        {"another content type", "POST", FACTORY "WO-17/reserve", "Content-Type: text/plain\r\n", "{}", 415},
+        {"a coded body", "POST", FACTORY "WO-17/reserve", JSON "Content-Encoding: gzip\r\n", "{}", 415},
+        {"a body one octet too long", "POST", FACTORY "WO-17/reserve", JSON, large, 413},
+    };
+    struct identity id = station_make();
+    struct io nobody = tls_13();
+    RESPONSE none, most;
+    struct io io;
+
+    (void)state;
+    memset(large, ' ', FACTORY_BODY_MAX + 1);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        RESPONSE r;
+
+        io = tls_open(&(struct client){.version = TLS1_3_VERSION, .id = &id});
+        if (strcmp(cases[i].method, "GET") == 0)
+            get(&io, cases[i].path, cases[i].headers, &r);
+        else
+            post(&io, cases[i].path, cases[i].headers, cases[i].body, &r);
+        if (r.status != cases[i].status)
+            fail_msg("%s: status %d", cases[i].name, r.status);
+        io_close(&io);
+    }
+    post(&nobody, FACTORY "WO-17/reserve", JSON, "{}", &none);
+    assert_int_equal(none.status, 403);
+    io_close(&nobody);
+    assert_int_equal(w.factory.n, 0);
+    io = tls_open(&(struct client){.version = TLS1_3_VERSION, .id = &id});
+    post(&io, FACTORY "WO-17/reserve", JSON, large + 1, &most);
+    assert_int_equal(most.status, 200);
+    assert_int_equal(w.factory.n, 1);
+    io_close(&io);
+    identity_free(&id);
+}
+
+static void what_a_station_says_of_the_unit_is_handed_on(void **state)
+{
+    AUTO_BUF longest = BUF_INIT(1024);
+    struct io io = tls_13();
+    RESPONSE r, absent, most, more, odd;
+
+    (void)state;
+    post(&io, EST "simpleenroll", P10 AUTH "Inkan-Unit: badge=B-77;tool=st/1.2\r\n", CSR, &r);
+    assert_int_equal(r.status, 200);
+    assert_string_equal(w.seen.unit, "badge=B-77;tool=st/1.2");
+    post(&io, EST "simpleenroll", P10 AUTH, CSR, &absent);
+    assert_int_equal(absent.status, 200);
+    assert_string_equal(w.seen.unit, "");
+    buf_printf(&longest, P10 AUTH "Inkan-Unit: %0512d\r\n", 7);
+    buf_add_u8(&longest, 0);
+    post(&io, EST "simpleenroll", (const char *)longest.p, CSR, &most);
+    assert_int_equal(most.status, 200);
+    assert_int_equal(strlen(w.seen.unit), 512);
+    buf_reset(&longest);
+    buf_printf(&longest, P10 AUTH "Inkan-Unit: %0513d\r\n", 7);
+    buf_add_u8(&longest, 0);
+    post(&io, EST "simpleenroll", (const char *)longest.p, CSR, &more);
+    assert_int_equal(more.status, 400);
+    post(&io, EST "simpleenroll", P10 AUTH "Inkan-Unit: badge=\xc3\xa9\r\n", CSR, &odd);
+    assert_int_equal(odd.status, 400);
+    assert_int_equal(w.seen.n, 3);
     io_close(&io);
 }
 
@@ -2750,6 +2984,10 @@ int main(void)
         FRESH(enrollment_reaches_the_core_with_the_binding_of_the_connection),
         FRESH(judged_exporter_ends_the_connection_and_tls_unique_does_not),
         FRESH(core_codes_map_to_status),
+        FRESH(factory_requests_reach_the_core_with_the_station_s_certificate),
+        FRESH(factory_answers_follow_from_the_code_of_the_core),
+        FRESH(factory_requests_are_refused_before_the_core_is_asked),
+        FRESH(what_a_station_says_of_the_unit_is_handed_on),
         FRESH(requests_are_refused_in_the_documented_order),
         FRESH(broken_framing_closes),
         FRESH(framing_battery_on_every_listener),

@@ -30,6 +30,7 @@ static const struct svc_enroll enroll_example = {
     .binding_kind = SVC_BINDING_TLS_EXPORTER,
     .binding = {octets, 32},
     .peer = "192.0.2.7:40112",
+    .unit = "badge=B-77;tool=st/1.2",
 };
 
 static void write_enroll(struct msg *m)
@@ -55,6 +56,42 @@ static enum err_code read_enroll_result(struct msg_reader *r, struct err *e)
 {
     struct svc_enroll_result v;
     return svc_enroll_result_decode(r, &v, e);
+}
+
+static const struct svc_factory factory_example = {
+    .action = SVC_FACTORY_CONFIRM,
+    .order = "WO-17",
+    .device_id = "M2-00000001",
+    .body = {octets, 30},
+    .chain = {{octets, 10}},
+    .chain_n = 1,
+    .verdict = SVC_CLIENT_VALID,
+    .peer = "192.0.2.7:40112",
+};
+
+static void write_factory(struct msg *m)
+{
+    svc_factory_encode(m, &factory_example);
+}
+
+static enum err_code read_factory(struct msg_reader *r, struct err *e)
+{
+    struct svc_factory v;
+    return svc_factory_decode(r, &v, e);
+}
+
+static const struct svc_factory_result factory_result_example = {
+    .code = E_DENIED, .is_text = true, .body = {octets, 20}, .retry_after_s = 9};
+
+static void write_factory_result(struct msg *m)
+{
+    svc_factory_result_encode(m, &factory_result_example);
+}
+
+static enum err_code read_factory_result(struct msg_reader *r, struct err *e)
+{
+    struct svc_factory_result v;
+    return svc_factory_result_decode(r, &v, e);
 }
 
 static const struct svc_label label_example = {.name = "line-1",
@@ -190,6 +227,8 @@ static const struct {
     {"svc_label", write_label, read_label},    {"svc_file", write_file, read_file},
     {"svc_purge", write_purge, read_purge},    {"sts_ocsp_result", write_ocsp, read_ocsp},
     {"status_row", write_row, read_row},       {"follow_issuer", write_issuer, read_issuer},
+    {"svc_factory", write_factory, read_factory},
+    {"svc_factory_result", write_factory_result, read_factory_result},
 };
 
 static struct msg_reader reader_of(struct msg *m)
@@ -310,6 +349,38 @@ static void enroll_comes_through_unchanged(void **state)
     assert_int_equal(v.binding_kind, SVC_BINDING_TLS_EXPORTER);
     assert_true(bytes_equal(v.binding, enroll_example.binding));
     assert_string_equal(v.peer, "192.0.2.7:40112");
+    assert_string_equal(v.unit, "badge=B-77;tool=st/1.2");
+}
+
+static void factory_comes_through_unchanged(void **state)
+{
+    AUTO_MSG m1, m2;
+    struct msg_reader r;
+    struct svc_factory v;
+    struct svc_factory_result res;
+    struct err e;
+
+    (void)state;
+    msg_begin(&m1, SVC_FACTORY, 43);
+    write_factory(&m1);
+    r = reader_of(&m1);
+    assert_int_equal(svc_factory_decode(&r, &v, &e), E_OK);
+    assert_int_equal(v.action, SVC_FACTORY_CONFIRM);
+    assert_string_equal(v.order, "WO-17");
+    assert_string_equal(v.device_id, "M2-00000001");
+    assert_true(bytes_equal(v.body, factory_example.body));
+    assert_int_equal(v.chain_n, 1);
+    assert_true(bytes_equal(v.chain[0], factory_example.chain[0]));
+    assert_int_equal(v.verdict, SVC_CLIENT_VALID);
+    assert_string_equal(v.peer, "192.0.2.7:40112");
+    msg_begin(&m2, SVC_FACTORY_RESULT, 43);
+    write_factory_result(&m2);
+    r = reader_of(&m2);
+    assert_int_equal(svc_factory_result_decode(&r, &res, &e), E_OK);
+    assert_int_equal(res.code, E_DENIED);
+    assert_true(res.is_text);
+    assert_true(bytes_equal(res.body, factory_result_example.body));
+    assert_int_equal(res.retry_after_s, 9);
 }
 
 static void results_files_and_labels_come_through_unchanged(void **state)
@@ -466,6 +537,8 @@ static void contradicting_enroll_claims_are_refused(void **state)
     assert_int_equal(enroll_code(&v), E_INVALID);
     v = enroll_example, v.has_password = false;
     assert_int_equal(enroll_code(&v), E_INVALID);
+    v = enroll_example, v.unit[3] = '\n';
+    assert_int_equal(enroll_code(&v), E_INVALID);
     v = enroll_example, v.binding.len = 31;
     assert_int_equal(enroll_code(&v), E_INVALID);
     v = enroll_example, v.binding_kind = SVC_BINDING_NONE;
@@ -478,6 +551,51 @@ static void contradicting_enroll_claims_are_refused(void **state)
     assert_int_equal(enroll_code(&v), E_OK);
     v = enroll_example, v.chain[0] = BYTES(big, CLIENT_CHAIN_MAX_LEN - 10);
     assert_int_equal(enroll_code(&v), E_INVALID);
+}
+
+static enum err_code factory_code(const struct svc_factory *in)
+{
+    AUTO_MSG m;
+    struct msg_reader r;
+    struct svc_factory v;
+    struct err e;
+
+    msg_begin(&m, SVC_FACTORY, 1);
+    svc_factory_encode(&m, in);
+    r = reader_of(&m);
+    return svc_factory_decode(&r, &v, &e);
+}
+
+static void contradicting_factory_requests_are_refused(void **state)
+{
+    static const uint8_t big[FACTORY_BODY_MAX + 1];
+    struct svc_factory v;
+
+    (void)state;
+    v = factory_example, v.action = SVC_FACTORY_ACTIONS;
+    assert_int_equal(factory_code(&v), E_INVALID);
+    v = factory_example, v.order[0] = '\0'; /* no order */
+    assert_int_equal(factory_code(&v), E_INVALID);
+    v = factory_example, v.device_id[0] = '\0'; /* a unit's action without a unit */
+    assert_int_equal(factory_code(&v), E_INVALID);
+    v = factory_example, v.device_id[0] = '/';
+    assert_int_equal(factory_code(&v), E_INVALID);
+    v = factory_example, v.action = SVC_FACTORY_RESERVE; /* with a unit in the path */
+    assert_int_equal(factory_code(&v), E_INVALID);
+    v.device_id[0] = '\0';
+    assert_int_equal(factory_code(&v), E_OK);
+    v = factory_example, v.action = SVC_FACTORY_CHALLENGE; /* GET with a body */
+    assert_int_equal(factory_code(&v), E_INVALID);
+    v.body.len = 0;
+    assert_int_equal(factory_code(&v), E_OK);
+    v = factory_example, v.chain_n = 0; /* nobody */
+    assert_int_equal(factory_code(&v), E_INVALID);
+    v = factory_example, v.verdict = SVC_CLIENT_NONE;
+    assert_int_equal(factory_code(&v), E_INVALID);
+    v = factory_example, v.body = BYTES(big, FACTORY_BODY_MAX);
+    assert_int_equal(factory_code(&v), E_OK);
+    v = factory_example, v.body = BYTES(big, FACTORY_BODY_MAX + 1);
+    assert_int_equal(factory_code(&v), E_INVALID);
 }
 
 static enum err_code row_code(const struct status_row *in)
@@ -610,11 +728,13 @@ int main(void)
         cmocka_unit_test(a_trailing_octet_is_refused),
         cmocka_unit_test(no_flipped_octet_breaks_a_reader),
         cmocka_unit_test(enroll_comes_through_unchanged),
+        cmocka_unit_test(factory_comes_through_unchanged),
         cmocka_unit_test(results_files_and_labels_come_through_unchanged),
         cmocka_unit_test(purge_and_ocsp_result_come_through_unchanged),
         cmocka_unit_test(a_full_purge_fits_one_message),
         cmocka_unit_test(rows_and_issuers_come_through_unchanged),
         cmocka_unit_test(contradicting_enroll_claims_are_refused),
+        cmocka_unit_test(contradicting_factory_requests_are_refused),
         cmocka_unit_test(rows_with_unknown_values_are_refused),
         cmocka_unit_test(results_that_cannot_be_kept_safely_are_refused),
         cmocka_unit_test(an_issuer_that_responds_must_name_its_key),
