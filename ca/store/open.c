@@ -580,6 +580,7 @@ enum err_code store_check(struct store *s, struct err *e)
         {Q_CHECK_REVOKED, "status"},
         {Q_CHECK_NEWEST, "status"},
         {Q_CHECK_REVOKED_LOG, "status"},
+        {Q_CHECK_TALLY, "factory"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(checks); i++)

@@ -353,6 +353,21 @@ enum err_code store_device_set_unit(struct store *s, uint64_t id, uint64_t unit,
     return q_exec_one(&q, e);
 }
 
+enum err_code store_device_set_order(struct store *s, const struct device_row *row, struct err *e)
+{
+    struct query q = q_begin(s, Q_DEVICE_SET_ORDER);
+
+    q_u64(&q, row->id);
+    q_text(&q, row->anchor);
+    q_text(&q, row->product);
+    q_text(&q, row->model);
+    q_text(&q, row->lot);
+    q_text(&q, row->order_no);
+    q_text(&q, row->station);
+    q_text(&q, row->line);
+    return q_exec_one(&q, e);
+}
+
 enum err_code store_unit_is_stopped(struct store *s, uint64_t unit, bool *stopped, struct err *e)
 {
     struct query q = q_begin(s, Q_UNIT_STOPPED);

@@ -32,6 +32,22 @@
     "hash"
 #define HEAD_COLS "seq, time, hash, tbs, signature, key, sig_alg"
 #define ALARM_COLS "id, time, kind, domain, object, text, cleared_at"
+#define ORDER_COLS                                                                                                     \
+    "id, order_no, domain, product, model, lot, line, profile, key_mode, quantity, by_list, prefix, first, digits, "   \
+    "stations, firmware, targets, not_before, not_after, rekeys_allowed, rework_allowed, defer_allowed, "              \
+    "orphan_after_s, evidence, customer_key, note, file_hash, signer, kid, state, opened_at, closed_at, units_after"
+#define TALLY_COLS                                                                                                     \
+    "next, reserved, captured, issued, confirmed, packed, shipped, unused, voided, orphaned, scrapped, rekeyed, reworked"
+#define STATION_COLS "id, name, domain, line, roles, profile, created_at, not_after, revoked_at"
+#define UNIT_COLS                                                                                                      \
+    "u.id, u.work_order, u.device, u.ordinal, u.state, u.cert, u.reserved_at, u.issued_at, u.confirmed_at, "           \
+    "u.packed_at, u.shipped_at, u.ended_at, u.due_at, u.rekeys, u.reworks, d.device_id"
+#define UNIT_FROM "FROM unit u CROSS JOIN device d ON d.id = u.device"
+/* What the rows of an order's units say, in the columns of its tally but next and captured. */
+#define UNIT_TALLY                                                                                                     \
+    "count(*), coalesce(sum(issued_at <> 0), 0), coalesce(sum(confirmed_at <> 0), 0), coalesce(sum(state = 5), 0), "   \
+    "coalesce(sum(state = 6), 0), coalesce(sum(state = 8), 0), coalesce(sum(state = 9), 0), "                          \
+    "coalesce(sum(state = 10), 0), coalesce(sum(state = 11), 0), coalesce(sum(rekeys), 0), coalesce(sum(reworks), 0)"
 #endif
 
 X(BEGIN_WRITE, "BEGIN IMMEDIATE")
@@ -72,6 +88,8 @@ X(DEVICE_SET_STATE,
   "UPDATE device SET state = ?2, enrolled_at = CASE WHEN ?2 = 1 THEN ?3 ELSE enrolled_at END, "
   "stopped_at = CASE WHEN ?2 = 2 THEN ?3 ELSE 0 END WHERE id = ?1")
 X(DEVICE_SET_UNIT, "UPDATE device SET unit = ?2 WHERE id = ?1")
+X(DEVICE_SET_ORDER,
+  "UPDATE device SET anchor = ?2, product = ?3, model = ?4, lot = ?5, order_no = ?6, station = ?7, line = ?8 WHERE id = ?1")
 X(UNIT_STOPPED, "SELECT count(*), coalesce(sum(state = 2), 0) FROM device WHERE unit = ?1")
 X(DEVICE_EACH, "SELECT " DEVICE_COLS " FROM device WHERE " DEVICE_MATCH " ORDER BY id LIMIT ?9")
 X(DEVICE_EACH_NAMED,
@@ -187,6 +205,69 @@ X(ALARM_CLEAR,
 X(ALARM_EACH, "SELECT " ALARM_COLS " FROM alarm ORDER BY id")
 X(ALARM_OPEN, "SELECT " ALARM_COLS " FROM alarm WHERE cleared_at = 0 ORDER BY id")
 
+X(ORDER_INSERT,
+  "INSERT INTO work_order (order_no, domain, product, model, lot, line, profile, key_mode, quantity, by_list, prefix, first, "
+  "digits, stations, firmware, targets, not_before, not_after, rekeys_allowed, rework_allowed, defer_allowed, "
+  "orphan_after_s, evidence, customer_key, note, file_hash, signer, kid, state, opened_at, closed_at, units_after) "
+  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, "
+  "?25, ?26, ?27, ?28, ?29, ?30, ?31, (SELECT coalesce(max(id), 0) FROM unit)) RETURNING id, units_after")
+X(ORDER_FILE_INSERT, "INSERT INTO order_file (work_order, file, report) VALUES (?1, ?2, x'')")
+X(ORDER_FILE, "SELECT file FROM order_file WHERE work_order = ?1")
+X(ORDER_REPORT, "SELECT report FROM order_file WHERE work_order = ?1")
+X(ORDER_SET_REPORT, "UPDATE order_file SET report = ?2 WHERE work_order = ?1")
+X(ORDER_BY_NO, "SELECT " ORDER_COLS " FROM work_order WHERE order_no = ?1")
+X(ORDER_SET_STATE, "UPDATE work_order SET state = ?2, closed_at = iif(?3 = 0, closed_at, ?3) WHERE id = ?1")
+X(ORDER_EACH, "SELECT " ORDER_COLS " FROM work_order WHERE id > ?1 ORDER BY id LIMIT ?2")
+X(ORDER_EACH_LIVE, "SELECT " ORDER_COLS " FROM work_order WHERE state <> 2 AND id > ?1 ORDER BY id LIMIT ?2")
+X(ORDER_ID_ADD, "INSERT INTO order_id (work_order, device_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+X(ORDER_ID_HAS, "SELECT 1 FROM order_id WHERE work_order = ?1 AND device_id = ?2")
+X(ORDER_ID_COUNT, "SELECT count(*) FROM order_id WHERE work_order = ?1")
+X(ORDER_REFUSED,
+  "INSERT INTO order_count (work_order, reason, n) VALUES (?1, ?2, 1) ON CONFLICT (work_order, reason) DO UPDATE SET n = n + 1")
+X(ORDER_REFUSALS, "SELECT reason, n FROM order_count WHERE work_order = ?1 ORDER BY reason")
+X(TALLY_INSERT, "INSERT INTO order_tally (work_order, " TALLY_COLS ") VALUES (?1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)")
+X(TALLY, "SELECT " TALLY_COLS " FROM order_tally WHERE work_order = ?1")
+X(TALLY_ADD,
+  "UPDATE order_tally SET next = next + ?2, reserved = reserved + ?3, captured = captured + ?4, issued = issued + ?5, "
+  "confirmed = confirmed + ?6, packed = packed + ?7, shipped = shipped + ?8, unused = unused + ?9, voided = voided + ?10, "
+  "orphaned = orphaned + ?11, scrapped = scrapped + ?12, rekeyed = rekeyed + ?13, reworked = reworked + ?14 "
+  "WHERE work_order = ?1")
+X(TALLY_OF_UNITS, "SELECT " UNIT_TALLY " FROM unit WHERE work_order = ?1 AND id > ?2 AND id <= ?3")
+X(ORDER_STATE_COUNTS,
+  "SELECT state, count(*) FROM unit WHERE work_order = ?1 AND id > (SELECT units_after FROM work_order WHERE id = ?1) "
+  "GROUP BY state")
+
+X(STATION_INSERT,
+  "INSERT INTO station (name, domain, line, roles, profile, created_at, not_after, revoked_at) "
+  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
+X(STATION_BY_NAME, "SELECT " STATION_COLS " FROM station WHERE name = ?1")
+X(STATION_BY_ID, "SELECT " STATION_COLS " FROM station WHERE id = ?1")
+X(STATION_REVOKE, "UPDATE station SET revoked_at = iif(revoked_at = 0, ?2, revoked_at) WHERE id = ?1")
+X(STATION_EACH, "SELECT " STATION_COLS " FROM station ORDER BY id")
+
+X(UNIT_INSERT,
+  "INSERT INTO unit (work_order, device, ordinal, state, cert, reserved_at, issued_at, confirmed_at, packed_at, shipped_at, "
+  "ended_at, due_at, rekeys, reworks) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")
+X(UNIT_UPDATE,
+  "UPDATE unit SET state = ?2, cert = ?3, issued_at = ?4, confirmed_at = ?5, packed_at = ?6, shipped_at = ?7, ended_at = ?8, "
+  "due_at = ?9, rekeys = ?10, reworks = ?11 WHERE id = ?1")
+X(UNIT_FIND, "SELECT " UNIT_COLS " " UNIT_FROM " WHERE u.device = ?1 AND u.work_order = ?2")
+X(UNIT_BY_ID, "SELECT " UNIT_COLS " " UNIT_FROM " WHERE u.id = ?1")
+X(UNIT_NEWEST, "SELECT " UNIT_COLS " " UNIT_FROM " WHERE u.device = ?1 ORDER BY u.work_order DESC LIMIT 1")
+X(UNIT_EACH,
+  "SELECT " UNIT_COLS " " UNIT_FROM " WHERE u.work_order = ?1 AND (?2 < 0 OR u.state = ?2) "
+  "AND u.id > max(?3, (SELECT units_after FROM work_order WHERE id = ?1)) ORDER BY u.id LIMIT ?4")
+X(UNIT_DUE, "SELECT " UNIT_COLS " " UNIT_FROM " WHERE u.state = 2 AND u.due_at <= ?1 ORDER BY u.due_at LIMIT ?2")
+X(UNIT_LAST, "SELECT coalesce(max(id), 0) FROM unit")
+
+X(REQUEST_FIND, "SELECT unit FROM unit_request WHERE work_order = ?1 AND station = ?2 AND token = ?3")
+X(REQUEST_PUT, "INSERT INTO unit_request (work_order, station, token, unit) VALUES (?1, ?2, ?3, ?4)")
+X(EVENT_INSERT,
+  "INSERT INTO unit_event (unit, time, event, station, badge, tool, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
+X(EVENT_EACH,
+  "SELECT e.id, e.unit, e.time, e.event, e.station, e.badge, e.tool, e.detail, coalesce(s.name, '') FROM unit_event e "
+  "LEFT JOIN station s ON s.id = e.station WHERE e.unit = ?1 ORDER BY e.id")
+
 /* store_check: each gives a row for what is wrong, and its first column names it. */
 X(CHECK_INTEGRITY, "PRAGMA integrity_check(1)")
 X(CHECK_REFERENCES, "PRAGMA foreign_key_check")
@@ -209,3 +290,14 @@ X(CHECK_REVOKED_LOG,
   "SELECT 'revoked ' || lower(hex(r.serial)) || ' differs from status_log ' || r.seq FROM revoked r "
   "LEFT JOIN status_log l ON l.seq = r.seq WHERE l.seq IS NULL OR l.issuer <> r.issuer OR l.serial <> r.serial "
   "OR l.status <> r.status LIMIT 1")
+X(CHECK_TALLY,
+  "SELECT 'work order ' || o.order_no || ': its counts differ from its units' FROM work_order o "
+  "JOIN order_tally t ON t.work_order = o.id LEFT JOIN (SELECT work_order, count(*) AS reserved, "
+  "sum(issued_at <> 0) AS issued, sum(confirmed_at <> 0) AS confirmed, sum(state = 5) AS packed, sum(state = 6) AS shipped, "
+  "sum(state = 8) AS unused, sum(state = 9) AS voided, sum(state = 10) AS orphaned, sum(state = 11) AS scrapped, "
+  "sum(rekeys) AS rekeyed, sum(reworks) AS reworked FROM unit GROUP BY work_order) u ON u.work_order = o.id "
+  "WHERE t.reserved <> coalesce(u.reserved, 0) OR t.issued <> coalesce(u.issued, 0) "
+  "OR t.confirmed <> coalesce(u.confirmed, 0) OR t.packed <> coalesce(u.packed, 0) OR t.shipped <> coalesce(u.shipped, 0) "
+  "OR t.unused <> coalesce(u.unused, 0) OR t.voided <> coalesce(u.voided, 0) OR t.orphaned <> coalesce(u.orphaned, 0) "
+  "OR t.scrapped <> coalesce(u.scrapped, 0) OR t.rekeyed <> coalesce(u.rekeyed, 0) "
+  "OR t.reworked <> coalesce(u.reworked, 0) LIMIT 1")

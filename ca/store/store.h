@@ -136,6 +136,8 @@ MUST_CHECK enum err_code store_device_find(struct store *s, const char *domain, 
 MUST_CHECK enum err_code store_device_by_id(struct store *s, uint64_t id, struct device_row *out, struct err *e);
 MUST_CHECK enum err_code store_device_set_state(struct store *s, uint64_t id, enum device_state state, int64_t at, struct err *e);
 MUST_CHECK enum err_code store_device_set_unit(struct store *s, uint64_t id, uint64_t unit, struct err *e);
+/* What a work order says of a device that an earlier order gave up: anchor, product, model, lot, order_no, station, line. */
+MUST_CHECK enum err_code store_device_set_order(struct store *s, const struct device_row *row, struct err *e);
 MUST_CHECK enum err_code store_unit_is_stopped(struct store *s, uint64_t unit, bool *stopped, struct err *e);
 struct device_filter {
     const char *domain, *device_id, *product, *lot; /* NULL = any; device_id may hold * at its end */

@@ -101,14 +101,17 @@ static void newer_schema_is_refused_by_name(void **state)
 {
     struct ledger *l = *state;
     struct store *s = NULL;
+    char says[80], back[40];
 
     ledger_close(l);
-    ledger_sql(l->path, "PRAGMA user_version = 7");
+    ledger_sql(l->path, "PRAGMA user_version = 700");
     REFUSED(l, E_CONFLICT, store_open(l->path, STORE_WRITE, &s, &l->e));
     SAYS(l, l->path);
-    SAYS(l, "has schema 7, this program knows up to 1");
+    snprintf(says, sizeof(says), "has schema 700, this program knows up to %d", migrations[migrations_n - 1].number);
+    SAYS(l, says);
     REFUSED(l, E_CONFLICT, store_open(l->path, STORE_READ, &s, &l->e));
-    ledger_sql(l->path, "PRAGMA user_version = 1");
+    snprintf(back, sizeof(back), "PRAGMA user_version = %d", migrations[migrations_n - 1].number);
+    ledger_sql(l->path, back);
     ledger_reopen(l);
 }
 
