@@ -29,6 +29,18 @@ struct secret_facts {
     int64_t not_before, not_after, revoked_at, first_used_at;
 };
 
+/* What a work order adds to a request (ca/factory.h). */
+struct unit_grant {
+    uint64_t order;               /* row; 0 = no order is involved */
+    uint64_t id;                  /* unit row */
+    uint8_t event;                /* enum unit_event that the certificate is for */
+    uint64_t station;             /* row */
+    char order_no[ORDER_NO_MAX + 1], device_id[ID_MAX_LEN + 1];
+    char station_name[ID_MAX_LEN + 1], line[ID_MAX_LEN + 1];
+    char badge[ID_MAX_LEN + 1], tool[ID_MAX_LEN + 1], firmware[ID_MAX_LEN + 1]; /* as the station says */
+    const char *reason;           /* of a refusal; NULL = none given */
+};
+
 struct grant {
     const struct conf_label *label;
     const struct conf_profile *profile;
@@ -51,6 +63,8 @@ struct grant {
     const char *alarm;            /* event name of an alarm, NULL = none */
     uint32_t retry_after_s;
     struct secret_facts secret;   /* enroll_precheck saw its password; id 0: it did not */
+    struct unit_grant unit;
+    int64_t not_after_max;        /* the certificate ends at the latest then; 0 = its profile says */
 };
 void grant_init(struct grant *g);
 void grant_clear(struct grant *g);

@@ -11,7 +11,6 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 
-#define ORDER_NO_MAX       48 /* also an EST label: [A-Za-z0-9][A-Za-z0-9._-]* */
 #define ORDER_FILE_MAX     ((size_t)64 << 20)
 #define ORDER_UNITS_MAX    1000000
 #define ORDER_LIST_MAX     ((size_t)16 << 10) /* stations, firmware releases, targets: octets of each list */
@@ -70,7 +69,7 @@ static inline bool text_list_has(const struct text_list *l, const char *s)
 enum order_key_mode { ORDER_KEY_DEVICE, ORDER_KEY_SERVER, ORDER_KEY_SERVER_ENCRYPTED, ORDER_KEY_MODES };
 
 struct order_spec {
-    char order_no[ORDER_NO_MAX + 1];
+    char order_no[ORDER_NO_MAX + 1]; /* also an EST label: [A-Za-z0-9][A-Za-z0-9._-]* */
     char domain[ID_MAX_LEN + 1], product[ID_MAX_LEN + 1];
     char model[ID_MAX_LEN + 1], lot[ID_MAX_LEN + 1], line[ID_MAX_LEN + 1]; /* "" = not given */
     uint64_t quantity;             /* 1 .. ORDER_UNITS_MAX */
