@@ -460,9 +460,10 @@ static enum err_code secret_make(struct core *c, struct admin_call *call, const 
     hex_encode(random, sizeof(random), secret);
     hex_encode(name, sizeof(name), hex);
     snprintf(row.user, sizeof(row.user), "%s-%s", device_id ? "dev" : "grp", hex);
-    secret_mac(c, row.user, bytes_str(secret), row.mac);
+    code = secret_mac(c, row.user, bytes_str(secret), row.mac, e);
     snprintf(object, sizeof(object), "secret:%s", row.user);
-    code = store_secret_insert(c->store, &row, e);
+    if (code == E_OK)
+        code = store_secret_insert(c->store, &row, e);
     if (code == E_OK)
         code = core_audit(c, &call->by, "secret-created", domain, object,
                           json_pack("{s:s, s:s, s:s, s:I, s:I}", "device_id", device_id ? device_id : "", "group",

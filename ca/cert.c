@@ -721,7 +721,7 @@ static enum err_code cert_body_read(struct cert *c, struct der *tbs, struct byte
     struct der version, content, validity, unique, wrapper, list;
     uint64_t v;
     uint8_t tag;
-    bool present;
+    bool present, unique_issuer, unique_subject;
 
     if (!der_take(tbs, DER_CONTEXT_CONSTRUCTED(0), &version) || !der_take_u64(&version, &v) || v != 2 ||
         !der_at_end(&version))
@@ -737,14 +737,16 @@ static enum err_code cert_body_read(struct cert *c, struct der *tbs, struct byte
         return err_set(e, E_INVALID, "certificate: broken validity (RFC 5280 4.1.2.5)");
     if (!der_take_raw(tbs, DER_SEQUENCE, &content, &c->subject) || !der_take_raw(tbs, DER_SEQUENCE, &content, &c->spki))
         return err_set(e, E_INVALID, "certificate: no subject or subjectPublicKeyInfo (RFC 5280 4.1)");
-    if (!der_take_optional(tbs, DER_CONTEXT(1), &unique, &present) ||
-        !der_take_optional(tbs, DER_CONTEXT(2), &unique, &present) ||
+    if (!der_take_optional(tbs, DER_CONTEXT(1), &unique, &unique_issuer) ||
+        !der_take_optional(tbs, DER_CONTEXT(2), &unique, &unique_subject) ||
         !der_take_optional(tbs, DER_CONTEXT_CONSTRUCTED(3), &wrapper, &present) || !der_at_end(tbs))
         return err_set(e, E_INVALID, "certificate: unexpected octets after the key (RFC 5280 4.1)");
+    c->has_unique_ids = unique_issuer || unique_subject;
     if (!present)
         return E_OK;
     if (!der_take(&wrapper, DER_SEQUENCE, &list) || !der_at_end(&wrapper))
         return err_set(e, E_INVALID, "certificate: broken extensions (RFC 5280 4.1)");
+    c->extensions = der_rest(&list);
     return cert_extensions_read(c, &list, e);
 }
 

@@ -110,6 +110,8 @@ struct cert {
     unsigned key_usage;         /* 0 = absent */
     bool has_eku, eku_client_auth, eku_server_auth, eku_any, eku_ocsp;
     bool has_no_check;
+    bool has_unique_ids;        /* issuerUniqueID or subjectUniqueID */
+    struct bytes extensions;    /* content of the list: what extension_take reads; empty when absent */
 };
 MUST_CHECK enum err_code cert_read(struct bytes der, struct cert *out, struct err *e);
 

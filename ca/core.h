@@ -204,7 +204,7 @@ void issuance_free(struct issuance *q);
 
 /* ---- enrollment secrets (secret.c) ---- */
 MUST_CHECK enum err_code secret_key_load(struct core *c, struct err *e);
-void secret_mac(const struct core *c, const char *user, struct bytes secret, uint8_t mac[32]);
+MUST_CHECK enum err_code secret_mac(const struct core *c, const char *user, struct bytes secret, uint8_t mac[32], struct err *e);
 
 /* ---- audit (core_audit.c) ---- */
 struct actor {

@@ -251,7 +251,7 @@ static enum err_code judge(struct store *ledger, const struct list_order *o, con
     if (!bytes_equal(list.tbs, buf_bytes(&m->tbs.b)))
         return err_set(e, E_IO, "%s: not what was signed", o->path);
     if (!pubkey_verifies(&key, list.sig_alg, list.tbs, list.sig))
-        return err_set(e, E_CRYPTO, "the list does not verify with the CA's key");
+        return err_set(e, errno == ENOMEM ? E_NOMEM : E_CRYPTO, "the list does not verify with the CA's key");
     return gate(ledger, o, m, &list, e);
 }
 

@@ -18,8 +18,11 @@ struct pubkey {
 };
 /* RSA 2048-4096 with odd 65537 <= e < 2^256, P-256, P-384 (named curve, uncompressed or compressed), Ed25519. */
 MUST_CHECK enum err_code pubkey_read(struct bytes spki, struct pubkey *out, struct err *e);
-/* spki_hash of any SPKI, also of a kind that pubkey_read refuses: SHA-256 of its octets then. */
-void spki_hash_of(struct bytes spki, uint8_t hash[32]);
+/*
+ * The same of any SPKI: a kind that pubkey_read refuses is E_OK with alg KEY_NONE and SHA-256 of its octets as spki_hash. What else
+ * goes wrong (E_NOMEM) says nothing about the key.
+ */
+MUST_CHECK enum err_code pubkey_identify(struct bytes spki, struct pubkey *out, struct err *e);
 /* false: the signature is wrong (or anything else failed: there is one answer), unless errno is ENOMEM: nobody knows. */
 bool pubkey_verifies(const struct pubkey *key, struct bytes sig_alg_der, struct bytes tbs, struct bytes sig);
 

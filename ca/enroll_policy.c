@@ -3,104 +3,22 @@
 
 #include <string.h>
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <openssl/x509_vfy.h>
-#include <openssl/x509v3.h>
-
 #include "base/clock.h"
 #include "base/fsio.h"
-#include "base/libctx.h"
 #include "base/oid.h"
 #include "ca/repeat_rule.h"
 
-#define ANCHOR_FILE_MAX    ((size_t)1 << 20)
-#define SECRET_REPEAT_S    86400 /* a used secret stays good this long for the same key */
-#define VERIFY_DEPTH       CLIENT_CHAIN_COUNT
-#define VERIFY_LEVEL       2  /* OpenSSL's security level: 112 bits, so no SHA-1 and no RSA below 2048 */
-#define UNIT_ROWS          16
-
-AUTO_TYPE(X509, X509_free)
-AUTO_TYPE(X509_STORE, X509_STORE_free)
-AUTO_TYPE(X509_STORE_CTX, X509_STORE_CTX_free)
+#define SECRET_REPEAT_S 86400 /* a used secret stays good this long for the same key */
+#define UNIT_ROWS       16
 
 /* ---- anchors ---- */
 
-struct anchor {
-    char name[ID_MAX_LEN + 1];
-    X509_STORE *store; /* NULL: an anchor that is one of our own CAs, whose leaves are rows of the ledger */
-    struct buf pem;
-};
-
-struct anchors {
-    struct anchor *anchor;
-    size_t n;
-};
-
-void anchors_free(struct anchors *a)
-{
-    if (!a)
-        return;
-    for (size_t i = 0; i < a->n; i++) {
-        X509_STORE_free(a->anchor[i].store);
-        buf_clear(&a->anchor[i].pem);
-    }
-    free(a->anchor);
-    free(a);
-}
-
-static enum err_code anchor_read(const struct conf_anchor *conf, struct anchor *out, struct err *e)
-{
-    AUTO_BUF text = BUF_INIT(ANCHOR_FILE_MAX);
-    size_t count = 0;
-    enum err_code code = E_OK;
-
-    if (file_read(conf->file, &text, e) != E_OK)
-        return err_wrap(e, "anchor \"%s\"", conf->name);
-    out->store = X509_STORE_new();
-    if (!out->store)
-        return err_set(e, E_NOMEM, "anchor \"%s\"", conf->name);
-    for (;; count++) {
-        AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
-        AUTO(X509) *x = NULL;
-        struct cert read;
-
-        code = pem_read(buf_bytes(&text), "CERTIFICATE", count, &der, e);
-        if (code == E_NOT_FOUND)
-            break;
-        if (code != E_OK || cert_read(buf_bytes(&der), &read, e) != E_OK)
-            return err_wrap(e, "anchor \"%s\"", conf->name);
-        if (!read.is_ca)
-            return err_set(e, E_INVALID, "anchor \"%s\": certificate %zu is not a CA", conf->name, count + 1);
-        x = libctx_x509(buf_bytes(&der));
-        if (!x || X509_STORE_add_cert(out->store, x) != 1)
-            return err_openssl(e, E_INVALID, "X509_STORE_add_cert");
-        pem_write(&out->pem, "CERTIFICATE", buf_bytes(&der));
-    }
-    return count ? E_OK : err_set(e, E_INVALID, "anchor \"%s\": %s holds no certificate", conf->name, conf->file);
-}
-
 enum err_code anchors_load(struct core *c, struct err *e)
 {
-    struct anchors *all = calloc(1, sizeof(*all));
-    enum err_code code = all ? E_OK : err_set(e, E_NOMEM, "anchors");
+    struct anchors *all = anchors_read(c->conf, e);
 
-    if (all && !(all->anchor = calloc(c->conf->anchors_n + 1, sizeof(*all->anchor))))
-        code = err_set(e, E_NOMEM, "anchors");
-    for (size_t i = 0; i < c->conf->anchors_n && code == E_OK; i++) {
-        const struct conf_anchor *conf = &c->conf->anchors[i];
-        struct anchor *a = &all->anchor[all->n++];
-
-        snprintf(a->name, sizeof(a->name), "%s", conf->name);
-        buf_init(&a->pem, 2 * ANCHOR_FILE_MAX);
-        if (conf->file && conf->file[0])
-            code = anchor_read(conf, a, e);
-    }
-    if (code != E_OK) {
-        anchors_free(all);
-        return code;
-    }
+    if (!all)
+        return e->code;
     anchors_free(c->anchors);
     c->anchors = all;
     return E_OK;
@@ -111,8 +29,7 @@ void anchors_pem(struct core *c, struct buf *out)
     for (size_t i = 0; i < c->ca_n; i++)
         if (c->ca[i].exists)
             pem_write(out, "CERTIFICATE", buf_bytes(&c->ca[i].cert));
-    for (size_t i = 0; i < c->anchors->n; i++)
-        buf_add_bytes(out, buf_bytes(&c->anchors->anchor[i].pem));
+    anchors_add_pem(c->anchors, out);
 }
 
 static bool strings_have(const struct conf_strings *s, const char *v)
@@ -353,60 +270,27 @@ static const struct conf_anchor *own_anchor(struct core *c, const struct conf_la
     return NULL;
 }
 
-/* false: `why` says what is wrong with it, or E_NOMEM. */
-static bool chain_verifies(const struct anchor *a, const struct svc_enroll *in, int64_t now, struct err *why)
-{
-    AUTO(X509) *leaf = libctx_x509(in->chain[0]);
-    AUTO(X509_STORE_CTX) *ctx = X509_STORE_CTX_new();
-    STACK_OF(X509) *others = sk_X509_new_null();
-    X509_VERIFY_PARAM *param;
-    bool good = leaf && ctx && others;
-
-    for (size_t i = 1; good && i < in->chain_n; i++) {
-        X509 *x = libctx_x509(in->chain[i]);
-        good = x && sk_X509_push(others, x) > 0;
-        if (!good)
-            X509_free(x);
-    }
-    if (good && X509_STORE_CTX_init(ctx, a->store, leaf, others) == 1) {
-        param = X509_STORE_CTX_get0_param(ctx);
-        X509_VERIFY_PARAM_set_time(param, now);
-        X509_VERIFY_PARAM_set_depth(param, VERIFY_DEPTH);
-        X509_VERIFY_PARAM_set_auth_level(param, VERIFY_LEVEL);
-        X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
-        X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
-        good = X509_verify_cert(ctx) == 1;
-    } else {
-        good = false;
-    }
-    sk_X509_pop_free(others, X509_free);
-    err_openssl(why, E_DENIED, "X509_verify_cert");
-    if (ctx && X509_STORE_CTX_get_error(ctx) == X509_V_ERR_OUT_OF_MEM)
-        why->code = E_NOMEM;
-    return good;
-}
-
-/* A certificate somebody else issued: its chain is verified again, against the label's anchors only. */
+/* A certificate somebody else issued: its chain is judged again, against the label's anchors only. */
 static enum err_code foreign_certificate(struct core *c, const struct svc_enroll *in, const struct cert *leaf,
-                                         int64_t now, struct grant *g, struct err *e)
+                                         const struct pubkey *leaf_key, int64_t now, struct grant *g, struct err *e)
 {
-    for (size_t i = 0; i < c->anchors->n; i++) {
-        const struct anchor *a = &c->anchors->anchor[i];
-        const struct conf_anchor *conf = conf_find_anchor(c->conf, a->name);
+    for (size_t i = 0; i < c->conf->anchors_n; i++) {
+        const struct conf_anchor *anchor = &c->conf->anchors[i];
         struct err why = {0};
+        enum err_code code;
 
-        if (!a->store || !conf || !label_accepts(g->label, conf))
+        if (!label_accepts(g->label, anchor))
             continue;
-        if (!chain_verifies(a, in, now, &why)) {
-            if (why.code == E_NOMEM)
-                return err_set(e, E_NOMEM, "the client certificate's chain: %s", why.msg);
+        code = anchor_judge(c->anchors, anchor->name, in->chain, in->chain_n, leaf, leaf_key, now, &why);
+        if (code == E_NOMEM)
+            return err_set(e, E_NOMEM, "the client certificate's chain: %s", why.msg);
+        if (code != E_OK)
             continue;
-        }
         became_holder(g);
         if (leaf->is_ca || (leaf->has_eku && !leaf->eku_client_auth && !leaf->eku_any) ||
             (leaf->key_usage && !(leaf->key_usage & USAGE_DIGITAL_SIGNATURE)))
             return err_set(e, E_DENIED, "the client certificate is not meant for client authentication");
-        return idevid_device(c, in, leaf, conf, g, e);
+        return idevid_device(c, in, leaf, anchor, g, e);
     }
     return err_set(e, E_DENIED, "the client certificate is of no manufacturer accepted here");
 }
@@ -470,10 +354,11 @@ static enum err_code refuse_idevid_key(const struct grant *g, const uint8_t idev
 static enum err_code by_certificate(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
                                     struct grant *g, struct err *e)
 {
-    uint8_t hash[32], spki_hash[32];
     struct presented p = {0};
+    struct pubkey leaf_key;
     struct cert_row row;
     struct cert leaf;
+    uint8_t hash[32];
     bool is_idevid;
     enum err_code code;
 
@@ -482,7 +367,8 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     if (cert_read(in->chain[0], &leaf, e) != E_OK)
         return err_set(e, E_DENIED, "the client certificate cannot be read");
     sha256(in->chain[0], hash);
-    spki_hash_of(leaf.spki, spki_hash);
+    if (pubkey_identify(leaf.spki, &leaf_key, e) != E_OK)
+        return e->code;
     memcpy(g->credential, hash, 32);
     code = store_cert_by_der(c->store, leaf.issuer, leaf.serial, hash, &row, e);
     if (code == E_OK) {
@@ -499,7 +385,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     } else if (code == E_NOT_FOUND) {
         if (in->verdict != SVC_CLIENT_VALID)
             return err_set(e, E_DENIED, "the client certificate has expired");
-        code = foreign_certificate(c, in, &leaf, now, g, e);
+        code = foreign_certificate(c, in, &leaf, &leaf_key, now, g, e);
         is_idevid = true;
     } else {
         return code;
@@ -511,11 +397,11 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
                        is_idevid ? "simplereenroll renews an operational certificate; enrol with simpleenroll"
                                  : "an operational certificate is renewed with simplereenroll (RFC 7030 4.2.2)");
     if (is_idevid) {
-        code = join_unit(c, g, spki_hash, now, e);
+        code = join_unit(c, g, leaf_key.spki_hash, now, e);
         if (code == E_OK)
             code = refuse_stopped(c, &g->device, e); /* of the unit it joined */
         if (code == E_OK)
-            code = refuse_idevid_key(g, spki_hash, csr, e);
+            code = refuse_idevid_key(g, leaf_key.spki_hash, csr, e);
     }
     if (code == E_OK && g->presented && p.first_used_at == 0)
         code = store_cert_set_used(c->store, g->presented, now, e);
@@ -548,7 +434,8 @@ static enum err_code check_password(struct core *c, const struct svc_enroll *in,
         text_take(out->pattern, row.pattern);
     }
     /* An unknown user costs the same. */
-    secret_mac(c, in->user, in->password, mac);
+    if (secret_mac(c, in->user, in->password, mac, e) != E_OK)
+        return e->code;
     if (bytes_equal_ct(BYTES_OF(mac), BYTES_OF(stored)) && known)
         return E_OK;
     return err_set(e, E_UNAUTHENTICATED, "user name or secret is wrong");

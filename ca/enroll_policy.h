@@ -6,6 +6,7 @@
 #ifndef INKAN_CA_ENROLL_POLICY_H
 #define INKAN_CA_ENROLL_POLICY_H
 
+#include "ca/anchor.h"
 #include "ca/core.h"
 #include "ca/csr.h"
 
@@ -85,9 +86,8 @@ MUST_CHECK enum err_code enroll_still_allowed(struct core *c, const struct grant
 MUST_CHECK enum err_code enroll_claim_key(struct core *c, struct grant *g, const struct pubkey *key, int64_t now,
                                           struct err *e);
 
-/* Manufacturer anchors, parsed once. */
+/* The manufacturers' anchors of the configuration in force; nothing of those before is kept. */
 MUST_CHECK enum err_code anchors_load(struct core *c, struct err *e);
-void anchors_free(struct anchors *a);
 /* PEM of every CA a client certificate may chain to: our own and the manufacturers'. */
 void anchors_pem(struct core *c, struct buf *out);
 

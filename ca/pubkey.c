@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,20 +63,39 @@ static const struct sig_form {
     {&OID_ED25519, FAMILY_ED25519, -1},
 };
 
-/* Fetched once; read-only afterwards, so that every thread may use them. */
+/* Made once; read-only afterwards, so that every thread may use them. */
 static struct {
     EC_GROUP *group[ARRAY_LEN(curves)];
     EVP_MD *md[3];
+    pthread_key_t verifiers;
+    bool has_verifiers;
+    atomic_bool ready;
 } shared;
-static pthread_once_t shared_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void shared_init(void)
+static void verifiers_free(void *arg);
+
+/* false: no memory now. The next call makes what is missing. */
+static bool shared_ready(void)
 {
+    static const char *const md_names[ARRAY_LEN(shared.md)] = {"SHA256", "SHA384", "SHA512"};
+    bool ready = true;
+
+    if (atomic_load_explicit(&shared.ready, memory_order_acquire))
+        return true;
+    pthread_mutex_lock(&shared_lock);
     for (size_t i = 0; i < ARRAY_LEN(curves); i++)
-        shared.group[i] = EC_GROUP_new_by_curve_name(curves[i].nid);
-    shared.md[0] = EVP_MD_fetch(NULL, "SHA256", NULL);
-    shared.md[1] = EVP_MD_fetch(NULL, "SHA384", NULL);
-    shared.md[2] = EVP_MD_fetch(NULL, "SHA512", NULL);
+        ready &= shared.group[i] || (shared.group[i] = EC_GROUP_new_by_curve_name(curves[i].nid)) != NULL;
+    for (size_t i = 0; i < ARRAY_LEN(md_names); i++)
+        ready &= shared.md[i] || (shared.md[i] = EVP_MD_fetch(NULL, md_names[i], NULL)) != NULL;
+    if (!shared.has_verifiers)
+        shared.has_verifiers = pthread_key_create(&shared.verifiers, verifiers_free) == 0;
+    ready &= shared.has_verifiers;
+    atomic_store_explicit(&shared.ready, ready, memory_order_release);
+    pthread_mutex_unlock(&shared_lock);
+    if (!ready)
+        ERR_clear_error();
+    return ready;
 }
 
 static enum err_code point_check(struct bytes point, size_t curve, struct err *e)
@@ -91,11 +111,12 @@ static enum err_code point_check(struct bytes point, size_t curve, struct err *e
                        point.len ? point.p[0] : 0u);
     if (point.len != (point.p[0] == 0x04 ? 1 + 2 * field : 1 + field))
         return err_set(e, E_INVALID, "%s key: point of %zu octets", name, point.len);
-    pthread_once(&shared_once, shared_init);
-    p = shared.group[curve] ? EC_POINT_new(shared.group[curve]) : NULL;
+    if (!shared_ready())
+        return err_set(e, E_NOMEM, "%s key: out of memory", name);
+    p = EC_POINT_new(shared.group[curve]);
     ctx = BN_CTX_new();
     if (!p || !ctx)
-        return err_openssl(e, E_CRYPTO, "EC_POINT_new");
+        return err_openssl(e, E_NOMEM, "EC_POINT_new");
     if (EC_POINT_oct2point(shared.group[curve], p, point.p, point.len, ctx) != 1 ||
         EC_POINT_is_on_curve(shared.group[curve], p, ctx) != 1) {
         if (err_openssl(NULL, E_INVALID, "") == E_NOMEM)
@@ -348,14 +369,15 @@ enum err_code pubkey_read(struct bytes spki, struct pubkey *out, struct err *e)
     return err_set(e, E_INVALID, "public key: algorithm %s is not RSA, ECDSA or Ed25519", text);
 }
 
-void spki_hash_of(struct bytes spki, uint8_t hash[32])
+enum err_code pubkey_identify(struct bytes spki, struct pubkey *out, struct err *e)
 {
-    struct pubkey key;
-    struct err ignored;
+    enum err_code code = pubkey_read(spki, out, e);
 
-    sha256(spki, hash);
-    if (pubkey_read(spki, &key, &ignored) == E_OK)
-        memcpy(hash, key.spki_hash, 32);
+    if (code != E_INVALID)
+        return code;
+    out->spki = spki;
+    sha256(spki, out->spki_hash);
+    return E_OK;
 }
 
 static enum sig_family family_of(enum key_alg alg)
@@ -464,9 +486,6 @@ struct ec_verifier {
     EVP_PKEY *pkey;
     EVP_PKEY_CTX *ctx;
 };
-static pthread_key_t verifiers_key;
-static pthread_once_t verifiers_once = PTHREAD_ONCE_INIT;
-
 static void verifiers_free(void *arg)
 {
     struct ec_verifier *v = arg;
@@ -478,22 +497,14 @@ static void verifiers_free(void *arg)
     free(v);
 }
 
-static void verifiers_setup(void)
-{
-    if (pthread_key_create(&verifiers_key, verifiers_free) != 0)
-        abort();
-}
-
 /* This thread's, for the curve. NULL: no memory. */
 static struct ec_verifier *verifier_of(size_t curve)
 {
-    struct ec_verifier *v;
+    struct ec_verifier *v = pthread_getspecific(shared.verifiers);
 
-    pthread_once(&verifiers_once, verifiers_setup);
-    v = pthread_getspecific(verifiers_key);
     if (!v) {
         v = calloc(ARRAY_LEN(curves), sizeof(*v));
-        if (!v || pthread_setspecific(verifiers_key, v) != 0) {
+        if (!v || pthread_setspecific(shared.verifiers, v) != 0) {
             free(v);
             return NULL;
         }
@@ -515,46 +526,55 @@ static bool verifier_take_key(struct ec_verifier *v, const struct pubkey *key)
     return v->ctx != NULL;
 }
 
-static bool verify_ec(const struct pubkey *key, const EVP_MD *md, struct bytes tbs, struct bytes sig)
+enum outcome { WRONG, GOOD, NO_MEMORY };
+
+static enum outcome verify_ec(const struct pubkey *key, const EVP_MD *md, struct bytes tbs, struct bytes sig)
 {
     struct ec_verifier *v = verifier_of(curve_of(key->alg));
     uint8_t hash[EVP_MAX_MD_SIZE];
     unsigned len;
 
-    return v && verifier_take_key(v, key) && EVP_Digest(tbs.p, tbs.len, hash, &len, md, NULL) == 1 &&
-           EVP_PKEY_verify(v->ctx, sig.p, sig.len, hash, len) == 1;
+    if (!v)
+        return NO_MEMORY;
+    return verifier_take_key(v, key) && EVP_Digest(tbs.p, tbs.len, hash, &len, md, NULL) == 1 &&
+                   EVP_PKEY_verify(v->ctx, sig.p, sig.len, hash, len) == 1
+               ? GOOD
+               : WRONG;
 }
 
-static bool verify(const struct pubkey *key, const struct sig_form *form, struct bytes tbs, struct bytes sig)
+static enum outcome verify(const struct pubkey *key, const struct sig_form *form, struct bytes tbs, struct bytes sig)
 {
     AUTO(EVP_PKEY) *pkey = NULL;
     AUTO(EVP_MD_CTX) *ctx = NULL;
-    const EVP_MD *md = NULL;
+    const EVP_MD *md;
 
-    if (form->md >= 0) {
-        pthread_once(&shared_once, shared_init);
-        md = shared.md[form->md];
-        if (!md)
-            return false;
-    }
+    if (!shared_ready())
+        return NO_MEMORY;
+    md = form->md >= 0 ? shared.md[form->md] : NULL;
     if (form->family == FAMILY_EC)
         return verify_ec(key, md, tbs, sig);
     pkey = pkey_of(key);
     ctx = EVP_MD_CTX_new();
-    return pkey && ctx && EVP_DigestVerifyInit(ctx, NULL, md, NULL, pkey) == 1 &&
-           EVP_DigestVerify(ctx, sig.p, sig.len, tbs.p, tbs.len) == 1;
+    if (!ctx)
+        return NO_MEMORY;
+    return pkey && EVP_DigestVerifyInit(ctx, NULL, md, NULL, pkey) == 1 &&
+                   EVP_DigestVerify(ctx, sig.p, sig.len, tbs.p, tbs.len) == 1
+               ? GOOD
+               : WRONG;
 }
 
 bool pubkey_verifies(const struct pubkey *key, struct bytes sig_alg_der, struct bytes tbs, struct bytes sig)
 {
     const struct sig_form *form = sig_form_find(sig_alg_der);
-    bool good;
+    enum outcome outcome;
 
     errno = 0;
     if (!form || key->alg == KEY_NONE || form->family != family_of(key->alg) || sig.len == 0 ||
         sig.len > SIGNATURE_MAX_LEN)
         return false;
-    good = verify(key, form, tbs, sig);
-    errno = err_openssl(NULL, E_INVALID, "") == E_NOMEM ? ENOMEM : 0;
-    return good;
+    outcome = verify(key, form, tbs, sig);
+    if (err_openssl(NULL, E_INVALID, "") == E_NOMEM && outcome != GOOD)
+        outcome = NO_MEMORY;
+    errno = outcome == NO_MEMORY ? ENOMEM : 0;
+    return outcome == GOOD;
 }

@@ -3,11 +3,13 @@
  * After a backup was put in place the ledger is behind what the world has seen. Accepting it re-imports revocations from
  * the newest published CRLs, lifts the numbers that must not be used twice, and says what cannot be recovered.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/fsio.h"
 #include "ca/admin_int.h"
+#include "ca/anchor.h"
 #include "ca/crl_list.h"
 #include "ca/csr.h"
 
@@ -19,23 +21,27 @@ struct recovery {
     struct buf lost;
 };
 
-/* The list published last, verified with the CA's key. */
-static bool read_list(struct recovery *r, const struct crl_scope *s, struct buf *der, struct crl *out)
+/* The list published last, verified with the CA's key. E_NOT_FOUND: there is none of this CA. */
+static enum err_code read_list(struct recovery *r, const struct crl_scope *s, struct buf *der, struct crl *out, struct err *e)
 {
     char path[PATH_LEN];
     struct pubkey key;
-    struct err e = {0};
+    enum err_code code;
 
     publish_path(r->core, s, path, sizeof(path));
-    if (file_read(path, der, &e) != E_OK)
-        return false;
-    if (crl_read(buf_bytes(der), out, &e) == E_OK && bytes_equal(out->issuer, buf_bytes(&s->ca->subject)) &&
-        pubkey_read(buf_bytes(&s->ca->spki), &key, &e) == E_OK &&
-        pubkey_verifies(&key, out->sig_alg, out->tbs, out->sig))
-        return true;
+    code = file_read(path, der, e);
+    if (code != E_OK)
+        return code == E_NOMEM ? code : E_NOT_FOUND;
+    if (crl_read(buf_bytes(der), out, e) == E_OK && bytes_equal(out->issuer, buf_bytes(&s->ca->subject))) {
+        code = pubkey_read(buf_bytes(&s->ca->spki), &key, e);
+        if (code == E_OK && pubkey_verifies(&key, out->sig_alg, out->tbs, out->sig))
+            return E_OK;
+        if (code == E_NOMEM || (code == E_OK && errno == ENOMEM))
+            return err_set(e, E_NOMEM, "%s: out of memory", path);
+    }
     r->broken_lists++;
     buf_printf(&r->lost, "%s: not a list of this CA, ignored; ", path);
-    return false;
+    return E_NOT_FOUND;
 }
 
 static enum err_code import_unknown(struct recovery *r, struct status_row *row, const char *issuer, struct err *e)
@@ -92,9 +98,10 @@ static enum err_code import_list(struct recovery *r, const struct crl_scope *s, 
     struct der entries;
     bool broken = false;
     uint64_t number = 0, reserved = 0;
+    enum err_code code = read_list(r, s, &der, &list, e);
 
-    if (!read_list(r, s, &der, &list))
-        return E_OK;
+    if (code != E_OK)
+        return code == E_NOT_FOUND ? E_OK : code;
     entries = list.entries;
     while (crl_entry_next(&entries, &entry, &broken))
         if (import_entry(r, s, &entry, e) != E_OK)
@@ -194,6 +201,7 @@ void op_restore_accept(struct core *c, struct admin_call *call)
         admin_fail(call, &e);
         return;
     }
+    anchors_forget(c->anchors); /* nothing known about a CA from before outlives an import of revocations */
     c->seal = SEAL_NONE;
     log_note(LOG_WARN, "restore-accepted", "by", call->by.name);
     core_restored(c);

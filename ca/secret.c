@@ -46,19 +46,19 @@ enum err_code secret_key_load(struct core *c, struct err *e)
     return good ? E_OK : err_set(e, E_INVALID, "secret_key_file %s: not %d octets in hex", path, SECRET_KEY_LEN);
 }
 
-void secret_mac(const struct core *c, const char *user, struct bytes secret, uint8_t mac[32])
+enum err_code secret_mac(const struct core *c, const char *user, struct bytes secret, uint8_t mac[32], struct err *e)
 {
     /* The length of the name comes first, so that no two pairs of name and secret give the same text. */
     AUTO_BUF text = BUF_INIT(64 * 1024);
     uint8_t len[4];
-    unsigned n = 32;
+    unsigned n = 0;
+    bool good;
 
     put_be32(len, (uint32_t)strlen(user));
     buf_add(&text, len, sizeof(len));
     buf_add_str(&text, user);
     buf_add_bytes(&text, secret);
-    if (!buf_ok(&text) || !HMAC(EVP_sha256(), c->secret_key.p, (int)c->secret_key.len, text.p, text.len, mac, &n) ||
-        n != 32)
-        abort();
-    OPENSSL_cleanse(text.p, text.len);
+    good = buf_ok(&text) && HMAC(EVP_sha256(), c->secret_key.p, (int)c->secret_key.len, text.p, text.len, mac, &n) && n == 32;
+    buf_wipe(&text);
+    return good ? E_OK : err_openssl(e, E_NOMEM, "HMAC");
 }

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/anchor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+
+#include "base/auto.h"
+#include "base/fsio.h"
+#include "base/libctx.h"
+#include "base/oid.h"
+#include "ca/pki_int.h"
+
+#define ANCHOR_FILE_MAX ((size_t)1 << 20)
+#define VERIFY_DEPTH    CLIENT_CHAIN_COUNT
+#define VERIFY_LEVEL    2  /* OpenSSL's security level: 112 bits, so no SHA-1 and no RSA below 2048 */
+#define ISSUERS_MAX     64 /* remembered at once; the oldest gives way */
+
+AUTO_TYPE(X509, X509_free)
+AUTO_TYPE(X509_STORE, X509_STORE_free)
+AUTO_TYPE(X509_STORE_CTX, X509_STORE_CTX_free)
+
+struct anchor {
+    char name[ID_MAX_LEN + 1];
+    X509_STORE *store; /* NULL: an anchor that is one of our own CAs, whose leaves are rows of the ledger */
+    struct buf pem;
+};
+
+/* A CA whose chain to the anchor was found good. */
+struct issuer {
+    const struct anchor *anchor;
+    bool is_anchor;      /* stands in the anchor's own file: nobody has to send it */
+    struct buf der;
+    struct cert cert;    /* into der */
+    struct pubkey key;   /* into der */
+    int64_t from, until; /* its whole chain is valid: from <= now < until */
+};
+
+struct anchors {
+    struct anchor *anchor;
+    size_t n;
+    struct issuer issuer[ISSUERS_MAX];
+    size_t issuer_n, oldest;
+};
+
+/* ---- the anchors ---- */
+
+void anchors_forget(struct anchors *a)
+{
+    for (size_t i = 0; i < a->issuer_n; i++)
+        buf_clear(&a->issuer[i].der);
+    a->issuer_n = a->oldest = 0;
+}
+
+void anchors_free(struct anchors *a)
+{
+    if (!a)
+        return;
+    anchors_forget(a);
+    for (size_t i = 0; i < a->n; i++) {
+        X509_STORE_free(a->anchor[i].store);
+        buf_clear(&a->anchor[i].pem);
+    }
+    free(a->anchor);
+    free(a);
+}
+
+static enum err_code anchor_read(const struct conf_anchor *conf, struct anchor *out, struct err *e)
+{
+    AUTO_BUF text = BUF_INIT(ANCHOR_FILE_MAX);
+    size_t count = 0;
+    enum err_code code = E_OK;
+
+    if (file_read(conf->file, &text, e) != E_OK)
+        return err_wrap(e, "anchor \"%s\"", conf->name);
+    out->store = X509_STORE_new();
+    if (!out->store)
+        return err_set(e, E_NOMEM, "anchor \"%s\"", conf->name);
+    for (;; count++) {
+        AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+        AUTO(X509) *x = NULL;
+        struct cert read;
+
+        code = pem_read(buf_bytes(&text), "CERTIFICATE", count, &der, e);
+        if (code == E_NOT_FOUND)
+            break;
+        if (code != E_OK || cert_read(buf_bytes(&der), &read, e) != E_OK)
+            return err_wrap(e, "anchor \"%s\"", conf->name);
+        if (!read.is_ca)
+            return err_set(e, E_INVALID, "anchor \"%s\": certificate %zu is not a CA", conf->name, count + 1);
+        x = libctx_x509(buf_bytes(&der));
+        if (!x || X509_STORE_add_cert(out->store, x) != 1)
+            return err_openssl(e, E_INVALID, "X509_STORE_add_cert");
+        pem_write(&out->pem, "CERTIFICATE", buf_bytes(&der));
+    }
+    return count ? E_OK : err_set(e, E_INVALID, "anchor \"%s\": %s holds no certificate", conf->name, conf->file);
+}
+
+struct anchors *anchors_read(const struct conf *conf, struct err *e)
+{
+    struct anchors *all = calloc(1, sizeof(*all));
+    enum err_code code = all ? E_OK : err_set(e, E_NOMEM, "anchors");
+
+    if (all && !(all->anchor = calloc(conf->anchors_n + 1, sizeof(*all->anchor))))
+        code = err_set(e, E_NOMEM, "anchors");
+    for (size_t i = 0; i < conf->anchors_n && code == E_OK; i++) {
+        struct anchor *a = &all->anchor[all->n++];
+
+        snprintf(a->name, sizeof(a->name), "%s", conf->anchors[i].name);
+        buf_init(&a->pem, 2 * ANCHOR_FILE_MAX);
+        if (conf->anchors[i].file && conf->anchors[i].file[0])
+            code = anchor_read(&conf->anchors[i], a, e);
+    }
+    if (code == E_OK)
+        return all;
+    anchors_free(all);
+    return NULL;
+}
+
+void anchors_add_pem(const struct anchors *a, struct buf *out)
+{
+    for (size_t i = 0; i < a->n; i++)
+        buf_add_bytes(out, buf_bytes(&a->anchor[i].pem));
+}
+
+/* ---- a whole chain, by OpenSSL ---- */
+
+/* The DER of one certificate of a chain that was judged. */
+static bool der_of(X509 *x, struct buf *out)
+{
+    unsigned char *der = NULL;
+    int len = i2d_X509(x, &der);
+
+    buf_init(out, CERT_MAX_LEN);
+    if (len > 0)
+        buf_add(out, der, (size_t)len);
+    OPENSSL_free(der);
+    return len > 0 && buf_ok(out);
+}
+
+/* When all certificates above the leaf are valid. false: not readable, or one says more about leaves than that it signs them. */
+static bool issuers_window(STACK_OF(X509) *chain, struct issuer *out)
+{
+    out->from = INT64_MIN;
+    out->until = INT64_MAX;
+    for (int i = 1; i < sk_X509_num(chain); i++) {
+        X509 *x = sk_X509_value(chain, i);
+        AUTO_BUF der = BUF_INIT(0);
+        struct err ignored;
+        struct cert ca;
+
+        if (X509_get_ext_by_NID(x, NID_name_constraints, -1) >= 0 || !der_of(x, &der) ||
+            cert_read(buf_bytes(&der), &ca, &ignored) != E_OK)
+            return false;
+        if (ca.not_before > out->from)
+            out->from = ca.not_before;
+        if (ca.not_after < out->until)
+            out->until = ca.not_after;
+    }
+    return true;
+}
+
+/* Where this CA is remembered already, else the next place. */
+static struct issuer *issuer_place(struct anchors *all, const struct issuer *found)
+{
+    struct issuer *place;
+
+    for (size_t i = 0; i < all->issuer_n; i++)
+        if (all->issuer[i].anchor == found->anchor && bytes_equal(buf_bytes(&all->issuer[i].der), buf_bytes(&found->der)))
+            return &all->issuer[i];
+    if (all->issuer_n < ISSUERS_MAX)
+        return &all->issuer[all->issuer_n++];
+    place = &all->issuer[all->oldest];
+    all->oldest = (all->oldest + 1) % ISSUERS_MAX;
+    return place;
+}
+
+/* The chain was found good: its leaf's issuer is remembered. What cannot be remembered is judged anew the next time. */
+static void issuer_remember(struct anchors *all, const struct anchor *a, X509_STORE_CTX *judged)
+{
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(judged);
+    struct issuer found = {.anchor = a, .is_anchor = X509_STORE_CTX_get_num_untrusted(judged) <= 1, .der = BUF_INIT(0)};
+    struct issuer *place;
+    struct err ignored;
+
+    if (sk_X509_num(chain) < 2 || !der_of(sk_X509_value(chain, 1), &found.der) || !issuers_window(chain, &found) ||
+        cert_read(buf_bytes(&found.der), &found.cert, &ignored) != E_OK || !found.cert.is_ca || found.cert.ski.len == 0 ||
+        !(found.cert.key_usage & USAGE_KEY_CERT_SIGN) || pubkey_read(found.cert.spki, &found.key, &ignored) != E_OK) {
+        buf_clear(&found.der);
+        return;
+    }
+    place = issuer_place(all, &found);
+    buf_clear(&place->der);
+    *place = found;
+}
+
+/* E_DENIED, E_NOMEM: `e` says why. */
+static enum err_code chain_judge(struct anchors *all, const struct anchor *a, const struct bytes *chain, size_t chain_n,
+                                 int64_t now, struct err *e)
+{
+    AUTO(X509) *leaf = libctx_x509(chain[0]);
+    AUTO(X509_STORE_CTX) *ctx = X509_STORE_CTX_new();
+    STACK_OF(X509) *others = sk_X509_new_null();
+    X509_VERIFY_PARAM *param;
+    bool good = leaf && ctx && others;
+
+    for (size_t i = 1; good && i < chain_n; i++) {
+        X509 *x = libctx_x509(chain[i]);
+        good = x && sk_X509_push(others, x) > 0;
+        if (!good)
+            X509_free(x);
+    }
+    if (good && X509_STORE_CTX_init(ctx, a->store, leaf, others) == 1) {
+        param = X509_STORE_CTX_get0_param(ctx);
+        X509_VERIFY_PARAM_set_time(param, now);
+        X509_VERIFY_PARAM_set_depth(param, VERIFY_DEPTH);
+        X509_VERIFY_PARAM_set_auth_level(param, VERIFY_LEVEL);
+        X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
+        X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
+        good = X509_verify_cert(ctx) == 1;
+    } else {
+        good = false;
+    }
+    if (good)
+        issuer_remember(all, a, ctx);
+    sk_X509_pop_free(others, X509_free);
+    err_openssl(e, E_DENIED, "X509_verify_cert");
+    if (ctx && X509_STORE_CTX_get_error(ctx) == X509_V_ERR_OUT_OF_MEM)
+        e->code = E_NOMEM;
+    return good ? E_OK : e->code;
+}
+
+/* ---- a leaf below a CA that is remembered ---- */
+
+/* keyIdentifier and nothing else. */
+static bool aki_is_plain(struct bytes value)
+{
+    struct der in, seq, id;
+
+    der_init(&in, value.p, value.len);
+    return der_take(&in, DER_SEQUENCE, &seq) && der_take(&seq, DER_CONTEXT(0), &id) && der_at_end(&seq);
+}
+
+/* otherName with a SEQUENCE or an UTF8String in it (hardwareModuleName, permanentIdentifier). */
+static bool other_name_is_plain(struct der name)
+{
+    struct der value, content;
+    struct bytes type;
+    uint8_t tag;
+
+    return der_take_oid(&name, &type) && der_take(&name, DER_CONTEXT_CONSTRUCTED(0), &value) && der_at_end(&name) &&
+           der_take_any(&value, &tag, &content, NULL) && der_at_end(&value) &&
+           (tag == DER_SEQUENCE || tag == DER_UTF8_STRING);
+}
+
+static bool san_is_plain(struct bytes value)
+{
+    struct der in, names, name;
+    uint8_t tag;
+
+    der_init(&in, value.p, value.len);
+    if (!der_take(&in, DER_SEQUENCE, &names) || der_at_end(&names))
+        return false;
+    while (!der_at_end(&names)) {
+        if (!der_take_any(&names, &tag, &name, NULL))
+            return false;
+        if (tag == DER_CONTEXT_CONSTRUCTED(0)) {
+            if (!other_name_is_plain(name))
+                return false;
+        } else if (tag != DER_CONTEXT(1) && tag != DER_CONTEXT(2) && tag != DER_CONTEXT(6) && tag != DER_CONTEXT(7)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Extensions whose form cert_read has seen, or which say nothing about validity and are not critical. */
+static bool extension_is_plain(const struct cert *leaf, const struct extension *x)
+{
+    if (bytes_equal(x->oid, OID_AKI))
+        return !x->critical && aki_is_plain(x->value);
+    if (bytes_equal(x->oid, OID_SAN))
+        return san_is_plain(x->value);
+    if (bytes_equal(x->oid, OID_KEY_USAGE))
+        return leaf->key_usage != 0 && !(leaf->key_usage & (USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN));
+    if (bytes_equal(x->oid, OID_BASIC_CONSTRAINTS))
+        return !leaf->is_ca && leaf->path_len == -1;
+    if (bytes_equal(x->oid, OID_EKU))
+        return true;
+    return !x->critical &&
+           (bytes_equal(x->oid, OID_SKI) || bytes_equal(x->oid, OID_AIA) || bytes_equal(x->oid, OID_POLICIES));
+}
+
+static bool leaf_is_plain(const struct cert *leaf, const struct pubkey *key)
+{
+    struct der list;
+    struct extension x;
+    struct err ignored;
+
+    if (key->alg == KEY_NONE || leaf->is_ca || leaf->has_unique_ids || leaf->aki.len == 0 || name_is_empty(leaf->subject) ||
+        bytes_equal(leaf->subject, leaf->issuer) || name_check(leaf->subject, "subject", &ignored) != E_OK)
+        return false;
+    der_init(&list, leaf->extensions.p, leaf->extensions.len);
+    while (!der_at_end(&list))
+        if (!extension_take(&list, &x) || !extension_is_plain(leaf, &x))
+            return false;
+    return true;
+}
+
+static bool is_sent(const struct issuer *i, const struct bytes *chain, size_t chain_n)
+{
+    for (size_t k = 1; k < chain_n; k++)
+        if (bytes_equal(chain[k], buf_bytes(&i->der)))
+            return true;
+    return false;
+}
+
+static bool issuer_serves(const struct issuer *i, const struct anchor *a, const struct bytes *chain, size_t chain_n,
+                          const struct cert *leaf, int64_t now)
+{
+    return i->anchor == a && bytes_equal(i->cert.subject, leaf->issuer) && bytes_equal(i->cert.ski, leaf->aki) &&
+           now >= i->from && now < i->until && (i->is_anchor || is_sent(i, chain, chain_n));
+}
+
+/* true: it verifies. false says nothing. */
+static bool verifies_below_known(const struct anchors *all, const struct anchor *a, const struct bytes *chain, size_t chain_n,
+                                 const struct cert *leaf, const struct pubkey *key, int64_t now)
+{
+    if (now < leaf->not_before || now >= leaf->not_after || !leaf_is_plain(leaf, key))
+        return false;
+    for (size_t k = 0; k < all->issuer_n; k++) {
+        const struct issuer *i = &all->issuer[k];
+
+        if (issuer_serves(i, a, chain, chain_n, leaf, now) && pubkey_verifies(&i->key, leaf->sig_alg, leaf->tbs, leaf->sig))
+            return true;
+    }
+    return false;
+}
+
+enum err_code anchor_judge(struct anchors *all, const char *name, const struct bytes *chain, size_t chain_n,
+                           const struct cert *leaf, const struct pubkey *key, int64_t now, struct err *e)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        const struct anchor *a = &all->anchor[i];
+
+        if (strcmp(a->name, name) != 0 || !a->store)
+            continue;
+        if (verifies_below_known(all, a, chain, chain_n, leaf, key, now))
+            return E_OK;
+        return chain_judge(all, a, chain, chain_n, now, e);
+    }
+    return err_set(e, E_DENIED, "no anchor of this name has certificates");
+}
