@@ -854,7 +854,12 @@ FINDER(conf_find_label, conf_label, labels)
 const struct conf_ca *conf_ca_root(const struct conf *c, const struct conf_ca *ca)
 {
     /* The bound ends a cycle, which conf_check has refused but meets itself. */
-    for (size_t i = 0; ca && ca->issuer[0] != '\0' && i <= c->cas_n; i++)
+    for (size_t i = 0; ca && ca->issuer[0] != '\0' && !conf_ca_is_external(ca) && i <= c->cas_n; i++)
         ca = conf_find_ca(c, ca->issuer);
-    return ca && ca->issuer[0] == '\0' ? ca : NULL;
+    return ca && (ca->issuer[0] == '\0' || conf_ca_is_external(ca)) ? ca : NULL;
+}
+
+bool conf_ca_is_external(const struct conf_ca *ca)
+{
+    return strcmp(ca->issuer, ISSUER_EXTERNAL) == 0;
 }

@@ -66,9 +66,11 @@ struct conf_token {          /* tokens: */
     bool offline;            /* no signer runs for it except for one command */
 };
 
+#define ISSUER_EXTERNAL "external" /* of a CA that another service certifies; no CA has this name */
+
 struct conf_ca {             /* cas: */
     char *name;              /* also in URLs: /crl/NAME.crl */
-    char *issuer;            /* name of the CA that signs it; "" = self-signed root */
+    char *issuer;            /* name of the CA that signs it; "" = self-signed root; ISSUER_EXTERNAL = none of ours */
     char *token;             /* where its key lives */
     enum key_alg key;
     char *profile;           /* kind root-ca or issuing-ca */
@@ -183,7 +185,9 @@ const struct conf_profile *conf_find_profile(const struct conf *c, const char *n
 const struct conf_domain *conf_find_domain(const struct conf *c, const char *name);
 const struct conf_anchor *conf_find_anchor(const struct conf *c, const char *name);
 const struct conf_label *conf_find_label(const struct conf *c, const char *name);
-const struct conf_ca *conf_ca_root(const struct conf *c, const struct conf_ca *ca); /* top of its chain */
+/* Top of its chain as far as it is configured: a root, or a CA that is certified elsewhere. */
+const struct conf_ca *conf_ca_root(const struct conf *c, const struct conf_ca *ca);
+bool conf_ca_is_external(const struct conf_ca *ca); /* certified elsewhere */
 
 const char *key_alg_name(enum key_alg alg);         /* "p256", "rsa3072", "ed25519" */
 bool key_alg_from_name(const char *s, enum key_alg *out);

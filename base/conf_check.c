@@ -669,7 +669,7 @@ static bool issuer_is_cyclic(const struct conf *c, const struct conf_ca *start)
     const struct conf_ca *ca = start;
 
     for (size_t i = 0; i <= c->cas_n; i++) {
-        if (ca->issuer[0] == '\0')
+        if (ca->issuer[0] == '\0' || conf_ca_is_external(ca))
             return false;
         ca = conf_find_ca(c, ca->issuer);
         if (!ca)
@@ -686,7 +686,7 @@ static void check_ca_issuer(struct conf_reading *r, size_t i)
     const struct conf_profile *p = conf_find_profile(c, ca->profile);
     const struct conf_profile *above;
 
-    if (ca->issuer[0] != '\0' && !issuer)
+    if (ca->issuer[0] != '\0' && !issuer && !conf_ca_is_external(ca))
         BAD_CA(r, i, issuer, "there is no CA \"%.80s\"", ca->issuer);
     else if (issuer_is_cyclic(c, ca))
         BAD_CA(r, i, issuer, "the issuers go round in a circle and never reach a root");
@@ -756,9 +756,14 @@ static void check_ca_ocsp(struct conf_reading *r, size_t i)
 static void check_ca(struct conf_reading *r, size_t i)
 {
     const struct conf_ca *ca = &r->conf->cas[i];
+    const struct conf_token *t = conf_find_token(r->conf, ca->token);
     char why[160];
 
-    if (ca->token[0] != '\0' && !conf_find_token(r->conf, ca->token))
+    if (strcmp(ca->name, ISSUER_EXTERNAL) == 0)
+        BAD_CA(r, i, name, "\"%s\" stands for an issuer elsewhere and is no CA's name", ISSUER_EXTERNAL);
+    if (conf_ca_is_external(ca) && t && t->offline)
+        BAD_CA(r, i, token, "token \"%.80s\" is offline; a CA with an external issuer signs by itself", ca->token);
+    if (ca->token[0] != '\0' && !t)
         BAD_CA(r, i, token, "there is no token \"%.80s\"", ca->token);
     if (ca->subject[0] != '\0' && !name_is_valid(ca->subject, why))
         BAD_CA(r, i, subject, "%s", why);

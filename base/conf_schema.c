@@ -148,11 +148,11 @@ static const struct conf_key token_keys[] = {
 #define CA(member) AT(conf_ca, member)
 static const struct conf_key ca_keys[] = {
     {.name = "name", .type = T_TEXT, CA(name), .required = true, .help = "Also part of addresses: /crl/NAME.crl."},
-    {.name = "issuer", .type = T_TEXT, CA(issuer), .def = "", .help = "The CA that signs it; empty for a root."},
+    {.name = "issuer", .type = T_TEXT, CA(issuer), .def = "", .help = "The CA that signs it; empty for a root; external: a CA of another service (`inkan ca request` and `inkan ca install`)."},
     {.name = "token", .type = T_TEXT, CA(token), .required = true, .help = "The token that holds its key."},
     {.name = "key", .type = T_ENUM, CA(key), .names = key_algs, .def = "p256", .help = "Algorithm of its key."},
     {.name = "profile", .type = T_TEXT, CA(profile), .required = true,
-     .help = "Profile of its own certificate: kind root-ca for a root, issuing-ca otherwise."},
+     .help = "Profile of its own certificate: kind root-ca for a root, issuing-ca otherwise. With an external issuer what comes back is held against it: path_len, and whether it may have an end."},
     {.name = "subject", .type = T_TEXT, CA(subject), .required = true, .help = "Its name, as in \"CN=Fleet CA 1,O=Example\"."},
     {.name = "ocsp_token", .type = T_TEXT, CA(ocsp_token), .def = "",
      .help = "The token that holds its OCSP responder key; empty: no OCSP for what it issues. Never the CA's own and never an offline one."},

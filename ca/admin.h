@@ -25,6 +25,9 @@
  * ca.show        {name}                                          {…, sha256, cert}
  * ca.create      {name}                                          makes key (unless there) and certificate; roots self-signed; issuing CAs and OCSP responder certificates of
  *                                                                offline issuers are signed with the root's token started for this one command. Idempotent. {name, subject, not_after, created}
+ * ca.request     {name}                                          of a CA with an external issuer: makes its key (unless there). {csr, subject}
+ * ca.install     {name, cert, chain:[{cert}]}                    its certificate, and those above it up to the root, nearest first; then as ca.create. {name, subject, not_after, created}
+ * ca.sign        {name, issuer, profile, csr, valid_s?}          certifies another service's CA (a line box) under that name; again: the same. {cert, chain:[…], serial, issuer, not_after}
  * ca.root_sign   {name}                                          re-signs what the offline root signs: CRL and responder certificate, and missing issuing CAs. {signed:[...]}
  * profile.list / profile.show {name}                             rows / {name, kind, ca, ..., hash}
  * domain.list / domain.show {name}                               rows {name, devices, anchors:[...]}
@@ -44,6 +47,7 @@
  * crl.list       {}                                              rows {issuer, shard, number, this_update, next_update, entries, size}
  * crl.publish    {issuer?}                                       {published:[{issuer, shard, number}]}
  * crl.get        {issuer, shard?}                                {number}; fd with DER
+ * crl.import     {}; fd: a full list, DER or PEM, of a CA above one of ours that is certified elsewhere. rows {ca, subject, status, reason, number, changed}
  * ocsp.list      {}                                              rows {issuer, not_after, renew_at, token, key}
  * audit.export   {from?, to?}                                    rows {seq, time, event, actor, actor_kind, domain, object, detail, prev_hash, hash}
  * audit.heads    {}                                              rows {seq, time, hash, key, tbs, signature}

@@ -7,7 +7,6 @@
 #include "ca/issue.h"
 
 #define PAGE_ROWS 200
-#define CHAIN_MAX 8
 
 const char *cert_status_name(enum cert_status s)
 {
@@ -29,28 +28,27 @@ static bool status_from_name(const char *s, int *out)
 
 /* ---- issue ---- */
 
+json_t *admin_issued_json(struct core *c, const struct issue_result *r)
+{
+    struct authority *a = authority_by_id(c, r->issuer);
+    struct bytes above[CHAIN_MAX];
+    size_t n = a ? authority_chain(c, a, above) : 0;
+    json_t *chain = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(chain, json_base64(above[i]));
+    return json_pack("{s:o, s:o, s:o, s:s, s:I, s:b}", "cert", json_base64(r->cert), "chain", chain, "serial", json_hex(r->serial),
+                     "issuer", a ? a->conf->name : "", "not_after", (json_int_t)r->not_after, "repeat", r->repeat);
+}
+
 static void on_issued(struct core *c, void *arg, const struct issue_result *r)
 {
     struct admin_call *call = arg;
-    struct authority *a = authority_by_id(c, r->issuer);
-    json_t *chain;
-    size_t n = 0;
 
-    if (r->code != E_OK) {
+    if (r->code != E_OK)
         admin_fail(call, &r->err);
-        return;
-    }
-    chain = json_array();
-    for (struct authority *up = a; up && up->exists && n < CHAIN_MAX; up = authority_parent(c, up), n++) {
-        json_array_append_new(chain, json_base64(buf_bytes(&up->cert)));
-        if (authority_is_root(up))
-            break;
-    }
-    admin_done(call,
-               json_pack("{s:o, s:o, s:o, s:s, s:I, s:b}", "cert", json_base64(r->cert), "chain", chain, "serial",
-                         json_hex(r->serial), "issuer", a ? a->conf->name : "", "not_after",
-                         (json_int_t)r->not_after, "repeat", r->repeat),
-               -1);
+    else
+        admin_done(call, admin_issued_json(c, r), -1);
 }
 
 void op_cert_issue(struct core *c, struct admin_call *call)

@@ -26,6 +26,7 @@ struct admin_op {
     admin_handler run;
     const struct admin_arg *args; /* ends with a NULL name */
     bool changes; /* a refusal is an audit entry */
+    bool takes_file; /* a descriptor comes with the request */
 };
 
 struct admin_rows {
@@ -42,6 +43,7 @@ struct admin_call {
     json_t *args;
     struct actor by;         /* with the digest of the canonical request */
     uint8_t digest[32];
+    int file;                /* that came with the request; -1: none */
     TAILQ_HEAD(admin_rows_list, admin_rows) rows; /* not yet sent: one message each */
     admin_page page;
     admin_read read;         /* by `reader` */
@@ -63,6 +65,9 @@ int64_t admin_int(const struct admin_call *call, const char *name, int64_t absen
 bool admin_has(const struct admin_call *call, const char *name);
 /* base64 argument, decoded. */
 MUST_CHECK enum err_code admin_der(const struct admin_call *call, const char *name, struct buf *out, struct err *e);
+
+/* The content of the file that came with the request, copied: nobody can change it any more. E_INVALID above `max` octets. */
+MUST_CHECK enum err_code admin_file(const struct admin_call *call, size_t max, struct buf *out, struct err *e);
 
 /* One row of a list; takes it over. */
 void admin_row(struct admin_call *call, json_t *row);
@@ -101,6 +106,7 @@ void op_domain_list(struct core *c, struct admin_call *call);
 void op_domain_show(struct core *c, struct admin_call *call);
 void op_crl_list(struct core *c, struct admin_call *call);
 void op_crl_publish(struct core *c, struct admin_call *call);
+void op_crl_import(struct core *c, struct admin_call *call);
 void op_crl_get(struct core *c, struct admin_call *call);
 void op_ocsp_list(struct core *c, struct admin_call *call);
 void op_device_add(struct core *c, struct admin_call *call);
@@ -123,8 +129,14 @@ void op_token_unblock(struct core *c, struct admin_call *call);
 void op_key_generate(struct core *c, struct admin_call *call);
 void op_key_destroy(struct core *c, struct admin_call *call);
 void op_ca_create(struct core *c, struct admin_call *call);
+void op_ca_request(struct core *c, struct admin_call *call);
+void op_ca_install(struct core *c, struct admin_call *call);
+void op_ca_sign(struct core *c, struct admin_call *call);
 void op_ca_root_sign(struct core *c, struct admin_call *call);
 
+/* What came of an order: {cert, chain, serial, issuer, not_after, repeat}. */
+struct issue_result;
+json_t *admin_issued_json(struct core *c, const struct issue_result *r);
 /* The domain asked for, or the only one there is; NULL with `e`. */
 const char *admin_domain(struct core *c, const struct admin_call *call, struct err *e);
 const char *cert_status_name(enum cert_status s); /* "good", "on_hold", "revoked" */

@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/crypto.h>
@@ -173,6 +174,8 @@ static void call_free(struct admin_call *call)
         event_free(call->pump);
     json_decref(call->args);
     rows_drop(call);
+    if (call->file >= 0)
+        close(call->file);
     free(call->state);
     free(call);
 }
@@ -399,6 +402,28 @@ json_t *json_name(struct bytes der)
     return json_string(text);
 }
 
+enum err_code admin_file(const struct admin_call *call, size_t max, struct buf *out, struct err *e)
+{
+    struct stat st;
+    size_t at = 0;
+
+    if (fstat(call->file, &st) != 0 || !S_ISREG(st.st_mode))
+        return err_set(e, E_INVALID, "the file that came with the request is not a regular one");
+    if (st.st_size <= 0 || (uint64_t)st.st_size > max)
+        return err_set(e, E_INVALID, "the file is %lld octets, at most %zu are taken", (long long)st.st_size, max);
+    if (!buf_reserve(out, (size_t)st.st_size))
+        return err_set(e, E_NOMEM, "a file of %lld octets", (long long)st.st_size);
+    while (at < (size_t)st.st_size) {
+        ssize_t n = pread(call->file, out->p + at, (size_t)st.st_size - at, (off_t)at);
+
+        if (n <= 0)
+            return err_set(e, E_INVALID, "the file became shorter while it was read");
+        at += (size_t)n;
+    }
+    out->len = at;
+    return E_OK;
+}
+
 /* ---- connections ---- */
 
 static const struct admin_op *op_find(const char *name)
@@ -435,8 +460,10 @@ static void refuse(struct admin_conn *n, uint64_t request_id, const struct err *
     send_message(n, &m, -1);
 }
 
-static void run_request(struct admin_conn *n, uint64_t request_id, const char *name, struct bytes args)
+/* Takes over `file`. */
+static void run_request(struct admin_conn *n, uint64_t request_id, const char *name, struct bytes args, int file)
 {
+    AUTO_FD int owned = file;
     struct core *c = n->core;
     struct admin_call *call;
     json_error_t where;
@@ -450,6 +477,7 @@ static void run_request(struct admin_conn *n, uint64_t request_id, const char *n
     call = calloc(1, sizeof(*call));
     if (!call)
         return;
+    call->file = take_fd(&owned);
     call->core = c;
     call->conn = n;
     call->request_id = request_id;
@@ -462,6 +490,8 @@ static void run_request(struct admin_conn *n, uint64_t request_id, const char *n
         err_set(&e, E_INVALID, "%.64s: no such operation", name);
     else if (!call->args)
         err_set(&e, E_INVALID, "arguments: %s at octet %d", where.text, where.position);
+    else if ((call->file >= 0) != call->op->takes_file)
+        err_set(&e, E_INVALID, "%s: %s", name, call->op->takes_file ? "its file is missing" : "it takes no file");
     else if (admin_args_check(call->op->args, call->args, &e) == E_OK) {
         n->call = call;
         digest_request(call);
@@ -475,14 +505,13 @@ static void run_request(struct admin_conn *n, uint64_t request_id, const char *n
 
 static void on_message(struct chan *chan, struct msg_reader *r, int fd, void *arg)
 {
+    AUTO_FD int file = fd;
     struct admin_conn *n = arg;
     char op[64];
     struct bytes args;
     uint64_t request_id = r->request_id;
     struct err e = {0};
 
-    if (fd >= 0)
-        close(fd); /* no operation takes one */
     if (r->type != ADMIN_REQUEST) {
         err_set(&e, E_INVALID, "message type 0x%04x on the administration socket", r->type);
         chan_fail(chan, &e);
@@ -494,7 +523,7 @@ static void on_message(struct chan *chan, struct msg_reader *r, int fd, void *ar
         chan_fail(chan, &e);
         return;
     }
-    run_request(n, request_id, op, args);
+    run_request(n, request_id, op, args, take_fd(&file));
 }
 
 static void conn_free(struct admin_conn *n)

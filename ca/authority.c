@@ -122,6 +122,7 @@ static void authority_clear(struct authority *a)
     buf_clear(&a->ocsp_spki);
     buf_clear(&a->ocsp_cert);
     free(a->scope);
+    external_clear(a);
 }
 
 void authorities_clear(struct core *c)
@@ -162,7 +163,7 @@ static enum err_code load_issuer(struct core *c, struct authority *a, struct err
     if (a->alg == SIG_NONE || !buf_ok(&a->subject) || !buf_ok(&a->spki) || !buf_ok(&a->cert))
         return err_set(e, E_STORE, "CA \"%s\": its row cannot be used", a->conf->name);
     a->exists = true;
-    return E_OK;
+    return authority_is_external(a) ? external_load(c, a, e) : E_OK;
 }
 
 static enum err_code load_responder(struct core *c, struct authority *a, struct err *e)
@@ -321,6 +322,90 @@ struct authority *authority_parent(struct core *c, const struct authority *a)
 bool authority_is_root(const struct authority *a)
 {
     return a->conf->issuer[0] == '\0';
+}
+
+bool authority_is_external(const struct authority *a)
+{
+    return conf_ca_is_external(a->conf);
+}
+
+size_t authority_chain(struct core *c, const struct authority *a, struct bytes out[CHAIN_MAX])
+{
+    size_t n = 0;
+
+    for (; a && a->exists && n < CHAIN_MAX; a = authority_parent(c, a)) {
+        if (a->foreign) {
+            for (size_t i = 0; i < a->foreign->n && n < CHAIN_MAX; i++)
+                out[n++] = buf_bytes(&a->foreign->link[i].cert);
+            return n;
+        }
+        out[n++] = buf_bytes(&a->cert);
+        if (authority_is_root(a))
+            return n;
+    }
+    return 0;
+}
+
+struct authority *authority_above(struct core *c, uint32_t issuer)
+{
+    struct authority *a = authority_by_id(c, issuer);
+    struct issuer_row row;
+    struct err e = {0};
+
+    if (!a && issuer && store_issuer_by_id(c->store, issuer, &row, &e) == E_OK && row.key == 0)
+        a = authority_by_id(c, row.parent);
+    return a;
+}
+
+static enum err_code certifies_nobody(const struct authority *a, const char *which, enum cert_status status, struct err *e)
+{
+    return err_set(e, E_TOKEN, "CA \"%s\" certifies nobody: %s is %s", a->conf->name, which,
+                   status == CERT_ON_HOLD ? "on hold" : "revoked");
+}
+
+/* What the lists of the services above say of an external one and of those above it. */
+static enum err_code foreign_is_good(const struct authority *a, struct err *e)
+{
+    for (size_t i = 0; i < a->foreign->n; i++)
+        if (a->foreign->link[i].status != CERT_GOOD)
+            return certifies_nobody(a, i == 0 ? "its certificate" : "a certificate above it", a->foreign->link[i].status, e);
+    return E_OK;
+}
+
+enum err_code authority_is_good(struct core *c, struct authority *ca, struct err *e)
+{
+    struct authority *a = ca;
+    struct cert_row row;
+    struct cert read;
+    uint8_t hash[32];
+    enum err_code code;
+
+    if (ca->good_at == store_changes(c->store))
+        return E_OK;
+    for (size_t n = 0; a && n < CHAIN_MAX; n++) {
+        if (a->foreign) {
+            if (foreign_is_good(a, e) != E_OK)
+                return e->code;
+            ca->good_at = store_changes(c->store);
+            return E_OK;
+        }
+        sha256(buf_bytes(&a->cert), hash);
+        code = cert_read(buf_bytes(&a->cert), &read, e);
+        if (code == E_OK)
+            code = store_cert_by_der(c->store, read.issuer, read.serial, hash, &row, e);
+        if (code == E_NOT_FOUND)
+            code = err_set(e, E_INTERNAL, "no row"); /* not a matter of the one who asks */
+        if (code != E_OK)
+            return err_wrap(e, "certificate of CA \"%s\"", a->conf->name);
+        if (row.status != CERT_GOOD)
+            return certifies_nobody(a, "its certificate", (enum cert_status)row.status, e);
+        if (authority_is_root(a)) {
+            ca->good_at = store_changes(c->store);
+            return E_OK;
+        }
+        a = authority_parent(c, a);
+    }
+    return err_set(e, E_INTERNAL, "a chain without a root");
 }
 
 bool authority_is_offline(const struct core *c, const struct authority *a)

@@ -397,6 +397,7 @@ static bool lists_are_fresh(struct core *c, int64_t now)
 
 bool core_is_ready(struct core *c, const char **why)
 {
+    struct err ignored = {0};
     size_t issuing = 0;
 
     *why = NULL;
@@ -408,7 +409,8 @@ bool core_is_ready(struct core *c, const char **why)
         if (!c->ca[i].exists || authority_is_offline(c, &c->ca[i]))
             continue;
         issuing++;
-        (void)authority_is_ready(c, &c->ca[i], why);
+        if (authority_is_ready(c, &c->ca[i], why) && c->ca[i].foreign && authority_is_good(c, &c->ca[i], &ignored) != E_OK)
+            *why = "the CA above says that this CA is revoked or on hold";
     }
     if (!*why && issuing == 0)
         *why = "no issuing CA exists yet";

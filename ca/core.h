@@ -101,9 +101,25 @@ struct crl_scope {
     struct err refused;
 };
 
+#define CHAIN_MAX 8 /* certificates from a CA up to its root */
+
+/*
+ * The chain of a CA that is certified elsewhere: [0] its own certificate, then upwards, the root last. What the newest
+ * imported list of the CA above says of each stands beside it.
+ */
+struct foreign_chain {
+    size_t n;
+    struct foreign_link {
+        struct buf cert;
+        enum cert_status status;
+        uint8_t reason;
+    } link[CHAIN_MAX];
+};
+
 struct authority {
     const struct conf_ca *conf;
     bool exists;
+    struct foreign_chain *foreign; /* of an external one that exists, else NULL */
     uint32_t id, parent;
     char key[KEY_NAME_MAX];
     uint8_t cka_id[16];
@@ -128,6 +144,13 @@ struct authority *authority_find(struct core *c, const char *name);
 struct authority *authority_by_id(struct core *c, uint32_t id);
 struct authority *authority_parent(struct core *c, const struct authority *a); /* itself for a root, NULL unknown */
 bool authority_is_root(const struct authority *a);
+bool authority_is_external(const struct authority *a);
+/* Its certificate and those above it, the root last; 0 while one of them does not exist. Lent until the authorities are loaded. */
+size_t authority_chain(struct core *c, const struct authority *a, struct bytes out[CHAIN_MAX]);
+/* The nearest CA of ours at or above this issuer row: of a line box's CA the one that certified it. NULL: none. */
+struct authority *authority_above(struct core *c, uint32_t issuer);
+/* E_TOKEN unless the certificates of the CA and of all above it are good. */
+MUST_CHECK enum err_code authority_is_good(struct core *c, struct authority *a, struct err *e);
 bool authority_is_offline(const struct core *c, const struct authority *a);
 /* May it sign now? On false `why` says what is missing. */
 bool authority_is_ready(struct core *c, const struct authority *a, const char **why);
@@ -274,6 +297,31 @@ void jobs_on_token_link(struct core *c, const char *name, int fd);
 void jobs_on_token_gone(struct core *c);
 bool jobs_use_token(struct core *c, const char *token); /* its signer leaves and comes on purpose */
 void jobs_poke(struct core *c); /* something a job may wait for has changed */
+
+/* ---- CAs whose issuer is another service (external.c) ---- */
+/* The chain of an external CA that exists, into a->foreign. */
+MUST_CHECK enum err_code external_load(struct core *c, struct authority *a, struct err *e);
+void external_clear(struct authority *a);
+/* CertificationRequestInfo (RFC 2986 4.1) of the CA's key: its configured subject, no attributes. */
+MUST_CHECK enum err_code external_request(const struct authority *a, const struct known_key *key, struct buf *out, struct err *e);
+/*
+ * Puts the certificate another service made for the key of `a` into place, or a newer one of the same key. `cert` and `above`
+ * (nearest first, the root last) are checked completely before anything is written. Own transaction.
+ */
+MUST_CHECK enum err_code external_install(struct core *c, const struct authority *a, const struct actor *by, struct bytes cert,
+                                          const struct bytes *above, size_t above_n, struct err *e);
+
+/* ---- line boxes, at the centre (box.c) ---- */
+/*
+ * May a CA of another service with this subject and key be certified under `name`? E_CONFLICT: the name, the subject or the key is
+ * another's, or its certificate is revoked or on hold.
+ */
+MUST_CHECK enum err_code box_may_be_certified(struct core *c, const char *name, struct bytes subject, struct bytes spki, struct err *e);
+/* Its certificate is in the ledger: the CA's row and its entry, inside the open transaction. */
+MUST_CHECK enum err_code box_certified(struct core *c, const char *name, uint32_t issuer, const struct cert *cert, const struct actor *by,
+                                       int64_t now, struct err *e);
+/* An issuer row without a key of ours whose certificate is good now; that is copied into `cert`, emptied before. */
+bool box_is_good(struct core *c, uint32_t issuer, struct buf *cert);
 
 /* ---- administration (admin_server.c) ---- */
 void admin_listen(struct core *c, int fd);

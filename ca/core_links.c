@@ -15,7 +15,6 @@
 #define ROWS_PER_MESSAGE  256
 #define PUMP_MS           5
 #define CONFIRM_S         10
-#define CHAIN_MAX         8
 #define REFUSED_KEY_MS    30000 /* between questions about keys that were refused */
 #define DOUBT_MS          1000  /* between questions because signatures fail */
 
@@ -133,18 +132,11 @@ static void front_free(struct front_link *f)
 }
 
 /* The chain of a label's profile: issuing CA up to the root. */
-static size_t label_chain(struct core *c, const char *ca, struct bytes *out)
+static size_t label_chain(struct core *c, const char *ca, struct bytes out[CHAIN_MAX])
 {
-    size_t n = 0;
+    const struct authority *a = authority_find(c, ca);
 
-    for (struct authority *a = authority_find(c, ca); a && n < CHAIN_MAX; a = authority_parent(c, a)) {
-        if (!a->exists)
-            return 0;
-        out[n++] = buf_bytes(&a->cert);
-        if (authority_is_root(a))
-            return n;
-    }
-    return 0;
+    return a ? authority_chain(c, a, out) : 0;
 }
 
 static void send_label(struct core *c, struct front_link *f, const struct conf_label *l)

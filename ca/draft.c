@@ -35,6 +35,7 @@ static enum err_code lint(const struct conf *conf, const struct conf_profile *pr
         .serial = BYTES_OF(d->serial),
         .device_id = device_id,
         .now = in->now,
+        .not_after_max = in->not_after_max,
     };
 
     if (profile->crl_url) {

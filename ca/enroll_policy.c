@@ -10,6 +10,7 @@
 
 #define SECRET_REPEAT_S 86400 /* a used secret stays good this long for the same key */
 #define UNIT_ROWS       16
+#define BOXES_MAX       1024
 
 /* ---- anchors ---- */
 
@@ -24,11 +25,40 @@ enum err_code anchors_load(struct core *c, struct err *e)
     return E_OK;
 }
 
+struct box_list {
+    uint32_t id[BOXES_MAX];
+    size_t n;
+};
+
+static bool put_box(void *arg, const struct issuer_row *row)
+{
+    struct box_list *l = arg;
+
+    if (row->key == 0 && l->n < ARRAY_LEN(l->id))
+        l->id[l->n++] = row->id;
+    return true;
+}
+
+/* CAs of line boxes, for units that present their own certificate alone. */
+static void boxes_pem(struct core *c, struct buf *out)
+{
+    AUTO_BUF cert = BUF_INIT(CERT_MAX_LEN);
+    struct box_list boxes = {.n = 0};
+    struct err e = {0};
+
+    if (store_issuer_each(c->store, put_box, &boxes, &e) != E_OK)
+        core_doubt(c, &e);
+    for (size_t i = 0; i < boxes.n; i++)
+        if (authority_above(c, boxes.id[i]) && box_is_good(c, boxes.id[i], &cert))
+            pem_write(out, "CERTIFICATE", buf_bytes(&cert));
+}
+
 void anchors_pem(struct core *c, struct buf *out)
 {
     for (size_t i = 0; i < c->ca_n; i++)
         if (c->ca[i].exists)
             pem_write(out, "CERTIFICATE", buf_bytes(&c->ca[i].cert));
+    boxes_pem(c, out);
     anchors_add_pem(c->anchors, out);
 }
 
@@ -254,10 +284,10 @@ static enum err_code idevid_device(struct core *c, const struct svc_enroll *in, 
     return E_OK;
 }
 
-/* Our own IDevID: the anchor is one of our roots. */
+/* Our own IDevID, or one of a line box whose CA is good: the anchor is one of our roots. */
 static const struct conf_anchor *own_anchor(struct core *c, const struct conf_label *label, uint32_t issuer)
 {
-    const struct authority *a = authority_by_id(c, issuer);
+    const struct authority *a = authority_above(c, issuer);
     const struct conf_ca *root = a ? conf_ca_root(c->conf, a->conf) : NULL;
 
     for (size_t i = 0; root && i < c->conf->anchors_n; i++) {
@@ -354,6 +384,7 @@ static enum err_code refuse_idevid_key(const struct grant *g, const uint8_t idev
 static enum err_code by_certificate(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
                                     struct grant *g, struct err *e)
 {
+    AUTO_BUF box = BUF_INIT(CERT_MAX_LEN);
     struct presented p = {0};
     struct pubkey leaf_key;
     struct cert_row row;
@@ -375,7 +406,9 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
         presented_take(&p, &row);
         g->presented = p.id;
         became_holder(g);
-        if (p.kind == PROFILE_IDEVID)
+        if (!authority_by_id(c, p.issuer) && !box_is_good(c, p.issuer, &box))
+            code = err_set(e, E_DENIED, "the CA of the client certificate is revoked, on hold or not configured");
+        else if (p.kind == PROFILE_IDEVID)
             code = own_idevid(c, in, &leaf, &p, now, g, e);
         else if (p.kind == PROFILE_LDEVID)
             code = own_ldevid(c, &leaf, &p, now, g, e);

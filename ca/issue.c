@@ -19,7 +19,6 @@
 #define RETRY_AFTER_S     5
 #define SUPERSEDE_MAX     64
 #define JOINED_MAX        64 /* requests of one device that wait for its certificate */
-#define CHAIN_MAX         8
 
 enum job_state { JOB_WAITING, JOB_SIGNING, JOB_BACK, JOB_ANSWERED };
 
@@ -28,7 +27,8 @@ struct order_copy {
     struct buf csr, spki;
     char profile[ID_MAX_LEN + 1], requester[ID_MAX_LEN * 2 + 1], domain[ID_MAX_LEN + 1], device_id[ID_MAX_LEN + 1];
     char name[256], product[ID_MAX_LEN + 1], model[ID_MAX_LEN + 1], lot[ID_MAX_LEN + 1];
-    char issuer[ID_MAX_LEN + 1], becomes_ca[ID_MAX_LEN + 1];
+    char issuer[ID_MAX_LEN + 1], becomes_ca[ID_MAX_LEN + 1], subordinate[ID_MAX_LEN + 1];
+    int64_t not_after_max;
     bool server_names, repeats;
     uint64_t key;
     uint8_t digest[32];
@@ -205,6 +205,8 @@ enum err_code issue_order(struct core *c, const struct issue_order *o, issue_fn 
     COPY_TEXT(k->lot, o->lot, "lot");
     COPY_TEXT(k->issuer, o->issuer, "issuer");
     COPY_TEXT(k->becomes_ca, o->becomes_ca, "CA");
+    COPY_TEXT(k->subordinate, o->subordinate, "CA");
+    k->not_after_max = o->not_after_max;
     k->server_names = o->server_names;
     k->repeats = o->repeats;
     k->key = o->key;
@@ -275,38 +277,6 @@ static enum err_code write_intent(struct issue_job *j, int64_t now, struct err *
     return store_intent_insert(c->store, &row, e);
 }
 
-/* A CA whose own certificate, or one above it, is revoked or on hold certifies nobody. */
-static enum err_code chain_is_good(struct core *c, struct authority *ca, struct err *e)
-{
-    struct authority *a = ca;
-    struct cert_row row;
-    struct cert read;
-    uint8_t hash[32];
-    enum err_code code;
-
-    if (ca->good_at == store_changes(c->store))
-        return E_OK;
-    for (size_t n = 0; a && n < CHAIN_MAX; n++) {
-        sha256(buf_bytes(&a->cert), hash);
-        code = cert_read(buf_bytes(&a->cert), &read, e);
-        if (code == E_OK)
-            code = store_cert_by_der(c->store, read.issuer, read.serial, hash, &row, e);
-        if (code == E_NOT_FOUND)
-            code = err_set(e, E_INTERNAL, "no row"); /* not a matter of the one who asks */
-        if (code != E_OK)
-            return err_wrap(e, "certificate of CA \"%s\"", a->conf->name);
-        if (row.status != CERT_GOOD)
-            return err_set(e, E_TOKEN, "CA \"%s\" certifies nobody: its certificate is %s", a->conf->name,
-                           row.status == CERT_ON_HOLD ? "on hold" : "revoked");
-        if (authority_is_root(a)) {
-            ca->good_at = store_changes(c->store);
-            return E_OK;
-        }
-        a = authority_parent(c, a);
-    }
-    return err_set(e, E_INTERNAL, "a chain without a root");
-}
-
 /* Drafts the certificate and records the intent. `in` holds what differs; j->profile, j->ca and j->facts are set. */
 static enum err_code build(struct issue_job *j, struct cert_inputs *in, const struct csr *csr, const char *device_id,
                            int64_t now, struct err *e)
@@ -320,8 +290,8 @@ static enum err_code build(struct issue_job *j, struct cert_inputs *in, const st
 
     if (!a || (!self && !authority_is_ready(c, a, &why)))
         return err_set(e, E_TOKEN, "CA \"%s\" is not ready: %s", j->ca, a ? why : "not configured");
-    /* The responder of a revoked CA goes on telling the world so. */
-    if (!self && j->profile->kind != PROFILE_OCSP_SIGNER && chain_is_good(c, a, e) != E_OK)
+    /* A revoked CA certifies nobody; its responder goes on telling the world so. */
+    if (!self && j->profile->kind != PROFILE_OCSP_SIGNER && authority_is_good(c, a, e) != E_OK)
         return e->code;
     if (self)
         code = self_issuer(a, in->key, now, &ca, e);
@@ -424,6 +394,24 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
     return build(j, &in, &csr, g->device.device_id, now, e);
 }
 
+/* Of another service's CA: one that certifies no further CAs, under one of ours that may certify it (RFC 5280 4.2.1.9). */
+static enum err_code subordinate_profile(struct issue_job *j, struct err *e)
+{
+    const struct authority *a = authority_find(j->core, j->order.issuer);
+    struct cert read;
+
+    if (j->profile->kind != PROFILE_ISSUING_CA || j->profile->path_len != 0)
+        return err_set(e, E_DENIED, "profile \"%s\" is not of kind issuing-ca with path_len 0", j->profile->name);
+    if (!a || !a->exists)
+        return err_set(e, E_NOT_FOUND, "no CA \"%s\"", j->order.issuer);
+    if (cert_read(buf_bytes(&a->cert), &read, e) != E_OK)
+        return err_wrap(e, "CA \"%s\"", a->conf->name);
+    if (read.path_len == 0)
+        return err_set(e, E_DENIED, "RFC 5280 4.2.1.9: CA \"%s\" has pathLenConstraint 0 and certifies no CAs", a->conf->name);
+    set_text(j->ca, sizeof(j->ca), j->order.issuer);
+    return E_OK;
+}
+
 /* The profile, and which CA signs. */
 static enum err_code order_profile(struct issue_job *j, struct err *e)
 {
@@ -433,6 +421,8 @@ static enum err_code order_profile(struct issue_job *j, struct err *e)
     j->profile = conf_find_profile(c->conf, o->profile);
     if (!j->profile)
         return err_set(e, E_NOT_FOUND, "profile \"%s\" is not in the configuration", o->profile);
+    if (o->subordinate[0])
+        return subordinate_profile(j, e);
     if (o->becomes_ca[0] != (j->profile->kind == PROFILE_ROOT_CA || j->profile->kind == PROFILE_ISSUING_CA))
         if (!o->becomes_ca[0] || (j->profile->kind != PROFILE_ROOT_CA && j->profile->kind != PROFILE_ISSUING_CA))
             return err_set(e, E_DENIED, "profile \"%s\" makes CAs: use inkan ca create", o->profile);
@@ -577,7 +567,7 @@ static enum err_code prepare_order(struct issue_job *j, int64_t now, enum decisi
     } else if ((code = pubkey_read(buf_bytes(&o->spki), &key, e)) != E_OK) {
         return code;
     }
-    j->operation = o->becomes_ca[0] ? CERT_OP_CA : strncmp(o->requester, "operator:", 9) == 0 ? CERT_OP_ADMIN
+    j->operation = o->becomes_ca[0] || o->subordinate[0] ? CERT_OP_CA : strncmp(o->requester, "operator:", 9) == 0 ? CERT_OP_ADMIN
                                                                                                 : CERT_OP_SERVICE;
     set_text(j->domain, sizeof(j->domain), o->domain);
     set_text(j->requester, sizeof(j->requester), o->requester);
@@ -597,6 +587,12 @@ static enum err_code prepare_order(struct issue_job *j, int64_t now, enum decisi
     if ((code = order_inputs(j, &in, &subject, e)) != E_OK)
         return code;
     in.key = &key;
+    in.not_after_max = o->not_after_max;
+    if (o->subordinate[0]) {
+        if ((code = box_may_be_certified(c, o->subordinate, csr.subject, key.spki, e)) != E_OK)
+            return code;
+        in.subject = csr.subject;
+    }
     *out = DECIDED_SIGN;
     return build(j, &in, NULL, j->facts.id ? j->facts.device_id : NULL, now, e);
 }
@@ -831,6 +827,8 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
         return err_wrap(e, "intent");
     if (j->order.becomes_ca[0] && !bytes_equal(read.issuer, read.subject) &&
         insert_issuer(j, &read, j->issuer, now, &made, e) != E_OK)
+        return err_wrap(e, "CA row");
+    if (j->order.subordinate[0] && box_certified(c, j->order.subordinate, j->issuer, &read, &j->order.by, now, e) != E_OK)
         return err_wrap(e, "CA row");
     if (j->facts.id && device_changes(j, row.id, now, e) != E_OK)
         return err_wrap(e, "device");
@@ -1080,7 +1078,7 @@ static void answer(struct issuance *q)
         TAILQ_REMOVE(&now_answered, j, link);
         if (j->result.code == E_OK)
             log_issued(j);
-        if (j->result.code == E_OK && (j->order.becomes_ca[0] || j->order.spki.len))
+        if (j->result.code == E_OK && (j->order.becomes_ca[0] || j->order.subordinate[0] || j->order.spki.len))
             core_authorities_changed(c);
         j->done(c, j->arg, &j->result);
         while ((waiting = TAILQ_LAST(&j->joined, job_list))) { /* to the front, in their order */

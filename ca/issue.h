@@ -37,6 +37,8 @@ struct issue_order {
     const char *name, *product, *model, *lot;
     const char *issuer;        /* CA profiles and OCSP responders: who signs; else the profile says */
     const char *becomes_ca;    /* the configured CA this certificate is for */
+    const char *subordinate;   /* another service's CA: its name here; the subject is the CSR's */
+    int64_t not_after_max;     /* 0: as the profile says */
     bool server_names;         /* SAN from server_names */
     bool repeats;              /* a request for the same key by the same requester gets the stored bytes */
     uint64_t key;              /* key row of our own token key */

@@ -40,7 +40,8 @@ struct job {
     bool listed, asked;      /* this token was listed; the one request of a token job is answered */
     bool generated;
     bool intended;           /* the trail says what is about to be done */
-    bool list_published, responder_made;
+    bool list_published, responder_made, installed;
+    struct buf csr_info, csr; /* of a CA that is certified elsewhere */
     char signer[SIGNERS_MAX][ID_MAX_LEN + 1]; /* offline signers this job started */
     size_t signer_n;
     bool closing, failed;
@@ -453,7 +454,7 @@ static enum goal_state goal_parent(struct job *j)
 
     if (!a)
         return failed(j, E_NOT_FOUND, "no such CA in the configuration");
-    if (a->exists || authority_is_root(a) || (parent && parent->exists))
+    if (a->exists || authority_is_root(a) || authority_is_external(a) || (parent && parent->exists))
         return REACHED;
     err_set(&j->err, E_CONFLICT, "CA \"%s\" is signed by \"%s\", which does not exist yet: create that first",
             a->conf->name, a->conf->issuer);
@@ -707,6 +708,141 @@ static enum goal_state goal_signed_result(struct job *j)
     return REACHED;
 }
 
+/* ---- CAs certified elsewhere ---- */
+
+static enum goal_state goal_external(struct job *j)
+{
+    const struct authority *a = own_ca(j);
+
+    if (!a)
+        return failed(j, E_NOT_FOUND, "no such CA in the configuration");
+    return authority_is_external(a) ? REACHED
+                                    : failed(j, E_INVALID, "its issuer is not external: the service certifies it itself (inkan ca create)");
+}
+
+static enum goal_state goal_external_key(struct job *j)
+{
+    const struct conf_ca *conf = own_ca(j)->conf;
+
+    return key_exists(j, PURPOSE_CA, conf->name, conf->token, conf->key);
+}
+
+/* A signature may come back when its job is gone. */
+struct csr_signing {
+    struct core *core;
+    const struct job *job;
+};
+
+static void on_csr_signed(void *arg, enum err_code code, const struct err *e, enum sig_alg alg, struct bytes sig)
+{
+    struct csr_signing *s = arg;
+    struct job *j = current(s->core);
+    struct err why = {0};
+    struct derw w;
+    bool ours = j && j == s->job;
+
+    free(s);
+    if (!ours)
+        return;
+    if (code != E_OK) {
+        action_failed(j, e);
+        return;
+    }
+    derw_init(&w, &j->csr);
+    derw_signed(&w, buf_bytes(&j->csr_info), alg, sig);
+    if (!derw_finish(&w)) {
+        err_set(&why, E_NOMEM, "CSR");
+        action_failed(j, &why);
+        return;
+    }
+    action_done(j);
+}
+
+static enum goal_state goal_csr(struct job *j)
+{
+    struct authority *a = own_ca(j);
+    char key[KEY_NAME_MAX];
+    const struct known_key *k;
+    struct csr_signing *s;
+    const char *why;
+    enum goal_state state;
+
+    if (j->csr.len)
+        return REACHED;
+    key_name(key, sizeof(key), PURPOSE_CA, a->conf->name);
+    k = key_find(j->core, key);
+    if (!k)
+        return failed(j, E_INTERNAL, "the CA's key is not known");
+    state = with_signer(j, a->conf->token, key);
+    if (state != REACHED)
+        return state;
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return failed(j, E_NOMEM, "CSR");
+    *s = (struct csr_signing){j->core, j};
+    buf_reset(&j->csr_info);
+    if (external_request(a, k, &j->csr_info, &j->err) != E_OK ||
+        signer_sign(signer_for_key(j->core, a->conf->token, key, &why), key, SIGN_CSR, buf_bytes(&j->csr_info), SIGN_DEADLINE_MS, 0,
+                    on_csr_signed, s, &j->err) != E_OK) {
+        free(s);
+        return FAILED;
+    }
+    return start_waiting(j);
+}
+
+static enum goal_state goal_csr_result(struct job *j)
+{
+    json_object_del(j->result, "asked_at");
+    json_object_set_new(j->result, "csr", json_base64(buf_bytes(&j->csr)));
+    json_object_set_new(j->result, "subject", json_string(own_ca(j)->conf->subject));
+    return REACHED;
+}
+
+static enum goal_state goal_waits_result(struct job *j)
+{
+    json_object_set_new(j->result, "name", json_string(j->ca));
+    json_object_set_new(j->result, "waits", json_true());
+    return REACHED;
+}
+
+static enum err_code install(struct job *j, struct err *e)
+{
+    const json_t *list = json_object_get(j->call->args, "chain");
+    AUTO_BUF cert = BUF_INIT(CERT_MAX_LEN);
+    struct buf above[CHAIN_MAX];
+    struct bytes lent[CHAIN_MAX];
+    size_t n = 0;
+    enum err_code code = admin_der(j->call, "cert", &cert, e);
+
+    for (; code == E_OK && n < json_array_size(list) && n < CHAIN_MAX; n++) {
+        const char *text = json_string_value(json_object_get(json_array_get(list, n), "cert"));
+
+        buf_init(&above[n], CERT_MAX_LEN);
+        code = text ? base64_decode(bytes_str(text), &above[n], e) : err_set(e, E_INVALID, "chain[%zu]: not {\"cert\": base64}", n);
+        lent[n] = buf_bytes(&above[n]);
+    }
+    if (code == E_OK)
+        code = external_install(j->core, own_ca(j), &j->call->by, buf_bytes(&cert), lent, n, e);
+    for (size_t i = 0; i < n; i++)
+        buf_clear(&above[i]);
+    return code;
+}
+
+static enum goal_state goal_installed(struct job *j)
+{
+    if (j->installed)
+        return REACHED;
+    if (install(j, &j->err) != E_OK)
+        return FAILED;
+    j->installed = true;
+    note_made(j, "certificate");
+    return REACHED;
+}
+
+static const goal_fn ca_request_goals[] = {goal_external, goal_external_key, goal_key_made, goal_csr, goal_csr_result, NULL};
+static const goal_fn ca_waits_goals[] = {goal_external, goal_external_key, goal_key_made, goal_waits_result, NULL};
+static const goal_fn ca_install_goals[] = {goal_external,  goal_installed, goal_ocsp_key,  goal_key_made,
+                                           goal_responder, goal_lists,     goal_ca_result, NULL};
 static const goal_fn ca_create_goals[] = {goal_parent,   goal_ca_key,   goal_key_made,  goal_ca_certificate,
                                           goal_ocsp_key, goal_key_made, goal_responder, goal_lists,
                                           goal_ca_result, NULL};
@@ -941,6 +1077,8 @@ static void job_free(struct job *j)
 {
     json_decref(j->result);
     json_decref(j->made);
+    buf_clear(&j->csr_info);
+    buf_clear(&j->csr);
     free(j);
 }
 
@@ -1060,6 +1198,8 @@ static struct job *job_new(struct core *c, struct admin_call *call, const goal_f
     j->goal = goals;
     j->result = json_object();
     j->made = json_array();
+    buf_init(&j->csr_info, CSR_MAX_LEN);
+    buf_init(&j->csr, CSR_MAX_LEN);
     return j;
 }
 
@@ -1195,7 +1335,20 @@ static void ca_job(struct core *c, struct admin_call *call, const goal_fn *goals
 
 void op_ca_create(struct core *c, struct admin_call *call)
 {
-    ca_job(c, call, ca_create_goals);
+    const struct authority *a = authority_find(c, admin_text(call, "name"));
+
+    /* Of one that is certified elsewhere the key can be made; the rest waits for ca.install. */
+    ca_job(c, call, a && authority_is_external(a) && !a->exists ? ca_waits_goals : ca_create_goals);
+}
+
+void op_ca_request(struct core *c, struct admin_call *call)
+{
+    ca_job(c, call, ca_request_goals);
+}
+
+void op_ca_install(struct core *c, struct admin_call *call)
+{
+    ca_job(c, call, ca_install_goals);
 }
 
 void op_ca_root_sign(struct core *c, struct admin_call *call)

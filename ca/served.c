@@ -11,7 +11,6 @@
 #include "ca/core.h"
 #include "ca/crl_list.h"
 
-#define CHAIN_MAX       8
 #define BUNDLE_LISTS_MAX 64
 
 struct served_file {
@@ -100,7 +99,7 @@ static size_t bundle_scopes(struct core *c, const struct authority *of, const st
         if (!a->exists || !a->scope[0].exists)
             return 0; /* without the root's list a server would refuse every client */
         out[n++] = &a->scope[0];
-        if (authority_is_root(a))
+        if (authority_is_root(a) || authority_is_external(a)) /* the lists above an external one are served elsewhere */
             break;
     }
     return n;
@@ -234,16 +233,14 @@ static void each_certificate(struct core *c, struct authority *a, file_fn send, 
     AUTO_BUF pem = BUF_INIT(2 * CERT_MAX_LEN * CHAIN_MAX);
     struct svc_file cer = {.last_modified = a->not_before};
     struct svc_file chain = {.last_modified = a->not_before};
-    size_t n = 0;
+    struct bytes above[CHAIN_MAX];
+    size_t n = authority_chain(c, a, above);
 
     snprintf(cer.path, sizeof(cer.path), "/ca/%s.cer", a->conf->name);
     snprintf(cer.content_type, sizeof(cer.content_type), "application/pkix-cert");
     send_bytes(&cer, buf_bytes(&a->cert), send, arg);
-    for (struct authority *up = a; up && up->exists && n < CHAIN_MAX; up = authority_parent(c, up), n++) {
-        pem_write(&pem, "CERTIFICATE", buf_bytes(&up->cert));
-        if (authority_is_root(up))
-            break;
-    }
+    for (size_t i = 0; i < n; i++)
+        pem_write(&pem, "CERTIFICATE", above[i]);
     snprintf(chain.path, sizeof(chain.path), "/ca/%s-chain.pem", a->conf->name);
     snprintf(chain.content_type, sizeof(chain.content_type), "application/pem-certificate-chain");
     send_bytes(&chain, buf_bytes(&pem), send, arg);

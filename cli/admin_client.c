@@ -17,6 +17,7 @@ struct admin_client {
     int fd;
     uint64_t next_id;
     int patience_ms;
+    int attached; /* lent; -1: none */
 };
 
 enum err_code admin_connect(const char *socket_path, struct admin_client **out, struct err *e)
@@ -44,12 +45,18 @@ enum err_code admin_connect(const char *socket_path, struct admin_client **out, 
     (*out)->fd = take_fd(&fd);
     (*out)->next_id = 1;
     (*out)->patience_ms = -1;
+    (*out)->attached = -1;
     return E_OK;
 }
 
 void admin_set_patience(struct admin_client *c, int seconds)
 {
     c->patience_ms = seconds < 0 ? -1 : seconds * 1000;
+}
+
+void admin_attach(struct admin_client *c, int fd)
+{
+    c->attached = fd;
 }
 
 void admin_close(struct admin_client *c)
@@ -82,7 +89,7 @@ static enum err_code send_request(struct admin_client *c, uint64_t id, const cha
         return err_set(e, E_INVALID, "%s: the request is %zu octets, at most %d", op, strlen(text), ADMIN_ARGS_MAX);
     msg_put_str(&m, op);
     msg_put_bytes(&m, bytes_str(text));
-    return msg_send(c->fd, &m, -1, e);
+    return msg_send(c->fd, &m, c->attached, e);
 }
 
 /* Reads one ADMIN_DONE: its code becomes ours. */
@@ -154,11 +161,14 @@ enum err_code admin_call(struct admin_client *c, const char *op, const json_t *a
     AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
     uint64_t id = c->next_id++;
     struct msg_reader r;
+    enum err_code code;
 
     *result = NULL;
     if (fd)
         *fd = -1;
-    if (send_request(c, id, op, args, e) != E_OK)
+    code = send_request(c, id, op, args, e);
+    c->attached = -1;
+    if (code != E_OK)
         return refused(c, op, e);
     for (;;) {
         AUTO_FD int passed = -1;

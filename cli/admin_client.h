@@ -21,6 +21,9 @@ void admin_close(struct admin_client *c);
 /* How long a silence of the service may last, -1 (at first) for ever. */
 void admin_set_patience(struct admin_client *c, int seconds);
 
+/* The next request carries this descriptor, which is lent until then. */
+void admin_attach(struct admin_client *c, int fd);
+
 /*
  * One request. `args` is borrowed (NULL = {}). `result` is a new reference (never NULL on success). `fd` may be NULL; else
  * it is set to a passed descriptor or -1. The core's refusal comes back as its own code and message.

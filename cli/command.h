@@ -37,7 +37,9 @@ struct command {
     const char *noun, *verb; /* verb NULL: the noun alone */
     const char *op;          /* operation of the core, NULL: only `run` */
     const char *help;        /* one line */
-    const char *positional;  /* "device_id", or "FILE:cert" (a PEM or DER file), NULL: none; a leading ? makes it optional */
+    /* "device_id", "FILE:cert" (a PEM or DER file), "FILE:file" (its content goes with the request), NULL: none; a leading ?
+     * makes it optional */
+    const char *positional;
     const struct option_spec *options;
     const struct column *columns; /* of rows, NULL: prints the result object */
     const char *empty;            /* said when there is no row */
@@ -55,6 +57,7 @@ struct run {
         const char *name, *value;
     } own[16]; /* OPT_OWN values and own flags (value "") */
     size_t own_n;
+    int file;               /* goes with the command's own operation; -1: none */
     struct admin_client *client; /* connected on first use */
 };
 
@@ -78,6 +81,9 @@ int command_init(struct run *r);
 int command_cert_issue(struct run *r);
 int command_cert_show(struct run *r);
 int command_cert_export(struct run *r);
+int command_ca_request(struct run *r);
+int command_ca_install(struct run *r);
+int command_ca_sign(struct run *r);
 int command_ca_show(struct run *r);
 int command_device_import(struct run *r);
 int command_crl_get(struct run *r);

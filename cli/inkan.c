@@ -11,9 +11,11 @@
 #include "base/clock.h"
 #include "base/fsio.h"
 #include "base/limits.h"
+#include "base/msg.h"
 #include "cli/command.h"
 
 #define STATUS_PATIENCE_S 10
+#define FILE_TO_SEND_MAX  ((size_t)64 << 20)
 #define PATIENCE_S        600 /* an HSM may take minutes for a key */
 #define DEFAULT_SOCKET "/run/inkan/admin.sock"
 
@@ -246,7 +248,18 @@ static int parse_arguments(struct run *r, char **argv)
     return 0;
 }
 
-/* The positional argument becomes a member of args, unless the command handles a file itself ("FILE"). */
+/* The content of a file as a descriptor that goes with the request. */
+static enum err_code file_to_send(const char *path, int *fd, struct err *e)
+{
+    AUTO_BUF content = BUF_INIT(FILE_TO_SEND_MAX);
+
+    if (file_read(path, &content, e) != E_OK)
+        return e->code;
+    *fd = memfd_of("inkan-request", buf_bytes(&content), e);
+    return *fd >= 0 ? E_OK : err_wrap(e, "%s", path);
+}
+
+/* The positional argument becomes a member of args, unless the command handles a file itself ("FILE") or sends it ("FILE:file"). */
 static int place_positional(struct run *r)
 {
     const char *name = positional_name(r->command);
@@ -256,6 +269,8 @@ static int place_positional(struct run *r)
         return 0;
     if (!r->positional)
         return *r->command->positional == '?' ? 0 : usage_error(r->command, "needs", name);
+    if (strcmp(name, "FILE:file") == 0)
+        return file_to_send(r->positional, &r->file, &e) == E_OK ? 0 : run_fail(&e);
     if (strcmp(name, "FILE:cert") == 0) {
         AUTO(char) *b64 = NULL;
 
@@ -322,6 +337,8 @@ enum err_code run_call(struct run *r, const char *op, const json_t *args, admin_
     if (!r->client && admin_connect(r->socket_path, &r->client, e) != E_OK)
         return e->code;
     /* The socket is there before the core serves it, and stays when the core does not start. */
+    if (r->file >= 0 && r->command->op && strcmp(op, r->command->op) == 0)
+        admin_attach(r->client, r->file);
     admin_set_patience(r->client, strcmp(op, "status") == 0 ? STATUS_PATIENCE_S : PATIENCE_S);
     return admin_call(r->client, op, args, forward_rows, show_progress, &sink, result, fd, e);
 }
@@ -409,7 +426,7 @@ static const struct command *find_command(char **argv, int *words)
 
 int main(int argc, char **argv)
 {
-    struct run r = {0};
+    struct run r = {.file = -1};
     int words, status;
 
     setlocale(LC_ALL, "");
@@ -450,6 +467,8 @@ int main(int argc, char **argv)
     if (!status)
         status = r.command->run ? r.command->run(&r) : run_plain(&r);
     admin_close(r.client);
+    if (r.file >= 0)
+        close(r.file);
     json_decref(r.args);
     return status;
 }

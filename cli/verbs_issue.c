@@ -12,6 +12,8 @@
 #include "base/limits.h"
 #include "cli/command.h"
 
+AUTO_TYPE(json_t, json_decref)
+
 #define IMPORT_BATCH 500
 
 /* base64 member of the result as a PEM block appended to `out`. */
@@ -39,7 +41,8 @@ static enum err_code write_out(const struct run *r, struct bytes content, struct
     return E_OK;
 }
 
-int command_cert_issue(struct run *r)
+/* Calls, and writes the certificate it gets, with --chain those above it too. */
+static int issue_and_write(struct run *r)
 {
     AUTO_BUF pem = BUF_INIT(8 * CERT_MAX_LEN);
     struct err e = {0};
@@ -47,10 +50,6 @@ int command_cert_issue(struct run *r)
     size_t i;
     int status = EXIT_DONE;
 
-    if (!json_object_get(r->args, "csr") || !json_object_get(r->args, "profile")) {
-        fprintf(stderr, "inkan cert issue: needs --profile and --csr\n");
-        return EXIT_USAGE;
-    }
     if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK ||
         append_pem(&pem, json_object_get(result, "cert"), &e) != E_OK)
         goto failed;
@@ -76,6 +75,82 @@ int command_cert_issue(struct run *r)
 failed:
     json_decref(result);
     return run_fail(&e);
+}
+
+int command_cert_issue(struct run *r)
+{
+    if (json_object_get(r->args, "csr") && json_object_get(r->args, "profile"))
+        return issue_and_write(r);
+    fprintf(stderr, "inkan cert issue: needs --profile and --csr\n");
+    return EXIT_USAGE;
+}
+
+int command_ca_request(struct run *r)
+{
+    AUTO_BUF pem = BUF_INIT(2 * CSR_MAX_LEN);
+    AUTO_BUF der = BUF_INIT(CSR_MAX_LEN);
+    AUTO(json_t) *result = NULL;
+    struct err e = {0};
+
+    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK ||
+        base64_decode(bytes_str(json_string_value(json_object_get(result, "csr"))), &der, &e) != E_OK)
+        return run_fail(&e);
+    pem_write(&pem, "CERTIFICATE REQUEST", buf_bytes(&der));
+    if (write_out(r, buf_bytes(&pem), &e) != E_OK)
+        return run_fail(&e);
+    fprintf(stderr, "request for %s\n", json_string_value(json_object_get(result, "subject")));
+    return EXIT_DONE;
+}
+
+/* Every certificate of a PEM file, from block `skip` on, as [{"cert": base64}] appended to `list`. */
+static enum err_code append_chain(const char *path, size_t skip, json_t *list, struct err *e)
+{
+    AUTO_BUF text = BUF_INIT(16 * CERT_MAX_LEN);
+    struct err ignored = {0};
+
+    if (file_read(path, &text, e) != E_OK)
+        return e->code;
+    for (size_t i = skip;; i++) {
+        AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+        AUTO_BUF b64 = BUF_INIT(2 * CERT_MAX_LEN);
+
+        if (pem_read(buf_bytes(&text), "CERTIFICATE", i, &der, &ignored) != E_OK)
+            return E_OK;
+        base64_encode(&b64, buf_bytes(&der), 0);
+        if (!buf_ok(&b64))
+            return err_set(e, E_NOMEM, "out of memory");
+        json_array_append_new(list, json_pack("{s:o}", "cert", json_stringn((const char *)b64.p, b64.len)));
+    }
+}
+
+int command_ca_install(struct run *r)
+{
+    const char *cert = run_option(r, "cert"), *chain = run_option(r, "chain");
+    AUTO(json_t) *result = NULL;
+    AUTO(json_t) *list = json_array();
+    AUTO(char) *base64 = NULL;
+    struct err e = {0};
+
+    if (!cert) {
+        fprintf(stderr, "inkan ca install: needs --cert\n");
+        return EXIT_USAGE;
+    }
+    if (der_file_base64(cert, "CERTIFICATE", &base64, &e) != E_OK || append_chain(cert, 1, list, &e) != E_OK ||
+        (chain && append_chain(chain, 0, list, &e) != E_OK))
+        return run_fail(&e);
+    json_object_set_new(r->args, "cert", json_string(base64));
+    json_object_set(r->args, "chain", list);
+    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK)
+        return run_fail(&e);
+    return print_object(result, r->json) ? EXIT_DONE : EXIT_REFUSED;
+}
+
+int command_ca_sign(struct run *r)
+{
+    if (json_object_get(r->args, "csr") && json_object_get(r->args, "profile") && json_object_get(r->args, "issuer"))
+        return issue_and_write(r);
+    fprintf(stderr, "inkan ca sign: needs --issuer, --profile and --csr\n");
+    return EXIT_USAGE;
 }
 
 /* Fetches with the command's operation, and prints the object, or only its certificate as PEM. */

@@ -100,7 +100,10 @@ static int init_ca(struct run *r, const char *name)
         err_wrap(&e, "CA %s", name);
         return run_fail(&e);
     }
-    printf("%-12s %-24s %s\n", "CA", name, json_is_true(json_object_get(result, "created")) ? "made" : "there already");
+    printf("%-12s %-24s %s\n", "CA", name,
+           json_is_true(json_object_get(result, "waits"))     ? "waits for its certificate: inkan ca request, then inkan ca install"
+           : json_is_true(json_object_get(result, "created")) ? "made"
+                                                              : "there already");
     fflush(stdout);
     return EXIT_DONE;
 }
@@ -109,7 +112,7 @@ static size_t ca_depth(const struct conf *conf, const struct conf_ca *ca)
 {
     size_t depth = 0;
 
-    while (ca && *ca->issuer && depth <= conf->cas_n) {
+    while (ca && *ca->issuer && !conf_ca_is_external(ca) && depth <= conf->cas_n) {
         ca = conf_find_ca(conf, ca->issuer);
         depth++;
     }

@@ -13,7 +13,7 @@ softhsm_module() {
     return 1
 }
 
-# write_config: the whole service in one commented file. May be set before: $fronts, $crl_shards, and list items in YAML for
+# write_config: the whole service in one commented file. May be set before: $fronts, $crl_shards, $maker_path_len, and list items in YAML for
 # $extra_profiles, $extra_domains, $extra_anchors, $extra_labels; $extra_config is appended.
 write_config() {
     module=${INKAN_PKCS11_MODULE:-$(softhsm_module)}
@@ -115,7 +115,7 @@ cas:
 
 profiles:
   - {name: maker-root, kind: root-ca, validity: none, key_usage: [keyCertSign, cRLSign]}
-  - {name: maker-ca, kind: issuing-ca, validity: none, path_len: 0, key_usage: [keyCertSign, cRLSign], crl_url: true, ocsp_url: true}
+  - {name: maker-ca, kind: issuing-ca, validity: none, path_len: ${maker_path_len:-0}, key_usage: [keyCertSign, cRLSign], crl_url: true, ocsp_url: true}
   - {name: fleet-root, kind: root-ca, validity: 25y, key_usage: [keyCertSign, cRLSign]}
   - {name: fleet-ca, kind: issuing-ca, validity: 15y, path_len: 0, key_usage: [keyCertSign, cRLSign], crl_url: true, ocsp_url: true}
   - name: idevid             # IEEE 802.1AR: no expiry, subject serialNumber, no address that could expire

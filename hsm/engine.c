@@ -45,7 +45,8 @@ enum err_code held_key_new(const struct signer_key *want, struct held_key **out,
     k->issuer_name = BUF_INIT(NAME_MAX_LEN);
     buf_add_bytes(&k->spki, want->spki);
     buf_add_bytes(&k->issuer_name, want->issuer_name);
-    k->rule = (struct tbs_rule){.purpose = want->purpose, .issuer_name = buf_bytes(&k->issuer_name), .alg = k->type->sig};
+    k->rule = (struct tbs_rule){.purpose = want->purpose, .issuer_name = buf_bytes(&k->issuer_name), .spki = buf_bytes(&k->spki),
+                                .alg = k->type->sig};
     sha1(view.bits, k->rule.key_hash);
     err_set(&k->refusal, E_TOKEN, "key \"%s\" is not resolved yet", k->name);
     if (!buf_ok(&k->spki) || !buf_ok(&k->issuer_name)) {

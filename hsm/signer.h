@@ -48,8 +48,10 @@ const char *key_purpose_name(enum key_purpose p); /* "ca", "ocsp", "audit": firs
  *   SIGN_CRL    TBSCertList: the same
  *   SIGN_OCSP   ResponseData (RFC 6960): responderID is byKey of this key
  *   SIGN_AUDIT  SEQUENCE { UTF8String "inkan-audit-head", ... }
+ *   SIGN_CSR    CertificationRequestInfo (RFC 2986 4.1) of this key itself: subject equals the key's issuer_name, the public
+ *               key is the key's own, nothing is asked for
  */
-enum sign_kind { SIGN_CERT, SIGN_CRL, SIGN_OCSP, SIGN_AUDIT, SIGN_KINDS };
+enum sign_kind { SIGN_CERT, SIGN_CRL, SIGN_OCSP, SIGN_AUDIT, SIGN_CSR, SIGN_KINDS };
 
 struct signer_key {
     const char *name;

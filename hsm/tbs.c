@@ -88,6 +88,24 @@ static enum err_code check_audit(const struct tbs_rule *rule, struct der *in, st
     return E_OK;
 }
 
+/* CertificationRequestInfo (RFC 2986 4.1): version v1, subject, subjectPKInfo, attributes [0]. */
+static enum err_code check_csr(const struct tbs_rule *rule, struct der *in, struct err *e)
+{
+    struct der content;
+    struct bytes raw;
+    uint64_t v;
+
+    if (!der_take_u64(in, &v) || v != 0)
+        return err_set(e, E_INVALID, "CertificationRequestInfo: RFC 2986 4.1: version is not v1");
+    if (!der_take_raw(in, DER_SEQUENCE, &content, &raw) || rule->issuer_name.len == 0 || !bytes_equal(raw, rule->issuer_name))
+        return err_set(e, E_INVALID, "CertificationRequestInfo: RFC 2986 4.1: subject is not the name this key signs for");
+    if (!der_take_raw(in, DER_SEQUENCE, &content, &raw) || !bytes_equal(raw, rule->spki))
+        return err_set(e, E_INVALID, "CertificationRequestInfo: RFC 2986 4.1: the public key is not this key's own");
+    if (!der_take(in, DER_CONTEXT_CONSTRUCTED(0), &content) || !der_at_end(&content) || !der_at_end(in))
+        return err_set(e, E_INVALID, "CertificationRequestInfo: RFC 2986 4.1: attributes are not an empty set");
+    return E_OK;
+}
+
 static const struct {
     const char *name;
     enum key_purpose purpose;
@@ -97,6 +115,7 @@ static const struct {
     [SIGN_CRL] = {"TBSCertList", PURPOSE_CA, check_crl},
     [SIGN_OCSP] = {"ResponseData", PURPOSE_OCSP, check_ocsp},
     [SIGN_AUDIT] = {"audit head", PURPOSE_AUDIT, check_audit},
+    [SIGN_CSR] = {"CertificationRequestInfo", PURPOSE_CA, check_csr},
 };
 
 enum err_code tbs_check(const struct tbs_rule *rule, enum sign_kind kind, struct bytes tbs, struct err *e)

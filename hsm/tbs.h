@@ -10,6 +10,7 @@
 struct tbs_rule {
     enum key_purpose purpose;
     struct bytes issuer_name; /* DER Name */
+    struct bytes spki;
     enum sig_alg alg;
     uint8_t key_hash[20];     /* SHA-1 of the subjectPublicKey bits (RFC 6960 4.2.1 KeyHash) */
 };

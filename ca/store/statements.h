@@ -76,6 +76,20 @@ X(ISSUER_BY_ID, "SELECT " ISSUER_COLS " FROM issuer WHERE id = ?1")
 X(ISSUER_BY_NAME, "SELECT " ISSUER_COLS " FROM issuer WHERE name = ?1 ORDER BY id DESC LIMIT 1")
 X(ISSUER_EACH, "SELECT " ISSUER_COLS " FROM issuer ORDER BY id")
 
+X(ISSUER_RECERTIFY,
+  "UPDATE issuer SET cert = ?4, ski = ?5, not_before = ?6, not_after = ?7 WHERE id = ?1 AND subject = ?2 AND spki = ?3")
+
+X(FOREIGN_PUT,
+  "INSERT INTO foreign_link (issuer, depth, cert, status, reason, status_at, list_number, list_this_update, "
+  "list_next_update) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (issuer, depth) DO UPDATE SET "
+  "cert = excluded.cert, status = excluded.status, reason = excluded.reason, status_at = excluded.status_at, "
+  "list_number = excluded.list_number, list_this_update = excluded.list_this_update, "
+  "list_next_update = excluded.list_next_update")
+X(FOREIGN_CUT, "DELETE FROM foreign_link WHERE issuer = ?1 AND depth >= ?2")
+X(FOREIGN_EACH,
+  "SELECT depth, cert, status, reason, status_at, list_number, list_this_update, list_next_update FROM foreign_link "
+  "WHERE issuer = ?1 ORDER BY depth")
+
 X(PROFILE_PUT, "INSERT INTO profile (hash, name, body, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (hash) DO NOTHING")
 
 X(DEVICE_INSERT,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/der.h"
 #include "base/clock.h"
 #include "base/proc.h"
 #include "hsm/token_admin.h"
@@ -269,13 +270,32 @@ static void ecdsa_signatures_are_der_for_every_leading_octet(void **state)
     stop(&c);
 }
 
+/* CertificationRequestInfo (RFC 2986 4.1); with `asks`, one attribute. */
+static void request_info(struct buf *out, struct bytes subject, const struct made_key *key, bool asks)
+{
+    struct derw w;
+
+    derw_init(&w, out);
+    derw_begin(&w, DER_SEQUENCE);
+    derw_u64(&w, 0);
+    derw_raw(&w, subject);
+    derw_raw(&w, spki_of(key));
+    derw_begin(&w, DER_CONTEXT_CONSTRUCTED(0));
+    if (asks)
+        derw_null(&w);
+    derw_end(&w);
+    derw_end(&w);
+    assert_true(derw_finish(&w));
+}
+
 static void objects_that_do_not_fit_the_key_are_refused(void **state)
 {
     static const uint8_t other_name[] = {0x30, 0x12, 0x31, 0x10, 0x30, 0x0e, 0x06, 0x03, 0x55, 0x04,
                                          0x03, 0x0c, 0x07, 'T',  'e',  's',  't',  ' ',  'C',  'B'};
     AUTO_BUF cert = BUF_INIT(4096), other_issuer = BUF_INIT(4096), other_alg = BUF_INIT(4096), crl = BUF_INIT(4096);
     AUTO_BUF crl_other = BUF_INIT(4096), ocsp = BUF_INIT(4096), ocsp_other = BUF_INIT(4096), audit = BUF_INIT(4096);
-    AUTO_BUF audit_other = BUF_INIT(4096), trailing = BUF_INIT(4096);
+    AUTO_BUF audit_other = BUF_INIT(4096), trailing = BUF_INIT(4096), csr = BUF_INIT(4096), csr_name = BUF_INIT(4096);
+    AUTO_BUF csr_key = BUF_INIT(4096), csr_asks = BUF_INIT(4096);
     struct child c = serve_all();
 
     (void)state;
@@ -288,6 +308,10 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
     test_ocsp_data(&ocsp_other, spki_of(&ca_keys[0]));
     test_audit_head(&audit, "inkan-audit-head");
     test_audit_head(&audit_other, "inkan-audit-heae");
+    request_info(&csr, test_issuer_name(), &ca_keys[0], false);
+    request_info(&csr_name, BYTES_OF(other_name), &ca_keys[0], false);
+    request_info(&csr_key, test_issuer_name(), &ca_keys[1], false);
+    request_info(&csr_asks, test_issuer_name(), &ca_keys[0], true);
     buf_add_bytes(&trailing, buf_bytes(&cert));
     buf_add_u8(&trailing, 0);
     const struct {
@@ -313,6 +337,13 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
         {"an audit head", "audit", SIGN_AUDIT, &audit, E_OK, NULL},
         {"something like an audit head", "audit", SIGN_AUDIT, &audit_other, E_INVALID, "audit"},
         {"an audit head with a CA key", "p256", SIGN_AUDIT, &audit, E_INVALID, "purpose"},
+        {"a request of its own", "p256", SIGN_CSR, &csr, E_OK, NULL},
+        {"a request with another subject", "p256", SIGN_CSR, &csr_name, E_INVALID, "subject"},
+        {"a request for another key", "p256", SIGN_CSR, &csr_key, E_INVALID, "public key"},
+        {"a request that asks for something", "p256", SIGN_CSR, &csr_asks, E_INVALID, "attributes"},
+        {"a request with the audit key", "audit", SIGN_CSR, &csr, E_INVALID, "purpose"},
+        {"a request sent as a certificate", "p256", SIGN_CERT, &csr, E_INVALID, "version"},
+        {"a certificate sent as a request", "p256", SIGN_CSR, &cert, E_INVALID, "version"},
         {"a key nobody named", "p999", SIGN_CERT, &cert, E_NOT_FOUND, "p999"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

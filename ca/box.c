@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Line boxes as their centre sees them: the CA of each is an issuer row without a key of ours, certified by one of our CAs and
+ * revoked like any certificate of that one.
+ */
+#include <string.h>
+
+#include "base/oid.h"
+#include "ca/admin_int.h"
+#include "ca/issue.h"
+#include "ca/store/linebox.h"
+
+/* ---- its CA ---- */
+
+bool box_is_good(struct core *c, uint32_t issuer, struct buf *cert)
+{
+    struct issuer_row row;
+    struct cert_row own;
+    struct cert read;
+    uint8_t hash[32];
+    struct err e = {0};
+
+    if (store_issuer_by_id(c->store, issuer, &row, &e) != E_OK || row.key != 0)
+        return false;
+    buf_reset(cert);
+    buf_add_bytes(cert, row.cert);
+    if (!buf_ok(cert) || cert_read(buf_bytes(cert), &read, &e) != E_OK)
+        return false;
+    sha256(buf_bytes(cert), hash);
+    return store_cert_by_der(c->store, read.issuer, read.serial, hash, &own, &e) == E_OK && own.status == CERT_GOOD;
+}
+
+struct box_search {
+    const char *name;
+    struct bytes subject, spki;
+    bool name_taken, subject_taken, key_taken;
+    uint32_t known; /* the row of this name with this key and subject */
+};
+
+static bool look_at_issuer(void *arg, const struct issuer_row *row)
+{
+    struct box_search *s = arg;
+    bool same_name = strcmp(row->name, s->name) == 0, same_key = bytes_equal(row->spki, s->spki);
+    bool same_subject = name_matches(row->subject, s->subject);
+
+    if (same_name && same_key && row->key == 0 && bytes_equal(row->subject, s->subject))
+        s->known = row->id;
+    else {
+        s->name_taken |= same_name;
+        s->subject_taken |= same_subject;
+        s->key_taken |= same_key;
+    }
+    return true;
+}
+
+enum err_code box_may_be_certified(struct core *c, const char *name, struct bytes subject, struct bytes spki, struct err *e)
+{
+    struct box_search s = {.name = name, .subject = subject, .spki = spki};
+    AUTO_BUF cert = BUF_INIT(CERT_MAX_LEN);
+    char text[256];
+
+    if (subject.len == 0 || !name_get(subject, OID_CN, text, sizeof(text)))
+        return err_set(e, E_INVALID, "the request's subject has no CN");
+    if (store_issuer_each(c->store, look_at_issuer, &s, e) != E_OK)
+        return e->code;
+    if (conf_find_ca(c->conf, name) || s.name_taken)
+        return err_set(e, E_CONFLICT, "\"%s\" is the name of another CA, or of one with another key: take a new name", name);
+    if (s.subject_taken || s.key_taken)
+        return err_set(e, E_CONFLICT, "another CA has this %s already (RFC 5280 4.2.1.1, 5.2.1)", s.subject_taken ? "subject" : "key");
+    if (!s.known)
+        return E_OK;
+    return box_is_good(c, s.known, &cert) ? E_OK
+                                          : err_set(e, E_CONFLICT, "the certificate of \"%s\" is revoked or on hold: it gets no other under this key", name);
+}
+
+enum err_code box_certified(struct core *c, const char *name, uint32_t issuer, const struct cert *cert, const struct actor *by,
+                            int64_t now, struct err *e)
+{
+    struct issuer_row row;
+    struct box_search s = {.name = name, .subject = cert->subject, .spki = cert->spki};
+    char object[ID_MAX_LEN + 8], subject[256];
+
+    if (store_issuer_each(c->store, look_at_issuer, &s, e) != E_OK)
+        return e->code;
+    row = (struct issuer_row){.id = s.known, .parent = issuer, .subject = cert->subject, .spki = cert->spki, .cert = cert->der,
+                              .not_before = cert->not_before, .not_after = cert->not_after, .created_at = now};
+    text_copy(row.name, sizeof(row.name), name);
+    if (cert->ski.len != sizeof(row.ski))
+        return err_set(e, E_INTERNAL, "CA certificate without a 20 octet SKI");
+    memcpy(row.ski, cert->ski.p, sizeof(row.ski));
+    if ((s.known ? store_issuer_recertify(c->store, &row, e) : store_issuer_insert(c->store, &row, e)) != E_OK)
+        return e->code;
+    snprintf(object, sizeof(object), "ca:%s", name);
+    name_to_text(cert->subject, subject, sizeof(subject));
+    return core_audit(c, by, "box-certified", "", object,
+                      json_pack("{s:s, s:o, s:I}", "subject", subject, "serial", json_hex(cert->serial), "not_after",
+                                (json_int_t)cert->not_after),
+                      now, e);
+}
+
+/* ---- ca.sign ---- */
+
+static void on_box_certified(struct core *c, void *arg, const struct issue_result *r)
+{
+    struct admin_call *call = arg;
+
+    if (r->code != E_OK) {
+        admin_fail(call, &r->err);
+        return;
+    }
+    links_send_config(c); /* certificates below it are believed from now on */
+    admin_done(call, admin_issued_json(c, r), -1);
+}
+
+void op_ca_sign(struct core *c, struct admin_call *call)
+{
+    AUTO_BUF csr = BUF_INIT(CSR_MAX_LEN);
+    char requester[ID_MAX_LEN + 8];
+    int64_t valid_s = admin_int(call, "valid_s", 0);
+    struct issue_order order = {
+        .profile = admin_text(call, "profile"),
+        .requester = requester,
+        .by = &call->by,
+        .issuer = admin_text(call, "issuer"),
+        .subordinate = admin_text(call, "name"),
+        .not_after_max = valid_s ? core_stamp(c) + valid_s : 0,
+        .repeats = true,
+    };
+    struct err e = {0};
+
+    snprintf(requester, sizeof(requester), "box:%s", order.subordinate);
+    if (admin_der(call, "csr", &csr, &e) == E_OK) {
+        order.csr = buf_bytes(&csr);
+        if (issue_order(c, &order, on_box_certified, call, &e) == E_OK)
+            return;
+    }
+    admin_fail(call, &e);
+}

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# A line box beside the service of instance.bash, from the example configuration, with a directory and ports of its own.
+#
+#   setup_file() { instance_up maker_path_len=1 "extra_profiles=$box_profile"; box_up; }
+#   teardown_file() { box_down; instance_down; }
+
+# Of the centre: what it certifies boxes with.
+box_profile='  - {name: line-ca, kind: issuing-ca, validity: none, path_len: 0, crl_url: true}
+'
+
+# as_box COMMAND...: with the box's $dir and $port
+as_box() {
+    local dir=$box port=$box_port
+    "$@"
+}
+
+box_inkan() {
+    "$programs/inkan" --socket "$box/run/admin.sock" "$@"
+}
+
+box_config() {
+    local module
+    module=$(softhsm_module)
+    sed -e "s#^public_url: .*#public_url: http://localhost:$((box_port + 1))\nquickstart: true#" \
+        -e "s#/var/lib/inkan#$box/state#; s#/srv/inkan-marks#$box/marks#; s#/run/inkan#$box/run\n  programs: $programs#" \
+        -e "s#/var/log/inkan/inkan.log#$box/log/inkan.log#; s#/etc/inkan/pin#$box/pin#" \
+        -e "s#0.0.0.0:8443#127.0.0.1:$box_port#; s#0.0.0.0:8080#127.0.0.1:$((box_port + 1))#; s#127.0.0.1:8081#127.0.0.1:$((box_port + 2))#" \
+        -e "s#dns:line-a.factory.example.com#dns:localhost#" \
+        -e "s#/usr/lib/pkcs11/vendor.so\"#$module\"\n    env: [\"SOFTHSM2_CONF=$box/softhsm2.conf\"]#" \
+        "$source_dir/deploy/linebox.example.yaml" > "$box/inkan.yaml"
+    [ "$(id -u)" -eq 0 ] || sed -i '/^users:/,/^$/d' "$box/inkan.yaml"
+}
+
+# box_up: running, with tokens and keys; its CA waits for its certificate.
+box_up() {
+    box=$(mktemp -d "${INKAN_TEST_OUT:-/var/tmp}/box.XXXXXX")
+    box_port=$(free_port)
+    echo "box=$box box_port=$box_port" >> "$BATS_FILE_TMPDIR/instance.env"
+    as_box make_instance_dirs && box_config && "$programs/inkand" -t -c "$box/inkan.yaml" || return 1
+    as_box start_service 3>&- 4>&- && box_inkan init -c "$box/inkan.yaml"
+}
+
+# box_certify: the centre certifies its CA.
+box_certify() {
+    box_inkan ca request line-a --out "$box/line-a.csr" &&
+        inkan ca sign line-a --issuer maker-ca --profile line-ca --csr "$box/line-a.csr" --chain --out "$box/line-a.pem" "$@" &&
+        box_inkan ca install line-a --cert "$box/line-a.pem"
+}
+
+box_down() {
+    [ -e "$BATS_FILE_TMPDIR/instance.env" ] || return 0
+    instance_load
+    as_box stop_service
+    [ -n "${INKAN_KEEP:-}" ] || rm -rf "$box"
+}
