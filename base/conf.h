@@ -43,6 +43,9 @@ enum key_usage {
 };
 enum ext_key_usage { EKU_SERVER_AUTH = 1 << 0, EKU_CLIENT_AUTH = 1 << 1, EKU_OCSP_SIGNING = 1 << 2 };
 
+/* Who makes the key of a certificate asked for by EST serverkeygen (RFC 7030 4.4). */
+enum keygen_by { KEYGEN_OFF, KEYGEN_SERVICE, KEYGEN_TOKEN };
+
 enum reenroll_rule { REENROLL_SUPERSEDE, REENROLL_APPROVE, REENROLL_REFUSE };
 
 struct conf_strings {
@@ -105,6 +108,10 @@ struct conf_profile {        /* profiles: */
     int64_t expired_grace_s; /* simplereenroll with an expired certificate, default 0 = never */
     enum reenroll_rule idevid_reenroll;
     int64_t clone_window_s;
+    enum keygen_by keygen;   /* serverkeygen: off, or who makes the key */
+    enum key_alg keygen_key; /* of which kind */
+    bool keygen_clear;       /* the key may leave without CMS encryption of its own, inside TLS alone */
+    char *keygen_token;      /* keygen: token; "" otherwise */
 };
 
 struct conf_domain {         /* domains: one owner's world */
@@ -144,6 +151,7 @@ struct conf {
     unsigned connections_per_address; /* default 64 */
     struct conf_strings server_names; /* SAN of the EST server certificate: "dns:NAME", "ip:ADDRESS" */
     char *server_profile;    /* kind tls-server */
+    unsigned keygen_pool;    /* RSA keys of each size kept ready for serverkeygen, default 8 */
     unsigned batch_max;      /* group commit, default 64 */
     unsigned enroll_queue;   /* enrollments waiting in the core before 503, default 1024 */
     char *audit_token;       /* token of the audit key */

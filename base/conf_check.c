@@ -555,6 +555,12 @@ static void derive_profile(struct conf_reading *r, size_t i)
         p->eku = rule->eku;
     if (!PROFILE_SET(r, i, path_len))
         p->path_len = rule->path_len;
+    if (p->keygen == KEYGEN_TOKEN && !PROFILE_SET(r, i, keygen_token)) {
+        const struct conf_ca *ca = conf_find_ca(r->conf, p->ca);
+
+        if (ca && !conf_set_text(&p->keygen_token, ca->token))
+            r->nomem = true;
+    }
     if (!PROFILE_SET(r, i, validity_s)) {
         p->validity_s = rule->validity_s;
         p->no_expiry = rule->validity_s == 0;
@@ -644,6 +650,28 @@ static void check_profile_names(struct conf_reading *r, size_t i)
         BAD_PROFILE(r, i, subject, "an IDevID's subject needs serialNumber (IEEE 802.1AR)");
 }
 
+static void check_profile_keygen(struct conf_reading *r, size_t i)
+{
+    const struct conf_profile *p = &r->conf->profiles[i];
+    const struct conf_token *t = conf_find_token(r->conf, p->keygen_token);
+
+    if (p->keygen == KEYGEN_OFF) {
+        if (PROFILE_SET(r, i, keygen_key) || PROFILE_SET(r, i, keygen_token) || p->keygen_clear)
+            BAD_PROFILE(r, i, keygen, "is off: keygen_key, keygen_clear and keygen_token have no meaning");
+        return;
+    }
+    if (p->kind != PROFILE_IDEVID && p->kind != PROFILE_LDEVID)
+        BAD_PROFILE(r, i, keygen, "is for idevid and ldevid, not for kind %s", profile_kind_name(p->kind));
+    if (!(p->key_algs & KEY_BIT(p->keygen_key)))
+        BAD_PROFILE(r, i, keygen_key, "%s is not one of key_algs", key_alg_name(p->keygen_key));
+    if (p->keygen == KEYGEN_SERVICE && p->keygen_token[0])
+        BAD_PROFILE(r, i, keygen_token, "belongs to keygen: token");
+    if (p->keygen == KEYGEN_TOKEN && !t)
+        BAD_PROFILE(r, i, keygen_token, "there is no token \"%.80s\"", p->keygen_token);
+    if (p->keygen == KEYGEN_TOKEN && t && t->offline)
+        BAD_PROFILE(r, i, keygen_token, "token \"%.80s\" is offline", p->keygen_token);
+}
+
 static void check_profile(struct conf_reading *r, size_t i)
 {
     if (!kind_is_known(&r->conf->profiles[i]))
@@ -651,6 +679,7 @@ static void check_profile(struct conf_reading *r, size_t i)
     check_profile_ca(r, i);
     check_profile_use(r, i);
     check_profile_names(r, i);
+    check_profile_keygen(r, i);
 }
 
 /* ---- CAs ---- */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 
 #define MINUTE 60
 #define HOUR   (60 * MINUTE)
@@ -49,6 +50,9 @@ static const struct conf_name reenroll_rules[] = {{"supersede", REENROLL_SUPERSE
                                                   {"approve", REENROLL_APPROVE},
                                                   {"refuse", REENROLL_REFUSE},
                                                   {NULL, 0}};
+
+static const struct conf_name keygen_makers[] = {
+    {"off", KEYGEN_OFF}, {"service", KEYGEN_SERVICE}, {"token", KEYGEN_TOKEN}, {NULL, 0}};
 
 #define AT(type, member) .offset = offsetof(struct type, member)
 #define TOP(member)      AT(conf, member)
@@ -103,6 +107,8 @@ static const struct conf_key top_keys[] = {
      .help = "Enrollments that may share one commit of the ledger."},
     {.name = "enroll_queue", .type = T_UINT, TOP(enroll_queue), .min = 1, .max = 65536, .def = "1024",
      .help = "Enrollments that may wait in the core before it answers 503."},
+    {.name = "keygen_pool", .type = T_UINT, TOP(keygen_pool), .min = 1, .max = KEYGEN_POOL_MAX, .def = "8",
+     .help = "RSA keys of each size that are made ahead for serverkeygen and kept in locked memory."},
     {.section = "audit", .name = "token", .type = T_TEXT, TOP(audit_token), .required = true,
      .help = "Token of the key that signs audit heads; not an offline one."},
     {.section = "audit", .name = "head_interval", .type = T_DURATION, TOP(audit_head_s), .min = 1, .max = DAY,
@@ -211,6 +217,14 @@ static const struct conf_key profile_keys[] = {
      .help = "What happens when a device in service enrols again from its birth certificate with a new key."},
     {.name = "clone_window", .type = T_DURATION, PROFILE(clone_window_s), .min = 0, .max = (int64_t)3660 * DAY,
      .def = "30d", .help = "Such an enrollment raises an alarm when the last certificate is younger than this."},
+    {.name = "keygen", .type = T_ENUM, PROFILE(keygen), .names = keygen_makers, .def = "off",
+     .help = "EST serverkeygen (RFC 7030 4.4): off, or who makes the device's key: the service or a token. For idevid and ldevid."},
+    {.name = "keygen_key", .type = T_ENUM, PROFILE(keygen_key), .names = key_algs, .def = "p256",
+     .help = "The kind of key serverkeygen makes; one of key_algs."},
+    {.name = "keygen_clear", .type = T_BOOL, PROFILE(keygen_clear), .def = "false",
+     .help = "serverkeygen may send the private key protected by TLS alone, to a client that asks for no encryption of its own."},
+    {.name = "keygen_token", .type = T_TEXT, PROFILE(keygen_token), .def = "",
+     .note = "the token of ca", .help = "The token that makes the key where keygen is token; never an offline one."},
 };
 
 static const struct conf_key domain_keys[] = {

@@ -34,6 +34,9 @@
 #define NAME_MAX_LEN         1024 /* DER of one Name */
 #define RSA_MIN_BITS         2048
 #define RSA_MAX_BITS         4096
+#define DECRYPT_KEY_ID_MAX   512 /* of DecryptKeyIdentifier and AsymmetricDecryptKeyIdentifier (RFC 7030 4.4.1) */
+#define KEY_PACKAGE_MAX_LEN  (16 * 1024) /* a private key on its way to its owner, enveloped or not */
+#define KEYGEN_POOL_MAX      32 /* keys of one kind made ahead */
 
 /* Between our own processes */
 #define MSG_MAX_LEN (64 * 1024) /* one message with its header; larger objects travel as descriptors */

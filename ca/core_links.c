@@ -163,6 +163,7 @@ static void send_label(struct core *c, struct front_link *f, const struct conf_l
     label.auth_password = l->auth_password;
     label.wrap64 = l->wrap64;
     label.pop_required = p->pop_required;
+    label.keygen = p->keygen != KEYGEN_OFF;
     label.csrattrs = buf_bytes(&attrs);
     msg_begin(&m, SVC_LABEL, 0);
     svc_label_encode(&m, &label);

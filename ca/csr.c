@@ -14,6 +14,7 @@
 #define CSR_ATTRIBUTES_MAX 32
 #define CSR_EXTENSIONS_MAX 32
 #define CSR_SAN_MAX        100
+#define CSR_CAPABILITIES_MAX 64
 #define CSR_BINDING_MAX    255 /* RFC 2985 pkcs-9-ub-challengePassword, RFC 7894 section 3 */
 
 /* State of one reading beside what the caller gets. */
@@ -21,6 +22,7 @@ struct reading {
     struct csr *csr;
     unsigned extension_requests;
     bool has_linking, has_challenge;
+    bool for_keygen;
     const char *denied; /* well formed, never granted: told only after the proof of possession */
 };
 
@@ -263,6 +265,58 @@ static enum err_code read_binding(struct der *values, const char *what, struct b
     return E_OK;
 }
 
+/* One OCTET STRING. */
+static enum err_code read_key_id(struct der *values, const char *what, struct bytes *out, bool *had, struct err *e)
+{
+    if (*had)
+        return err_set(e, E_INVALID, "CSR: two %s attributes", what);
+    *had = true;
+    if (!der_take_octets(values, out) || !der_at_end(values))
+        return err_set(e, E_INVALID, "CSR %s: not one OCTET STRING (RFC 7030 4.4.1)", what);
+    if (out->len == 0 || out->len > DECRYPT_KEY_ID_MAX)
+        return err_set(e, E_INVALID, "CSR %s: %zu octets, not 1 to %d", what, out->len, DECRYPT_KEY_ID_MAX);
+    return E_OK;
+}
+
+bool csr_capability_take(struct der *list, struct bytes *oid, struct bytes *parameters)
+{
+    struct der one, content;
+    uint8_t tag;
+
+    *parameters = (struct bytes){NULL, 0};
+    return der_take(list, DER_SEQUENCE, &one) && der_take_oid(&one, oid) &&
+           (der_at_end(&one) || (der_take_any(&one, &tag, &content, parameters) && der_at_end(&one)));
+}
+
+static enum err_code read_capabilities(struct csr_delivery *d, struct der *values, struct err *e)
+{
+    struct bytes oid, parameters;
+    struct der list;
+    unsigned n = 0;
+
+    if (d->has_capabilities)
+        return err_set(e, E_INVALID, "CSR: two SMIMECapabilities attributes");
+    d->has_capabilities = true;
+    if (!der_take(values, DER_SEQUENCE, &list) || !der_at_end(values))
+        return err_set(e, E_INVALID, "CSR SMIMECapabilities: not one list (RFC 2633 2.5.2)");
+    d->capabilities = der_rest(&list);
+    while (!der_at_end(&list))
+        if (++n > CSR_CAPABILITIES_MAX || !csr_capability_take(&list, &oid, &parameters))
+            return err_set(e, E_INVALID, "CSR SMIMECapabilities: entry %u is broken or one too many (RFC 2633 2.5.2)", n);
+    return E_OK;
+}
+
+static enum err_code delivery_read(struct csr_delivery *d, struct bytes oid, struct der *values, struct err *e)
+{
+    if (bytes_equal(oid, OID_DECRYPT_KEY_ID))
+        return read_key_id(values, "DecryptKeyIdentifier", &d->symmetric_id, &d->has_symmetric, e);
+    if (bytes_equal(oid, OID_ASYMM_DECRYPT_KEY_ID))
+        return read_key_id(values, "AsymmetricDecryptKeyIdentifier", &d->asymmetric_id, &d->has_asymmetric, e);
+    if (bytes_equal(oid, OID_SMIME_CAPABILITIES))
+        return read_capabilities(d, values, e);
+    return E_OK;
+}
+
 static enum err_code attribute_read(struct reading *r, struct bytes oid, struct der *values, struct err *e)
 {
     struct csr *csr = r->csr;
@@ -277,7 +331,7 @@ static enum err_code attribute_read(struct reading *r, struct bytes oid, struct 
         return err_set(e, E_INVALID, "CSR: attribute %s is not supported (RFC 7894 section 3)", oid_name(oid));
     if (bytes_equal(oid, OID_CMC_CHANGE_SUBJECT))
         csr->change_subject = true;
-    return E_OK;
+    return r->for_keygen ? delivery_read(&csr->delivery, oid, values, e) : E_OK;
 }
 
 static enum err_code attributes_read(struct reading *r, struct der *attrs, struct err *e)
@@ -316,6 +370,22 @@ static enum err_code subject_read(struct csr *csr, struct err *e)
     return E_OK;
 }
 
+/* Any SubjectPublicKeyInfo, of whatever kind. */
+static enum err_code unread_key(struct bytes spki, struct pubkey *out, struct err *e)
+{
+    struct der in, info, algorithm;
+    struct bytes bits;
+    unsigned unused;
+
+    *out = (struct pubkey){.alg = KEY_NONE, .spki = spki};
+    der_init(&in, spki.p, spki.len);
+    if (!der_take(&in, DER_SEQUENCE, &info) || !der_take(&info, DER_SEQUENCE, &algorithm) ||
+        !der_take_bits(&info, &bits, &unused) || !der_at_end(&info))
+        return err_set(e, E_INVALID, "CSR: broken subjectPKInfo (RFC 5280 4.1)");
+    sha256(spki, out->spki_hash);
+    return E_OK;
+}
+
 static enum err_code info_read(struct reading *r, struct der *info, struct err *e)
 {
     struct csr *csr = r->csr;
@@ -341,6 +411,8 @@ static enum err_code info_read(struct reading *r, struct der *info, struct err *
         return E_INVALID;
     if (name_is_empty(csr->subject) && !csr->has_san)
         return err_set(e, E_INVALID, "CSR: empty subject without subjectAltName (RFC 5280 4.1.2.6)");
+    if (r->for_keygen)
+        return unread_key(spki, &csr->key, e);
     code = pubkey_read(spki, &csr->key, e);
     if (code != E_OK)
         (void)err_wrap(e, "CSR");
@@ -362,9 +434,9 @@ static enum err_code possession_check(const struct csr *csr, struct err *e)
     return E_OK;
 }
 
-enum err_code csr_read(struct bytes der, struct csr *out, struct err *e)
+static enum err_code request_read(struct bytes der, bool for_keygen, struct csr *out, struct err *e)
 {
-    struct reading r = {.csr = out};
+    struct reading r = {.csr = out, .for_keygen = for_keygen};
     struct der in, req, info, content;
     unsigned unused;
     enum err_code code;
@@ -378,14 +450,24 @@ enum err_code csr_read(struct bytes der, struct csr *out, struct err *e)
     if (!der_take_raw(&req, DER_SEQUENCE, &info, &out->tbs))
         return err_set(e, E_INVALID, "CSR: no certificationRequestInfo (RFC 2986 4.2)");
     if (!der_take_raw(&req, DER_SEQUENCE, &content, &out->sig_alg) || !der_take_bits(&req, &out->sig, &unused) ||
-        unused != 0 || out->sig.len == 0 || !der_at_end(&req))
+        !der_at_end(&req) || (!for_keygen && (unused != 0 || out->sig.len == 0)))
         return err_set(e, E_INVALID, "CSR: no signatureAlgorithm and signature (RFC 2986 4.2)");
     code = info_read(&r, &info, e);
-    if (code == E_OK)
+    if (code == E_OK && !for_keygen)
         code = possession_check(out, e);
     if (code == E_OK && r.denied)
         code = err_set(e, E_DENIED, "CSR: asks for %s, which is never granted", r.denied);
     return code;
+}
+
+enum err_code csr_read(struct bytes der, struct csr *out, struct err *e)
+{
+    return request_read(der, false, out, e);
+}
+
+enum err_code csr_read_for_keygen(struct bytes der, struct csr *out, struct err *e)
+{
+    return request_read(der, true, out, e);
 }
 
 /* ---- later checks ---- */

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/conf.h"
+#include "base/der.h"
 #include "base/derw.h"
 #include "base/err.h"
 #include "base/limits.h"
@@ -26,6 +27,14 @@ MUST_CHECK enum err_code pubkey_identify(struct bytes spki, struct pubkey *out, 
 /* false: the signature is wrong (or anything else failed: there is one answer), unless errno is ENOMEM: nobody knows. */
 bool pubkey_verifies(const struct pubkey *key, struct bytes sig_alg_der, struct bytes tbs, struct bytes sig);
 
+/* How a private key made here is to be encrypted for its owner, as the request says (RFC 7030 4.4.1). */
+struct csr_delivery {
+    bool has_symmetric, has_asymmetric, has_capabilities;
+    struct bytes symmetric_id;  /* DecryptKeyIdentifier (RFC 4108 2.2.5) */
+    struct bytes asymmetric_id; /* AsymmetricDecryptKeyIdentifier */
+    struct bytes capabilities;  /* SMIMECapabilities: content of its SEQUENCE, checked; see csr_capability_take */
+};
+
 #define CSR_TEXT_MAX 256 /* octets of 64 characters (RFC 5280 A.1: ub-common-name, ub-serial-number) */
 
 enum csr_binding { CSR_BINDING_NONE, CSR_BINDING_CHALLENGE, CSR_BINDING_LINKING, CSR_BINDING_BOTH };
@@ -46,6 +55,7 @@ struct csr {
     bool asks_key_usage, asks_eku; /* the extension was requested */
     unsigned key_usage;         /* KU_* asked for */
     unsigned eku;               /* EKU_* asked for; purposes we do not know are left out */
+    struct csr_delivery delivery; /* csr_read_for_keygen only */
 };
 
 /*
@@ -54,6 +64,14 @@ struct csr {
  * well formed but never granted. Allocates nothing that must be freed. Any thread.
  */
 MUST_CHECK enum err_code csr_read(struct bytes der, struct csr *out, struct err *e);
+
+/*
+ * The same for serverkeygen, where the public key and the signature are there for the form's sake and MUST be ignored (RFC 7030
+ * 4.4.1): they only have to be DER. key.alg is KEY_NONE then. Reads the attributes that say how to encrypt the new key.
+ */
+MUST_CHECK enum err_code csr_read_for_keygen(struct bytes der, struct csr *out, struct err *e);
+/* The next of the capabilities: algorithm, and its parameters as DER (empty: absent). */
+bool csr_capability_take(struct der *list, struct bytes *oid, struct bytes *parameters);
 
 /*
  * E_INVALID when keyUsage or extKeyUsage was asked for and the profile grants none of it: the certificate could not serve

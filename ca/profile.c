@@ -38,6 +38,8 @@ static const char *const kind_names[PROFILE_KINDS] = {
 static const char *const reenroll_names[] = {
     [REENROLL_SUPERSEDE] = "supersede", [REENROLL_APPROVE] = "approve", [REENROLL_REFUSE] = "refuse"};
 
+static const char *const keygen_names[] = {[KEYGEN_SERVICE] = "service", [KEYGEN_TOKEN] = "token"};
+
 static void put_key(struct buf *b, const char *key)
 {
     buf_printf(b, "%s\"%s\":", b->p && b->len > 1 ? "," : "", key);
@@ -119,6 +121,12 @@ enum err_code profile_describe(const struct conf_profile *p, struct buf *out, ui
     put_text(&b, "idevid_reenroll", reenroll_names[p->idevid_reenroll]);
     put_bits(&b, "key_algs", p->key_algs, key_alg_names, ARRAY_LEN(key_alg_names));
     put_bits(&b, "key_usage", p->key_usage, key_usage_names, ARRAY_LEN(key_usage_names));
+    if (p->keygen != KEYGEN_OFF) { /* left out where it is off, so that such a profile keeps the hash it had before */
+        put_text(&b, "keygen", keygen_names[p->keygen]);
+        put_bool(&b, "keygen_clear", p->keygen_clear);
+        put_bits(&b, "keygen_key", KEY_BIT(p->keygen_key), key_alg_names, ARRAY_LEN(key_alg_names));
+        put_text(&b, "keygen_token", p->keygen_token);
+    }
     put_text(&b, "kind", kind_names[p->kind]);
     put_text(&b, "name", p->name);
     put_bool(&b, "no_expiry", p->no_expiry);

@@ -74,6 +74,7 @@ void svc_enroll_encode(struct msg *m, const struct svc_enroll *in)
     msg_put_bytes(m, in->password);
     msg_put_u8(m, (uint8_t)in->binding_kind);
     msg_put_bytes(m, in->binding);
+    msg_put_u16(m, in->tls_bits);
     msg_put_str(m, in->peer);
     msg_put_str(m, in->unit);
 }
@@ -91,6 +92,7 @@ enum err_code svc_enroll_decode(struct msg_reader *r, struct svc_enroll *out, st
     out->password = msg_get_bytes(r, PASSWORD_MAX_LEN);
     out->binding_kind = (enum svc_binding)msg_get_enum(r, SVC_BINDINGS);
     out->binding = msg_get_bytes(r, BINDING_MAX_LEN);
+    out->tls_bits = msg_get_u16(r);
     msg_get_str(r, out->peer, sizeof(out->peer));
     msg_get_str(r, out->unit, sizeof(out->unit));
     require(r, is_printable(out->unit));
@@ -107,6 +109,8 @@ void svc_enroll_result_encode(struct msg *m, const struct svc_enroll_result *in)
 {
     msg_put_u8(m, (uint8_t)in->code);
     msg_put_bytes(m, in->cert);
+    msg_put_bytes(m, in->key);
+    msg_put_bool(m, in->key_enveloped);
     msg_put_u32(m, in->retry_after_s);
     msg_put_str(m, in->text);
     msg_put_bool(m, in->binding_judged);
@@ -117,10 +121,13 @@ enum err_code svc_enroll_result_decode(struct msg_reader *r, struct svc_enroll_r
     *out = (struct svc_enroll_result){0};
     out->code = (enum err_code)msg_get_enum(r, ERR_CODES_COUNT);
     out->cert = msg_get_bytes(r, CERT_MAX_LEN);
+    out->key = msg_get_bytes(r, KEY_PACKAGE_MAX_LEN);
+    out->key_enveloped = msg_get_bool(r);
     out->retry_after_s = msg_get_u32(r);
     msg_get_str(r, out->text, sizeof(out->text));
     out->binding_judged = msg_get_bool(r);
     require(r, (out->code == E_OK) == (out->cert.len > 0));
+    require(r, out->key.len == 0 ? !out->key_enveloped : out->code == E_OK);
     return msg_read_end(r, e);
 }
 
@@ -189,6 +196,7 @@ void svc_label_encode(struct msg *m, const struct svc_label *in)
     msg_put_bool(m, in->auth_password);
     msg_put_bool(m, in->wrap64);
     msg_put_bool(m, in->pop_required);
+    msg_put_bool(m, in->keygen);
     msg_put_bytes(m, in->csrattrs);
 }
 
@@ -200,6 +208,7 @@ enum err_code svc_label_decode(struct msg_reader *r, struct svc_label *out, stru
     out->auth_password = msg_get_bool(r);
     out->wrap64 = msg_get_bool(r);
     out->pop_required = msg_get_bool(r);
+    out->keygen = msg_get_bool(r);
     out->csrattrs = msg_get_bytes(r, CSRATTRS_MAX_LEN);
     return msg_read_end(r, e);
 }

@@ -50,7 +50,7 @@ enum status_type {
     STS_HEALTH_RESULT, /* bool ready, str json */
 };
 
-enum svc_operation { SVC_SIMPLEENROLL, SVC_SIMPLEREENROLL, SVC_OPERATIONS };
+enum svc_operation { SVC_SIMPLEENROLL, SVC_SIMPLEREENROLL, SVC_SERVERKEYGEN, SVC_OPERATIONS };
 
 /* How the TLS layer judged the client's certificate. The core checks again what it can. */
 enum svc_client_verdict {
@@ -75,6 +75,7 @@ struct svc_enroll {
     struct bytes password;         /* wiped by both sides after use */
     enum svc_binding binding_kind; /* what this connection offers, for comparison with the CSR's */
     struct bytes binding;          /* raw octets: tls-unique 12, tls-exporter 32 */
+    uint16_t tls_bits;             /* strength of the connection's cipher: what serverkeygen may send over it */
     char peer[64];                 /* "192.0.2.7:40112", for the log */
     char unit[UNIT_HEADER_MAX + 1]; /* what a station says of the unit (header Inkan-Unit): printable ASCII as it came, "" = nothing */
 };
@@ -82,6 +83,8 @@ struct svc_enroll {
 struct svc_enroll_result {
     enum err_code code;     /* E_OK: certificate is there; the HTTP status follows from the code alone */
     struct bytes cert;      /* DER of the issued certificate */
+    struct bytes key;       /* serverkeygen: PrivateKeyInfo, or EnvelopedData when key_enveloped; wiped by both sides after use */
+    bool key_enveloped;
     uint32_t retry_after_s; /* E_PENDING, E_BUSY, E_TOKEN, E_STORE */
     char text[256];         /* plain text for the client; holds no internals */
     bool binding_judged;    /* RFC 9266 4.1: the front closes the connection after the answer on TLS 1.3 */
@@ -129,7 +132,7 @@ bool svc_factory_has_unit(enum svc_factory_action a);
 /* One EST label as the front needs it. */
 struct svc_label {
     char name[EST_LABEL_MAX + 1];
-    bool auth_cert, auth_password, wrap64, pop_required;
+    bool auth_cert, auth_password, wrap64, pop_required, keygen;
     struct bytes csrattrs; /* DER, empty = 204 */
 };
 

@@ -305,7 +305,7 @@ static bool out_queue(struct conn *c, struct bytes head, struct bytes body, size
 
     if (!c->out)
         c->out = evbuffer_new();
-    ok = c->out && evbuffer_add(c->out, head.p + of_head, head.len - of_head) == 0;
+    ok = c->out && (of_head == head.len || evbuffer_add(c->out, head.p + of_head, head.len - of_head) == 0);
     if (ok && rest.len && release) {
         ok = evbuffer_add_reference(c->out, rest.p, rest.len, release, arg) == 0;
         if (ok)
@@ -442,7 +442,41 @@ static bool answer_send(struct conn *c, struct bytes head, struct bytes body, ev
     return sent >= 0;
 }
 
-static void answer_queue(struct conn *c, const struct http_answer *a, evbuffer_ref_cleanup_cb release, void *arg)
+static void release_secret(const void *p, size_t len, void *arg)
+{
+    struct buf *whole = arg;
+
+    (void)p;
+    (void)len;
+    buf_wipe(whole);
+    free(whole);
+}
+
+/*
+ * Head and body in one piece of memory of their own, sent from there and wiped when they have left: neither the record that
+ * answers share nor an evbuffer, which frees what it held as it is, ever holds a copy.
+ */
+static bool secret_send(struct conn *c, struct bytes head, struct bytes body, bool *left)
+{
+    struct buf *whole = calloc(1, sizeof *whole);
+    ssize_t sent;
+
+    *left = false;
+    if (!whole)
+        return false;
+    buf_init(whole, head.len + body.len);
+    buf_reserve(whole, head.len + body.len);
+    buf_add_bytes(whole, head);
+    buf_add_bytes(whole, body);
+    sent = buf_ok(whole) ? tls_send(c, whole->p, whole->len) : -1;
+    *left = sent == (ssize_t)whole->len;
+    if (sent >= 0 && !*left)
+        return out_queue(c, (struct bytes){NULL, 0}, buf_bytes(whole), (size_t)sent, release_secret, whole);
+    release_secret(NULL, 0, whole);
+    return sent >= 0;
+}
+
+static void answer_queue(struct conn *c, const struct http_answer *a, evbuffer_ref_cleanup_cb release, void *arg, bool secret)
 {
     uint8_t room[ANSWER_HEAD_MAX];
     struct buf head = {.p = room, .cap = sizeof room, .max = sizeof room};
@@ -454,7 +488,9 @@ static void answer_queue(struct conn *c, const struct http_answer *a, evbuffer_r
     c->close = !keep_alive;
     http_answer_head(&head, a, keep_alive, clock_now());
     ok = buf_ok(&head);
-    if (ok)
+    if (ok && secret && c->ssl)
+        ok = secret_send(c, buf_bytes(&head), body, &left);
+    else if (ok)
         ok = answer_send(c, buf_bytes(&head), body, release, arg, &left);
     else if (release)
         release(body.p, body.len, arg);
@@ -471,14 +507,19 @@ static void answer_queue(struct conn *c, const struct http_answer *a, evbuffer_r
         deadline_s(c, REQUEST_DEADLINE_S + (int64_t)(body.len / WRITE_RATE));
 }
 
+void conn_answer_secret(struct conn *c, const struct http_answer *a)
+{
+    answer_queue(c, a, NULL, NULL, true);
+}
+
 void conn_answer(struct conn *c, const struct http_answer *a)
 {
-    answer_queue(c, a, NULL, NULL);
+    answer_queue(c, a, NULL, NULL, false);
 }
 
 void conn_answer_shared(struct conn *c, const struct http_answer *a, evbuffer_ref_cleanup_cb release, void *arg)
 {
-    answer_queue(c, a, release, arg);
+    answer_queue(c, a, release, arg, false);
 }
 
 void conn_refuse(struct conn *c, int status, const char *text, const char *headers, uint32_t retry_after_s)

@@ -19,6 +19,9 @@
 #define WRAP_COLUMNS    64
 
 #define CERTS_ONLY     "application/pkcs7-mime; smime-type=certs-only"
+#define ENVELOPED_KEY  "application/pkcs7-mime; smime-type=server-generated-key"
+#define CLEAR_KEY      "application/pkcs8"
+#define BOUNDARY       "inkan-server-generated-key" /* no base64 text holds a '-' */
 #define CTE_HEADER     "Content-Transfer-Encoding: base64\r\n" /* dropped by RFC 8951, needed by clients in the field */
 #define CHALLENGE      "WWW-Authenticate: Basic realm=\"est\"\r\n"
 #define RETRY_OWN_S    5
@@ -30,7 +33,7 @@
 
 struct est_label {
     char name[EST_LABEL_MAX + 1];
-    bool auth_cert, auth_password, wrap64;
+    bool auth_cert, auth_password, wrap64, keygen;
     struct buf cacerts, csrattrs; /* as sent: base64 text; csrattrs empty: 204 */
 };
 
@@ -90,6 +93,7 @@ enum err_code est_labels_add(struct est_labels *l, const struct svc_label *label
         .auth_cert = label->auth_cert,
         .auth_password = label->auth_password,
         .wrap64 = label->wrap64,
+        .keygen = label->keygen,
         .cacerts = BUF_INIT(2 * CACERTS_MAX),
         .csrattrs = BUF_INIT(2 * EST_BODY_MAX),
     };
@@ -126,7 +130,7 @@ static const struct est_route routes[] = {
     {"csrattrs",       GET_OR_HEAD, "GET, HEAD",     NULL,                  false, 0,      0,                  serve_csrattrs},
     {"simpleenroll",   POST_ONLY,   "POST",          "application/pkcs10",  true,  0,      SVC_SIMPLEENROLL,   serve_enroll},
     {"simplereenroll", POST_ONLY,   "POST",          "application/pkcs10",  true,  0,      SVC_SIMPLEREENROLL, serve_enroll},
-    {"serverkeygen",   POST_ONLY,   "POST",          NULL,                  false, 501,    0,                  NULL},
+    {"serverkeygen",   POST_ONLY,   "POST",          "application/pkcs10",  true,  0,      SVC_SERVERKEYGEN,   serve_enroll},
     {"fullcmc",        POST_ONLY,   "POST",          NULL,                  false, 501,    0,                  NULL},
 };
 
@@ -236,7 +240,7 @@ static bool est_on_head(struct conn *c, size_t *body_max, struct refusal *no)
         return factory_on_head(c, path, body_max, no);
     route = route_find(path, est->label);
     label = route ? label_find(c->front->config.labels, est->label) : NULL;
-    if (!label) {
+    if (!label || (route->operation == SVC_SERVERKEYGEN && !label->keygen)) {
         front_count(c->front, COUNT_NO_ROUTE);
         return refuse(no, 404, "no such resource", NULL);
     }
@@ -366,6 +370,7 @@ static void enroll_send(struct conn *c, struct bytes csr)
         q.password = BYTES(password.p, password.len);
     q.binding.len = tls_binding(c->ssl, &q.binding_kind, binding);
     q.binding.p = binding;
+    q.tls_bits = tls_bits(c->ssl);
     snprintf(q.peer, sizeof q.peer, "%s", c->peer_text);
     snprintf(q.unit, sizeof q.unit, "%.*s", (int)c->reader.req.unit.len, (const char *)c->reader.req.unit.p);
 
@@ -449,6 +454,43 @@ static void answer_certificate(struct conn *c, struct bytes cert, bool close)
                    });
 }
 
+/* ---- keys made here (RFC 7030 4.4.2) ----------------------------------------------------------------------------- */
+
+static void part_write(struct buf *out, const char *type, struct bytes content, bool wrap64)
+{
+    buf_printf(out, "--" BOUNDARY "\r\nContent-Type: %s\r\n" CTE_HEADER "\r\n", type);
+    body_encode(out, content, wrap64);
+    buf_add_str(out, "\r\n");
+}
+
+/* The key first, then exactly what simpleenroll answers. Nothing of it stays behind here. */
+static void answer_key(struct conn *c, const struct svc_enroll_result *r, bool close)
+{
+    AUTO_BUF cms = BUF_INIT(ANSWER_BODY_MAX);
+    struct buf text = BUF_INIT(ANSWER_BODY_MAX);
+    bool ok = certs_only_write(r->cert, &cms) && buf_reserve(&text, 4 * (cms.len + r->key.len));
+
+    if (ok) {
+        part_write(&text, r->key_enveloped ? ENVELOPED_KEY : CLEAR_KEY, r->key, c->u.est.wrap64);
+        part_write(&text, CERTS_ONLY, buf_bytes(&cms), c->u.est.wrap64);
+        buf_add_str(&text, "--" BOUNDARY "--\r\n");
+    }
+    if (!ok || !buf_ok(&cms) || !buf_ok(&text)) {
+        buf_wipe(&text);
+        front_memory_short(c->front);
+        refuse_for_now(c, "out of memory for the key");
+        return;
+    }
+    conn_answer_secret(c, &(struct http_answer){
+                              .status = 200,
+                              .content_type = "multipart/mixed; boundary=" BOUNDARY,
+                              .body = buf_bytes(&text),
+                              .no_store = true,
+                              .close = close,
+                          });
+    buf_wipe(&text);
+}
+
 struct code_status {
     int status;
     const char *text; /* when the core gives none */
@@ -484,8 +526,15 @@ void est_on_result(struct conn *c, const struct svc_enroll_result *r)
     conn_wait_done(c, WAIT_CORE);
     c->u.est.code = r->code;
     c->close = c->close || close;
+    if (r->code == E_OK && c->u.est.route->operation == SVC_SERVERKEYGEN && r->key.len == 0) {
+        refuse_for_now(c, "the core sent no key");
+        return;
+    }
     if (r->code == E_OK) {
-        answer_certificate(c, r->cert, close);
+        if (c->u.est.route->operation == SVC_SERVERKEYGEN)
+            answer_key(c, r, close);
+        else
+            answer_certificate(c, r->cert, close);
         return;
     }
     if (status == 401 && c->u.est.auth_password)

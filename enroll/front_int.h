@@ -165,6 +165,8 @@ struct conn *sources_first_yielding(const struct sources *all);
 void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, const struct sockaddr *sa, int sa_len);
 /* Queues the answer; a->body is copied. Exactly once per request. The method decides whether the body is sent (HEAD). */
 void conn_answer(struct conn *c, const struct http_answer *a);
+/* As conn_answer for a body that must not stay in memory: the copy that is sent is wiped when it has left or is dropped. */
+void conn_answer_secret(struct conn *c, const struct http_answer *a);
 /* As conn_answer with a body that is not copied: `release` is called once, when it has left or is dropped. */
 void conn_answer_shared(struct conn *c, const struct http_answer *a, evbuffer_ref_cleanup_cb release, void *arg);
 /* "request 1a2b: TEXT" as text/plain, no-store. `headers` as in struct http_answer. */

@@ -537,6 +537,13 @@ void tls_peer_clear(struct tls_peer *p)
     *p = (struct tls_peer){.verdict = SVC_CLIENT_NONE};
 }
 
+uint16_t tls_bits(const SSL *ssl)
+{
+    const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+
+    return cipher ? (uint16_t)SSL_CIPHER_get_bits(cipher, NULL) : 0;
+}
+
 size_t tls_binding(SSL *ssl, enum svc_binding *kind, uint8_t out[32])
 {
     static const char label[] = "EXPORTER-Channel-Binding";

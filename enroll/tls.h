@@ -65,5 +65,6 @@ void tls_peer_clear(struct tls_peer *p);
  * handshake used the extended master secret, else none. Returns the octets written to `out`.
  */
 size_t tls_binding(SSL *ssl, enum svc_binding *kind, uint8_t out[32]);
+uint16_t tls_bits(const SSL *ssl); /* secret bits of the cipher in use */
 
 #endif

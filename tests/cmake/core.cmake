@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 inkan_test(test_clock_rule SOURCES tests/unit/test_clock_rule.c USES core)
+inkan_test(test_keygen SOURCES tests/unit/test_keygen.c USES core)
 inkan_test(test_guess_limit SOURCES tests/unit/test_guess_limit.c USES core)
 inkan_test(test_repeat_rule SOURCES tests/unit/test_repeat_rule.c USES core)
 inkan_test(test_admin_args SOURCES tests/unit/test_admin_args.c USES core)

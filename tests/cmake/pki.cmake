@@ -5,6 +5,7 @@ inkan_test(test_cert SOURCES tests/unit/test_cert.c USES pki lint)
 inkan_test(test_crl SOURCES tests/unit/test_crl.c USES pki lint)
 inkan_test(test_ocsp_codec SOURCES tests/unit/test_ocsp_codec.c USES pki)
 inkan_test(test_est_body SOURCES tests/unit/test_est_body.c USES pki)
+inkan_test(test_key_package SOURCES tests/unit/test_key_package.c USES pki)
 
 # Our readers beside OpenSSL's, for tests/conformance/der_compare.
 add_executable(der_verdict ${CMAKE_SOURCE_DIR}/tests/conformance/der_verdict.c)
