@@ -656,8 +656,8 @@ static void check_profile_keygen(struct conf_reading *r, size_t i)
     const struct conf_token *t = conf_find_token(r->conf, p->keygen_token);
 
     if (p->keygen == KEYGEN_OFF) {
-        if (PROFILE_SET(r, i, keygen_key) || PROFILE_SET(r, i, keygen_token) || p->keygen_clear)
-            BAD_PROFILE(r, i, keygen, "is off: keygen_key, keygen_clear and keygen_token have no meaning");
+        if (p->keygen_token[0] || p->keygen_clear)
+            BAD_PROFILE(r, i, keygen, "is off: keygen_clear and keygen_token have no meaning");
         return;
     }
     if (p->kind != PROFILE_IDEVID && p->kind != PROFILE_LDEVID)

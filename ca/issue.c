@@ -362,6 +362,8 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
 
     grant_clear(g);
     grant_init(g);
+    if (j->est.operation == SVC_SERVERKEYGEN)
+        return err_set(e, E_TOKEN, "no key can be made now");
     if ((code = enroll_precheck(c, &j->est, g, e)) != E_OK || (code = csr_read(j->est.csr, &csr, e)) != E_OK ||
         (code = enroll_authorise(c, &j->est, &csr, now, g, e)) != E_OK)
         return code;

@@ -173,8 +173,8 @@ setup() { instance_load; }
     [ "${output##*$'\n'}" != 200 ]
 }
 
-@test "serverkeygen and fullcmc are 501, an unknown operation and an unknown label 404" {
-    [ "$(est serverkeygen -X POST -H 'Content-Type: application/pkcs10' -d x)" = 501 ]
+@test "fullcmc is 501, serverkeygen where no profile has it, an unknown operation and an unknown label 404" {
+    [ "$(est serverkeygen -X POST -H 'Content-Type: application/pkcs10' -d x)" = 404 ]
     [ "$(est fullcmc -X POST -H 'Content-Type: application/pkcs7-mime; smime-type=CMC-request' -d x)" = 501 ]
     [ "$(est nothing)" = 404 ]
     [ "$(est nolabel/cacerts)" = 404 ]

@@ -1453,7 +1453,7 @@ static void requests_are_refused_in_the_documented_order(void **state)
         {"GET simpleenroll", "GET", EST "simpleenroll", "", "", 405, NULL},
         {"HEAD-like unknown method", "BREW", EST "simpleenroll", AUTH, "", 405, NULL},
         {"method before type", "PUT", EST "simpleenroll", "Content-Type: a/b\r\n" AUTH, CSR, 405, NULL},
-        {"serverkeygen", "POST", EST "serverkeygen", P10 AUTH, CSR, 501, "not offered"},
+        {"serverkeygen where no profile has it", "POST", EST "serverkeygen", P10 AUTH, CSR, 404, "no such resource"},
         {"fullcmc", "POST", EST "certonly/fullcmc", AUTH, CSR, 501, "not offered"},
         {"no type", "POST", EST "simpleenroll", AUTH, CSR, 415, NULL},
         {"prefix of the type", "POST", EST "simpleenroll", "Content-Type: application/pkcs10x\r\n" AUTH, CSR, 415, NULL},
