@@ -46,6 +46,7 @@ enum ext_key_usage { EKU_SERVER_AUTH = 1 << 0, EKU_CLIENT_AUTH = 1 << 1, EKU_OCS
 /* Who makes the key of a certificate asked for by EST serverkeygen (RFC 7030 4.4). */
 enum keygen_by { KEYGEN_OFF, KEYGEN_SERVICE, KEYGEN_TOKEN };
 
+enum approval_rule { APPROVAL_NONE, APPROVAL_FIRST, APPROVAL_OPERATOR };
 enum reenroll_rule { REENROLL_SUPERSEDE, REENROLL_APPROVE, REENROLL_REFUSE };
 
 struct conf_strings {
@@ -112,6 +113,9 @@ struct conf_profile {        /* profiles: */
     enum key_alg keygen_key; /* of which kind */
     bool keygen_clear;       /* the key may leave without CMS encryption of its own, inside TLS alone */
     char *keygen_token;      /* keygen: token; "" otherwise */
+    enum approval_rule approval; /* what of EST waits for an operator */
+    int64_t approval_within_s;   /* so long a request waits, and an approved one for the client to fetch it; default 7 d */
+    int64_t approval_retry_s;    /* Retry-After of one that waits, default 60 */
 };
 
 struct conf_domain {         /* domains: one owner's world */
@@ -154,6 +158,8 @@ struct conf {
     unsigned keygen_pool;    /* RSA keys of each size kept ready for serverkeygen, default 8 */
     unsigned batch_max;      /* group commit, default 64 */
     unsigned enroll_queue;   /* enrollments waiting in the core before 503, default 1024 */
+    unsigned requests_max;        /* requests that may wait for an operator, default 10000 */
+    unsigned requests_per_device; /* of one device, default 4 */
     char *audit_token;       /* token of the audit key */
     int64_t audit_head_s;    /* default 60 */
     unsigned audit_head_entries; /* default 1000 */

@@ -46,6 +46,11 @@ static const struct conf_name ext_key_usages[] = {{"serverAuth", EKU_SERVER_AUTH
                                                   {"OCSPSigning", EKU_OCSP_SIGNING},
                                                   {NULL, 0}};
 
+static const struct conf_name approval_rules[] = {{"none", APPROVAL_NONE},
+                                                  {"first", APPROVAL_FIRST},
+                                                  {"operator", APPROVAL_OPERATOR},
+                                                  {NULL, 0}};
+
 static const struct conf_name reenroll_rules[] = {{"supersede", REENROLL_SUPERSEDE},
                                                   {"approve", REENROLL_APPROVE},
                                                   {"refuse", REENROLL_REFUSE},
@@ -109,6 +114,10 @@ static const struct conf_key top_keys[] = {
      .help = "Enrollments that may wait in the core before it answers 503."},
     {.name = "keygen_pool", .type = T_UINT, TOP(keygen_pool), .min = 1, .max = KEYGEN_POOL_MAX, .def = "8",
      .help = "RSA keys of each size that are made ahead for serverkeygen and kept in locked memory."},
+    {.section = "requests", .name = "max", .type = T_UINT, TOP(requests_max), .min = 1, .max = 1000000, .def = "10000",
+     .help = "Requests that may wait for an operator; further ones get 429."},
+    {.section = "requests", .name = "per_device", .type = T_UINT, TOP(requests_per_device), .min = 1, .max = 1000, .def = "4",
+     .help = "How many of them may be of one device."},
     {.section = "audit", .name = "token", .type = T_TEXT, TOP(audit_token), .required = true,
      .help = "Token of the key that signs audit heads; not an offline one."},
     {.section = "audit", .name = "head_interval", .type = T_DURATION, TOP(audit_head_s), .min = 1, .max = DAY,
@@ -214,7 +223,8 @@ static const struct conf_key profile_keys[] = {
     {.name = "expired_grace", .type = T_DURATION, PROFILE(expired_grace_s), .min = 0, .max = (int64_t)3660 * DAY,
      .def = "0s", .help = "How long after its end a certificate may still renew itself; 0s: never."},
     {.name = "idevid_reenroll", .type = T_ENUM, PROFILE(idevid_reenroll), .names = reenroll_rules, .def = "supersede",
-     .help = "What happens when a device in service enrols again from its birth certificate with a new key."},
+     .help = "What happens when a device in service enrols again from its birth certificate with a new key: the old certificate is "
+             "superseded, an operator decides (inkan request), or it is refused."},
     {.name = "clone_window", .type = T_DURATION, PROFILE(clone_window_s), .min = 0, .max = (int64_t)3660 * DAY,
      .def = "30d", .help = "Such an enrollment raises an alarm when the last certificate is younger than this."},
     {.name = "keygen", .type = T_ENUM, PROFILE(keygen), .names = keygen_makers, .def = "off",
@@ -225,6 +235,13 @@ static const struct conf_key profile_keys[] = {
      .help = "serverkeygen may send the private key protected by TLS alone, to a client that asks for no encryption of its own."},
     {.name = "keygen_token", .type = T_TEXT, PROFILE(keygen_token), .def = "",
      .note = "the token of ca", .help = "The token that makes the key where keygen is token; never an offline one."},
+    {.name = "approval", .type = T_ENUM, PROFILE(approval), .names = approval_rules, .def = "none",
+     .help = "Which EST requests wait for an operator (inkan request), answered 202 meanwhile: none, the first enrollment of a "
+             "device, or every one (operator)."},
+    {.name = "approval_within", .type = T_DURATION, PROFILE(approval_within_s), .min = 1, .max = 366 * DAY, .def = "7d",
+     .help = "How long a request waits for the operator, and an approved one for the client to repeat it."},
+    {.name = "approval_retry", .type = T_DURATION, PROFILE(approval_retry_s), .min = 1, .max = 7 * DAY, .def = "60s",
+     .help = "Retry-After of such a 202."},
 };
 
 static const struct conf_key domain_keys[] = {

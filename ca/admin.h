@@ -12,7 +12,7 @@
  * The args object is strict; times are UTC seconds; serials lower-case hex; DER is base64.
  *
  * op             args                                            result / rows
- * status         {}                                              {ready, sealed, seq, time, processes:[{name,state,pid,restarts}], cas:[{name,ready,why,not_after}], crls:[...], audit:{...}}
+ * status         {}                                              {ready, sealed, seq, time, processes:[{name,state,pid,restarts}], cas:[{name,ready,why,not_after}], crls:[...], audit:{...}, requests:{waiting, approved, oldest}}
  * doctor         {}                                              rows {check, state: ok|warn|fail, text, remedy}
  * token.list     {}                                              rows {name, label, module, offline, state}
  * token.info     {token}                                         {label, serial, model, manufacturer, firmware, initialised, pin_state}
@@ -39,6 +39,9 @@
  * secret.add     {device_id, domain?, valid_s?, profile?} or {group: pattern, domain?, profile?, quota, valid_s}   {user, secret}
  * secret.list    {}                                              rows {user, kind, domain, device_id|pattern, quota, used, not_after, state}
  * secret.revoke  {user}                                          {}
+ * request.list   {state?}                                        rows {id, state, domain, device_id, operation, label, profile, why, created_at, expires_at, reason}
+ * request.show   {id}                                            {…, subject, csr, spki_sha256, bound, decided_at, decided_by, ended_at, serial}
+ * request.approve {id}   request.refuse {id, reason}             {id, state}
  * cert.issue     {profile, csr, device_id?, domain?, name?, product?, model?, lot?}     {cert, chain:[…], serial, issuer, not_after}
  * cert.list      {issuer?, device_id?, domain?, profile?, status?, expires_before?, limit?} rows {issuer, serial, profile, device_id, domain, status, reason, not_before, not_after}
  * cert.show      {issuer, serial} | {cert}                       {…, der, pem, subject, status, reason, status_at, seq, requester, profile_hash}

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "ca/admin_int.h"
+#include "ca/store/request.h"
 
 #define AUDIT_PAGE      100
 #define HEAD_WAIT_MS    2000
@@ -103,6 +104,17 @@ static json_t *audit_json(struct core *c)
                      c->audit_key);
 }
 
+static json_t *requests_json(struct core *c)
+{
+    struct request_counts n = {0};
+    struct err e = {0};
+
+    if (store_request_counts(c->store, &n, &e) != E_OK)
+        core_doubt(c, &e);
+    return json_pack("{s:I, s:I, s:I}", "waiting", (json_int_t)n.waiting, "approved", (json_int_t)n.approved, "oldest",
+                     (json_int_t)n.oldest);
+}
+
 void op_status(struct core *c, struct admin_call *call)
 {
     json_t *j = core_health(c);
@@ -111,6 +123,7 @@ void op_status(struct core *c, struct admin_call *call)
     json_object_set_new(j, "cas", cas_json(c));
     json_object_set_new(j, "crls", crls_json(c));
     json_object_set_new(j, "audit", audit_json(c));
+    json_object_set_new(j, "requests", requests_json(c));
     json_object_set_new(j, "version", json_string(INKAN_VERSION));
     admin_done(call, j, -1);
 }
@@ -284,6 +297,21 @@ static void doctor_cas(struct core *c, struct admin_call *call, int64_t now)
     }
 }
 
+static void doctor_requests(struct core *c, struct admin_call *call)
+{
+    struct request_counts n = {0};
+    struct err e = {0};
+    char text[96], since[32];
+
+    if (store_request_counts(c->store, &n, &e) != E_OK)
+        core_doubt(c, &e);
+    if (n.waiting == 0)
+        return;
+    clock_format(n.oldest, since);
+    snprintf(text, sizeof(text), "%llu wait for an operator, the oldest since %s", (unsigned long long)n.waiting, since);
+    report(call, WARN, "requests", text, "inkan request list, then approve or refuse");
+}
+
 static bool put_alarm(void *arg, const struct alarm_row *row)
 {
     char check[192];
@@ -304,6 +332,7 @@ static void doctor_rest(struct core *c, struct admin_call *call, enum err_code c
     doctor_clock(c, call);
     doctor_signers(c, call);
     doctor_cas(c, call, now);
+    doctor_requests(c, call);
     snprintf(text, sizeof(text), "%s; %s; libevent %s", OpenSSL_version(OPENSSL_VERSION), store_engine(),
              event_get_version());
     report(call, FINE, "libraries", text, "");

@@ -16,6 +16,7 @@
 #include "ca/enroll_policy.h"
 #include "ca/issue.h"
 #include "ca/profile.h"
+#include "ca/request.h"
 
 #define WAL_MAX        ((uint64_t)64 << 20)
 #define WAL_PINNED_MAX ((uint64_t)4 << 30) /* a long reader keeps the log from being emptied: then it has to go */
@@ -445,8 +446,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         if (store_wal_size(c->store) > WAL_PINNED_MAX)
             reader_interrupt(c->reader[READER_LONG], "the ledger's log grew too large meanwhile: again in a quieter hour");
         /* Asked also when nobody wants anything signed: a jump is noticed within a second. */
-        if (core_may_sign(c, clock_now(), &e) == E_OK)
+        if (core_may_sign(c, clock_now(), &e) == E_OK) {
             audit_tick(c);
+            request_tick(c);
+        }
         jobs_poke(c);
     }
     publish_tick(c);

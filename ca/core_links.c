@@ -245,6 +245,7 @@ static void on_enroll_done(struct core *c, void *arg, const struct issue_result 
         result.code = r->code;
         result.cert = r->code == E_OK ? r->cert : (struct bytes){NULL, 0};
         result.retry_after_s = r->retry_after_s;
+        result.client_limit = r->client_limit;
         result.binding_judged = r->binding_judged;
         switch (r->code) {
         case E_OK:

@@ -7,6 +7,7 @@
 #include "base/fsio.h"
 #include "base/oid.h"
 #include "ca/repeat_rule.h"
+#include "ca/store/request.h"
 
 #define SECRET_REPEAT_S 86400 /* a used secret stays good this long for the same key */
 #define UNIT_ROWS       16
@@ -518,9 +519,14 @@ static enum err_code secret_is_spent(struct core *c, const struct grant *g, int6
 {
     struct secret_uses u = {.credential = g->credential};
     struct cert_filter f = {.device = g->device.id, .status = -1};
+    bool open = false;
 
-    if (now - first_used_at > SECRET_REPEAT_S)
-        return err_set(e, E_UNAUTHENTICATED, "the secret was used already");
+    if (now - first_used_at > SECRET_REPEAT_S) { /* unless what it asked for is not decided yet */
+        if (store_request_is_open(c->store, g->device.id, g->credential, &open, e) != E_OK)
+            return e->code;
+        if (!open)
+            return err_set(e, E_UNAUTHENTICATED, "the secret was used already");
+    }
     if (store_cert_each(c->store, &f, take_use, &u, e) != E_OK)
         return e->code;
     if (u.not_good)
@@ -736,8 +742,9 @@ static enum err_code factory_reset(struct core *c, int64_t now, struct grant *g,
             g->alarm = "clone-suspected";
         return E_OK;
     case REENROLL_APPROVE:
-        return err_set(e, E_DENIED, "the device is in service: a new enrollment needs the operator (revoke its "
-                                    "certificate first)");
+        g->supersede = true;
+        g->approval = "in service";
+        return E_OK;
     case REENROLL_REFUSE:
     default:
         return err_set(e, E_DENIED, "the device is in service: a new enrollment is refused");
@@ -830,6 +837,15 @@ static enum err_code authenticate(struct core *c, const struct svc_enroll *in, c
     return by_password(c, in, csr, now, g, e);
 }
 
+static const char *approval_wanted(const struct grant *g)
+{
+    bool renewal = g->operation == CERT_OP_REENROLL;
+
+    if (g->profile->approval == APPROVAL_NONE || (renewal && g->profile->approval != APPROVAL_OPERATOR))
+        return NULL;
+    return renewal ? "renewal" : "enrollment";
+}
+
 void grant_init(struct grant *g)
 {
     *g = (struct grant){.by = {.kind = "device"}};
@@ -892,6 +908,7 @@ enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, cons
         code = repeat_check(c, csr, now, g, e);
     if (code != E_OK || g->repeat)
         return code;
+    g->approval = approval_wanted(g);
     if (in->operation == SVC_SIMPLEENROLL)
         return factory_reset(c, now, g, e);
     code = renewal_is_open(c, now, g, e);

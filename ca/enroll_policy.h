@@ -53,6 +53,8 @@ struct grant {
     uint64_t presented;           /* cert row that was presented, 0 = none or foreign */
     uint64_t renews;              /* cert row being renewed */
     struct buf subject, san;      /* of the certificate being renewed: re-issued byte for byte */
+    const char *approval;         /* why an operator decides, NULL = nobody has to */
+    uint64_t request;             /* the approved request that is carried out, 0 = none */
     bool supersede;               /* factory reset: the device's other LDevIDs are revoked with the result */
     bool binding_judged;
     bool repeat;
@@ -62,7 +64,7 @@ struct grant {
     size_t stored_serial_len;
     int64_t stored_not_before, stored_not_after;
     const char *alarm;            /* event name of an alarm, NULL = none */
-    uint32_t retry_after_s;
+    uint32_t retry_after_s;       /* with E_BUSY: it is a limit of this client */
     struct secret_facts secret;   /* enroll_precheck saw its password; id 0: it did not */
     struct unit_grant unit;
     int64_t not_after_max;        /* the certificate ends at the latest then; 0 = its profile says */

@@ -13,6 +13,7 @@
 #include "ca/draft.h"
 #include "ca/enroll_policy.h"
 #include "ca/repeat_rule.h"
+#include "ca/request.h"
 
 #define LINGER_US         3000 /* with signatures under way: how long their results wait for company */
 #define IN_FLIGHT_MAX     4    /* times batch_max */
@@ -352,6 +353,13 @@ static void answer_stored(struct issue_job *j, const struct grant *g)
     };
 }
 
+/* 202 without a text: the client has only to come again (RFC 7030 4.2.3). */
+static void answer_pending(struct issue_job *j)
+{
+    j->result = (struct issue_result){.code = E_PENDING, .retry_after_s = j->grant.retry_after_s,
+                                      .binding_judged = j->grant.binding_judged};
+}
+
 static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision *out, struct err *e)
 {
     struct core *c = j->core;
@@ -373,6 +381,13 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
     }
     if (g->repeat) {
         answer_stored(j, g);
+        *out = DECIDED_ANSWER;
+        return E_OK;
+    }
+    if (g->approval && (code = request_judge(c, &j->est, &csr, now, g, e)) != E_OK) {
+        if (code != E_PENDING)
+            return code;
+        answer_pending(j);
         *out = DECIDED_ANSWER;
         return E_OK;
     }
@@ -744,7 +759,7 @@ static enum err_code supersede(struct issue_job *j, uint64_t keep, int64_t now, 
     return E_OK;
 }
 
-static enum err_code device_changes(struct issue_job *j, uint64_t cert, int64_t now, struct err *e)
+static enum err_code device_changes(struct issue_job *j, const struct cert_row *row, int64_t now, struct err *e)
 {
     struct core *c = j->core;
     struct grant *g = &j->grant;
@@ -755,9 +770,11 @@ static enum err_code device_changes(struct issue_job *j, uint64_t cert, int64_t 
     if (j->profile->kind == PROFILE_LDEVID && j->facts.state == DEVICE_DECLARED &&
         store_device_set_state(c->store, j->facts.id, DEVICE_ENROLLED, now, e) != E_OK)
         return e->code;
-    if (g->renews && store_cert_set_replaced(c->store, g->renews, cert, e) != E_OK)
+    if (g->request && request_issued(c, g, row, now, e) != E_OK)
         return e->code;
-    if (g->supersede && supersede(j, cert, now, e) != E_OK)
+    if (g->renews && store_cert_set_replaced(c->store, g->renews, row->id, e) != E_OK)
+        return e->code;
+    if (g->supersede && supersede(j, row->id, now, e) != E_OK)
         return e->code;
     if (!g->alarm)
         return E_OK;
@@ -832,7 +849,7 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
         return err_wrap(e, "CA row");
     if (j->order.subordinate[0] && box_certified(c, j->order.subordinate, j->issuer, &read, &j->order.by, now, e) != E_OK)
         return err_wrap(e, "CA row");
-    if (j->facts.id && device_changes(j, row.id, now, e) != E_OK)
+    if (j->facts.id && device_changes(j, &row, now, e) != E_OK)
         return err_wrap(e, "device");
     return audit_issued(j, &row, now, e);
 }
@@ -974,7 +991,7 @@ static void prepare(struct issuance *q, struct issue_job *j, int64_t now)
             return;
         }
         err_set(&e, E_BUSY, "too many requests of this device are waiting");
-        j->result = (struct issue_result){.code = E_BUSY, .err = e, .retry_after_s = RETRY_AFTER_S};
+        j->result = (struct issue_result){.code = E_BUSY, .err = e, .retry_after_s = RETRY_AFTER_S, .client_limit = true};
         refuse(j, &e, now);
         answer_later(q, j);
         return;
@@ -983,8 +1000,10 @@ static void prepare(struct issuance *q, struct issue_job *j, int64_t now)
     if (code != E_OK) {
         j->result = (struct issue_result){.code = code, .err = e, .retry_after_s = RETRY_AFTER_S};
         j->result.binding_judged = j->grant.binding_judged;
-        if (j->grant.retry_after_s)
+        if (j->grant.retry_after_s) {
             j->result.retry_after_s = j->grant.retry_after_s;
+            j->result.client_limit = code == E_BUSY;
+        }
         refuse(j, &e, now);
         answer_later(q, j);
         return;

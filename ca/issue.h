@@ -19,6 +19,7 @@ struct issue_result {
     bool repeat;            /* the stored bytes of an earlier issue */
     bool binding_judged;
     uint32_t retry_after_s;
+    bool client_limit;      /* E_BUSY: too much from this client */
 };
 /* Called once, from the loop, after the commit; never from inside issue_*. */
 typedef void (*issue_fn)(struct core *c, void *arg, const struct issue_result *r);

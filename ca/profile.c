@@ -35,6 +35,8 @@ static const char *const kind_names[PROFILE_KINDS] = {
     [PROFILE_LDEVID] = "ldevid",         [PROFILE_TLS_SERVER] = "tls-server",   [PROFILE_OCSP_SIGNER] = "ocsp-signer",
     [PROFILE_STATION] = "station",
 };
+static const char *const approval_names[] = {
+    [APPROVAL_NONE] = "none", [APPROVAL_FIRST] = "first", [APPROVAL_OPERATOR] = "operator"};
 static const char *const reenroll_names[] = {
     [REENROLL_SUPERSEDE] = "supersede", [REENROLL_APPROVE] = "approve", [REENROLL_REFUSE] = "refuse"};
 
@@ -107,10 +109,14 @@ enum err_code profile_describe(const struct conf_profile *p, struct buf *out, ui
 {
     AUTO_BUF b = BUF_INIT(64 * 1024);
 
-    if ((unsigned)p->kind >= PROFILE_KINDS || (unsigned)p->idevid_reenroll >= ARRAY_LEN(reenroll_names))
+    if ((unsigned)p->kind >= PROFILE_KINDS || (unsigned)p->approval >= ARRAY_LEN(approval_names) || (unsigned)p->idevid_reenroll >= ARRAY_LEN(reenroll_names))
         return err_set(e, E_INTERNAL, "profile \"%s\": kind or rule out of range", p->name);
     buf_add_str(&b, "{");
     put_bool(&b, "allow_idevid_key", p->allow_idevid_key);
+    if (p->approval != APPROVAL_NONE) { /* a profile without it is described as before there was such a key */
+        put_text(&b, "approval", approval_names[p->approval]);
+        put_int(&b, "approval_within_s", p->approval_within_s);
+    }
     put_bool(&b, "basic_reenroll", p->basic_reenroll);
     put_text(&b, "ca", p->ca);
     put_bool(&b, "ca_issuers_url", p->ca_issuers_url);

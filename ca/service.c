@@ -113,6 +113,7 @@ void svc_enroll_result_encode(struct msg *m, const struct svc_enroll_result *in)
     msg_put_bool(m, in->key_enveloped);
     msg_put_u32(m, in->retry_after_s);
     msg_put_str(m, in->text);
+    msg_put_bool(m, in->client_limit);
     msg_put_bool(m, in->binding_judged);
 }
 
@@ -125,6 +126,7 @@ enum err_code svc_enroll_result_decode(struct msg_reader *r, struct svc_enroll_r
     out->key_enveloped = msg_get_bool(r);
     out->retry_after_s = msg_get_u32(r);
     msg_get_str(r, out->text, sizeof(out->text));
+    out->client_limit = msg_get_bool(r);
     out->binding_judged = msg_get_bool(r);
     require(r, (out->code == E_OK) == (out->cert.len > 0));
     require(r, out->key.len == 0 ? !out->key_enveloped : out->code == E_OK);

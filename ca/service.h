@@ -87,6 +87,7 @@ struct svc_enroll_result {
     bool key_enveloped;
     uint32_t retry_after_s; /* E_PENDING, E_BUSY, E_TOKEN, E_STORE */
     char text[256];         /* plain text for the client; holds no internals */
+    bool client_limit;      /* E_BUSY: a limit of this client, not of the service */
     bool binding_judged;    /* RFC 9266 4.1: the front closes the connection after the answer on TLS 1.3 */
 };
 

@@ -513,13 +513,24 @@ static const struct code_status code_status[ERR_CODES_COUNT] = {
     [E_INTERNAL] = {500, "internal error"},
 };
 
+/* RFC 7030 4.2.3: Retry-After must be there, a text may. */
+static void answer_pending(struct conn *c, const char *text, uint32_t retry_after_s, bool close)
+{
+    conn_answer(c, &(struct http_answer){
+                       .status = 202,
+                       .content_type = *text ? "text/plain; charset=utf-8" : NULL,
+                       .body = bytes_str(text),
+                       .retry_after_s = retry_after_s,
+                       .close = close,
+                   });
+}
+
 void est_on_result(struct conn *c, const struct svc_enroll_result *r)
 {
     /* RFC 9266 4.1: an exporter value serves one authentication; the connection ends with it. */
     bool close = r->binding_judged && c->peer.version && strcmp(c->peer.version, "1.3") == 0;
     const struct code_status *cs = &code_status[r->code];
     const char *headers = NULL, *text = r->text[0] ? r->text : cs->text;
-    bool had_password = c->u.est.auth_password && c->reader.req.authorization.p;
     uint32_t retry = r->retry_after_s;
     int status = cs->status;
 
@@ -541,14 +552,14 @@ void est_on_result(struct conn *c, const struct svc_enroll_result *r)
         headers = CHALLENGE;
     else if (status == 401)
         status = 403;
-    if (r->code == E_BUSY && had_password)
-        status = 429; /* the limit on guesses */
+    if (r->code == E_BUSY && r->client_limit)
+        status = 429; /* guesses, or requests that wait for an operator */
     if ((status == 202 || status == 429 || status == 503) && retry == 0)
         retry = RETRY_OWN_S;
     if (status != 202 && status != 429 && status != 503)
         retry = 0;
     if (status == 202)
-        conn_answer(c, &(struct http_answer){.status = 202, .retry_after_s = retry, .close = close});
+        answer_pending(c, r->text, retry, close);
     else
         conn_refuse(c, status, text, headers, retry);
 }

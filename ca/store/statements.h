@@ -31,6 +31,11 @@
     "seq, time, event, actor, actor_kind, domain, object, detail, request_digest, signature, approvals, prev_hash, "   \
     "hash"
 #define HEAD_COLS "seq, time, hash, tbs, signature, key, sig_alg"
+#define REQUEST_COLS                                                                                                   \
+    "r.id, r.state, r.device, d.domain, d.device_id, r.credential_hash, r.operation, r.label, r.profile, r.bound, "      \
+    "r.content_hash, r.spki_hash, r.csr, r.why, r.created_at, r.expires_at, r.decided_at, r.decided_by, r.reason, "      \
+    "r.ended_at, r.cert"
+#define REQUEST_ROWS "FROM request r JOIN device d ON d.id = r.device"
 #define ALARM_COLS "id, time, kind, domain, object, text, cleared_at"
 #define ORDER_COLS                                                                                                     \
     "id, order_no, domain, product, model, lot, line, profile, key_mode, quantity, by_list, prefix, first, digits, "   \
@@ -281,6 +286,29 @@ X(EVENT_INSERT,
 X(EVENT_EACH,
   "SELECT e.id, e.unit, e.time, e.event, e.station, e.badge, e.tool, e.detail, coalesce(s.name, '') FROM unit_event e "
   "LEFT JOIN station s ON s.id = e.station WHERE e.unit = ?1 ORDER BY e.id")
+X(REQUEST_INSERT,
+  "INSERT INTO request (state, device, credential_hash, operation, label, profile, bound, content_hash, spki_hash, csr, why, "
+  "created_at, expires_at, decided_at, decided_by, reason, ended_at, cert) "
+  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, '', '', 0, NULL)")
+X(REQUEST_BY_ID, "SELECT " REQUEST_COLS " " REQUEST_ROWS " WHERE r.id = ?1")
+X(REQUEST_MATCH,
+  "SELECT " REQUEST_COLS " " REQUEST_ROWS " WHERE r.device = ?1 AND r.state <> 2 AND r.credential_hash = ?2 "
+  "AND r.operation = ?3 AND r.label = ?4 AND r.profile = ?5 AND r.bound = ?6 "
+  "AND iif(?6, r.spki_hash = ?8, r.content_hash = ?7) ORDER BY r.id DESC LIMIT 1")
+X(REQUEST_OPEN,
+  "SELECT (SELECT count(*) FROM request WHERE device = ?1 AND state < 2), (SELECT count(*) FROM request WHERE state < 2)")
+X(REQUEST_IS_OPEN, "SELECT EXISTS (SELECT 1 FROM request WHERE device = ?1 AND state < 2 AND credential_hash = ?2)")
+X(REQUEST_COUNTS,
+  "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(min(iif(state = 0, created_at, NULL)), 0) "
+  "FROM request WHERE state < 2")
+X(REQUEST_DECIDE,
+  "UPDATE request SET state = ?2, decided_at = ?3, decided_by = ?4, reason = ?5, expires_at = iif(?6, ?6, expires_at), "
+  "ended_at = iif(?2 > 2, ?3, 0) WHERE id = ?1")
+X(REQUEST_ISSUED, "UPDATE request SET state = 2, cert = ?2, ended_at = ?3 WHERE id = ?1 AND state = 1")
+X(REQUEST_DUE, "SELECT " REQUEST_COLS " " REQUEST_ROWS " WHERE r.state < 2 AND r.expires_at <= ?1 ORDER BY r.expires_at LIMIT 1")
+X(REQUEST_FORGET, "DELETE FROM request WHERE state >= 2 AND ended_at < iif(state = 4, ?1, ?2) AND ended_at < max(?1, ?2)")
+X(REQUEST_EACH,
+  "SELECT " REQUEST_COLS " " REQUEST_ROWS " WHERE r.id > ?1 AND (?2 < 0 OR r.state = ?2) ORDER BY r.id LIMIT ?3")
 
 /* store_check: each gives a row for what is wrong, and its first column names it. */
 X(CHECK_INTEGRITY, "PRAGMA integrity_check(1)")

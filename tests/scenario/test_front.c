@@ -1190,6 +1190,7 @@ static void core_codes_map_to_status(void **state)
         enum err_code code;
         int status;
         const char *challenge, *retry;
+        bool client_limit;
     } cases[] = {
         {"invalid", EST "simpleenroll", P10 AUTH, E_INVALID, 400, NULL, NULL},
         {"unauthenticated", EST "simpleenroll", P10 AUTH, E_UNAUTHENTICATED, 401, "Basic realm=\"est\"", NULL},
@@ -1197,7 +1198,8 @@ static void core_codes_map_to_status(void **state)
         {"not found", EST "simpleenroll", P10 AUTH, E_NOT_FOUND, 403, NULL, NULL},
         {"conflict", EST "simplereenroll", P10 AUTH, E_CONFLICT, 403, NULL, NULL},
         {"pending", EST "simpleenroll", P10 AUTH, E_PENDING, 202, NULL, "33"},
-        {"guess limit", EST "simpleenroll", P10 AUTH, E_BUSY, 429, NULL, "33"},
+        {"the service's limit", EST "simpleenroll", P10 AUTH, E_BUSY, 503, NULL, "33"},
+        {"the client's limit", EST "simpleenroll", P10 AUTH, E_BUSY, 429, NULL, "33", .client_limit = true},
         {"token", EST "simpleenroll", P10 AUTH, E_TOKEN, 503, NULL, "33"},
         {"store", EST "simpleenroll", P10 AUTH, E_STORE, 503, NULL, "33"},
         {"io", EST "simpleenroll", P10 AUTH, E_IO, 503, NULL, "33"},
@@ -1213,7 +1215,8 @@ static void core_codes_map_to_status(void **state)
         const char *v;
 
         pthread_mutex_lock(&w.lock);
-        w.answer = (struct svc_enroll_result){.code = cases[i].code, .retry_after_s = 33, .text = "why it is so"};
+        w.answer = (struct svc_enroll_result){.code = cases[i].code, .retry_after_s = 33, .text = "why it is so",
+                                              .client_limit = cases[i].client_limit};
         pthread_mutex_unlock(&w.lock);
         post(&io, cases[i].path, cases[i].headers, CSR, &r);
         if (r.status != cases[i].status)
@@ -1226,12 +1229,25 @@ static void core_codes_map_to_status(void **state)
         assert_int_equal(v != NULL, cases[i].retry != NULL);
         if (v)
             assert_string_equal(v, cases[i].retry);
-        if (r.status == 202) {
-            assert_int_equal(r.body.len, 0);
+        if (r.status == 202) { /* the text for the client, without a request id */
+            assert_true(body_has(&r, "why it is so"));
+            assert_int_equal(r.body.len, strlen("why it is so"));
         } else {
             assert_string_equal(header(&r, "Content-Type"), "text/plain; charset=utf-8");
             assert_true(body_has(&r, "request ") && body_has(&r, ": why it is so\n"));
         }
+    }
+    pthread_mutex_lock(&w.lock);
+    w.answer = (struct svc_enroll_result){.code = E_PENDING, .retry_after_s = 60};
+    pthread_mutex_unlock(&w.lock);
+    {
+        RESPONSE r;
+
+        post(&io, EST "simpleenroll", P10 AUTH, CSR, &r);
+        assert_int_equal(r.status, 202);
+        assert_string_equal(header(&r, "Content-Length"), "0");
+        assert_string_equal(header(&r, "Retry-After"), "60");
+        assert_null(header(&r, "Content-Type"));
     }
     io_close(&io);
 }

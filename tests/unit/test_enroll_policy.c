@@ -7,6 +7,7 @@
 
 #include "base/auto.h"
 #include "ca/enroll_policy.h"
+#include "ca/request.h"
 
 #define NOW    (T0 + 1000)
 #define DAY    86400
@@ -536,8 +537,6 @@ static void the_profile_may_refuse_it(void **state)
     in_service(b);
     b->profile.idevid_reenroll = REENROLL_REFUSE;
     assert_int_equal(ask(b), E_DENIED);
-    b->profile.idevid_reenroll = REENROLL_APPROVE;
-    assert_int_equal(ask(b), E_DENIED);
 }
 
 static void a_suspended_device_does_not_escape_by_a_reset(void **state)
@@ -566,6 +565,227 @@ static void a_device_stopped_meanwhile_gets_nothing(void **state)
     assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_OK);
     OK(b->ledger, store_device_set_state(b->core.store, b->device, DEVICE_STOPPED, NOW, &b->ledger->e));
     assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_DENIED);
+}
+
+/* ---- an operator decides ---- */
+
+static const struct actor operator = {.name = "operator:root", .kind = "operator"};
+
+static void with_approval(struct bench *b, enum approval_rule rule)
+{
+    b->profile.approval = rule;
+    b->profile.approval_within_s = 7 * DAY;
+    b->profile.approval_retry_s = 60;
+    b->conf.requests_max = 100;
+    b->conf.requests_per_device = 4;
+    b->csr.tbs = bytes_str("request a");
+}
+
+/* As ask_at, and what becomes of what needs an operator. */
+static enum err_code judge_at(struct bench *b, int64_t now)
+{
+    enum err_code code = ask_at(b, now);
+
+    return code == E_OK && b->grant.approval ? request_judge(&b->core, &b->in, &b->csr, now, &b->grant, &b->e) : code;
+}
+
+static enum request_state decide_at(struct bench *b, uint64_t id, enum request_event event, int64_t now)
+{
+    enum request_state to = REQUEST_STATES;
+
+    OK(b->ledger, request_decide(&b->core, id, event, event == REQUEST_REFUSE ? "not ours" : "", &operator, now, &to,
+                                 &b->ledger->e));
+    return to;
+}
+
+static struct request_counts open_requests(struct bench *b)
+{
+    struct request_counts n = {0};
+
+    OK(b->ledger, store_request_counts(b->core.store, &n, &b->ledger->e));
+    return n;
+}
+
+/* The certificate of an approved request, as the coordinator records it. */
+static void issue_approved(struct bench *b, unsigned n, int64_t now)
+{
+    struct cert_row row;
+
+    OK(b->ledger, store_cert_by_id(b->core.store, issued(b, n), &row, &b->ledger->e));
+    OK(b->ledger, request_issued(&b->core, &b->grant, &row, now, &b->ledger->e));
+}
+
+static void an_approved_request_is_issued_once_and_repeated(void **state)
+{
+    struct bench *b = *state;
+
+    with_approval(b, APPROVAL_OPERATOR);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    assert_int_equal(b->grant.retry_after_s, 60);
+    assert_int_equal(judge_at(b, NOW + 60), E_PENDING); /* the same one */
+    assert_int_equal(open_requests(b).waiting, 1);
+    assert_int_equal(decide_at(b, 1, REQUEST_APPROVE, NOW + 90), REQUEST_APPROVED);
+    assert_int_equal(decide_at(b, 1, REQUEST_APPROVE, NOW + 91), REQUEST_APPROVED); /* again: no change */
+    assert_int_equal(judge_at(b, NOW + 120), E_OK);
+    assert_int_equal(b->grant.request, 1);
+    issue_approved(b, 1, NOW + 121);
+    assert_int_equal(judge_at(b, NOW + 180), E_OK);
+    assert_true(b->grant.repeat);
+    assert_int_equal(open_requests(b).waiting + open_requests(b).approved, 0);
+}
+
+static void a_refused_request_stays_refused_and_says_why(void **state)
+{
+    struct bench *b = *state;
+    enum request_state to;
+
+    with_approval(b, APPROVAL_FIRST);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    assert_int_equal(decide_at(b, 1, REQUEST_REFUSE, NOW + 1), REQUEST_REFUSED);
+    assert_int_equal(judge_at(b, NOW + 2), E_DENIED);
+    assert_non_null(strstr(b->e.msg, "not ours"));
+    REFUSED(b->ledger, E_CONFLICT, request_decide(&b->core, 1, REQUEST_APPROVE, "", &operator, NOW + 3, &to, &b->ledger->e));
+    REFUSED(b->ledger, E_NOT_FOUND, request_decide(&b->core, 2, REQUEST_APPROVE, "", &operator, NOW + 3, &to, &b->ledger->e));
+}
+
+static void nobody_decides_too_late(void **state)
+{
+    struct bench *b = *state;
+    enum request_state to;
+
+    with_approval(b, APPROVAL_OPERATOR);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    assert_int_equal(judge_at(b, NOW + 7 * DAY - 1), E_PENDING);
+    assert_int_equal(judge_at(b, NOW + 7 * DAY), E_DENIED);
+    REFUSED(b->ledger, E_CONFLICT,
+            request_decide(&b->core, 1, REQUEST_APPROVE, "", &operator, NOW + 7 * DAY, &to, &b->ledger->e));
+    /* Approved at the last moment: the client has its time, too. */
+    assert_int_equal(decide_at(b, 1, REQUEST_APPROVE, NOW + 7 * DAY - 1), REQUEST_APPROVED);
+    assert_int_equal(judge_at(b, NOW + 9 * DAY), E_OK);
+    assert_int_equal(judge_at(b, NOW + 14 * DAY), E_UNAUTHENTICATED); /* the secret's own time is over */
+}
+
+static void a_withdrawn_approval_issues_nothing(void **state)
+{
+    struct bench *b = *state;
+    struct cert_row row;
+
+    with_approval(b, APPROVAL_OPERATOR);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    decide_at(b, 1, REQUEST_APPROVE, NOW);
+    assert_int_equal(judge_at(b, NOW), E_OK);
+    assert_int_equal(decide_at(b, 1, REQUEST_REFUSE, NOW), REQUEST_REFUSED); /* while the signature is made */
+    OK(b->ledger, store_cert_by_id(b->core.store, issued(b, 1), &row, &b->ledger->e));
+    REFUSED(b->ledger, E_DENIED, request_issued(&b->core, &b->grant, &row, NOW, &b->ledger->e));
+}
+
+static void what_makes_it_another_request(void **state)
+{
+    struct bench *b = *state;
+
+    with_approval(b, APPROVAL_OPERATOR);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    b->csr.tbs = bytes_str("request b"); /* the same key, another content */
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    assert_int_equal(open_requests(b).waiting, 2);
+    add_secret(b, "second", b->device, "", 0); /* another credential */
+    user(b, "second");
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    assert_int_equal(open_requests(b).waiting, 3);
+    decide_at(b, 1, REQUEST_APPROVE, NOW);
+    assert_int_equal(judge_at(b, NOW), E_PENDING); /* the decision is for the one it was made for */
+    assert_int_equal(decide_at(b, 3, REQUEST_APPROVE, NOW), REQUEST_APPROVED);
+    assert_int_equal(judge_at(b, NOW), E_OK);
+}
+
+static void a_bound_request_is_found_by_its_key(void **state)
+{
+    static const uint8_t exporter[32] = {1};
+    AUTO_BUF text = BUF_INIT(64);
+    struct bench *b = *state;
+
+    base64_encode(&text, BYTES_OF(exporter), 0);
+    with_approval(b, APPROVAL_OPERATOR);
+    b->in.binding_kind = SVC_BINDING_TLS_EXPORTER;
+    b->in.binding = BYTES_OF(exporter);
+    b->csr.binding = CSR_BINDING_CHALLENGE;
+    b->csr.challenge = buf_bytes(&text);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    b->csr.tbs = bytes_str("with the binding of the next connection");
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    assert_int_equal(open_requests(b).waiting, 1);
+    b->csr.binding = CSR_BINDING_NONE;
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    assert_int_equal(open_requests(b).waiting, 2);
+}
+
+static void as_many_as_are_allowed_wait(void **state)
+{
+    static const char *const contents[] = {"a", "b", "c", "d"};
+    struct bench *b = *state;
+
+    with_approval(b, APPROVAL_OPERATOR);
+    b->conf.requests_per_device = 3;
+    b->conf.requests_max = 4;
+    for (int i = 0; i < 3; i++) {
+        b->csr.tbs = bytes_str(contents[i]);
+        assert_int_equal(judge_at(b, NOW), E_PENDING);
+    }
+    b->csr.tbs = bytes_str(contents[3]);
+    assert_int_equal(judge_at(b, NOW), E_BUSY);
+    assert_int_not_equal(b->grant.retry_after_s, 0);
+    b->csr.tbs = bytes_str(contents[2]); /* those that wait are still answered */
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    user(b, "dev-2-user");
+    key(b, 0xb2);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    user(b, "lab");
+    key(b, 0xc3);
+    snprintf(b->csr.serial_number, sizeof(b->csr.serial_number), "lab-1");
+    assert_int_equal(judge_at(b, NOW), E_BUSY);
+    decide_at(b, 1, REQUEST_REFUSE, NOW);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+}
+
+static void a_secret_waits_with_its_request(void **state)
+{
+    struct bench *b = *state;
+
+    with_approval(b, APPROVAL_FIRST);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    assert_int_equal(judge_at(b, NOW + 3 * DAY), E_PENDING);
+    decide_at(b, 1, REQUEST_APPROVE, NOW + 3 * DAY);
+    assert_int_equal(judge_at(b, NOW + 4 * DAY), E_OK);
+    decide_at(b, 1, REQUEST_REFUSE, NOW + 4 * DAY);
+    assert_int_equal(judge_at(b, NOW + 4 * DAY), E_UNAUTHENTICATED);
+}
+
+static void a_factory_reset_may_wait_for_an_operator(void **state)
+{
+    struct bench *b = *state;
+
+    in_service(b);
+    with_approval(b, APPROVAL_NONE);
+    b->profile.idevid_reenroll = REENROLL_APPROVE;
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    decide_at(b, 1, REQUEST_APPROVE, NOW);
+    assert_int_equal(judge_at(b, NOW), E_OK);
+    assert_true(b->grant.supersede);
+}
+
+static void every_state_of_a_request_knows_every_event(void **state)
+{
+    (void)state;
+    for (int s = 0; s < REQUEST_STATES; s++)
+        for (int event = 0; event < REQUEST_EVENTS; event++) {
+            enum request_state to = request_next((enum request_state)s, (enum request_event)event);
+
+            if (s >= REQUEST_ISSUED && to != REQUEST_STATES)
+                assert_int_equal(to, s); /* what ended stays */
+            assert_int_not_equal(to, REQUEST_WAITING);
+            assert_int_not_equal(to, REQUEST_ISSUED);
+        }
+    assert_int_equal(request_next(REQUEST_STATES, REQUEST_APPROVE), REQUEST_STATES);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -609,6 +829,16 @@ int main(void)
         TEST(a_suspended_device_does_not_escape_by_a_reset),
         TEST(an_expired_certificate_is_no_obstacle),
         TEST(a_device_stopped_meanwhile_gets_nothing),
+        TEST(an_approved_request_is_issued_once_and_repeated),
+        TEST(a_refused_request_stays_refused_and_says_why),
+        TEST(nobody_decides_too_late),
+        TEST(a_withdrawn_approval_issues_nothing),
+        TEST(what_makes_it_another_request),
+        TEST(a_bound_request_is_found_by_its_key),
+        TEST(as_many_as_are_allowed_wait),
+        TEST(a_secret_waits_with_its_request),
+        TEST(a_factory_reset_may_wait_for_an_operator),
+        TEST(every_state_of_a_request_knows_every_event),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,7 @@ static enum err_code read_enroll(struct msg_reader *r, struct err *e)
 }
 
 static const struct svc_enroll_result enroll_result_example = {
-    .code = E_OK, .cert = {octets, 50}, .retry_after_s = 7, .text = "issued", .binding_judged = true};
+    .code = E_OK, .cert = {octets, 50}, .retry_after_s = 7, .text = "issued", .client_limit = true, .binding_judged = true};
 
 static void write_enroll_result(struct msg *m)
 {
@@ -403,7 +403,7 @@ static void results_files_and_labels_come_through_unchanged(void **state)
     assert_true(bytes_equal(res.cert, enroll_result_example.cert));
     assert_int_equal(res.retry_after_s, 7);
     assert_string_equal(res.text, "issued");
-    assert_true(res.binding_judged);
+    assert_true(res.client_limit && res.binding_judged);
 
     write_file(&m2);
     r = reader_of(&m2);

@@ -1,0 +1,249 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Requests that an operator decides (RFC 7030 4.2.3): 202 until then, one certificate after it, a reason with every refusal.
+load ../lib/instance
+load ../lib/fault
+
+setup_file() {
+    local ldevid='kind: ldevid, ca: fleet-ca, subject: "CN={device_id},serialNumber={device_id},O=Example Fleet", validity: 365d'
+    config_edit='s/{name: "", domain: example, profile: ldevid,/{name: "", domain: example, profile: asked,/' # for clients that know no labels
+    side_dir
+    instance_up extra_profiles="
+  - {name: asked, $ldevid, approval: operator, approval_retry: 2s}
+  - {name: asked-first, $ldevid, approval: first}
+  - {name: asked-bound, $ldevid, approval: operator, pop_required: true, approval_retry: 1s}
+  - {name: asked-soon, $ldevid, approval: operator, approval_within: 4s}
+  - {name: asked-again, $ldevid, idevid_reenroll: approve}" extra_labels="
+  - {name: asked, domain: example, profile: asked}
+  - {name: first, domain: example, profile: asked-first}
+  - {name: bound, domain: example, profile: asked-bound}
+  - {name: soon, domain: example, profile: asked-soon}
+  - {name: again, domain: example, profile: asked-again}
+" extra_config="requests: {max: 40, per_device: 3}"
+}
+teardown_file() {
+    side_dir_remove
+    instance_down
+}
+setup() { fault_load; }
+
+# born ID: $birth holds curl's options for its birth identity, and there is a CSR for it
+born() {
+    unit_birth "$1"
+    birth=(--cert "$units/$1.idevid.pem" --key "$units/$1.idevid.key")
+    new_csr "$1" "/CN=$1/serialNumber=$1"
+}
+
+# ask LABEL NAME [curl options]: prints the status
+ask() {
+    EST_OPERATION=$1/simpleenroll est_enroll "${@:2}"
+}
+
+# client LABEL ID VERB: the reference client with that unit's birth identity. In a subshell it becomes that program.
+client() {
+    local program=("$programs/inkan-device" "$3" --dir "$units/$2" --url "$(est_url "$1")" --anchor "$dir/fleet-root.pem"
+        --idevid-cert "$units/$2.idevid.pem" --idevid-key "$units/$2.idevid.key")
+    [ "$3" != run ] || exec "${program[@]}"
+    "${program[@]}"
+}
+
+# as_renewal NAME: a CSR for the key of NAME with the subject of its certificate
+as_renewal() {
+    new_csr "$1" "$(openssl x509 -in "$units/$1.pem" -noout -subject -nameopt compat | sed 's/^subject=//')"
+}
+
+# request_of DEVICE [STATE]: the number of its newest request
+request_of() {
+    inkan request list ${2:+--state "$2"} --json | jq -r "[.[] | select(.device_id == \"$1\")] | last | .id"
+}
+
+trail() { # EVENT REQUEST
+    ledger_query "SELECT count(*) FROM audit WHERE event = '$1' AND object = 'request:$2'"
+}
+
+@test "202 with Retry-After and nothing else; approved: one certificate, and the same bytes again" {
+    born wait-1
+    [ "$(ask asked wait-1 "${birth[@]}")" = 202 ]
+    grep -qi '^retry-after: 2'$'\r' "$dir/headers"
+    grep -qi '^content-length: 0'$'\r' "$dir/headers"
+    no grep -qi '^content-type' "$dir/headers"
+    [ "$(ask asked wait-1 "${birth[@]}")" = 202 ]
+    id=$(request_of wait-1 waiting)
+    [ "$(inkan request list --json | jq '[.[] | select(.device_id == "wait-1")] | length')" = 1 ]
+    [ "$(inkan request show "$id" --json | jq -r '.state + " " + .operation + " " + .label + " " + .why')" = "waiting simpleenroll asked enrollment" ]
+    [ "$(inkan status --json | jq .requests.waiting)" -ge 1 ]
+    inkan doctor --json | jq -e '.[] | select(.check == "requests" and .state == "warn")'
+    inkan request approve "$id"
+    [ "$(inkan cert list --device wait-1 --profile asked --json | jq length)" = 0 ]
+    [ "$(ask asked wait-1 "${birth[@]}")" = 200 ]
+    cp "$units/wait-1.pem" "$dir/first.pem"
+    [ "$(ask asked wait-1 "${birth[@]}")" = 200 ]
+    cmp "$dir/first.pem" "$units/wait-1.pem"
+    openssl verify -x509_strict -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$units/wait-1.pem"
+    [ "$(inkan request show "$id" --json | jq -r '.state + " " + .serial')" = "issued $(cert_serial "$units/wait-1.pem")" ]
+    for event in request-deferred request-approved request-issued; do
+        [ "$(trail "$event" "$id")" = 1 ]
+    done
+    run inkan request approve "$id"
+    [ "$status" = 1 ]
+}
+
+@test "eight polls at once after the approval mint one certificate" {
+    born rush-1
+    [ "$(ask asked rush-1 "${birth[@]}")" = 202 ]
+    inkan request approve "$(request_of rush-1)"
+    for i in 1 2 3 4 5 6 7 8; do
+        curl -sS --cacert "$dir/fleet-root.pem" "${birth[@]}" -H 'Content-Type: application/pkcs10' \
+            --data-binary "@$units/rush-1.csr" -o "$dir/rush.$i" "$(est_url asked)/simpleenroll" &
+    done
+    wait
+    for i in 2 3 4 5 6 7 8; do
+        cmp "$dir/rush.1" "$dir/rush.$i"
+    done
+    [ "$(inkan cert list --device rush-1 --profile asked --json | jq length)" = 1 ]
+}
+
+@test "refused: 403 with the operator's reason, and no certificate" {
+    born no-1
+    [ "$(ask asked no-1 "${birth[@]}")" = 202 ]
+    id=$(request_of no-1)
+    run inkan request refuse "$id"
+    [ "$status" != 0 ]
+    inkan request refuse "$id" --reason "stolen on the way"
+    [ "$(ask asked no-1 "${birth[@]}")" = 403 ]
+    grep -q 'stolen on the way' "$dir/body"
+    [ "$(trail request-refused "$id")" = 1 ]
+    run inkan request approve "$id"
+    [ "$status" = 1 ]
+    [ "$(inkan cert list --device no-1 --profile asked --json | jq length)" = 0 ]
+}
+
+@test "expired: 403, before and after the core has noted it" {
+    born late-1
+    [ "$(ask soon late-1 "${birth[@]}")" = 202 ]
+    id=$(request_of late-1)
+    expired() { [ "$(inkan request show "$id" --json | jq -r .state)" = expired ]; }
+    waits_for 12 expired
+    [ "$(ask soon late-1 "${birth[@]}")" = 403 ]
+    grep -q expired "$dir/body"
+    [ "$(trail request-expired "$id")" = 1 ]
+    grep -q 'event=request-expired' "$dir/log/inkan.log"
+}
+
+@test "signed anew it is the same request, with another subject another one; too many of a device are 429" {
+    born many-1
+    [ "$(ask asked many-1 "${birth[@]}")" = 202 ]
+    new_csr many-1 /CN=many-1/serialNumber=many-1
+    [ "$(ask asked many-1 "${birth[@]}")" = 202 ]
+    [ "$(inkan request list --json | jq '[.[] | select(.device_id == "many-1")] | length')" = 1 ]
+    for name in two three four; do
+        new_csr many-1 "/CN=$name/serialNumber=many-1"
+        code=$(ask asked many-1 "${birth[@]}")
+    done
+    [ "$code" = 429 ]
+    grep -qi '^retry-after: [1-9]' "$dir/headers"
+    [ "$(inkan request list --json | jq '[.[] | select(.device_id == "many-1")] | length')" = 3 ]
+}
+
+@test "bound to the connection: another CSR at each poll, found by its key" {
+    unit_birth tied-1
+    run client bound tied-1 enroll
+    [ "$status" = 3 ]
+    run client bound tied-1 enroll
+    [ "$status" = 3 ]
+    [ "$(inkan request list --json | jq '[.[] | select(.device_id == "tied-1")] | length')" = 1 ]
+    inkan request approve "$(request_of tied-1)"
+    client bound tied-1 enroll
+    openssl verify -x509_strict -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$units/tied-1/cert.pem"
+}
+
+@test "inkan-device run asks again when Retry-After says, and goes to work" {
+    unit_birth poll-1
+    (client asked poll-1 run) 2> "$dir/poll-1.log" 3>&- &
+    device=$!
+    waiting() { [ -n "$(request_of poll-1 waiting | grep -v null)" ]; }
+    waits_for 10 waiting
+    sleep 3
+    inkan request approve "$(request_of poll-1)"
+    has_cert() { [ -e "$units/poll-1/cert.pem" ]; }
+    waits_for 15 has_cert
+    kill "$device"
+    wait "$device" || true
+    grep -q 'ask again in 2 s' "$dir/poll-1.log"
+    [ "$(inkan request list --json | jq '[.[] | select(.device_id == "poll-1")] | length')" = 1 ]
+}
+
+@test "strongSwan pki --est polls until the operator has decided" {
+    PATH=$PATH:/usr/libexec/ipsec:/usr/lib/ipsec
+    inkan device add swan-1 > /dev/null
+    inkan secret add --device swan-1 --json > "$dir/swan.json"
+    pki --gen --type ecdsa --size 256 --outform der > "$dir/swan.key"
+    pki --req --type ecdsa --in "$dir/swan.key" --dn "CN=swan-1" --outform der > "$dir/swan.req"
+    pki --est --url "https://localhost:$port" --in "$dir/swan.req" --cacert "$dir/fleet-root.pem" --cacert "$dir/fleet-ca.pem" \
+        --userpass "$(jq -r '.user + ":" + .secret' "$dir/swan.json")" --interval 1 --maxpolltime 60 > "$dir/swan.crt" 2> "$dir/swan.log" 3>&- &
+    swan=$!
+    waiting() { [ -n "$(request_of swan-1 waiting | grep -v null)" ]; }
+    waits_for 10 waiting
+    inkan request approve "$(request_of swan-1)"
+    wait "$swan"
+    openssl verify -x509_strict -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$dir/swan.crt"
+}
+
+@test "approval of the first enrollment only: a renewal is decided at once, under operator it waits too" {
+    born one-1
+    [ "$(ask first one-1 "${birth[@]}")" = 202 ]
+    inkan request approve "$(request_of one-1)"
+    [ "$(ask first one-1 "${birth[@]}")" = 200 ]
+    as_renewal one-1
+    [ "$(EST_OPERATION=first/simplereenroll est_enroll one-1 --cert "$units/one-1.pem" --key "$units/one-1.key")" = 200 ]
+    born two-1
+    [ "$(ask asked two-1 "${birth[@]}")" = 202 ]
+    inkan request approve "$(request_of two-1)"
+    [ "$(ask asked two-1 "${birth[@]}")" = 200 ]
+    cp "$units/two-1.pem" "$units/two-1.old.pem"
+    renew=(--cert "$units/two-1.old.pem" --key "$units/two-1.key")
+    as_renewal two-1
+    [ "$(EST_OPERATION=asked/simplereenroll est_enroll two-1 "${renew[@]}")" = 202 ]
+    inkan request approve "$(request_of two-1 waiting)"
+    [ "$(EST_OPERATION=asked/simplereenroll est_enroll two-1 "${renew[@]}")" = 200 ]
+    [ "$(cert_serial "$units/two-1.pem")" != "$(cert_serial "$units/two-1.old.pem")" ]
+}
+
+@test "idevid_reenroll: approve: a factory reset waits; approved it supersedes" {
+    born reset-1
+    [ "$(ask again reset-1 "${birth[@]}")" = 200 ]
+    cp "$units/reset-1.pem" "$units/reset-1.old.pem"
+    rm "$units/reset-1.key"
+    new_csr reset-1 /CN=reset-1/serialNumber=reset-1
+    [ "$(ask again reset-1 "${birth[@]}")" = 202 ]
+    [ "$(ocsp_status "$units/reset-1.old.pem")" = good ]
+    [ "$(inkan request show "$(request_of reset-1)" --json | jq -r .why)" = "in service" ]
+    inkan request approve "$(request_of reset-1)"
+    [ "$(ask again reset-1 "${birth[@]}")" = 200 ]
+    [ "$(ocsp_status "$units/reset-1.old.pem")" = revoked ]
+    [ "$(ocsp_status "$units/reset-1.pem")" = good ]
+}
+
+@test "stopped or revoked meanwhile: an approval helps nobody" {
+    born gone-1
+    [ "$(ask asked gone-1 "${birth[@]}")" = 202 ]
+    inkan request approve "$(request_of gone-1)"
+    inkan device stop gone-1 --yes
+    [ "$(ask asked gone-1 "${birth[@]}")" = 403 ]
+}
+
+@test "what waits and what is approved outlives a kill of the core" {
+    born crash-1
+    born crash-2
+    crash_2=(--cert "$units/crash-2.idevid.pem" --key "$units/crash-2.idevid.key")
+    crash_1=(--cert "$units/crash-1.idevid.pem" --key "$units/crash-1.idevid.key")
+    [ "$(ask asked crash-1 "${crash_1[@]}")" = 202 ]
+    [ "$(ask asked crash-2 "${crash_2[@]}")" = 202 ]
+    inkan request approve "$(request_of crash-1)"
+    kill -9 "$(pid_of core)"
+    up_again() { [ "$(ready)" = 200 ] && inkan status > /dev/null; }
+    waits_for 20 up_again
+    [ "$(ask asked crash-1 "${crash_1[@]}")" = 200 ]
+    [ "$(ask asked crash-2 "${crash_2[@]}")" = 202 ]
+    [ "$(inkan request list --json | jq '[.[] | select(.device_id == "crash-2")] | length')" = 1 ]
+}
