@@ -24,7 +24,7 @@ includes() {
 
 @test "the device library includes no other code of the project" {
     cd "$source_dir"
-    includes enroll/client cli/inkan-device.c | no grep -vE '^enroll/client/'
+    includes enroll/client cli/inkan-device.c cli/inkan-station.c cli/inkan-simdevice.c | no grep -vE '^enroll/client/'
 }
 
 @test "the front maps neither a database nor PKCS#11, the core no PKCS#11, only signer and token programs do" {
@@ -44,7 +44,7 @@ includes() {
 }
 
 @test "every program says its version and its usage" {
-    for program in inkand inkan inkan-device; do
+    for program in inkand inkan inkan-device inkan-station inkan-simdevice; do
         "$programs/$program" --version
         "$programs/$program" --help | grep -q -i usage
     done
@@ -87,7 +87,7 @@ includes() {
 
 @test "every program and every command has its manual page" {
     cd "$source_dir"
-    for program in inkand.8 inkan-core.8 inkan-front.8 inkan-signer.8 inkan-status.8 inkan-token.8 inkan.1 inkan-device.1; do
+    for program in inkand.8 inkan-core.8 inkan-front.8 inkan-signer.8 inkan-status.8 inkan-token.8 inkan.1 inkan-device.1 inkan-station.1 inkan-simdevice.1; do
         [ -s "docs/man/$program" ]
     done
     "$programs/inkan" --help | sed -n 's/^  \([a-z]*\) *\([a-z-]*\) .*/\1 \2/p' | while read -r noun verb; do

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * inkan-simdevice: units of a factory line that exist only on disk, to try a line with. The device command of inkan-station.
+ *
+ * DIR/UNIT/key.pem and cert.pem are what the unit holds: a key pair made by it, the certificate written to it. Both are
+ * written beside, synced and renamed, so that a kill or a power cut leaves the old or the new one.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DATA_MAX_LEN (64 * 1024)
+#define UNIT_MAX     64
+#define PATH_LEN     1024
+
+struct options {
+    const char *dir, *key;
+    bool session, no_sync;
+    unsigned bad, lose; /* units in a thousand */
+};
+
+struct data {
+    unsigned char *p;
+    size_t len;
+};
+
+static char why[256]; /* of the last failure */
+
+static bool fail(const char *what, const char *about)
+{
+    snprintf(why, sizeof why, "%.160s: %.80s", about, what);
+    return false;
+}
+
+/* ---- the unit's memory ---------------------------------------------------------------------------------------------------- */
+
+static bool unit_path(const struct options *o, const char *unit, const char *name, char out[PATH_LEN])
+{
+    int n = snprintf(out, PATH_LEN, "%s/%s%s%s", o->dir, unit, *name ? "/" : "", name);
+
+    return (n > 0 && n < PATH_LEN) || fail("the path is too long", unit);
+}
+
+static bool sync_path(const struct options *o, const char *path)
+{
+    int fd = o->no_sync ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    bool ok = o->no_sync || (fd >= 0 && fsync(fd) == 0);
+
+    if (fd >= 0)
+        close(fd);
+    return ok || fail("cannot be synced", path);
+}
+
+static bool keep(const struct options *o, const char *unit, const char *name, const void *p, size_t len)
+{
+    char dir[PATH_LEN], path[PATH_LEN], beside[PATH_LEN + 8];
+    FILE *f;
+    bool ok;
+
+    if (!unit_path(o, unit, "", dir) || !unit_path(o, unit, name, path))
+        return false;
+    if (mkdir(dir, 0700) == 0) {
+        if (!sync_path(o, o->dir))
+            return false;
+    } else if (errno != EEXIST) {
+        return fail("cannot be made", dir);
+    }
+    snprintf(beside, sizeof beside, "%s.new", path);
+    f = fopen(beside, "we");
+    ok = f && fchmod(fileno(f), 0600) == 0 && fwrite(p, 1, len, f) == len && fflush(f) == 0 && (o->no_sync || fsync(fileno(f)) == 0);
+    if (f)
+        fclose(f);
+    if (!ok || rename(beside, path) != 0)
+        return fail("cannot be written", path);
+    return sync_path(o, dir);
+}
+
+static BIO *kept(const struct options *o, const char *unit, const char *name)
+{
+    char path[PATH_LEN];
+
+    return unit_path(o, unit, name, path) ? BIO_new_file(path, "r") : NULL;
+}
+
+static EVP_PKEY *key_kept(const struct options *o, const char *unit)
+{
+    BIO *in = kept(o, unit, "key.pem");
+    EVP_PKEY *key = in ? PEM_read_bio_PrivateKey(in, NULL, NULL, NULL) : NULL;
+
+    BIO_free(in);
+    ERR_clear_error();
+    return key;
+}
+
+static bool pem_out(BIO *bio, struct data *out)
+{
+    char *p;
+    long len = BIO_get_mem_data(bio, &p);
+
+    out->p = malloc((size_t)len + 1);
+    if (!out->p)
+        return fail("out of memory", "certificate or request");
+    memcpy(out->p, p, (size_t)len);
+    out->len = (size_t)len;
+    return true;
+}
+
+/* ---- what a unit does ------------------------------------------------------------------------------------------------------- */
+
+static EVP_PKEY *key_make(const struct options *o)
+{
+    if (strcmp(o->key, "p256") == 0)
+        return EVP_EC_gen("P-256");
+    if (strcmp(o->key, "p384") == 0)
+        return EVP_EC_gen("P-384");
+    if (strcmp(o->key, "ed25519") == 0)
+        return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    return EVP_RSA_gen(strcmp(o->key, "rsa3072") == 0 ? 3072 : 2048);
+}
+
+static const EVP_MD *digest_for(EVP_PKEY *key)
+{
+    if (EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519)
+        return NULL;
+    return EVP_PKEY_get_bits(key) == 384 ? EVP_sha384() : EVP_sha256();
+}
+
+/* Is this one of so many in a thousand? The same unit answers the same at each run. */
+static bool is_one_of(const char *unit, const char *kind, unsigned per_mille)
+{
+    uint64_t h = 1469598103934665603ULL;
+
+    for (const char *s = kind; *s; s++)
+        h = (h ^ (unsigned char)*s) * 1099511628211ULL;
+    for (const char *s = unit; *s; s++)
+        h = (h ^ (unsigned char)*s) * 1099511628211ULL;
+    h ^= h >> 29;
+    return h % 1000 < per_mille;
+}
+
+/* The key it has, else a new one, kept before anybody sees a request for it. */
+static bool do_csr(const struct options *o, const char *unit, struct data *out)
+{
+    EVP_PKEY *key = key_kept(o, unit);
+    X509_REQ *req = X509_REQ_new();
+    X509_NAME *name;
+    BIO *bio = BIO_new(BIO_s_mem());
+    struct data pem = {0};
+    bool ok = req && bio;
+
+    if (!key && ok) {
+        key = key_make(o);
+        ok = key && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1 && pem_out(bio, &pem) &&
+             keep(o, unit, "key.pem", pem.p, pem.len);
+        if (pem.p)
+            OPENSSL_cleanse(pem.p, pem.len);
+        free(pem.p);
+        (void)BIO_reset(bio);
+    }
+    name = ok ? X509_REQ_get_subject_name(req) : NULL;
+    ok = ok && key && X509_REQ_set_version(req, X509_REQ_VERSION_1) == 1 &&
+         X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)unit, -1, -1, 0) == 1 &&
+         X509_NAME_add_entry_by_txt(name, "serialNumber", MBSTRING_ASC, (const unsigned char *)unit, -1, -1, 0) == 1 &&
+         X509_REQ_set_pubkey(req, key) == 1 && X509_REQ_sign(req, key, digest_for(key)) > 0 && PEM_write_bio_X509_REQ(bio, req) == 1 &&
+         pem_out(bio, out);
+    EVP_PKEY_free(key);
+    X509_REQ_free(req);
+    BIO_free(bio);
+    return ok || why[0] || fail("no key or no request could be made", unit);
+}
+
+/* A unit that loses its memory once: the key is gone when the certificate comes. */
+static bool forgets(const struct options *o, const char *unit)
+{
+    char mark[PATH_LEN], key[PATH_LEN];
+
+    if (!is_one_of(unit, "lose", o->lose) || !unit_path(o, unit, "forgot", mark) || access(mark, F_OK) == 0)
+        return false;
+    if (!keep(o, unit, "forgot", "", 0) || !unit_path(o, unit, "key.pem", key))
+        return false;
+    unlink(key);
+    return true;
+}
+
+/* Keeps it when it is of its own key, and reads it back. */
+static bool do_install(const struct options *o, const char *unit, const struct data *in, struct data *out)
+{
+    BIO *bio = BIO_new_mem_buf(in->p, (int)in->len), *back = NULL;
+    X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    EVP_PKEY *key = forgets(o, unit) ? NULL : key_kept(o, unit);
+    bool ok = false;
+
+    if (!cert)
+        fail("that is no certificate", unit);
+    else if (!key)
+        fail("there is no key", unit);
+    else if (X509_check_private_key(cert, key) != 1)
+        fail("the certificate is of another key", unit);
+    else
+        ok = keep(o, unit, "cert.pem", in->p, in->len);
+    X509_free(cert);
+    cert = NULL;
+    if (ok) {
+        BIO *file = kept(o, unit, "cert.pem");
+
+        cert = file ? PEM_read_bio_X509(file, NULL, NULL, NULL) : NULL;
+        back = BIO_new(BIO_s_mem());
+        ok = cert && back && PEM_write_bio_X509(back, cert) == 1 && pem_out(back, out);
+        BIO_free(file);
+    }
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    BIO_free(back);
+    ERR_clear_error();
+    return ok;
+}
+
+static bool do_sign(const struct options *o, const char *unit, const struct data *in, struct data *out)
+{
+    EVP_PKEY *key = key_kept(o, unit);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = false;
+
+    if (!key) {
+        fail("there is no key", unit);
+    } else if (ctx && EVP_DigestSignInit(ctx, NULL, digest_for(key), NULL, key) == 1 &&
+               EVP_DigestSign(ctx, NULL, &out->len, in->p, in->len) == 1 && (out->p = malloc(out->len + 1)) != NULL) {
+        ok = EVP_DigestSign(ctx, out->p, &out->len, in->p, in->len) == 1 || fail("cannot sign", unit);
+        if (ok && is_one_of(unit, "bad", o->bad))
+            out->p[out->len / 2] ^= 1;
+    }
+    EVP_MD_CTX_free(ctx);
+    EVP_PKEY_free(key);
+    ERR_clear_error();
+    return ok;
+}
+
+static bool do_step(const struct options *o, const char *step, const char *unit, const struct data *in, struct data *out)
+{
+    why[0] = '\0';
+    if (!*unit || strlen(unit) > UNIT_MAX || strchr(unit, '/') || *unit == '.')
+        return fail("not a unit", unit);
+    if (strcmp(step, "csr") == 0)
+        return do_csr(o, unit, out);
+    if (strcmp(step, "install") == 0)
+        return do_install(o, unit, in, out);
+    if (strcmp(step, "sign") == 0)
+        return do_sign(o, unit, in, out);
+    return fail("unknown step", step);
+}
+
+/* ---- once, or as a session -------------------------------------------------------------------------------------------------- */
+
+static int run_once(const struct options *o)
+{
+    static unsigned char text[DATA_MAX_LEN];
+    const char *step = getenv("INKAN_STEP"), *unit = getenv("INKAN_UNIT");
+    struct data in = {text, 0}, out = {0};
+    bool ok;
+
+    if (!step || !unit) {
+        fputs("inkan-simdevice: INKAN_STEP and INKAN_UNIT are not set; --help\n", stderr);
+        return 2;
+    }
+    if (strcmp(step, "csr") != 0)
+        in.len = fread(text, 1, sizeof text, stdin);
+    ok = do_step(o, step, unit, &in, &out) && fwrite(out.p, 1, out.len, stdout) == out.len && fflush(stdout) == 0;
+    if (!ok)
+        fprintf(stderr, "%s\n", why[0] ? why : "the answer could not be written");
+    free(out.p);
+    return ok ? 0 : 1;
+}
+
+/* In place; -1 unless it is base64. */
+static int decode(const char *text, unsigned char *out)
+{
+    size_t n = strlen(text), pad = 0;
+    int len;
+
+    if (n == 0 || n % 4)
+        return -1;
+    while (pad < 2 && text[n - 1 - pad] == '=')
+        pad++;
+    len = EVP_DecodeBlock(out, (const unsigned char *)text, (int)n);
+    return len < 0 ? -1 : len - (int)pad;
+}
+
+static void session_line(const struct options *o, char *line)
+{
+    static unsigned char octets[DATA_MAX_LEN], base64[2 * DATA_MAX_LEN];
+    char *step = strsep(&line, " "), *unit = strsep(&line, " ");
+    struct data in = {octets, 0}, out = {0};
+    int len = !line ? -1 : strcmp(line, "-") == 0 ? 0 : decode(line, octets);
+
+    in.len = len > 0 ? (size_t)len : 0;
+    if (len < 0 || !unit)
+        puts("fail not \"STEP UNIT BASE64|-\"");
+    else if (!do_step(o, step, unit, &in, &out))
+        printf("fail %s\n", why[0] ? why : "cannot be done");
+    else if (out.len == 0)
+        puts("ok -");
+    else {
+        EVP_EncodeBlock(base64, out.p, (int)out.len);
+        printf("ok %s\n", (char *)base64);
+    }
+    free(out.p);
+    fflush(stdout);
+}
+
+static int run_session(const struct options *o)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+
+    while ((n = getline(&line, &room, stdin)) > 0) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (n < DATA_MAX_LEN)
+            session_line(o, line);
+        else
+            puts("fail too long");
+    }
+    free(line);
+    return 0;
+}
+
+static void usage(FILE *f)
+{
+    fputs("Usage: inkan-station ... --device-command 'inkan-simdevice --dir DIR [options]'\n\n"
+          "  --dir DIR     where the units are; made when missing\n"
+          "  --session     for inkan-station --device-session\n"
+          "  --key TYPE    p256 (default), p384, ed25519, rsa2048, rsa3072\n"
+          "  --no-sync     faster; what a power cut leaves is left to chance\n"
+          "  --bad N       N units in a thousand sign wrongly\n"
+          "  --lose N      N units in a thousand lose their key once before the certificate is written\n",
+          f);
+}
+
+static bool key_is_known(const char *key)
+{
+    static const char *const known[] = {"p256", "p384", "ed25519", "rsa2048", "rsa3072"};
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(key, known[i]) == 0)
+            return true;
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    enum { DIR_ = 256, SESSION, KEY, NO_SYNC, BAD, LOSE, HELP, VERSION };
+    static const struct option options[] = {
+        {"dir", required_argument, NULL, DIR_}, {"session", no_argument, NULL, SESSION}, {"key", required_argument, NULL, KEY},
+        {"no-sync", no_argument, NULL, NO_SYNC}, {"bad", required_argument, NULL, BAD}, {"lose", required_argument, NULL, LOSE},
+        {"help", no_argument, NULL, HELP}, {"version", no_argument, NULL, VERSION}, {NULL, 0, NULL, 0}};
+    struct options o = {.key = "p256"};
+    struct rlimit none = {0, 0};
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case DIR_: o.dir = optarg; break;
+        case SESSION: o.session = true; break;
+        case KEY: o.key = optarg; break;
+        case NO_SYNC: o.no_sync = true; break;
+        case BAD: o.bad = (unsigned)strtoul(optarg, NULL, 10); break;
+        case LOSE: o.lose = (unsigned)strtoul(optarg, NULL, 10); break;
+        case HELP: usage(stdout); return 0;
+        case VERSION: puts("inkan-simdevice " INKAN_VERSION); return 0;
+        default: usage(stderr); return 2;
+        }
+    }
+    if (!o.dir || optind != argc || !key_is_known(o.key)) {
+        usage(stderr);
+        return 2;
+    }
+    setrlimit(RLIMIT_CORE, &none);
+    if (mkdir(o.dir, 0700) != 0 && errno != EEXIST) {
+        fprintf(stderr, "inkan-simdevice: %s: %s\n", o.dir, strerror(errno));
+        return 1;
+    }
+    return o.session ? run_session(&o) : run_once(&o);
+}

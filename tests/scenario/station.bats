@@ -1,0 +1,212 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# inkan-station and inkan-simdevice against a service that misbehaves on demand (tests/lib/line_stub.py). What the real service
+# makes of a station is in tests/scenario/factory.bats and tests/fault/line.
+source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
+programs=${INKAN_PROGRAMS:?}
+
+setup() {
+    d=$BATS_TEST_TMPDIR
+    stub=
+}
+
+teardown() {
+    [ -z "$stub" ] || kill "$stub" 2> /dev/null || true
+}
+
+# serve [OPTION...]: the service, in $d/service
+serve() {
+    mkdir "$d/service"
+    python3 "$source_dir/tests/lib/line_stub.py" "$d/service" "$@" 2> "$d/service.log" 3>&- &
+    stub=$!
+    for _ in $(seq 200); do
+        [ ! -e "$d/service/port" ] || break
+        sleep 0.05
+    done
+    url=https://localhost:$(cat "$d/service/port")
+}
+
+# station [OPTION...]; `exec=exec station ... &` is the program itself, to be killed
+#   in_session: with a simulated device in a session, unless told otherwise
+station() {
+    ${exec:-} "$programs/inkan-station" --url "$url" --ca "$d/service/ca.pem" --cert "$d/service/station.pem" --key "$d/service/station.key" \
+        --order WO-1 --journal "$d/journal" "$@"
+}
+in_session() {
+    station --device-session --device-command "$programs/inkan-simdevice --dir $d/units --no-sync --session" "$@"
+}
+ids() { # N
+    seq -f 'M2-%04g' 1 "$1"
+}
+of_json() { # MEMBER FILE
+    python3 -c 'import json, sys; print(json.load(open(sys.argv[2]))[sys.argv[1]])' "$1" "$2"
+}
+# every unit of $d/units holds the one certificate that was issued for it, and is confirmed
+holds_what_was_issued() { # N
+    [ "$(sort -u -k1,1 "$d/service/issued" | wc -l)" -eq "$1" ]
+    [ "$(wc -l < "$d/service/issued")" -eq "$1" ]
+    [ "$(sort -u "$d/service/confirmed" | wc -l)" -eq "$1" ]
+    while read -r unit serial; do
+        held=$(openssl x509 -in "$d/units/$unit/cert.pem" -noout -serial)
+        [ "$(printf '%s' "${held#serial=}" | sed 's/^0*//' | tr A-F a-f)" = "$serial" ]
+    done < "$d/service/issued"
+}
+
+@test "lost answers and a busy service: each unit gets one certificate and keeps it" {
+    serve --fault lost:7 --fault busy:31
+    ids 24 | in_session --fixtures 4 --json > "$d/out"
+    [ "$(of_json done "$d/out")" -eq 24 ]
+    [ "$(of_json retries "$d/out")" -gt 0 ]
+    holds_what_was_issued 24
+}
+
+@test "killed at random moments it goes on where it was" {
+    serve --fault lost:9
+    ids 30 > "$d/ids"
+    for _ in $(seq 60); do
+        exec=exec in_session --ids "$d/ids" --fixtures 3 --quiet --json > "$d/out" 2>> "$d/err" 3>&- &
+        pid=$!
+        sleep "0.$((RANDOM % 5 + 2))"
+        kill -KILL "$pid" 2> /dev/null || true
+        status=0
+        wait "$pid" || status=$?
+        [ "$status" -ne 0 ] || break
+    done
+    [ "$status" -eq 0 ]
+    holds_what_was_issued 30
+}
+
+@test "after a crash it repeats the unfinished step and none before it" {
+    serve
+    cat > "$d/device" <<SH
+echo "\$INKAN_UNIT \$INKAN_STEP" >> $d/steps
+[ "\$INKAN_STEP" != sign ] || [ -e $d/may-sign ] || sleep 60
+exec $programs/inkan-simdevice --dir $d/units
+SH
+    ids 1 > "$d/ids"
+    exec=exec station --ids "$d/ids" --device-command "sh $d/device" 3>&- &
+    pid=$!
+    for _ in $(seq 200); do
+        ! grep -qs sign "$d/steps" || break
+        sleep 0.05
+    done
+    kill -KILL "$pid"
+    wait "$pid" || true
+    touch "$d/may-sign"
+    station --ids /dev/null --device-command "sh $d/device"
+    [ "$(cat "$d/steps")" = "$(printf 'M2-0001 csr\nM2-0001 install\nM2-0001 sign\nM2-0001 sign')" ]
+    holds_what_was_issued 1
+}
+
+@test "an order that ends stops the station, and the unit stays unfinished" {
+    serve --quantity 3
+    ids 5 > "$d/ids"
+    run in_session --ids "$d/ids"
+    [ "$status" -eq 4 ]
+    [[ $output == *"reason=order-full"*"the order has its 3 units"* ]]
+    holds_what_was_issued 3
+    run in_session --ids /dev/null
+    [ "$status" -eq 4 ] # the fourth is tried first
+    rm "$d/journal"
+    run "$programs/inkan-station" --url "$url" --ca "$d/service/ca.pem" --cert "$d/service/station.pem" --key "$d/service/station.key" \
+        --order WO-9 --journal "$d/journal" --steps pack --ids "$d/ids"
+    [ "$status" -eq 4 ]
+    [[ $output == *"reason=unknown-order"* ]]
+}
+
+@test "a refused unit and a broken one are set aside, the others pass" {
+    serve
+    printf 'M2-1\nWRONG-1\nM2-2\n' > "$d/ids"
+    run in_session --ids "$d/ids" --json
+    [ "$status" -eq 1 ]
+    [[ $output == *'failed unit=WRONG-1'*'step=issue reason=device-not-in-order'* ]]
+    [[ $output == *'"reasons": {"device-not-in-order": 1}'* ]]
+    holds_what_was_issued 2
+    # In the next run only when asked for.
+    in_session --ids "$d/ids"
+    run in_session --ids /dev/null --retry-failed
+    [ "$status" -eq 1 ]
+    # A device that signs wrongly fails, whatever it is asked again; so many in a row stop the station.
+    ids 20 > "$d/ids"
+    run station --ids "$d/ids" --device-session --device-command "$programs/inkan-simdevice --dir $d/bad --no-sync --session --bad 1000" --failures 3 --json
+    [ "$status" -eq 1 ]
+    [[ $output == *'reason=signature-wrong'*'"end": "failures", "done": 0, "failed": 3'* ]]
+}
+
+@test "a device that lost its key is begun again with a new one" {
+    serve
+    ids 2 | station --device-session --device-command "$programs/inkan-simdevice --dir $d/units --no-sync --session --lose 1000"
+    [ "$(wc -l < "$d/service/issued")" -eq 4 ]
+    [ "$(sort -u "$d/service/confirmed" | wc -l)" -eq 2 ]
+}
+
+@test "an old challenge is asked for again" {
+    serve --fault stale:3
+    ids 4 | in_session --json > "$d/out"
+    [ "$(of_json done "$d/out")" -eq 4 ]
+}
+
+@test "told to stop, it finishes the units at work and leaves the rest" {
+    serve
+    ids 500 > "$d/ids"
+    exec=exec in_session --ids "$d/ids" --fixtures 2 --json > "$d/out" 3>&- &
+    pid=$!
+    for _ in $(seq 200); do
+        [ ! -s "$d/service/confirmed" ] || break
+        sleep 0.05
+    done
+    kill -TERM "$pid"
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 3 ]
+    [ "$(of_json end "$d/out")" = told ]
+    holds_what_was_issued "$(of_json done "$d/out")"
+}
+
+@test "numbers that the order allots: none is lost, also not with its answer" {
+    serve --fault lost:5
+    in_session --allot --count 12 --fixtures 3 --json > "$d/out"
+    [ "$(of_json done "$d/out")" -eq 12 ]
+    holds_what_was_issued 12
+    [ "$(sort "$d/service/confirmed" | tail -1)" = M2-00000012 ]
+}
+
+@test "a file of options, a scanner's line ends, steps of another station" {
+    serve
+    cat > "$d/station.yaml" <<YAML
+# the packing table
+url: $url
+ca: $d/service/ca.pem
+cert: $d/service/station.pem
+key: "$d/service/station.key"
+order: WO-1
+steps: pack,ship
+journal: $d/pack
+YAML
+    printf ' M2-0001 \r\nM2-0002\rM2-0001\r\n# a note\nnot an id!\n' > "$d/scan"
+    run "$programs/inkan-station" --config "$d/station.yaml" --carton C-1 --ids "$d/scan"
+    [ "$status" -eq 0 ]
+    [[ $output == *"not a device_id: not an id!"* ]]
+    [[ $output == *"2 done, 0 failed"* ]]
+    [ "$(grep -c '^ship ' "$d/pack")" -eq 2 ]
+    echo "colour: red" >> "$d/station.yaml"
+    run "$programs/inkan-station" --config "$d/station.yaml"
+    [ "$status" -eq 2 ]
+    [[ $output == *"station.yaml:9"* ]]
+}
+
+@test "on a terminal: figures and fixtures; one station per journal" {
+    serve
+    ids 6 > "$d/ids"
+    declare -f station in_session > "$d/run"
+    declare -p programs url d >> "$d/run"
+    echo "in_session --ids $d/ids --fixtures 2" >> "$d/run"
+    script -qec "bash $d/run" "$d/screen" > /dev/null
+    grep -q 'order WO-1   done .*yield 100' "$d/screen"
+    (
+        flock 9
+        run in_session --ids "$d/ids"
+        [ "$status" -eq 5 ]
+        [[ $output == *"is in use by another inkan-station"* ]]
+    ) 9< "$d/journal"
+}
