@@ -28,6 +28,7 @@ enum profile_kind {
     PROFILE_TLS_SERVER,
     PROFILE_OCSP_SIGNER,
     PROFILE_STATION,
+    PROFILE_RECORD_SIGNER,
     PROFILE_KINDS
 };
 
@@ -163,6 +164,9 @@ struct conf {
     char *audit_token;       /* token of the audit key */
     int64_t audit_head_s;    /* default 60 */
     unsigned audit_head_entries; /* default 1000 */
+    char *records_token;     /* token of the key that signs records and key packages; "" = none are signed */
+    enum key_alg records_key;
+    char *records_profile;   /* kind record-signer */
     char *secret_key_file;   /* HMAC key for enrollment secrets, made on first use, outside the database; default
                                 DIR_STATE/enroll-secret.key */
     char *log_file;          /* "" = standard error, which only -f has */

@@ -533,6 +533,7 @@ static const struct kind_rule {
                             EKU_CLIENT_AUTH | EKU_SERVER_AUTH},
     [PROFILE_OCSP_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_OCSP_SIGNING, 30 * DAY, -1, EKU_OCSP_SIGNING},
     [PROFILE_STATION] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 30 * DAY, -1, EKU_CLIENT_AUTH},
+    [PROFILE_RECORD_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, 0, 365 * DAY, -1, 0},
 };
 
 #define PROFILE_SET(r, i, m) conf_is_set(r, LIST_PROFILES, i, offsetof(struct conf_profile, m))
@@ -626,7 +627,8 @@ static void check_profile_use(struct conf_reading *r, size_t i)
         BAD_PROFILE(r, i, key_algs, "names no key algorithm");
     if (!is_ca_kind(p->kind) && PROFILE_SET(r, i, path_len))
         BAD_PROFILE(r, i, path_len, "is for CAs, not for kind %s", kind);
-    if (p->no_expiry && (p->kind == PROFILE_TLS_SERVER || p->kind == PROFILE_OCSP_SIGNER || p->kind == PROFILE_STATION))
+    if (p->no_expiry && (p->kind == PROFILE_TLS_SERVER || p->kind == PROFILE_OCSP_SIGNER || p->kind == PROFILE_STATION ||
+                         p->kind == PROFILE_RECORD_SIGNER))
         BAD_PROFILE(r, i, validity_s, "kind %s must have an end", kind);
 }
 
@@ -764,8 +766,9 @@ static void check_ca_ocsp(struct conf_reading *r, size_t i)
     else if (t->offline)
         BAD_CA(r, i, ocsp_token, "token \"%.80s\" is offline; OCSP answers are signed all the time", ca->ocsp_token);
     /* The status process talks to this token's signer: it must not be one that can sign certificates. */
-    if (holds_ca_key(c, ca->ocsp_token) || strcmp(ca->ocsp_token, c->audit_token) == 0)
-        BAD_CA(r, i, ocsp_token, "token \"%.80s\" holds a CA's key or the audit key; OCSP keys have a token of their own",
+    if (holds_ca_key(c, ca->ocsp_token) || strcmp(ca->ocsp_token, c->audit_token) == 0 ||
+        strcmp(ca->ocsp_token, c->records_token) == 0)
+        BAD_CA(r, i, ocsp_token, "token \"%.80s\" holds a CA's key, the audit key or the record key; OCSP keys have a token of their own",
                ca->ocsp_token);
     if (ca->ocsp_profile[0] == '\0') {
         BAD_CA(r, i, ocsp_profile, "is missing: ocsp_token needs it");
@@ -945,6 +948,41 @@ static void check_audit(struct conf_reading *r)
         BAD_TOP(r, audit_token, "token \"%.80s\" is offline; audit heads are signed all the time", c->audit_token);
 }
 
+static void check_records(struct conf_reading *r)
+{
+    const unsigned algs = KEY_BIT(KEY_P256) | KEY_BIT(KEY_P384) | KEY_BIT(KEY_ED25519);
+    const struct conf *c = r->conf;
+    const struct conf_token *t = conf_find_token(c, c->records_token);
+    const struct conf_profile *p = conf_find_profile(c, c->records_profile);
+
+    if (c->records_token[0] == '\0') {
+        if (c->records_profile[0] != '\0')
+            BAD_TOP(r, records_profile, "needs records.token");
+        return;
+    }
+    if (!t)
+        BAD_TOP(r, records_token, "there is no token \"%.80s\"", c->records_token);
+    else if (t->offline)
+        BAD_TOP(r, records_token, "token \"%.80s\" is offline; records are signed all the time", c->records_token);
+    if ((unsigned)c->records_key >= KEY_ALGS || !(algs & KEY_BIT(c->records_key)))
+        BAD_TOP(r, records_key, "must be p256, p384 or ed25519");
+    if (c->records_profile[0] == '\0') {
+        BAD_TOP(r, records_profile, "is missing: records.token needs it");
+    } else if (!p) {
+        BAD_TOP(r, records_profile, "there is no profile \"%.80s\"", c->records_profile);
+    } else if (kind_is_known(p)) {
+        if (p->kind != PROFILE_RECORD_SIGNER)
+            BAD_TOP(r, records_profile, "\"%.60s\" is of kind %s, not record-signer", c->records_profile,
+                    profile_kind_name(p->kind));
+        else if (ca_is_offline(c, p->ca))
+            BAD_TOP(r, records_profile, "\"%.60s\" issues from CA \"%.60s\", whose token is offline: nobody would renew it",
+                    c->records_profile, p->ca);
+        if ((unsigned)c->records_key < KEY_ALGS && p->key_algs && !(p->key_algs & KEY_BIT(c->records_key)))
+            BAD_TOP(r, records_key, "profile \"%.60s\" does not certify %s keys", c->records_profile,
+                    key_alg_name(c->records_key));
+    }
+}
+
 static bool path_is_below(const char *path, const char *dir)
 {
     size_t n = strlen(dir);
@@ -1003,6 +1041,7 @@ void conf_check(struct conf_reading *r)
     check_users(r);
     check_server(r);
     check_audit(r);
+    check_records(r);
     check_directories(r);
     for (int list = LIST_TOP + 1; list < CONF_LISTS; list++)
         check_names(r, (enum conf_list_id)list);

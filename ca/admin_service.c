@@ -260,6 +260,22 @@ static void doctor_end(struct admin_call *call, const char *check, int64_t not_a
     report(call, now > not_after ? FAIL : not_after - now < CERT_WARN_S ? WARN : FINE, check, text, remedy);
 }
 
+static void doctor_records(struct core *c, struct admin_call *call, int64_t now)
+{
+    const struct record_signer *r = &c->record;
+
+    if (!c->conf->records_token[0])
+        return;
+    if (!r->cert.len)
+        report(call, FAIL, "records", "the record key has no certificate", "inkan init");
+    else
+        report(call,
+               now > r->not_after                                                    ? FAIL
+               : now > r->not_before + (r->not_after - r->not_before) / 4 * 3 ? WARN
+                                                                                 : FINE,
+               "records", "the certificate of the record key", "look at the log: record-renewal-failed");
+}
+
 static void doctor_cas(struct core *c, struct admin_call *call, int64_t now)
 {
     char check[ID_MAX_LEN + 32], text[64], at[32];
@@ -332,6 +348,7 @@ static void doctor_rest(struct core *c, struct admin_call *call, enum err_code c
     doctor_clock(c, call);
     doctor_signers(c, call);
     doctor_cas(c, call, now);
+    doctor_records(c, call, now);
     doctor_requests(c, call);
     snprintf(text, sizeof(text), "%s; %s; libevent %s", OpenSSL_version(OPENSSL_VERSION), store_engine(),
              event_get_version());

@@ -16,6 +16,7 @@
 #include "ca/enroll_policy.h"
 #include "ca/issue.h"
 #include "ca/profile.h"
+#include "ca/record.h"
 #include "ca/request.h"
 
 #define WAL_MAX        ((uint64_t)64 << 20)
@@ -210,6 +211,8 @@ static enum err_code core_load(struct core *c, struct err *e)
         return err_wrap(e, "keys");
     if (authorities_load(c, e) != E_OK)
         return err_wrap(e, "authorities");
+    if (record_load(c, e) != E_OK)
+        return err_wrap(e, "records");
     if (anchors_load(c, e) != E_OK)
         return err_wrap(e, "anchors");
     return E_OK;
@@ -219,7 +222,7 @@ void core_authorities_changed(struct core *c)
 {
     struct err e = {0};
 
-    if (keys_load(c, &e) != E_OK || authorities_load(c, &e) != E_OK) {
+    if (keys_load(c, &e) != E_OK || authorities_load(c, &e) != E_OK || record_load(c, &e) != E_OK) {
         core_doubt(c, &e);
         log_failure("authorities-failed", &e);
         return;
@@ -554,6 +557,7 @@ static void core_close(struct core *c)
     admin_free(c);
     audit_free(c);
     authorities_clear(c);
+    record_clear(c);
     anchors_free(c->anchors);
     guess_limit_free(c->guesses);
     secret_clear(&c->secret_key);

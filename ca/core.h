@@ -155,7 +155,16 @@ bool authority_is_offline(const struct core *c, const struct authority *a);
 /* May it sign now? On false `why` says what is missing. */
 bool authority_is_ready(struct core *c, const struct authority *a, const char **why);
 void authority_issuer(const struct authority *a, struct cert_issuer *out);
-bool authority_owns_spki(struct core *c, struct bytes spki); /* any CA, OCSP or audit key of ours */
+bool authority_owns_spki(struct core *c, struct bytes spki); /* any key of ours */
+
+/* ---- the key that signs records (record.c) ---- */
+struct record_signer {
+    char key[KEY_NAME_MAX];  /* "" = not made yet, or not configured */
+    char kid[41], x5t[44];   /* SKI in hex; base64url of the certificate's SHA-256 */
+    enum sig_alg alg;
+    struct buf spki, cert;   /* cert empty = none yet */
+    int64_t not_before, not_after;
+};
 
 /* ---- links (core_links.c) ---- */
 
@@ -359,6 +368,7 @@ struct core {
     struct known_key *key;
     size_t key_n;
     char audit_key[KEY_NAME_MAX]; /* "" = none yet */
+    struct record_signer record;
 
     LIST_HEAD(, front_link) fronts;
     struct status_link status;
@@ -412,7 +422,8 @@ const struct proc_info *core_process(const struct core *c, const char *name);
 bool core_is_ready(struct core *c, const char **why);
 json_t *core_health(struct core *c);
 uint64_t core_seq(struct core *c);
-/* Certificates of the service's own that have passed two thirds of their life: OCSP responders of online CAs. */
+/* Certificates of the service's own that have passed two thirds of their life: OCSP responders of online CAs, the record
+ * key's. */
 void services_renew(struct core *c);
 MUST_CHECK enum err_code core_reload(struct core *c, struct err *e);
 /* A key, CA or responder certificate was added: reads them again, tells signers, status and fronts. */

@@ -876,7 +876,7 @@ static void tell_keys(struct signer_link *l)
         const struct known_key *k = &c->key[i];
         struct bytes issuer;
 
-        if (strcmp(k->token, l->token) != 0 || (k->purpose != PURPOSE_CA && k->purpose != PURPOSE_AUDIT))
+        if (strcmp(k->token, l->token) != 0 || k->purpose == PURPOSE_OCSP)
             continue;
         buf_init(&names[n], NAME_MAX_LEN);
         issuer = key_issuer_name(c, k, &names[n]);

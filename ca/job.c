@@ -12,6 +12,7 @@
 #include "ca/admin_int.h"
 #include "ca/csr.h"
 #include "ca/issue.h"
+#include "ca/record.h"
 #include "hsm/token_admin.h"
 
 #define STEP_DEADLINE_MS  120000 /* generating an RSA-4096 key in a slow token */
@@ -40,7 +41,7 @@ struct job {
     bool listed, asked;      /* this token was listed; the one request of a token job is answered */
     bool generated;
     bool intended;           /* the trail says what is about to be done */
-    bool list_published, responder_made, installed;
+    bool list_published, responder_made, record_made, installed;
     struct buf csr_info, csr; /* of a CA that is certified elsewhere */
     char signer[SIGNERS_MAX][ID_MAX_LEN + 1]; /* offline signers this job started */
     size_t signer_n;
@@ -418,11 +419,13 @@ static enum goal_state key_exists(struct job *j, enum key_purpose purpose, const
                                   enum key_alg alg)
 {
     AUTO_MSG m = {BUF_INIT(0)};
+    char name[KEY_NAME_MAX];
     enum goal_state s;
 
-    key_name(j->key, sizeof(j->key), purpose, owner);
-    if (key_find(j->core, j->key))
-        return REACHED;
+    key_name(name, sizeof(name), purpose, owner);
+    if (key_find(j->core, name))
+        return REACHED; /* j->key stays the one under way: goal_key_made asks for it */
+    text_copy(j->key, sizeof(j->key), name);
     j->purpose = purpose;
     j->alg = alg;
     snprintf(j->token, sizeof(j->token), "%s", token);
@@ -602,6 +605,77 @@ static enum goal_state goal_responder_renewed(struct job *j)
     int64_t half = a->ocsp_not_before + (a->ocsp_not_after - a->ocsp_not_before) / 2;
 
     return responder(j, core_stamp(j->core) >= half);
+}
+
+/* ---- the certificate of the record key, by the CA of its profile ---- */
+
+static bool signs_record_key(const struct core *c, const char *ca)
+{
+    const struct conf_profile *p = conf_find_profile(c->conf, c->conf->records_profile);
+
+    return c->conf->records_token[0] && p && strcmp(p->ca, ca) == 0;
+}
+
+static void on_record_issued(struct core *c, void *arg, const struct issue_result *r)
+{
+    struct job *j = arg;
+
+    if (current(c) != j)
+        return;
+    if (r->code != E_OK) {
+        action_failed(j, &r->err);
+        return;
+    }
+    j->record_made = true;
+    note_made(j, "record");
+    action_done(j);
+}
+
+static enum err_code order_record(struct core *c, const char *ca, const struct actor *by, issue_fn done, void *arg,
+                                  struct err *e)
+{
+    char key[KEY_NAME_MAX], requester[ID_MAX_LEN + 8];
+    const struct known_key *k;
+    struct issue_order order;
+
+    key_name(key, sizeof(key), PURPOSE_RECORD, ca);
+    k = key_find(c, key);
+    if (!k)
+        return err_set(e, E_CONFLICT, "there is no record key yet: inkan ca create %s", ca);
+    snprintf(requester, sizeof(requester), "record:%s", ca);
+    order = (struct issue_order){
+        .profile = c->conf->records_profile,
+        .spki = buf_bytes(&k->spki),
+        .requester = requester,
+        .by = by,
+        .name = "records",
+        .key = k->id,
+    };
+    return issue_order(c, &order, done, arg, e);
+}
+
+static enum goal_state goal_record_key(struct job *j)
+{
+    const struct conf *conf = j->core->conf;
+
+    return signs_record_key(j->core, j->ca) ? key_exists(j, PURPOSE_RECORD, j->ca, conf->records_token, conf->records_key)
+                                            : REACHED;
+}
+
+static enum goal_state goal_record(struct job *j)
+{
+    struct core *c = j->core;
+    struct authority *a = own_ca(j);
+    enum goal_state s;
+
+    if (!signs_record_key(c, j->ca) || j->record_made || c->record.cert.len)
+        return REACHED;
+    s = with_signer(j, a->conf->token, a->key);
+    if (s != REACHED)
+        return s;
+    if (order_record(c, j->ca, &j->call->by, on_record_issued, j, &j->err) != E_OK)
+        return FAILED;
+    return start_waiting(j);
 }
 
 static void on_list_published(struct core *c, void *arg, struct crl_scope *scope, enum err_code code,
@@ -841,10 +915,12 @@ static enum goal_state goal_installed(struct job *j)
 
 static const goal_fn ca_request_goals[] = {goal_external, goal_external_key, goal_key_made, goal_csr, goal_csr_result, NULL};
 static const goal_fn ca_waits_goals[] = {goal_external, goal_external_key, goal_key_made, goal_waits_result, NULL};
-static const goal_fn ca_install_goals[] = {goal_external,  goal_installed, goal_ocsp_key,  goal_key_made,
-                                           goal_responder, goal_lists,     goal_ca_result, NULL};
+static const goal_fn ca_install_goals[] = {goal_external,  goal_installed, goal_ocsp_key,   goal_key_made,
+                                           goal_responder, goal_record_key, goal_key_made,  goal_record,
+                                           goal_lists,     goal_ca_result,  NULL};
 static const goal_fn ca_create_goals[] = {goal_parent,   goal_ca_key,   goal_key_made,  goal_ca_certificate,
-                                          goal_ocsp_key, goal_key_made, goal_responder, goal_lists,
+                                          goal_ocsp_key, goal_key_made, goal_responder,
+                                          goal_record_key, goal_key_made, goal_record, goal_lists,
                                           goal_ca_result, NULL};
 static const goal_fn root_sign_goals[] = {goal_root, goal_children, goal_responder_renewed, goal_lists_now,
                                           goal_signed_result, NULL};
@@ -1035,6 +1111,8 @@ static const char *key_is_in_use(struct core *c, const struct known_key *k)
         if (c->ca[i].ocsp_cert.len && strcmp(c->ca[i].ocsp_key, k->name) == 0)
             return "it is the key of an OCSP responder in the configuration:";
     }
+    if (strcmp(c->record.key, k->name) == 0)
+        return "it is the record key:";
     return strcmp(c->audit_key, k->name) == 0 ? "it is the audit key:" : NULL;
 }
 
@@ -1273,7 +1351,7 @@ void op_key_generate(struct core *c, struct admin_call *call)
         return;
     }
     if (!purpose_from_name(admin_text(call, "purpose"), &purpose)) {
-        refuse_call(call, E_INVALID, "purpose is one of ca, ocsp, audit, not", admin_text(call, "purpose"));
+        refuse_call(call, E_INVALID, "purpose is one of ca, ocsp, audit, record, not", admin_text(call, "purpose"));
         return;
     }
     if (!key_alg_from_name(admin_text(call, "algorithm"), &alg)) {
@@ -1366,6 +1444,30 @@ static void on_renewed(struct core *c, void *arg, const struct issue_result *r)
         log_failure("ocsp-renewal-failed", &r->err);
 }
 
+static void on_record_renewed(struct core *c, void *arg, const struct issue_result *r)
+{
+    (void)c;
+    (void)arg;
+    if (r->code != E_OK)
+        log_failure("record-renewal-failed", &r->err);
+}
+
+static void record_renew(struct core *c, int64_t now)
+{
+    const struct record_signer *r = &c->record;
+    int64_t due = r->not_before + (r->not_after - r->not_before) / 3 * 2;
+    struct authority *a;
+    char ca[ID_MAX_LEN + 1];
+    const char *why;
+    struct err e = {0};
+
+    if (!r->key[0] || (r->cert.len && now < due) || current(c) || !key_owner(r->key, ca, sizeof(ca)))
+        return;
+    a = authority_find(c, ca);
+    if (a && authority_is_ready(c, a, &why) && order_record(c, ca, &ACTOR_CORE, on_record_renewed, NULL, &e) != E_OK)
+        log_failure("record-renewal-failed", &e);
+}
+
 void services_renew(struct core *c)
 {
     int64_t now = core_stamp(c);
@@ -1382,4 +1484,5 @@ void services_renew(struct core *c)
         if (order_responder(c, a, &ACTOR_CORE, on_renewed, NULL, &e) != E_OK)
             log_failure("ocsp-renewal-failed", &e);
     }
+    record_renew(c, now);
 }

@@ -42,7 +42,7 @@ const struct command commands[] = {
      "there is no key yet (inkan init)", NULL, NULL},
     {"key", "generate", "key.generate", "generate a key in a token", NULL,
      OPTIONS({"token", "NAME", OPT_TEXT, "token", "token to generate it in"},
-             {"purpose", "P", OPT_TEXT, "purpose", "ca, ocsp or audit"}, {"name", "NAME", OPT_TEXT, "name", "what it is for"},
+             {"purpose", "P", OPT_TEXT, "purpose", "ca, ocsp, audit or record"}, {"name", "NAME", OPT_TEXT, "name", "what it is for"},
              {"algorithm", "A", OPT_TEXT, "algorithm", "p256, p384, rsa2048, rsa3072, rsa4096, ed25519"}),
      NULL, NULL, NULL, NULL},
     {"key", "destroy", "key.destroy", "destroy a key in its token, for good", "name", no_options, NULL, NULL,

@@ -48,6 +48,9 @@ server:
   profile: server
 audit:
   token: issuing
+records:                     # signs close-out reports, hand-over lists and key packages
+  token: issuing
+  profile: records
 
 tokens:                      # SoftHSM here; any PKCS#11 module works
   - name: maker-root
@@ -156,6 +159,15 @@ profiles:
     key_usage: [digitalSignature]
     eku: [clientAuth]
     validity: 30d
+    crl_url: true
+    ocsp_url: true
+  - name: records
+    kind: record-signer
+    ca: maker-ca
+    subject: "CN={name},O=Example Maker"
+    key_algs: [p256]
+    key_usage: [digitalSignature]
+    validity: 365d
     crl_url: true
     ocsp_url: true
   - {name: maker-root-ocsp, kind: ocsp-signer, ca: maker-root, subject: "CN=Example Maker Root OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 365d}

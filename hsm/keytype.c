@@ -38,6 +38,7 @@ const char *key_purpose_name(enum key_purpose p)
         [PURPOSE_CA] = "ca",
         [PURPOSE_OCSP] = "ocsp",
         [PURPOSE_AUDIT] = "audit",
+        [PURPOSE_RECORD] = "record",
     };
 
     return (unsigned)p < KEY_PURPOSES ? names[p] : "unknown";

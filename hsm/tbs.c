@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hsm/tbs.h"
 
+#include <string.h>
+
 #include "base/auto.h"
 #include "base/der.h"
+#include "base/jws.h"
+#include "base/oid.h"
 
 static enum err_code check_algorithm(struct der *in, const struct tbs_rule *rule, const char *what, struct err *e)
 {
@@ -106,29 +110,124 @@ static enum err_code check_csr(const struct tbs_rule *rule, struct der *in, stru
     return E_OK;
 }
 
+/* The signed attributes of a key package (RFC 5652 section 11, RFC 6211): what each may hold is fixed. */
+struct key_package {
+    const struct tbs_rule *rule;
+    bool content_type, digest, time, algorithms;
+};
+
+static bool take_attribute(struct key_package *k, struct bytes oid, struct der *value)
+{
+    const size_t digest_len = k->rule->alg == SIG_ECDSA_SHA384 ? 48 : k->rule->alg == SIG_ED25519 ? 64 : 32;
+    struct bytes v;
+    uint8_t tag;
+    time_t t;
+    bool *seen, good;
+
+    if (bytes_equal(oid, OID_CONTENT_TYPE)) {
+        seen = &k->content_type;
+        good = der_take_oid(value, &v) && bytes_equal(v, OID_KEY_PACKAGE);
+    } else if (bytes_equal(oid, OID_MESSAGE_DIGEST)) {
+        seen = &k->digest;
+        good = der_take_octets(value, &v) && v.len == digest_len;
+    } else if (bytes_equal(oid, OID_SIGNING_TIME)) {
+        seen = &k->time;
+        good = der_take_time(value, &t, &tag);
+    } else if (bytes_equal(oid, OID_CMS_ALGORITHM_PROTECT)) {
+        struct der content;
+
+        seen = &k->algorithms;
+        good = der_take(value, DER_SEQUENCE, &content);
+    } else {
+        return false;
+    }
+    if (*seen || !good || !der_at_end(value))
+        return false;
+    *seen = true;
+    return true;
+}
+
+static enum err_code check_key_package(const struct tbs_rule *rule, struct der *in, struct err *e)
+{
+    struct key_package k = {.rule = rule};
+    struct bytes previous = {NULL, 0};
+
+    while (!der_at_end(in)) {
+        struct der attribute, values;
+        struct bytes raw, oid;
+
+        if (!der_take_raw(in, DER_SEQUENCE, &attribute, &raw) || !der_take_oid(&attribute, &oid) ||
+            !der_take(&attribute, DER_SET, &values) || !der_at_end(&attribute))
+            return err_set(e, E_INVALID, "signed attributes: Attribute (RFC 5652 5.3)");
+        if (previous.p && bytes_cmp(previous, raw) >= 0)
+            return err_set(e, E_INVALID, "signed attributes: not a DER SET OF (RFC 5652 5.4)");
+        if (!take_attribute(&k, oid, &values))
+            return err_set(e, E_INVALID, "signed attributes: %s is not what a key package has (RFC 5652 11, RFC 5958 2)",
+                           oid_name(oid) ? oid_name(oid) : "an attribute");
+        previous = raw;
+    }
+    if (!k.content_type || !k.digest)
+        return err_set(e, E_INVALID, "signed attributes: contentType and messageDigest must be there (RFC 5652 5.3)");
+    return E_OK;
+}
+
+/* A record of the service: BASE64URL(header) "." BASE64URL(payload). */
+static enum err_code check_jws(const struct tbs_rule *rule, struct bytes input, struct err *e)
+{
+    const uint8_t *dot = input.len ? memchr(input.p, '.', input.len) : NULL;
+    AUTO_BUF json = BUF_INIT(JWS_HEADER_MAX);
+    struct bytes header, payload;
+    struct jws_header h;
+    char kid[2 * sizeof(rule->key_hash) + 1];
+
+    if (!dot)
+        return err_set(e, E_INVALID, "JWS: no '.' between header and payload (RFC 7515 5.1)");
+    header = BYTES(input.p, dot - input.p);
+    payload = BYTES(dot + 1, input.len - header.len - 1);
+    if (payload.len == 0 || !base64url_is_valid(payload))
+        return err_set(e, E_INVALID, "JWS: payload is not base64url (RFC 7515 section 2)");
+    if (base64url_decode(header, &json, e) != E_OK || jws_header_read(buf_bytes(&json), &h, e) != E_OK)
+        return e->code;
+    if (h.alg != rule->alg)
+        return err_set(e, E_INVALID, "JWS: alg %s is not the key's", jws_alg_name(h.alg));
+    hex_encode(rule->key_hash, sizeof(rule->key_hash), kid);
+    if (strcmp(h.kid, kid) != 0)
+        return err_set(e, E_INVALID, "JWS: kid \"%.40s\" is not this key", h.kid);
+    if (strncmp(h.typ, RECORD_TYP_PREFIX, strlen(RECORD_TYP_PREFIX)) != 0)
+        return err_set(e, E_INVALID, "JWS: typ \"%.40s\" does not begin with \"" RECORD_TYP_PREFIX "\"", h.typ);
+    return E_OK;
+}
+
 static const struct {
     const char *name;
     enum key_purpose purpose;
+    uint8_t tag; /* of the one DER element it is; 0: text, for check_text */
     enum err_code (*check)(const struct tbs_rule *rule, struct der *in, struct err *e);
+    enum err_code (*check_text)(const struct tbs_rule *rule, struct bytes text, struct err *e);
 } kinds[SIGN_KINDS] = {
-    [SIGN_CERT] = {"TBSCertificate", PURPOSE_CA, check_cert},
-    [SIGN_CRL] = {"TBSCertList", PURPOSE_CA, check_crl},
-    [SIGN_OCSP] = {"ResponseData", PURPOSE_OCSP, check_ocsp},
-    [SIGN_AUDIT] = {"audit head", PURPOSE_AUDIT, check_audit},
-    [SIGN_CSR] = {"CertificationRequestInfo", PURPOSE_CA, check_csr},
+    [SIGN_CERT] = {"TBSCertificate", PURPOSE_CA, DER_SEQUENCE, check_cert, NULL},
+    [SIGN_CRL] = {"TBSCertList", PURPOSE_CA, DER_SEQUENCE, check_crl, NULL},
+    [SIGN_OCSP] = {"ResponseData", PURPOSE_OCSP, DER_SEQUENCE, check_ocsp, NULL},
+    [SIGN_AUDIT] = {"audit head", PURPOSE_AUDIT, DER_SEQUENCE, check_audit, NULL},
+    [SIGN_CSR] = {"CertificationRequestInfo", PURPOSE_CA, DER_SEQUENCE, check_csr, NULL},
+    [SIGN_JWS] = {"JWS", PURPOSE_RECORD, 0, NULL, check_jws},
+    [SIGN_KEY_PACKAGE] = {"signed attributes", PURPOSE_RECORD, DER_SET, check_key_package, NULL},
 };
 
 enum err_code tbs_check(const struct tbs_rule *rule, enum sign_kind kind, struct bytes tbs, struct err *e)
 {
-    struct der in, seq;
+    struct der in, content;
 
     if ((unsigned)kind >= SIGN_KINDS)
         return err_set(e, E_INVALID, "unknown kind of object %d", (int)kind);
     if (rule->purpose != kinds[kind].purpose)
         return err_set(e, E_INVALID, "%s: a key of purpose \"%s\" does not sign it", kinds[kind].name,
                        key_purpose_name(rule->purpose));
+    if (kinds[kind].check_text)
+        return kinds[kind].check_text(rule, tbs, e);
     der_init(&in, tbs.p, tbs.len);
-    if (!der_take(&in, DER_SEQUENCE, &seq) || !der_at_end(&in))
-        return err_set(e, E_INVALID, "%s: not one DER SEQUENCE", kinds[kind].name);
-    return kinds[kind].check(rule, &seq, e);
+    if (!der_take(&in, kinds[kind].tag, &content) || !der_at_end(&in))
+        return err_set(e, E_INVALID, "%s: not one DER %s", kinds[kind].name,
+                       kinds[kind].tag == DER_SET ? "SET" : "SEQUENCE");
+    return kinds[kind].check(rule, &content, e);
 }

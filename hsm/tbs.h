@@ -6,6 +6,7 @@
 #include "hsm/signer.h"
 
 #define AUDIT_HEAD_PREFIX "inkan-audit-head"
+#define RECORD_TYP_PREFIX "inkan-"
 
 struct tbs_rule {
     enum key_purpose purpose;

@@ -26,6 +26,7 @@
 #include "base/der.h"
 #include "base/derw.h"
 #include "base/fsio.h"
+#include "base/jws.h"
 #include "base/oid.h"
 #include "base/proc.h"
 #include "hsm/keytype.h"
@@ -519,6 +520,55 @@ void test_audit_head(struct buf *out, const char *prefix)
     derw_begin(&w, DER_SEQUENCE);
     derw_utf8(&w, prefix);
     derw_u64(&w, 42);
+    derw_end(&w);
+    assert_true(derw_finish(&w));
+}
+
+void test_record(struct buf *out, struct bytes spki, enum sig_alg alg, const char *typ)
+{
+    struct jws_header h = {.alg = alg};
+    struct spki_view view;
+    uint8_t hash[20];
+
+    assert_int_equal(spki_view(spki, &view, NULL), E_OK);
+    sha1(view.bits, hash);
+    hex_encode(hash, sizeof(hash), h.kid);
+    snprintf(h.typ, sizeof(h.typ), "%s", typ);
+    jws_signing_input(out, &h, bytes_str("{\"order\":\"WO-1\"}"));
+    assert_true(buf_ok(out));
+}
+
+static void attribute_begin(struct derw *w, struct bytes type)
+{
+    derw_begin(w, DER_SEQUENCE);
+    derw_oid(w, type);
+    derw_begin(w, DER_SET);
+}
+
+static void attribute_end(struct derw *w)
+{
+    derw_end(w);
+    derw_end(w);
+}
+
+void test_key_package(struct buf *out, struct bytes type, size_t digest_len, bool time)
+{
+    static const uint8_t digest[64] = {0x5a};
+    struct derw w;
+
+    derw_init(&w, out);
+    derw_begin(&w, DER_SET);
+    attribute_begin(&w, OID_CONTENT_TYPE);
+    derw_oid(&w, type);
+    attribute_end(&w);
+    if (time) {
+        attribute_begin(&w, OID_SIGNING_TIME);
+        derw_time(&w, 1700000000);
+        attribute_end(&w);
+    }
+    attribute_begin(&w, OID_MESSAGE_DIGEST);
+    derw_octets(&w, BYTES(digest, digest_len));
+    attribute_end(&w);
     derw_end(&w);
     assert_true(derw_finish(&w));
 }

@@ -16,8 +16,9 @@
 #include <unistd.h>
 
 #include "base/auto.h"
-#include "base/der.h"
 #include "base/clock.h"
+#include "base/der.h"
+#include "base/oid.h"
 #include "base/proc.h"
 #include "hsm/token_admin.h"
 #include "hsm_bench.h"
@@ -29,7 +30,7 @@ static const char *const alg_names[ALG_COUNT] = {"p256", "p384", "rsa2048", "rsa
 /* One token for the whole program: a CA key of every algorithm, an OCSP key, an audit key. Tests that spoil it use their
  * own. The shim stands in front; without rules it only counts. */
 static struct bench shared;
-static struct made_key ca_keys[ALG_COUNT], ocsp_key, audit_key;
+static struct made_key ca_keys[ALG_COUNT], ocsp_key, audit_key, record_key;
 
 static void make_key(const struct bench *b, enum key_purpose purpose, const char *name, const char *alg,
                      struct made_key *out)
@@ -49,6 +50,7 @@ static int make_shared(void **state)
         make_key(&shared, PURPOSE_CA, alg_names[i], alg_names[i], &ca_keys[i]);
     make_key(&shared, PURPOSE_OCSP, "ocsp", "p256", &ocsp_key);
     make_key(&shared, PURPOSE_AUDIT, "audit", "p256", &audit_key);
+    make_key(&shared, PURPOSE_RECORD, "record", "p256", &record_key);
     return 0;
 }
 
@@ -137,15 +139,16 @@ static void name_all(int link)
     struct msg m;
 
     msg_begin(&m, SIGNER_KEYS, 7);
-    msg_put_u32(&m, ALG_COUNT + 2);
+    msg_put_u32(&m, ALG_COUNT + 3);
     for (size_t i = 0; i < ALG_COUNT; i++)
         put_key(&m, alg_names[i], PURPOSE_CA, &ca_keys[i], test_issuer_name());
     put_key(&m, "ocsp", PURPOSE_OCSP, &ocsp_key, test_issuer_name());
     put_key(&m, "audit", PURPOSE_AUDIT, &audit_key, (struct bytes){NULL, 0});
+    put_key(&m, "record", PURPOSE_RECORD, &record_key, (struct bytes){NULL, 0});
     send_msg(link, &m, -1);
     receive(link, SIGNER_KEYS_RESULT, &packet, &r);
-    assert_int_equal(msg_get_u32(&r), ALG_COUNT + 2);
-    for (size_t i = 0; i < ALG_COUNT + 2; i++)
+    assert_int_equal(msg_get_u32(&r), ALG_COUNT + 3);
+    for (size_t i = 0; i < ALG_COUNT + 3; i++)
         if (msg_get_err(&r, &e) != E_OK)
             fail_msg("key %zu: %s", i, e.msg);
 }
@@ -296,9 +299,29 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
     AUTO_BUF crl_other = BUF_INIT(4096), ocsp = BUF_INIT(4096), ocsp_other = BUF_INIT(4096), audit = BUF_INIT(4096);
     AUTO_BUF audit_other = BUF_INIT(4096), trailing = BUF_INIT(4096), csr = BUF_INIT(4096), csr_name = BUF_INIT(4096);
     AUTO_BUF csr_key = BUF_INIT(4096), csr_asks = BUF_INIT(4096);
+    AUTO_BUF record = BUF_INIT(4096), record_other = BUF_INIT(4096), record_alg = BUF_INIT(4096), jwt = BUF_INIT(4096);
+    AUTO_BUF padded = BUF_INIT(4096), headless = BUF_INIT(4096), package = BUF_INIT(4096), timed = BUF_INIT(4096);
+    AUTO_BUF data = BUF_INIT(4096), digest_384 = BUF_INIT(4096), unsorted = BUF_INIT(4096), sequence = BUF_INIT(4096);
     struct child c = serve_all();
 
     (void)state;
+    test_record(&record, spki_of(&record_key), SIG_ECDSA_SHA256, "inkan-close-out");
+    test_record(&record_other, spki_of(&audit_key), SIG_ECDSA_SHA256, "inkan-close-out");
+    test_record(&record_alg, spki_of(&record_key), SIG_ECDSA_SHA384, "inkan-close-out");
+    test_record(&jwt, spki_of(&record_key), SIG_ECDSA_SHA256, "JWT");
+    buf_add_bytes(&padded, buf_bytes(&record));
+    buf_add_str(&padded, "=");
+    buf_add_str(&headless, "e30.e30");
+    test_key_package(&package, OID_KEY_PACKAGE, 32, false);
+    test_key_package(&timed, OID_KEY_PACKAGE, 32, true);
+    test_key_package(&data, OID_PKCS7_DATA, 32, false);
+    test_key_package(&digest_384, OID_KEY_PACKAGE, 48, false);
+    buf_add_bytes(&sequence, buf_bytes(&package));
+    sequence.p[0] = DER_SEQUENCE;
+    /* The two attributes change places; the first is 27 octets. */
+    buf_add(&unsorted, package.p, 2);
+    buf_add(&unsorted, package.p + 2 + 27, package.len - 2 - 27);
+    buf_add(&unsorted, package.p + 2, 27);
     test_tbs_cert(&cert, SIG_ECDSA_SHA256, test_issuer_name(), 1);
     test_tbs_cert(&other_issuer, SIG_ECDSA_SHA256, BYTES_OF(other_name), 1);
     test_tbs_cert(&other_alg, SIG_ECDSA_SHA384, test_issuer_name(), 1);
@@ -344,6 +367,23 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
         {"a request with the audit key", "audit", SIGN_CSR, &csr, E_INVALID, "purpose"},
         {"a request sent as a certificate", "p256", SIGN_CERT, &csr, E_INVALID, "version"},
         {"a certificate sent as a request", "p256", SIGN_CSR, &cert, E_INVALID, "version"},
+        {"a record", "record", SIGN_JWS, &record, E_OK, NULL},
+        {"a record that names another key", "record", SIGN_JWS, &record_other, E_INVALID, "kid"},
+        {"a record for another algorithm", "record", SIGN_JWS, &record_alg, E_INVALID, "alg ES384"},
+        {"a JWT", "record", SIGN_JWS, &jwt, E_INVALID, "typ"},
+        {"a record with padding", "record", SIGN_JWS, &padded, E_INVALID, "base64url"},
+        {"a record without a header", "record", SIGN_JWS, &headless, E_INVALID, "header"},
+        {"a certificate as a record", "record", SIGN_JWS, &cert, E_INVALID, "JWS"},
+        {"a certificate with the record key", "record", SIGN_CERT, &cert, E_INVALID, "purpose"},
+        {"a record with a CA key", "p256", SIGN_JWS, &record, E_INVALID, "purpose"},
+        {"a record with the audit key", "audit", SIGN_JWS, &record_other, E_INVALID, "purpose"},
+        {"a key package", "record", SIGN_KEY_PACKAGE, &package, E_OK, NULL},
+        {"a key package with its time", "record", SIGN_KEY_PACKAGE, &timed, E_OK, NULL},
+        {"attributes of other content", "record", SIGN_KEY_PACKAGE, &data, E_INVALID, "contentType"},
+        {"a digest of another length", "record", SIGN_KEY_PACKAGE, &digest_384, E_INVALID, "messageDigest"},
+        {"attributes out of order", "record", SIGN_KEY_PACKAGE, &unsorted, E_INVALID, "SET OF"},
+        {"a SEQUENCE of attributes", "record", SIGN_KEY_PACKAGE, &sequence, E_INVALID, "SET"},
+        {"a key package with a CA key", "p256", SIGN_KEY_PACKAGE, &package, E_INVALID, "purpose"},
         {"a key nobody named", "p999", SIGN_CERT, &cert, E_NOT_FOUND, "p999"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -352,6 +392,8 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
         print_message("%s\n", cases[i].name);
         assert_int_equal(sign(c.link, cases[i].key, cases[i].kind, buf_bytes(cases[i].tbs), &a), cases[i].code);
         assert_int_equal(a.signature.len > 0, cases[i].code == E_OK);
+        if (cases[i].code == E_OK && strcmp(cases[i].key, "record") == 0)
+            assert_true(test_verifies(spki_of(&record_key), buf_bytes(cases[i].tbs), a.signature));
         if (cases[i].message && !strstr(a.e.msg, cases[i].message))
             fail_msg("\"%s\" does not say \"%s\"", a.e.msg, cases[i].message);
     }
