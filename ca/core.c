@@ -14,6 +14,7 @@
 #include "base/fsio.h"
 #include "ca/core_run.h"
 #include "ca/enroll_policy.h"
+#include "ca/factory.h"
 #include "ca/issue.h"
 #include "ca/profile.h"
 #include "ca/record.h"
@@ -347,7 +348,8 @@ static enum err_code core_open(struct core *c, struct err *e)
         return err_wrap(e, "ledger");
     core_commit(c);
     c->purge_seq = core_seq(c); /* the core before may have died between a commit and its confirmation */
-    if (secret_key_load(c, e) != E_OK || core_load(c, e) != E_OK || admin_users_load(c, e) != E_OK)
+    if (secret_key_load(c, e) != E_OK || core_load(c, e) != E_OK || admin_users_load(c, e) != E_OK ||
+        factory_load(c, e) != E_OK)
         return e->code;
     if (marks_compare(c, &behind, what, sizeof(what), e) != E_OK)
         return err_wrap(e, "marks");
@@ -453,6 +455,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
             audit_tick(c);
             request_tick(c);
         }
+        factory_tick(c);
         jobs_poke(c);
     }
     publish_tick(c);
@@ -554,6 +557,7 @@ static void core_close(struct core *c)
     publish_free(c);
     served_free(c);
     issuance_free(c->issuance);
+    factory_free(c);
     admin_free(c);
     audit_free(c);
     authorities_clear(c);

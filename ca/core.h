@@ -33,6 +33,7 @@
 
 struct core;
 struct issuance;
+struct factory;
 
 /* Copies a text that is known to fit or may be cut; NULL counts as empty. Always terminated. */
 static inline __attribute__((unused)) void text_copy(char *out, size_t size, const char *s)
@@ -380,6 +381,7 @@ struct core {
     LIST_HEAD(, confirmation) confirmations;
 
     struct issuance *issuance;
+    struct factory *factory;
     struct guess_limit *guesses;
     struct anchors *anchors; /* manufacturer anchors, parsed */
     struct secret secret_key;

@@ -7,6 +7,7 @@
 #include "ca/core.h"
 #include "ca/enroll_policy.h"
 #include "ca/est_body.h"
+#include "ca/factory.h"
 #include "ca/issue.h"
 
 #define FRONT_QUEUE       (64 << 20)  /* octets waiting for a front that does not read */
@@ -141,14 +142,14 @@ static size_t label_chain(struct core *c, const char *ca, struct bytes out[CHAIN
 
 static void send_label(struct core *c, struct front_link *f, const struct conf_label *l)
 {
-    const struct conf_profile *p = conf_find_profile(c->conf, l->profile);
+    const struct conf_profile *p = conf_find_profile(c->conf, l->profile); /* NULL: that of an order left the configuration */
     AUTO_BUF attrs = BUF_INIT(EST_BODY_MAX);
     AUTO_BUF body = BUF_INIT(MSG_MAX_LEN * CHAIN_MAX);
     AUTO_MSG m = {BUF_INIT(0)};
     AUTO_FD int fd = -1;
     struct svc_label label = {0};
     struct bytes chain[CHAIN_MAX];
-    size_t n = label_chain(c, p->ca, chain);
+    size_t n = p ? label_chain(c, p->ca, chain) : 0;
     struct err e = {0};
 
     if (n == 0)
@@ -168,6 +169,18 @@ static void send_label(struct core *c, struct front_link *f, const struct conf_l
     msg_begin(&m, SVC_LABEL, 0);
     svc_label_encode(&m, &label);
     send_or_fail(f->chan, &m, fd);
+}
+
+struct label_to {
+    struct core *core;
+    struct front_link *front;
+};
+
+static void send_order_label(void *arg, const struct conf_label *l)
+{
+    struct label_to *to = arg;
+
+    send_label(to->core, to->front, l);
 }
 
 static void front_send_file(void *arg, const struct svc_file *file, int fd)
@@ -203,6 +216,7 @@ static void front_send_config(struct core *c, struct front_link *f)
     send_or_fail(f->chan, &begin, -1);
     for (size_t i = 0; i < c->conf->labels_n; i++)
         send_label(c, f, &c->conf->labels[i]);
+    factory_each_label(c, send_order_label, &(struct label_to){c, f});
     served_each(c, front_send_file, f);
     anchors_pem(c, &pem);
     fd = memfd_of("inkan-anchors", buf_bytes(&pem), &e);
@@ -363,20 +377,50 @@ static enum err_code front_enroll(struct core *c, struct front_link *f, struct m
     return E_OK;
 }
 
-/* No order is known. */
-static enum err_code front_factory(struct front_link *f, struct msg_reader *r, struct err *e)
+static void factory_answer(struct front_link *f, uint64_t request_id, const struct svc_factory_result *result)
 {
-    static const char body[] = "{\"error\":\"unknown-order\",\"text\":\"there is no such order\"}";
-    uint64_t request_id = r->request_id;
-    struct svc_factory in;
-    struct svc_factory_result result = {.code = E_NOT_FOUND, .body = BYTES(body, sizeof(body) - 1)};
     AUTO_MSG m = {BUF_INIT(0)};
 
-    if (svc_factory_decode(r, &in, e) != E_OK)
-        return e->code;
     msg_begin(&m, SVC_FACTORY_RESULT, request_id);
-    svc_factory_result_encode(&m, &result);
+    svc_factory_result_encode(&m, result);
     send_or_fail(f->chan, &m, -1);
+}
+
+static void on_factory_done(struct core *c, void *arg, const struct issue_result *r)
+{
+    struct front_answer *to = arg;
+    struct front_link *f = front_by_id(c, to->front);
+    struct svc_factory_result result = {.code = r->code, .body = r->body, .retry_after_s = r->retry_after_s};
+
+    if (f && f->chan)
+        factory_answer(f, to->request_id, &result);
+    free(to);
+}
+
+/* What only reads is answered at once; a refusal of it is a job all the same: it leaves a trace. */
+static enum err_code front_factory(struct core *c, struct front_link *f, struct msg_reader *r, struct err *e)
+{
+    struct front_answer *to;
+    struct msg_reader copy = *r;
+    struct svc_factory in;
+    struct issue_result refused = {.retry_after_s = 5};
+    AUTO_BUF body = BUF_INIT(FACTORY_ANSWER_MAX);
+
+    if (svc_factory_decode(&copy, &in, e) != E_OK)
+        return e->code;
+    if (svc_factory_is_read(in.action) && factory_read(c, &in, core_stamp(c), &body, &refused.err) == E_OK) {
+        factory_answer(f, r->request_id, &(struct svc_factory_result){.is_text = in.action == SVC_FACTORY_CHALLENGE,
+                                                                      .body = buf_bytes(&body)});
+        return E_OK;
+    }
+    to = calloc(1, sizeof(*to));
+    if (!to)
+        return err_set(e, E_NOMEM, "request");
+    to->front = f->id;
+    to->request_id = r->request_id;
+    refused.code = issue_factory(c, r, on_factory_done, to, &refused.err);
+    if (refused.code != E_OK)
+        on_factory_done(c, to, &refused);
     return E_OK;
 }
 
@@ -414,7 +458,7 @@ static enum err_code front_message(struct core *c, struct front_link *f, struct 
     case SVC_ENROLL:
         return front_enroll(c, f, r, e);
     case SVC_FACTORY:
-        return front_factory(f, r, e);
+        return front_factory(c, f, r, e);
     case SVC_TLS_CERT:
         return front_tls_cert(c, f, r, e);
     case SVC_HEALTH:

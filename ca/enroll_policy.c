@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fsio.h"
 #include "base/oid.h"
+#include "ca/factory.h"
 #include "ca/repeat_rule.h"
 #include "ca/store/request.h"
 
@@ -484,8 +485,7 @@ static bool pattern_fits(const char *pattern, const char *id)
     return strcmp(pattern, id) == 0;
 }
 
-/* The device a group secret is used for: the subject's serialNumber, else its CN. */
-static enum err_code group_device_id(const struct csr *csr, char out[ID_MAX_LEN + 1], struct err *e)
+enum err_code enroll_device_id(const struct csr *csr, char out[ID_MAX_LEN + 1], struct err *e)
 {
     const char *id = csr->serial_number[0] ? csr->serial_number : csr->common_name;
 
@@ -590,7 +590,7 @@ static enum err_code by_group_secret(struct core *c, const struct secret_facts *
     enum err_code code;
 
     g->authenticated = true;
-    if (group_device_id(csr, device_id, e) != E_OK)
+    if (enroll_device_id(csr, device_id, e) != E_OK)
         return e->code;
     snprintf(g->by.name, sizeof(g->by.name), "%s/%s", g->label->domain, device_id);
     if (!pattern_fits(s->pattern, device_id))
@@ -662,8 +662,7 @@ static enum err_code by_password(struct core *c, const struct svc_enroll *in, co
 
 /* ---- what is asked for ---- */
 
-/* RFC 7030 4.2.2: subject and SAN of a renewal are those of the certificate being renewed. */
-static enum err_code same_identity(const struct grant *g, const struct csr *csr, struct err *e)
+enum err_code enroll_same_identity(const struct grant *g, const struct csr *csr, struct err *e)
 {
     struct bytes subject = buf_bytes(&g->subject);
 
@@ -854,9 +853,19 @@ void grant_init(struct grant *g)
     buf_init(&g->stored, CERT_MAX_LEN);
 }
 
+/* A label of the configuration, or a work order. */
+static const struct conf_label *find_label(struct core *c, const char *name, struct work_order **order)
+{
+    const struct conf_label *label = conf_find_label(c->conf, name);
+
+    *order = label ? NULL : factory_live(c, name);
+    return *order ? &(*order)->label : label;
+}
+
 enum err_code enroll_precheck(struct core *c, const struct svc_enroll *in, struct grant *g, struct err *e)
 {
-    const struct conf_label *label = conf_find_label(c->conf, in->label);
+    struct work_order *order;
+    const struct conf_label *label = find_label(c, in->label, &order);
     enum err_code code;
 
     if (!label)
@@ -877,18 +886,10 @@ enum err_code enroll_precheck(struct core *c, const struct svc_enroll *in, struc
     return code;
 }
 
-enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
-                               struct grant *g, struct err *e)
+enum err_code enroll_check_request(const struct svc_enroll *in, const struct csr *csr, struct grant *g, struct err *e)
 {
     enum err_code code;
 
-    g->operation = in->operation == SVC_SIMPLEENROLL ? CERT_OP_ENROLL : CERT_OP_REENROLL;
-    g->label = conf_find_label(c->conf, in->label);
-    g->profile = g->label ? conf_find_profile(c->conf, g->label->profile) : NULL;
-    if (!g->profile)
-        return err_set(e, E_DENIED, "no such label");
-    if ((code = authenticate(c, in, csr, now, g, e)) != E_OK)
-        return code;
     if ((code = csr_check_binding(csr, in->binding, &g->binding_judged, e)) != E_OK)
         return code;
     if (g->profile->pop_required && !g->binding_judged)
@@ -897,9 +898,29 @@ enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, cons
                        in->binding_kind == SVC_BINDING_TLS_UNIQUE ? "tls-unique" : "tls-exporter");
     if (csr->change_subject)
         return err_set(e, E_DENIED, "a change of the subject is not supported (RFC 6402 2.8)");
-    if ((code = csr_check_usage(csr, g->profile, e)) != E_OK)
+    return csr_check_usage(csr, g->profile, e);
+}
+
+enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
+                               struct grant *g, struct err *e)
+{
+    struct work_order *order;
+    enum err_code code;
+
+    g->operation = in->operation == SVC_SIMPLEENROLL ? CERT_OP_ENROLL : CERT_OP_REENROLL;
+    g->label = find_label(c, in->label, &order);
+    g->profile = g->label ? conf_find_profile(c->conf, g->label->profile) : NULL;
+    if (!g->profile)
+        return err_set(e, E_DENIED, "no such label");
+    if (order)
+        return factory_authorise(c, order, in, csr, now, g, e);
+    if (g->profile->kind == PROFILE_STATION && in->operation == SVC_SIMPLEREENROLL)
+        return factory_renew_station(c, in, csr, now, g, e);
+    if ((code = authenticate(c, in, csr, now, g, e)) != E_OK ||
+        (code = factory_refuse_unconfirmed(c, &g->device, e)) != E_OK ||
+        (code = enroll_check_request(in, csr, g, e)) != E_OK)
         return code;
-    code = in->operation == SVC_SIMPLEREENROLL ? same_identity(g, csr, e) : own_identity(g, csr, e);
+    code = in->operation == SVC_SIMPLEREENROLL ? enroll_same_identity(g, csr, e) : own_identity(g, csr, e);
     if (code == E_OK)
         code = key_is_allowed(c, g, csr, e);
     if (code == E_OK)

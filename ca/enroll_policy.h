@@ -88,6 +88,14 @@ MUST_CHECK enum err_code enroll_still_allowed(struct core *c, const struct grant
 MUST_CHECK enum err_code enroll_claim_key(struct core *c, struct grant *g, const struct pubkey *key, int64_t now,
                                           struct err *e);
 
+/* The device that a request's subject names: serialNumber, else CN. */
+MUST_CHECK enum err_code enroll_device_id(const struct csr *csr, char out[ID_MAX_LEN + 1], struct err *e);
+/* What holds for every request under the grant's profile: channel binding, no change of the subject, usages it can have. */
+MUST_CHECK enum err_code enroll_check_request(const struct svc_enroll *in, const struct csr *csr, struct grant *g,
+                                              struct err *e);
+/* RFC 7030 4.2.2: subject and SAN of a renewal are those of the certificate being renewed. */
+MUST_CHECK enum err_code enroll_same_identity(const struct grant *g, const struct csr *csr, struct err *e);
+
 /* The manufacturers' anchors of the configuration in force; nothing of those before is kept. */
 MUST_CHECK enum err_code anchors_load(struct core *c, struct err *e);
 /* PEM of every CA a client certificate may chain to: our own and the manufacturers'. */

@@ -12,6 +12,8 @@
 #include "ca/enroll_policy.h"
 #include "ca/store/factory.h"
 
+struct order_closing;
+
 /* A work order as long as the core needs it. Live ones (not closed) are in memory always, a closed one once it was asked for. */
 struct work_order {
     LIST_ENTRY(work_order) link;
@@ -27,6 +29,8 @@ struct work_order {
     enum order_state state;
     uint8_t credential[32]; /* what repeats compare: SHA-256("inkan-order-1:" order_no) */
     struct conf_label label; /* the order as an EST label; its texts are those above */
+    struct order_closing *closing; /* while its units are ended; NULL: that is not under way */
+    struct err close_error;  /* why it stays closing; E_OK: nothing stands in the way */
 };
 
 /* A station as its registration says; its certificate is the one presented. */
@@ -45,21 +49,25 @@ void factory_free(struct core *c);
 struct work_order *factory_live(struct core *c, const char *order_no);
 struct work_order *factory_live_by_id(struct core *c, uint64_t id);
 /* Also a closed one. E_NOT_FOUND with the reason unknown-order. */
-MUST_CHECK enum err_code factory_find(struct core *c, const char *order_no, struct work_order **out, struct err *e);
+MUST_CHECK enum err_code factory_find(struct core *c, const char *order_no, struct grant *g, struct work_order **out,
+                                      struct err *e);
 /* An order's row was written and committed: it is known from now on; fronts learn its label. */
 MUST_CHECK enum err_code factory_opened(struct core *c, const char *order_no, struct err *e);
 /* Calls `fn` with the label of every open order. */
 typedef void (*label_fn)(void *arg, const struct conf_label *l);
 void factory_each_label(struct core *c, label_fn fn, void *arg);
 
-/* Ends the order step by step in the loop: what is not finished becomes unused, an orphan or scrap; then the counts are proven. */
+/*
+ * Ends the order step by step in the loop: what is not finished becomes unused, an orphan or (`force`) scrap; then the counts are
+ * proven and o->state is ORDER_CLOSED, or o->close_error says why not. E_CONFLICT: units are under rework, and no `force`.
+ */
 MUST_CHECK enum err_code factory_close(struct core *c, struct work_order *o, const struct actor *by, bool force, struct err *e);
 /* Once a second: unconfirmed certificates go on hold; orders that are closing go on. */
 void factory_tick(struct core *c);
 
 /* ---- refusals ---- */
 
-/* Sets the grant's reason and the text "REASON: ..."; gives `code` back. */
+/* Sets the grant's reason (unless `g` is NULL) and the text "REASON: ..."; gives `code` back. */
 enum err_code factory_refuse(struct grant *g, struct err *e, enum err_code code, const char *reason, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
 
@@ -71,9 +79,14 @@ enum err_code factory_refuse(struct grant *g, struct err *e, enum err_code code,
  */
 MUST_CHECK enum err_code factory_station(struct core *c, struct bytes leaf, int64_t now, struct factory_station *st,
                                          struct grant *g, struct err *e);
-/* May this station act in the order? `roles`: one of them is needed, 0 = any. `working`: also the order is open and in date. */
-MUST_CHECK enum err_code factory_admit(struct core *c, const struct work_order *o, const struct factory_station *st,
-                                       unsigned roles, bool working, int64_t now, struct grant *g, struct err *e);
+enum order_need {
+    ORDER_READ,  /* in any state */
+    ORDER_WORK,  /* it is open: units it has go on */
+    ORDER_BEGIN, /* it is open and in date: new certificates and units */
+};
+/* May this station act in the order? `roles`: one of them is needed, 0 = any. Sets the grant's order. */
+MUST_CHECK enum err_code factory_admit(const struct work_order *o, const struct factory_station *st, unsigned roles,
+                                       enum order_need need, int64_t now, struct grant *g, struct err *e);
 
 /* ---- units ---- */
 
@@ -110,15 +123,13 @@ MUST_CHECK enum err_code factory_authorise(struct core *c, struct work_order *o,
 /* A station renews its own certificate; under an order's label or one whose profile is of kind station. */
 MUST_CHECK enum err_code factory_renew_station(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
                                                struct grant *g, struct err *e);
-/* The signature is back: E_DENIED when the unit may no longer have it. */
-MUST_CHECK enum err_code factory_still_allowed(struct core *c, struct grant *g, struct err *e);
-/* The certificate has its row: the unit is issued. */
+/* The signature is back and the certificate has its row: the unit is issued. E_DENIED when it may no longer have it. */
 MUST_CHECK enum err_code factory_issued(struct core *c, struct grant *g, uint64_t cert, int64_t now, struct err *e);
 /* A device of a live order gets nothing elsewhere before it is confirmed. */
 MUST_CHECK enum err_code factory_refuse_unconfirmed(struct core *c, const struct device_facts *d, struct err *e);
 /* Counts a refusal for the order of the grant, and writes its audit entry. */
-MUST_CHECK enum err_code factory_refused(struct core *c, const struct grant *g, const struct err *why, int64_t now,
-                                         struct err *e);
+MUST_CHECK enum err_code factory_refused(struct core *c, const struct grant *g, const struct actor *by,
+                                         const struct err *why, int64_t now, struct err *e);
 
 /* ---- requests of stations other than EST (factory_act.c), called by issue.c ---- */
 

@@ -12,6 +12,7 @@
 #include "ca/csr.h"
 #include "ca/draft.h"
 #include "ca/enroll_policy.h"
+#include "ca/factory.h"
 #include "ca/repeat_rule.h"
 #include "ca/request.h"
 
@@ -29,9 +30,10 @@ struct order_copy {
     char profile[ID_MAX_LEN + 1], requester[ID_MAX_LEN * 2 + 1], domain[ID_MAX_LEN + 1], device_id[ID_MAX_LEN + 1];
     char name[256], product[ID_MAX_LEN + 1], model[ID_MAX_LEN + 1], lot[ID_MAX_LEN + 1];
     char issuer[ID_MAX_LEN + 1], becomes_ca[ID_MAX_LEN + 1], subordinate[ID_MAX_LEN + 1];
-    int64_t not_after_max;
+    char station[ID_MAX_LEN + 1], line[ID_MAX_LEN + 1];
     bool server_names, repeats;
     uint64_t key;
+    int64_t not_after_max;
     uint8_t digest[32];
     struct actor by;
 };
@@ -46,9 +48,10 @@ struct issue_job {
     void *arg;
     uint64_t rid;
 
-    bool is_est;
-    struct buf packet; /* the message that `est` borrows from; wiped with the job: it may hold a password */
+    bool is_est, is_factory;
+    struct buf packet; /* the message that `est` or `act` borrows from; wiped with the job: it may hold a password */
     struct svc_enroll est;
+    struct svc_factory act;
     struct order_copy order;
 
     /* what was decided */
@@ -71,6 +74,7 @@ struct issue_job {
 
     struct issue_result result;
     struct buf cert;
+    struct buf body; /* is_factory: the answer */
 };
 TAILQ_HEAD(job_list, issue_job);
 
@@ -101,6 +105,7 @@ static struct issue_job *job_new(struct core *c, issue_fn done, void *arg)
     draft_init(&j->draft);
     buf_init(&j->sig, SIGNATURE_MAX_LEN);
     buf_init(&j->cert, CERT_MAX_LEN);
+    buf_init(&j->body, FACTORY_ANSWER_MAX);
     grant_init(&j->grant);
     return j;
 }
@@ -113,6 +118,7 @@ static void job_free(struct issue_job *j)
     draft_clear(&j->draft);
     buf_clear(&j->sig);
     buf_clear(&j->cert);
+    buf_clear(&j->body);
     grant_clear(&j->grant);
     free(j);
 }
@@ -153,7 +159,8 @@ static enum err_code room(struct core *c, struct err *e)
     return E_OK;
 }
 
-enum err_code issue_est(struct core *c, struct msg_reader *r, issue_fn done, void *arg, struct err *e)
+/* A request of a front: what it borrows from its message is copied with it. */
+static enum err_code from_message(struct core *c, struct msg_reader *r, bool factory, issue_fn done, void *arg, struct err *e)
 {
     struct issue_job *j = job_new(c, done, arg);
     struct msg_reader copy = *r;
@@ -161,11 +168,15 @@ enum err_code issue_est(struct core *c, struct msg_reader *r, issue_fn done, voi
 
     if (!j)
         return err_set(e, E_NOMEM, "request");
-    j->is_est = true;
+    j->is_est = !factory;
+    j->is_factory = factory;
     j->rid = r->request_id;
     buf_add(&j->packet, r->p, r->len);
     copy.p = j->packet.p;
-    code = buf_ok(&j->packet) ? svc_enroll_decode(&copy, &j->est, e) : err_set(e, E_NOMEM, "request");
+    if (!buf_ok(&j->packet))
+        code = err_set(e, E_NOMEM, "request");
+    else
+        code = factory ? svc_factory_decode(&copy, &j->act, e) : svc_enroll_decode(&copy, &j->est, e);
     if (code == E_OK)
         code = room(c, e);
     if (code != E_OK) {
@@ -174,6 +185,16 @@ enum err_code issue_est(struct core *c, struct msg_reader *r, issue_fn done, voi
     }
     enqueue(c->issuance, j);
     return E_OK;
+}
+
+enum err_code issue_est(struct core *c, struct msg_reader *r, issue_fn done, void *arg, struct err *e)
+{
+    return from_message(c, r, false, done, arg, e);
+}
+
+enum err_code issue_factory(struct core *c, struct msg_reader *r, issue_fn done, void *arg, struct err *e)
+{
+    return from_message(c, r, true, done, arg, e);
 }
 
 #define COPY_TEXT(to, from, what)                                                                                      \
@@ -207,10 +228,12 @@ enum err_code issue_order(struct core *c, const struct issue_order *o, issue_fn 
     COPY_TEXT(k->issuer, o->issuer, "issuer");
     COPY_TEXT(k->becomes_ca, o->becomes_ca, "CA");
     COPY_TEXT(k->subordinate, o->subordinate, "CA");
-    k->not_after_max = o->not_after_max;
+    COPY_TEXT(k->station, o->station, "station");
+    COPY_TEXT(k->line, o->line, "line");
     k->server_names = o->server_names;
     k->repeats = o->repeats;
     k->key = o->key;
+    k->not_after_max = o->not_after_max;
     k->by = *o->by;
     if (o->by->request_digest.len == sizeof(k->digest)) {
         memcpy(k->digest, o->by->request_digest.p, sizeof(k->digest));
@@ -375,7 +398,7 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
     if ((code = enroll_precheck(c, &j->est, g, e)) != E_OK || (code = csr_read(j->est.csr, &csr, e)) != E_OK ||
         (code = enroll_authorise(c, &j->est, &csr, now, g, e)) != E_OK)
         return code;
-    if (in_flight_for(c->issuance, g->device.id)) {
+    if (g->device.id && in_flight_for(c->issuance, g->device.id)) {
         *out = DECIDED_JOIN;
         return E_OK;
     }
@@ -396,8 +419,12 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
     j->operation = g->operation;
     set_text(j->ca, sizeof(j->ca), j->profile->ca);
     set_text(j->domain, sizeof(j->domain), g->device.domain);
-    snprintf(j->requester, sizeof(j->requester), "device:%s/%s", g->device.domain, g->device.device_id);
+    if (g->device.id)
+        snprintf(j->requester, sizeof(j->requester), "device:%s/%s", g->device.domain, g->device.device_id);
+    else
+        snprintf(j->requester, sizeof(j->requester), "station:%s", g->device.station);
     in = (struct cert_inputs){
+        .not_after_max = g->not_after_max,
         .device_id = g->device.device_id,
         .domain = g->device.domain,
         .product = g->device.product,
@@ -408,7 +435,24 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
         .key = &csr.key,
     };
     *out = DECIDED_SIGN;
-    return build(j, &in, &csr, g->device.device_id, now, e);
+    return build(j, &in, &csr, g->device.id ? g->device.device_id : NULL, now, e);
+}
+
+static enum err_code prepare_factory(struct issue_job *j, int64_t now, enum decision *out, struct err *e)
+{
+    uint8_t digest[32];
+    enum err_code code;
+
+    grant_clear(&j->grant);
+    grant_init(&j->grant);
+    buf_reset(&j->body);
+    sha256(j->act.body, digest);
+    j->grant.by.request_digest = BYTES_OF(digest);
+    code = factory_act(j->core, &j->act, now, &j->grant, &j->body, e);
+    j->grant.by.request_digest = (struct bytes){NULL, 0};
+    j->result = (struct issue_result){.code = E_OK, .body = buf_bytes(&j->body)};
+    *out = DECIDED_ANSWER;
+    return code;
 }
 
 /* Of another service's CA: one that certifies no further CAs, under one of ours that may certify it (RFC 5280 4.2.1.9). */
@@ -458,6 +502,8 @@ static enum err_code order_device(struct issue_job *j, const struct pubkey *key,
     enum err_code code;
 
     memset(&j->facts, 0, sizeof(j->facts));
+    set_text(j->facts.station, sizeof(j->facts.station), o->station);
+    set_text(j->facts.line, sizeof(j->facts.line), o->line);
     if (!o->device_id[0]) {
         if (j->profile->kind == PROFILE_IDEVID || j->profile->kind == PROFILE_LDEVID)
             return err_set(e, E_INVALID, "profile \"%s\" is for devices: device_id is missing", o->profile);
@@ -632,8 +678,10 @@ static enum err_code refuse_record(struct issue_job *j, const struct err *why, i
     struct alarm_row alarm = {.time = now, .kind = g->alarm, .object = object, .text = why->msg};
     enum err_code code;
 
-    sha256(j->est.csr, digest);
+    sha256(j->is_est ? j->est.csr : j->act.body, digest);
     by.request_digest = BYTES_OF(digest);
+    if (g->unit.order_no[0])
+        return factory_refused(c, g, &by, why, now, e);
     snprintf(object, sizeof(object), "device:%s", g->by.name);
     alarm.domain = g->label ? g->label->domain : "";
     if (core_audit(c, &by, "enroll-refused", alarm.domain, object,
@@ -654,14 +702,22 @@ static void refuse(struct issue_job *j, const struct err *why, int64_t now)
     struct err e = {0};
     struct log_line l;
 
-    log_begin(&l, is_refusal(why->code) ? LOG_WARN : LOG_ERROR, j->is_est ? "enroll-refused" : "issue-refused");
+    bool asked = j->is_est || j->is_factory;
+
+    log_begin(&l, is_refusal(why->code) ? LOG_WARN : LOG_ERROR, j->is_est ? "enroll-refused" : asked ? "unit-refused" : "issue-refused");
     log_rid(&l, j->rid);
-    log_str(&l, "requester", j->is_est ? (j->grant.by.name[0] ? j->grant.by.name : NULL) : j->order.requester);
-    log_str(&l, "peer", j->is_est ? j->est.peer : NULL);
+    log_str(&l, "requester", asked ? (j->grant.by.name[0] ? j->grant.by.name : NULL) : j->order.requester);
+    log_str(&l, "peer", asked ? (j->is_est ? j->est.peer : j->act.peer) : NULL);
+    log_str(&l, "order", j->grant.unit.order_no[0] ? j->grant.unit.order_no : NULL);
+    log_str(&l, "device_id", j->grant.unit.device_id[0] ? j->grant.unit.device_id : NULL);
     log_str(&l, "alarm", j->grant.alarm);
     log_err(&l, why);
     log_end(&l);
-    if (!j->is_est || !(is_refusal(why->code) || why->code == E_BUSY))
+    if (j->is_factory) {
+        factory_error_body(&j->grant, why, &j->body);
+        j->result.body = buf_bytes(&j->body);
+    }
+    if (!asked || !(is_refusal(why->code) || why->code == E_BUSY))
         return;
     if (!j->grant.authenticated) {
         c->refused_unauthenticated++;
@@ -851,6 +907,10 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
         return err_wrap(e, "CA row");
     if (j->facts.id && device_changes(j, &row, now, e) != E_OK)
         return err_wrap(e, "device");
+    if (!j->facts.id && j->grant.renews && store_cert_set_replaced(c->store, j->grant.renews, row.id, e) != E_OK)
+        return err_wrap(e, "station");
+    if (j->facts.id && j->grant.unit.order && factory_issued(c, &j->grant, row.id, now, e) != E_OK)
+        return e->code;
     return audit_issued(j, &row, now, e);
 }
 
@@ -881,9 +941,27 @@ static void void_intent(struct issue_job *j, const struct err *why, int64_t now)
         log_failure("intent-failed", &e);
 }
 
+static void log_act(const struct issue_job *j)
+{
+    struct log_line l;
+
+    log_begin(&l, LOG_INFO, "unit-changed");
+    log_rid(&l, j->rid);
+    log_str(&l, "order", j->act.order);
+    log_str(&l, "device_id", j->grant.unit.device_id);
+    log_str(&l, "by", j->grant.by.name);
+    log_bytes(&l, "answer", j->result.body);
+    log_end(&l);
+}
+
 static void log_issued(const struct issue_job *j)
 {
     struct log_line l;
+
+    if (j->is_factory) {
+        log_act(j);
+        return;
+    }
 
     log_begin(&l, LOG_INFO, j->result.repeat ? "cert-repeated" : "cert-issued");
     log_rid(&l, j->rid);
@@ -979,7 +1057,9 @@ static void prepare(struct issuance *q, struct issue_job *j, int64_t now)
         answer_later(q, j);
         return;
     }
-    code = j->is_est ? prepare_est(j, now, &decision, &e) : prepare_order(j, now, &decision, &e);
+    code = j->is_est       ? prepare_est(j, now, &decision, &e)
+           : j->is_factory ? prepare_factory(j, now, &decision, &e)
+                           : prepare_order(j, now, &decision, &e);
     if (code == E_OK && decision == DECIDED_JOIN) {
         store_savepoint_undo(c->store);
         core_doubt(c, &e);

@@ -20,12 +20,19 @@ struct issue_result {
     bool binding_judged;
     uint32_t retry_after_s;
     bool client_limit;      /* E_BUSY: too much from this client */
+    struct bytes body;      /* issue_factory: the answer, also of a refusal; lives until the callback returns */
 };
 /* Called once, from the loop, after the commit; never from inside issue_*. */
 typedef void (*issue_fn)(struct core *c, void *arg, const struct issue_result *r);
 
 /* An EST request: `r` is positioned at the first field of SVC_ENROLL; its octets are copied. E_INVALID: broken message. */
 MUST_CHECK enum err_code issue_est(struct core *c, struct msg_reader *r, issue_fn done, void *arg, struct err *e);
+
+/*
+ * A station's request other than EST: a job of the same queue, decided in one step. `r` is positioned at the first field of
+ * SVC_FACTORY; its octets are copied. E_INVALID: broken message.
+ */
+MUST_CHECK enum err_code issue_factory(struct core *c, struct msg_reader *r, issue_fn done, void *arg, struct err *e);
 
 /* What an operator or the service asks for. All strings are copied; NULL counts as empty. */
 struct issue_order {
@@ -43,6 +50,7 @@ struct issue_order {
     bool server_names;         /* SAN from server_names */
     bool repeats;              /* a request for the same key by the same requester gets the stored bytes */
     uint64_t key;              /* key row of our own token key */
+    const char *station, *line; /* a certificate of a station: whose */
 };
 MUST_CHECK enum err_code issue_order(struct core *c, const struct issue_order *order, issue_fn done, void *arg,
                                      struct err *e);

@@ -352,7 +352,16 @@ enum err_code store_tally_of_units(struct store *s, uint64_t order, uint64_t aft
     out->scrapped = col_i64(&q);
     out->rekeyed = col_i64(&q);
     out->reworked = col_i64(&q);
+    out->stock = col_i64(&q);
     return q_end(&q, e);
+}
+
+enum err_code store_units_reworked(struct store *s, uint64_t order, uint64_t *n, struct err *e)
+{
+    struct query q = q_begin(s, Q_UNITS_REWORKED);
+
+    q_u64(&q, order);
+    return one_number(&q, n, e);
 }
 
 enum err_code store_order_states(struct store *s, uint64_t order, uint64_t counts[UNIT_STATES], struct err *e)

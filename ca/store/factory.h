@@ -65,12 +65,15 @@ struct order_tally {
     int64_t reserved, captured, issued, confirmed, packed, shipped;
     int64_t unused, voided, orphaned, scrapped;
     int64_t rekeyed, reworked;
+    int64_t stock; /* confirmed or packed now; only from the rows */
 };
 MUST_CHECK enum err_code store_tally(struct store *s, uint64_t order, struct order_tally *out, struct err *e);
 MUST_CHECK enum err_code store_tally_add(struct store *s, uint64_t order, const struct order_tally *change, struct err *e);
 /* The same from the rows of the units with ids in (after, to]; `next` and `captured` stay 0. Reads them all. */
 MUST_CHECK enum err_code store_tally_of_units(struct store *s, uint64_t order, uint64_t after, uint64_t to,
                                               struct order_tally *out, struct err *e);
+/* How many units QA opened again that were not confirmed since. */
+MUST_CHECK enum err_code store_units_reworked(struct store *s, uint64_t order, uint64_t *n, struct err *e);
 /* How many units are in each state. Reads them all. */
 MUST_CHECK enum err_code store_order_states(struct store *s, uint64_t order, uint64_t counts[UNIT_STATES], struct err *e);
 

@@ -302,6 +302,23 @@ enum err_code store_cert_each(struct store *s, const struct cert_filter *f, cert
     return q_end(&q, e);
 }
 
+enum err_code store_cert_each_of(struct store *s, const char *requester, enum profile_kind kind, uint64_t after_id,
+                                 cert_row_fn fn, void *arg, struct err *e)
+{
+    struct query q = q_begin(s, Q_CERT_EACH_REQUESTER);
+    struct cert_row row;
+
+    q_text(&q, requester);
+    q_i64(&q, (int64_t)kind);
+    q_u64(&q, after_id);
+    while (q_next(&q, e)) {
+        cert_get(&q, &row);
+        if (q.what[0] || !fn(arg, &row))
+            break;
+    }
+    return q_end(&q, e);
+}
+
 enum err_code store_cert_count(struct store *s, const struct cert_filter *f, uint64_t *n, struct err *e)
 {
     static const enum stmt_id plans[] = {Q_CERT_COUNT, Q_CERT_COUNT_DEVICE, Q_CERT_COUNT_STATUS};

@@ -368,6 +368,15 @@ enum err_code store_device_set_order(struct store *s, const struct device_row *r
     return q_exec_one(&q, e);
 }
 
+enum err_code store_device_set_firmware(struct store *s, uint64_t id, const char *firmware, struct err *e)
+{
+    struct query q = q_begin(s, Q_DEVICE_SET_FIRMWARE);
+
+    q_u64(&q, id);
+    q_text(&q, firmware);
+    return q_exec_one(&q, e);
+}
+
 enum err_code store_unit_is_stopped(struct store *s, uint64_t unit, bool *stopped, struct err *e)
 {
     struct query q = q_begin(s, Q_UNIT_STOPPED);

@@ -52,7 +52,8 @@
 #define UNIT_TALLY                                                                                                     \
     "count(*), coalesce(sum(issued_at <> 0), 0), coalesce(sum(confirmed_at <> 0), 0), coalesce(sum(state = 5), 0), "   \
     "coalesce(sum(state = 6), 0), coalesce(sum(state = 8), 0), coalesce(sum(state = 9), 0), "                          \
-    "coalesce(sum(state = 10), 0), coalesce(sum(state = 11), 0), coalesce(sum(rekeys), 0), coalesce(sum(reworks), 0)"
+    "coalesce(sum(state = 10), 0), coalesce(sum(state = 11), 0), coalesce(sum(rekeys), 0), coalesce(sum(reworks), 0), " \
+    "coalesce(sum(state = 4 OR state = 5), 0)"
 #endif
 
 X(BEGIN_WRITE, "BEGIN IMMEDIATE")
@@ -109,6 +110,7 @@ X(DEVICE_SET_STATE,
 X(DEVICE_SET_UNIT, "UPDATE device SET unit = ?2 WHERE id = ?1")
 X(DEVICE_SET_ORDER,
   "UPDATE device SET anchor = ?2, product = ?3, model = ?4, lot = ?5, order_no = ?6, station = ?7, line = ?8 WHERE id = ?1")
+X(DEVICE_SET_FIRMWARE, "UPDATE device SET firmware = ?2 WHERE id = ?1")
 X(UNIT_STOPPED, "SELECT count(*), coalesce(sum(state = 2), 0) FROM device WHERE unit = ?1")
 X(DEVICE_EACH, "SELECT " DEVICE_COLS " FROM device WHERE " DEVICE_MATCH " ORDER BY id LIMIT ?9")
 X(DEVICE_EACH_NAMED,
@@ -148,6 +150,8 @@ X(CERT_BY_ID, "SELECT " CERT_COLS " FROM cert WHERE id = ?1")
 X(CERT_NEWEST, "SELECT " CERT_COLS " FROM cert WHERE device = ?1 AND kind = ?2 ORDER BY id DESC LIMIT 1")
 X(CERT_NEWEST_BY_REQUESTER,
   "SELECT " CERT_COLS " FROM cert WHERE requester = ?1 AND kind = ?2 AND device IS NULL ORDER BY id DESC LIMIT 1")
+X(CERT_EACH_REQUESTER,
+  "SELECT " CERT_COLS " FROM cert WHERE requester = ?1 AND kind = ?2 AND device IS NULL AND id > ?3 ORDER BY id")
 X(CERT_SET_USED, "UPDATE cert SET first_used_at = iif(first_used_at = 0, ?2, first_used_at) WHERE id = ?1")
 X(CERT_SET_REPLACED, "UPDATE cert SET replaced_by = ?2 WHERE id = ?1")
 X(CERT_EACH, "SELECT " CERT_COLS " FROM cert WHERE " CERT_MATCH " ORDER BY id LIMIT ?8")
@@ -252,6 +256,9 @@ X(TALLY_ADD,
   "orphaned = orphaned + ?11, scrapped = scrapped + ?12, rekeyed = rekeyed + ?13, reworked = reworked + ?14 "
   "WHERE work_order = ?1")
 X(TALLY_OF_UNITS, "SELECT " UNIT_TALLY " FROM unit WHERE work_order = ?1 AND id > ?2 AND id <= ?3")
+X(UNITS_REWORKED,
+  "SELECT count(*) FROM unit WHERE work_order = ?1 AND id > (SELECT units_after FROM work_order WHERE id = ?1) "
+  "AND (state = 7 OR (state IN (2, 3) AND confirmed_at <> 0))")
 X(ORDER_STATE_COUNTS,
   "SELECT state, count(*) FROM unit WHERE work_order = ?1 AND id > (SELECT units_after FROM work_order WHERE id = ?1) "
   "GROUP BY state")

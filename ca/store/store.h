@@ -138,6 +138,7 @@ MUST_CHECK enum err_code store_device_set_state(struct store *s, uint64_t id, en
 MUST_CHECK enum err_code store_device_set_unit(struct store *s, uint64_t id, uint64_t unit, struct err *e);
 /* What a work order says of a device that an earlier order gave up: anchor, product, model, lot, order_no, station, line. */
 MUST_CHECK enum err_code store_device_set_order(struct store *s, const struct device_row *row, struct err *e);
+MUST_CHECK enum err_code store_device_set_firmware(struct store *s, uint64_t id, const char *firmware, struct err *e);
 MUST_CHECK enum err_code store_unit_is_stopped(struct store *s, uint64_t unit, bool *stopped, struct err *e);
 struct device_filter {
     const char *domain, *device_id, *product, *lot; /* NULL = any; device_id may hold * at its end */
@@ -234,6 +235,9 @@ struct cert_filter {
 };
 typedef bool (*cert_row_fn)(void *arg, const struct cert_row *row);
 MUST_CHECK enum err_code store_cert_each(struct store *s, const struct cert_filter *f, cert_row_fn fn, void *arg, struct err *e);
+/* All of a requester that belong to no device, from the one after `after_id`. */
+MUST_CHECK enum err_code store_cert_each_of(struct store *s, const char *requester, enum profile_kind kind, uint64_t after_id,
+                                            cert_row_fn fn, void *arg, struct err *e);
 MUST_CHECK enum err_code store_cert_count(struct store *s, const struct cert_filter *f, uint64_t *n, struct err *e);
 
 /*

@@ -305,7 +305,9 @@ static void counts_from_rows_equal_counts_kept_and_a_difference_is_found(void **
     OK(l, store_tally(l->s, order, &kept, &l->e));
     OK(l, store_tally_of_units(l->s, order, 0, last, &rows, &l->e));
     assert_int_equal(kept.next, 2);
+    assert_int_equal(rows.stock, 1);
     kept.next = 0;
+    rows.stock = 0;
     assert_memory_equal(&kept, &rows, sizeof(kept));
     OK(l, store_check(l->s, &l->e));
     BEGIN(l);

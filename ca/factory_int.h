@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the factory line share among themselves. Included inside ca/ only. */
+#ifndef INKAN_CA_FACTORY_INT_H
+#define INKAN_CA_FACTORY_INT_H
+
+#include "ca/factory.h"
+
+#define UNIT_OBJECT_MAX (ORDER_NO_MAX + ID_MAX_LEN + 16)
+
+struct factory {
+    LIST_HEAD(, work_order) orders;
+};
+
+/* Makes a unit for a device_id that has none in the order. `from_range`: the id was allotted in its turn. */
+MUST_CHECK enum err_code factory_reserve(struct core *c, struct work_order *o, const char *device_id, bool exists,
+                                         bool from_range, int64_t now, struct grant *g, struct unit_row *u, struct err *e);
+/* An event that changes nothing but the record; why->event is its name. */
+MUST_CHECK enum err_code factory_note(struct core *c, const struct work_order *o, uint64_t unit, const char *device_id,
+                                      const struct unit_cause *why, int64_t now, struct err *e);
+/* `firmware` must be one of the order's releases; "" only when it is not `needed`. */
+MUST_CHECK enum err_code factory_firmware(const struct work_order *o, const char *firmware, bool needed, struct grant *g,
+                                          struct err *e);
+
+/* The unit with its newest `events_max` events; NULL: no memory or a ledger error (in `e`). */
+json_t *factory_unit_json(struct store *s, const char *order_no, const struct unit_row *u, size_t events_max, struct err *e);
+json_t *factory_counts_json(const struct order_tally *t);
+/* Ends the steps of an order that closes; the next start goes on. */
+void factory_close_stop(struct work_order *o);
+
+#endif
