@@ -70,6 +70,19 @@ bool buf_ok(const struct buf *b)
     return !b->failed;
 }
 
+enum err_code buf_err(const struct buf *b, struct err *e, const char *fmt, ...)
+{
+    char text[sizeof(((struct err *)0)->msg)];
+    va_list ap;
+
+    if (b->no_memory)
+        return err_set(e, E_NOMEM, "out of memory");
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    return err_set(e, E_INVALID, "%s", text);
+}
+
 bool buf_reserve(struct buf *b, size_t more)
 {
     size_t want, cap;
@@ -91,7 +104,7 @@ bool buf_reserve(struct buf *b, size_t more)
     /* Not realloc: a copy left behind in freed memory would outlive buf_wipe. */
     grown = malloc(cap);
     if (!grown) {
-        b->failed = true;
+        b->failed = b->no_memory = true;
         return false;
     }
     if (b->len)
@@ -342,7 +355,7 @@ enum err_code base64_decode(struct bytes in, struct buf *out, struct err *e)
             buf_add_u8(out, (uint8_t)(quad >> 2));
     }
     if (!buf_ok(out))
-        return err_set(e, E_INVALID, "base64: more than %zu octets of content", out->max);
+        return buf_err(out, e, "base64: more than %zu octets of content", out->max);
     return E_OK;
 }
 

@@ -30,15 +30,17 @@ int bytes_cmp(struct bytes a, struct bytes b);       /* memcmp order, the shorte
 struct buf {
     uint8_t *p;
     size_t len, cap, max;
-    bool failed;
+    bool failed, no_memory; /* no_memory: that is why it failed */
 };
 
-#define BUF_INIT(max_len) ((struct buf){NULL, 0, 0, (max_len), false})
+#define BUF_INIT(max_len) ((struct buf){NULL, 0, 0, (max_len), false, false})
 void buf_init(struct buf *b, size_t max);
 void buf_clear(struct buf *b);  /* frees, keeps max */
 void buf_reset(struct buf *b);  /* length 0, failed false, keeps the memory */
 void buf_wipe(struct buf *b);   /* cleanses, then frees */
 bool buf_ok(const struct buf *b);
+/* Of a buf that failed: E_NOMEM, or E_INVALID with this text, for it would have grown past its ceiling. */
+enum err_code buf_err(const struct buf *b, struct err *e, const char *fmt, ...) PRINTF_LIKE(3, 4);
 bool buf_reserve(struct buf *b, size_t more);
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_add_bytes(struct buf *b, struct bytes s);
@@ -86,7 +88,7 @@ MUST_CHECK enum err_code base64_decode(struct bytes in, struct buf *out, struct 
 
 /*
  * SHA-256 with a digest fetched once. `out` is 32 octets. Without memory for a hash the process logs that and exits; after
- * digest_prepare a thread needs none.
+ * digest_prepare it takes OpenSSL a hundred octets.
  */
 void digest_prepare(void);
 void sha256(struct bytes in, uint8_t out[32]);

@@ -31,7 +31,7 @@ static enum err_code read_all(int fd, const char *path, struct buf *out, struct 
         }
         buf_add(out, chunk, (size_t)n);
         if (!buf_ok(out)) {
-            rc = err_set(e, E_INVALID, "%s: more than %zu octets", path, out->max);
+            rc = buf_err(out, e, "%s: more than %zu octets", path, out->max);
             break;
         }
     }

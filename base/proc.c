@@ -14,16 +14,25 @@
 
 #include "base/auto.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/proc_int.h"
 
 #define CONTROL_QUEUE_MAX (1024 * 1024)
 #define ORPHAN_DRAIN_S    10
+#define RELINK_S          10
 
 /* Configurations of the past stay valid until the end: callers hold pointers into them. */
 struct old_conf {
     struct old_conf *next;
     struct conf *conf;
+};
+
+struct peer {
+    struct peer *next;
+    char name[PROC_NAME_MAX + 1];
+    bool gone;
+    int64_t broken_ms; /* 0: its link is fine, or it is gone */
 };
 
 struct proc {
@@ -35,7 +44,8 @@ struct proc {
     struct conf *conf;
     struct old_conf *old;
     struct event_base *base;
-    struct event *term, *orphan;
+    struct event *term, *orphan, *relink;
+    struct peer *peers;
     struct chan *control;
     bool leaving;
     int exit_code;
@@ -57,6 +67,69 @@ void proc_die(const char *event, int code, const struct err *e)
     _exit(code);
 }
 
+/* ---- peers ---- */
+
+static struct peer *peer_find(struct proc *p, const char *name)
+{
+    struct peer *peer = p->peers;
+
+    while (peer && strcmp(peer->name, name) != 0)
+        peer = peer->next;
+    return peer;
+}
+
+static void peer_is(struct proc *p, const char *name, bool gone)
+{
+    struct peer *peer = peer_find(p, name);
+    struct err e = {0};
+
+    if (!peer) {
+        peer = calloc(1, sizeof(*peer));
+        if (!peer) {
+            err_set(&e, E_NOMEM, "out of memory for a peer");
+            proc_die("link-failed", PROC_EXIT_RESTART, &e);
+        }
+        snprintf(peer->name, sizeof(peer->name), "%s", name);
+        peer->next = p->peers;
+        p->peers = peer;
+    }
+    peer->gone = gone;
+    peer->broken_ms = 0;
+}
+
+void proc_link_broken(struct proc *p, const char *name)
+{
+    static const struct timeval limit = {.tv_sec = RELINK_S};
+    struct peer *peer = peer_find(p, name);
+
+    if (!peer || peer->gone || p->leaving)
+        return;
+    peer->broken_ms = clock_mono_ms();
+    if (!evtimer_pending(p->relink, NULL))
+        evtimer_add(p->relink, &limit);
+}
+
+/* The peer closed the link but lives: it took us for broken, or had no memory, and nobody would link us again. */
+static void on_relink_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    static const struct timeval again = {.tv_sec = 1};
+    struct proc *p = arg;
+    struct err e = {0};
+    bool waiting = false;
+
+    (void)fd;
+    (void)what;
+    for (const struct peer *peer = p->peers; peer; peer = peer->next) {
+        if (peer->broken_ms && clock_mono_ms() - peer->broken_ms >= RELINK_S * 1000) {
+            err_set(&e, E_IO, "the link to %s broke and that process was not restarted", peer->name);
+            proc_die("link-orphaned", PROC_EXIT_RESTART, &e);
+        }
+        waiting |= peer->broken_ms != 0;
+    }
+    if (waiting)
+        evtimer_add(p->relink, &again);
+}
+
 /* ---- control messages ---- */
 
 static void on_link(struct proc *p, struct msg_reader *r, int fd)
@@ -67,9 +140,12 @@ static void on_link(struct proc *p, struct msg_reader *r, int fd)
     AUTO_FD int owned = fd;
 
     msg_get_str(r, name, sizeof(name));
-    if (msg_read_end(r, NULL) != E_OK || owned < 0)
+    if (msg_read_end(r, NULL) != E_OK || owned < 0) {
         r->failed = true;
-    else if (p->ops->on_link)
+        return;
+    }
+    peer_is(p, name, false);
+    if (p->ops->on_link)
         p->ops->on_link(p, peer, index, name, take_fd(&owned), p->arg);
 }
 
@@ -92,9 +168,12 @@ static void on_gone(struct proc *p, struct msg_reader *r)
     char name[PROC_NAME_MAX + 1];
 
     msg_get_str(r, name, sizeof(name));
-    if (msg_read_end(r, NULL) != E_OK)
+    if (msg_read_end(r, NULL) != E_OK) {
         r->failed = true;
-    else if (p->ops->on_gone)
+        return;
+    }
+    peer_is(p, name, true);
+    if (p->ops->on_gone)
         p->ops->on_gone(p, peer, index, name, p->arg);
 }
 
@@ -317,7 +396,8 @@ static enum err_code open_control(struct proc *p, struct err *e)
         return e->code;
     p->term = evsignal_new(p->base, SIGTERM, on_term, p);
     p->orphan = evtimer_new(p->base, on_orphan_deadline, p);
-    if (!p->term || !p->orphan || evsignal_add(p->term, NULL) != 0)
+    p->relink = evtimer_new(p->base, on_relink_deadline, p);
+    if (!p->term || !p->orphan || !p->relink || evsignal_add(p->term, NULL) != 0)
         return err_set(e, E_NOMEM, "event loop");
     return E_OK;
 }
@@ -469,6 +549,7 @@ void proc_exit_loop(struct proc *p, int code)
 void proc_free(struct proc *p)
 {
     struct old_conf *old;
+    struct peer *peer;
 
     if (!p)
         return;
@@ -477,8 +558,14 @@ void proc_free(struct proc *p)
         event_free(p->term);
     if (p->orphan)
         event_free(p->orphan);
+    if (p->relink)
+        event_free(p->relink);
     if (p->base)
         event_base_free(p->base);
+    while ((peer = p->peers) != NULL) {
+        p->peers = peer->next;
+        free(peer);
+    }
     while ((old = p->old) != NULL) {
         p->old = old->next;
         conf_free(old->conf);

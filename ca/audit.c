@@ -76,8 +76,7 @@ enum err_code audit_hash(const struct audit_row *row, uint8_t hash[32], struct e
     for (size_t i = 0; i < ARRAY_LEN(octets); i++)
         add_field(&b, octets[i]);
     if (!buf_ok(&b))
-        return err_set(e, E_INVALID, "audit entry %llu is larger than %d octets", (unsigned long long)row->seq,
-                       AUDIT_ENTRY_MAX);
+        return buf_err(&b, e, "audit entry %llu is larger than %d octets", (unsigned long long)row->seq, AUDIT_ENTRY_MAX);
     sha256(buf_bytes(&b), hash);
     return E_OK;
 }

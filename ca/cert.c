@@ -553,7 +553,7 @@ static enum err_code tbs_write(struct writing *x, struct cert_built *out, struct
     if (code != E_OK)
         return code;
     derw_end(w);
-    return derw_finish(w) ? E_OK : err_set(e, E_INVALID, "longer than %zu octets", out->tbs.max);
+    return derw_finish(w) ? E_OK : buf_err(&out->tbs, e, "longer than %zu octets", out->tbs.max);
 }
 
 enum err_code cert_tbs_write(const struct conf *conf, const struct conf_profile *profile,

@@ -755,6 +755,7 @@ static void on_status_gone(struct chan *chan, const struct err *why, void *arg)
     log_failure("status-lost", why);
     chan_free(chan);
     c->status.chan = NULL;
+    proc_link_broken(c->proc, "status");
 }
 
 static void status_drop(struct core *c)
@@ -1008,11 +1009,14 @@ static void on_signer_gone(struct signer *s, void *arg)
 {
     struct signer_link *l = arg;
     struct core *c = l->core;
+    char peer[PROC_NAME_MAX + 1];
 
     (void)s;
     if (!l->signer)
         return;
     log_note(jobs_use_token(c, l->token) ? LOG_INFO : LOG_ERROR, "signer-lost", "token", l->token);
+    snprintf(peer, sizeof(peer), "signer-%s", l->token);
+    proc_link_broken(c->proc, peer);
     signer_link_free(l);
     jobs_poke(c);
 }
@@ -1025,18 +1029,15 @@ static void signer_link(struct core *c, const char *token, int fd)
     if (l)
         signer_link_free(l);
     l = calloc(1, sizeof(*l));
-    if (!l) {
-        close(fd);
-        return;
+    if (l) {
+        l->core = c;
+        snprintf(l->token, sizeof(l->token), "%s", token);
+        l->signer = signer_new(c->base, fd, token, on_signer_gone, l, &e);
+    } else {
+        err_set(&e, E_NOMEM, "out of memory for a link");
     }
-    l->core = c;
-    snprintf(l->token, sizeof(l->token), "%s", token);
-    l->signer = signer_new(c->base, fd, token, on_signer_gone, l, &e);
-    if (!l->signer) {
-        log_failure("link-failed", &e);
-        free(l);
-        return;
-    }
+    if (!l || !l->signer)
+        proc_die("link-failed", PROC_EXIT_RESTART, &e); /* nobody would link us again */
     LIST_INSERT_HEAD(&c->signers, l, link);
     tell_keys(l);
     jobs_poke(c);

@@ -242,8 +242,9 @@ enum err_code issue_order(struct core *c, const struct issue_order *o, issue_fn 
     buf_add_bytes(&k->csr, o->csr);
     buf_add_bytes(&k->spki, o->spki);
     if (!buf_ok(&k->csr) || !buf_ok(&k->spki)) {
+        buf_err(k->csr.failed ? &k->csr : &k->spki, e, "CSR of more than %d octets", CSR_MAX_LEN);
         job_free(j);
-        return err_set(e, E_INVALID, "CSR of more than %d octets", CSR_MAX_LEN);
+        return e->code;
     }
     enqueue(c->issuance, j);
     return E_OK;

@@ -169,7 +169,7 @@ enum err_code marks_read(const char *dir_marks, struct marks *out, struct err *e
         return err_set(e, E_INVALID, "%s: not text", path);
     buf_add_u8(&b, 0);
     if (!buf_ok(&b))
-        return err_set(e, E_INVALID, "%s: longer than %d octets", path, MARKS_MAX_LEN);
+        return buf_err(&b, e, "%s: longer than %d octets", path, MARKS_MAX_LEN);
     return parse((char *)b.p, path, out, e);
 }
 

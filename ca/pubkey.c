@@ -528,18 +528,34 @@ static bool verifier_take_key(struct ec_verifier *v, const struct pubkey *key)
 
 enum outcome { WRONG, GOOD, NO_MEMORY };
 
+/* ECDSA-Sig-Value (RFC 3279 2.2.3) */
+static bool ecdsa_sig_is_readable(struct bytes sig)
+{
+    struct der in, seq;
+    struct bytes r, s;
+
+    der_init(&in, sig.p, sig.len);
+    return der_take(&in, DER_SEQUENCE, &seq) && der_at_end(&in) && der_take_integer(&seq, &r) && der_take_integer(&seq, &s) &&
+           der_at_end(&seq);
+}
+
 static enum outcome verify_ec(const struct pubkey *key, const EVP_MD *md, struct bytes tbs, struct bytes sig)
 {
     struct ec_verifier *v = verifier_of(curve_of(key->alg));
     uint8_t hash[EVP_MAX_MD_SIZE];
     unsigned len;
 
-    if (!v)
+    /* The key was read before: for none of this there is another reason to fail. */
+    if (!v || !verifier_take_key(v, key) || EVP_Digest(tbs.p, tbs.len, hash, &len, md, NULL) != 1)
         return NO_MEMORY;
-    return verifier_take_key(v, key) && EVP_Digest(tbs.p, tbs.len, hash, &len, md, NULL) == 1 &&
-                   EVP_PKEY_verify(v->ctx, sig.p, sig.len, hash, len) == 1
-               ? GOOD
-               : WRONG;
+    switch (EVP_PKEY_verify(v->ctx, sig.p, sig.len, hash, len)) {
+    case 1:
+        return GOOD;
+    case 0:
+        return WRONG;
+    default:
+        return ecdsa_sig_is_readable(sig) ? NO_MEMORY : WRONG;
+    }
 }
 
 static enum outcome verify(const struct pubkey *key, const struct sig_form *form, struct bytes tbs, struct bytes sig)
@@ -555,12 +571,15 @@ static enum outcome verify(const struct pubkey *key, const struct sig_form *form
         return verify_ec(key, md, tbs, sig);
     pkey = pkey_of(key);
     ctx = EVP_MD_CTX_new();
-    if (!ctx)
-        return NO_MEMORY;
-    return pkey && EVP_DigestVerifyInit(ctx, NULL, md, NULL, pkey) == 1 &&
-                   EVP_DigestVerify(ctx, sig.p, sig.len, tbs.p, tbs.len) == 1
-               ? GOOD
-               : WRONG;
+    /* Here OpenSSL says the same of a wrong signature and of want of memory: what is wrong is wrong again. */
+    for (int i = 0; i < 2; i++) {
+        if (!pkey || !ctx || EVP_DigestVerifyInit(ctx, NULL, md, NULL, pkey) != 1)
+            return NO_MEMORY;
+        if (EVP_DigestVerify(ctx, sig.p, sig.len, tbs.p, tbs.len) == 1)
+            return GOOD;
+        EVP_MD_CTX_reset(ctx);
+    }
+    return WRONG;
 }
 
 bool pubkey_verifies(const struct pubkey *key, struct bytes sig_alg_der, struct bytes tbs, struct bytes sig)

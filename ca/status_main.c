@@ -221,9 +221,12 @@ static void token_drop(struct token *t)
 static void on_signer_gone(struct signer *s, void *arg)
 {
     struct token *t = arg;
+    char peer[PROC_NAME_MAX + 1];
 
     (void)s;
     log_note(LOG_WARN, "signer-lost", "token", t->name);
+    snprintf(peer, sizeof(peer), "signer-%s", t->name);
+    proc_link_broken(t->st->proc, peer);
     token_drop(t);
 }
 
@@ -236,20 +239,21 @@ static void link_signer(struct status *st, const char *peer, int fd)
 
     if (t)
         token_drop(t);
-    t = *name && strlen(name) <= ID_MAX_LEN ? calloc(1, sizeof(*t)) : NULL;
-    if (!t) {
+    if (!*name || strlen(name) > ID_MAX_LEN) {
         close(fd);
         log_note(LOG_ERROR, "link-refused", "peer", peer);
         return;
     }
-    t->st = st;
-    snprintf(t->name, sizeof(t->name), "%s", name);
-    t->signer = signer_new(proc_base(st->proc), fd, name, on_signer_gone, t, &e);
-    if (!t->signer) {
-        log_failure("link-failed", &e);
-        free(t);
-        return;
+    t = calloc(1, sizeof(*t));
+    if (t) {
+        t->st = st;
+        snprintf(t->name, sizeof(t->name), "%s", name);
+        t->signer = signer_new(proc_base(st->proc), fd, name, on_signer_gone, t, &e);
+    } else {
+        err_set(&e, E_NOMEM, "out of memory for a link");
     }
+    if (!t || !t->signer)
+        proc_die("link-failed", PROC_EXIT_RESTART, &e); /* nobody would link us again */
     signer_batch(t->signer);
     LIST_INSERT_HEAD(&st->tokens, t, link);
     log_note(LOG_INFO, "signer-linked", "token", name);
@@ -427,7 +431,7 @@ static void link_front(struct status *st, uint32_t index, int fd)
             front_drop(f);
     }
     f = calloc(1, sizeof(*f));
-    if (!f) {
+    if (!f) { /* the front sees its end closed, and is started again to be linked */
         close(fd);
         return;
     }

@@ -21,7 +21,7 @@ static enum basic_result split(struct bytes pair, char *user, size_t user_size, 
         return BASIC_TOO_LONG;
     memcpy(user, pair.p, user_len);
     user[user_len] = '\0';
-    return secret_set(password, colon + 1, pair.len - user_len - 1) ? BASIC_OK : BASIC_TOO_LONG;
+    return secret_set(password, colon + 1, pair.len - user_len - 1) ? BASIC_OK : BASIC_NO_MEMORY;
 }
 
 enum basic_result basic_read(struct bytes authorization, char *user, size_t user_size, struct secret *password)
@@ -49,6 +49,8 @@ enum basic_result basic_read(struct bytes authorization, char *user, size_t user
     if (buf_reserve(&pair, coded.len / 4 * 3 + 3 < DECODED_MAX ? coded.len / 4 * 3 + 3 : DECODED_MAX) &&
         base64_decode(coded, &pair, &ignored) == E_OK)
         got = split(buf_bytes(&pair), user, user_size, password);
+    else if (pair.no_memory)
+        got = BASIC_NO_MEMORY;
     buf_wipe(&pair);
     return got;
 }

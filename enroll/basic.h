@@ -12,6 +12,7 @@ enum basic_result {
     BASIC_OK,        /* user and password are set; either may be empty */
     BASIC_MALFORMED, /* Basic, but not base64 of "user:password" without control octets -> 400 */
     BASIC_TOO_LONG,  /* longer than any credential of ours: cannot be right -> 401 */
+    BASIC_NO_MEMORY, /* nobody knows -> 503 */
 };
 
 /*

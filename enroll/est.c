@@ -193,6 +193,10 @@ static bool authentication_offered(struct conn *c, const struct est_label *label
         got = basic_read(c->reader.req.authorization, user, sizeof user, &password);
         secret_clear(&password);
     }
+    if (got == BASIC_NO_MEMORY) {
+        front_memory_short(c->front);
+        return refuse(no, 503, "the service cannot answer now, try again", NULL);
+    }
     if (got == BASIC_MALFORMED)
         return refuse(no, 400, "the Basic credentials cannot be decoded", NULL);
     if (got == BASIC_TOO_LONG)
@@ -319,7 +323,7 @@ static bool starts_with_pem(struct bytes body)
     return body.len >= sizeof begin - 1 && memcmp(body.p, begin, sizeof begin - 1) == 0;
 }
 
-/* NULL, or what is wrong with the body. What is inside the SEQUENCE is the core's to judge. */
+/* NULL, or what is wrong with the body unless `csr` ran out of memory. What is inside the SEQUENCE is the core's to judge. */
 static const char *csr_decode(struct bytes body, struct buf *csr)
 {
     struct err ignored = {0};
@@ -352,9 +356,16 @@ static void refuse_for_now(struct conn *c, const char *why)
     conn_refuse(c, 503, "the service cannot answer now, try again", NULL, RETRY_OWN_S);
 }
 
+static void refuse_without_memory(struct conn *c, const char *why)
+{
+    front_memory_short(c->front);
+    refuse_for_now(c, why);
+}
+
 static void enroll_send(struct conn *c, struct bytes csr)
 {
     struct svc_enroll q = {.operation = c->u.est.route->operation, .csr = csr};
+    enum basic_result basic = BASIC_NONE;
     struct secret password = {0};
     uint8_t binding[32];
     struct err e = {0};
@@ -365,7 +376,12 @@ static void enroll_send(struct conn *c, struct bytes csr)
     q.chain_n = c->peer.chain_n;
     q.verdict = c->peer.verdict;
     if (c->u.est.auth_password)
-        q.has_password = basic_read(c->reader.req.authorization, q.user, sizeof q.user, &password) == BASIC_OK;
+        basic = basic_read(c->reader.req.authorization, q.user, sizeof q.user, &password);
+    if (basic == BASIC_NO_MEMORY) {
+        refuse_without_memory(c, "out of memory for the credentials");
+        return;
+    }
+    q.has_password = basic == BASIC_OK;
     if (q.has_password)
         q.password = BYTES(password.p, password.len);
     q.binding.len = tls_binding(c->ssl, &q.binding_kind, binding);
@@ -400,7 +416,9 @@ static void serve_enroll(struct conn *c)
         return;
     }
     wrong = csr_decode(c->reader.req.body, &csr);
-    if (wrong) {
+    if (csr.no_memory) {
+        refuse_without_memory(c, "out of memory for the request");
+    } else if (wrong) {
         c->u.est.code = E_INVALID;
         conn_refuse(c, 400, wrong, NULL, 0);
     } else if (!c->front->core) {
@@ -441,8 +459,7 @@ static void answer_certificate(struct conn *c, struct bytes cert, bool close)
     if (certs_only_write(cert, &cms))
         body_encode(&text, buf_bytes(&cms), c->u.est.wrap64);
     if (cms.len == 0 || !buf_ok(&cms) || !buf_ok(&text)) {
-        front_memory_short(c->front);
-        refuse_for_now(c, "out of memory for the certificate");
+        refuse_without_memory(c, "out of memory for the certificate");
         return;
     }
     conn_answer(c, &(struct http_answer){

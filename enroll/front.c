@@ -31,7 +31,6 @@
 #define MEMORY_LEAST        32
 #define MEMORY_S            60 /* so long they stay so few */
 #define STOP_MAX_S          9 /* the supervisor waits 10 s */
-#define ORPHAN_S            10
 
 uint64_t front_rid(struct front *f)
 {
@@ -557,7 +556,7 @@ static void on_core_gone(struct chan *c, const struct err *why, void *arg)
     log_failure("core-link-lost", why);
     core_drop(f);
     if (!f->stopping)
-        after_s(f->orphaned, ORPHAN_S);
+        proc_link_broken(f->proc, "core");
 }
 
 static void on_status_gone(struct chan *c, const struct err *why, void *arg)
@@ -568,21 +567,7 @@ static void on_status_gone(struct chan *c, const struct err *why, void *arg)
     log_failure("status-link-lost", why);
     status_drop(f);
     if (!f->stopping)
-        after_s(f->orphaned, ORPHAN_S);
-}
-
-/* The peer closed the link but lives: it took us for broken, and nobody would link us again. */
-static void on_orphaned(evutil_socket_t fd, short what, void *arg)
-{
-    struct front *f = arg;
-    struct err e = {0};
-
-    (void)fd;
-    (void)what;
-    if (f->core && f->status)
-        return;
-    err_set(&e, E_IO, "the link to the %s broke and its process was not restarted", f->core ? "status process" : "core");
-    proc_die("link-orphaned", PROC_EXIT_RESTART, &e);
+        proc_link_broken(f->proc, "status");
 }
 
 static const struct chan_ops core_ops = {.on_message = on_core_message, .on_gone = on_core_gone};
@@ -630,8 +615,6 @@ static void on_link(struct proc *p, enum proc_kind peer, uint32_t index, const c
         log_note(LOG_ERROR, "link-refused", "peer", name);
         close(fd);
     }
-    if (f->core && f->status)
-        event_del(f->orphaned);
 }
 
 static void on_gone(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, void *arg)
@@ -645,7 +628,6 @@ static void on_gone(struct proc *p, enum proc_kind peer, uint32_t index, const c
         core_drop(f);
     else if (peer == PROC_STATUS)
         status_drop(f);
-    event_del(f->orphaned); /* it will be linked again */
 }
 
 bool front_core_has_room(const struct front *f)
@@ -790,10 +772,9 @@ void front_setup(struct front *f)
     f->count_timer = evtimer_new(f->base, on_count_timer, f);
     f->tls_timer = evtimer_new(f->base, on_tls_timer, f);
     f->stop_timer = evtimer_new(f->base, on_stop_timer, f);
-    f->orphaned = evtimer_new(f->base, on_orphaned, f);
     f->memory_timer = evtimer_new(f->base, on_memory_timer, f);
     f->cache = ocsp_cache_new(OCSP_CACHE_ENTRIES_MAX, OCSP_CACHE_OCTETS_MAX);
-    if (!f->count_timer || !f->tls_timer || !f->stop_timer || !f->orphaned || !f->memory_timer || !f->cache) {
+    if (!f->count_timer || !f->tls_timer || !f->stop_timer || !f->memory_timer || !f->cache) {
         err_set(&e, E_NOMEM, "out of memory");
         proc_die("front-start", PROC_EXIT_RESTART, &e);
     }
@@ -822,6 +803,5 @@ void front_clear(struct front *f)
     event_free(f->count_timer);
     event_free(f->tls_timer);
     event_free(f->stop_timer);
-    event_free(f->orphaned);
     event_free(f->memory_timer);
 }

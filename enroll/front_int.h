@@ -239,7 +239,6 @@ struct front {
     size_t core_waiting, status_waiting;
 
     struct chan *core, *status;
-    struct event *orphaned; /* a link broke and the supervisor has not said that its process is gone */
     struct front_config config, incoming;
     bool receiving;
     struct tls *tls;

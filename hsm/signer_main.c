@@ -360,6 +360,8 @@ static void on_link_gone(struct chan *c, const struct err *why, void *arg)
     struct link *l = arg;
 
     (void)c;
+    if (why && why->code == E_NOMEM) /* the peer lives and would not be linked again */
+        proc_die("signer-link-broken", PROC_EXIT_RESTART, why);
     if (why && why->code == E_INVALID)
         log_failure("signer-link-broken", why);
     link_close(l);
@@ -385,17 +387,14 @@ static void on_link(struct proc *p, enum proc_kind peer, uint32_t index, const c
             link_close(l);
     }
     l = calloc(1, sizeof(*l));
-    if (!l) {
-        close(fd);
-        return;
+    if (l) {
+        *l = (struct link){.sp = sp, .id = ++sp->next_link, .peer = peer, .index = index};
+        l->chan = chan_new(proc_base(p), fd, &ops, l, LINK_QUEUE_MAX, &e);
+    } else {
+        err_set(&e, E_NOMEM, "out of memory for a link");
     }
-    *l = (struct link){.sp = sp, .id = ++sp->next_link, .peer = peer, .index = index};
-    l->chan = chan_new(proc_base(p), fd, &ops, l, LINK_QUEUE_MAX, &e);
-    if (!l->chan) {
-        log_failure("signer-link-refused", &e);
-        free(l);
-        return;
-    }
+    if (!l || !l->chan)
+        proc_die("signer-link-broken", PROC_EXIT_RESTART, &e);
     chan_batch(l->chan);
     l->next = sp->links;
     sp->links = l;

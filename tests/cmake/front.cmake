@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 inkan_test(test_http SOURCES tests/unit/test_http.c USES front)
 inkan_test(test_basic SOURCES tests/unit/test_basic.c USES front)
+inkan_test(test_no_memory SOURCES tests/unit/test_no_memory.c USES front core LIBS Threads::Threads)
+target_link_options(test_no_memory PRIVATE -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=sha256)
 inkan_test(test_ocsp_get SOURCES tests/unit/test_ocsp_get.c USES front)
 inkan_test(test_ocsp_cache SOURCES tests/unit/test_ocsp_cache.c USES front)
 inkan_test(test_front SOURCES tests/scenario/test_front.c USES front LIBS Threads::Threads)

@@ -16,8 +16,14 @@ source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
     "$source_dir/tests/fault/power_loss" --unsafe --requests 6 --variants 1 --step 12
 }
 
+no_asan() { [ "$(ldd "$INKAN_PROGRAMS/inkan-core" | grep -c libasan)" = 0 ]; }
+
 @test "no memory at the N-th allocation of a request in the core: nobody crashes, nothing acknowledged is lost, the next request is answered" {
-    no_asan() { [ "$(ldd "$INKAN_PROGRAMS/inkan-core" | grep -c libasan)" = 0 ]; }
     no_asan || skip "the address sanitizer has the allocator: needs a build with test hooks and without sanitizers"
     "$source_dir/tests/fault/alloc" --only "core, " --hits 2 --seed 1
+}
+
+@test "no memory for a message between processes: the link is made again" {
+    no_asan || skip "as above"
+    "$source_dir/tests/fault/alloc" --only "signer-issuing, " --from 1 --to 1 --seed 1
 }
