@@ -5,6 +5,7 @@
  * DIR/UNIT/key.pem and cert.pem are what the unit holds: a key pair made by it, the certificate written to it. Both are
  * written beside, synced and renamed, so that a kill or a power cut leaves the old or the new one.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -28,7 +29,7 @@
 
 struct options {
     const char *dir, *key;
-    bool session, no_sync;
+    bool session, no_sync, list;
     unsigned bad, lose; /* units in a thousand */
 };
 
@@ -338,12 +339,59 @@ static int run_session(const struct options *o)
     return 0;
 }
 
+/* "UNIT SERIAL SHA256 yes|no|key|empty": what it holds; yes: key and certificate fit, no: they do not, key: no certificate yet. */
+static void list_unit(const struct options *o, const char *unit)
+{
+    EVP_PKEY *key = key_kept(o, unit);
+    BIO *in = kept(o, unit, "cert.pem");
+    X509 *cert = in ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
+    BIGNUM *serial = cert ? ASN1_INTEGER_to_BN(X509_get0_serialNumber(cert), NULL) : NULL;
+    char *hex = serial ? BN_bn2hex(serial) : NULL;
+    unsigned char hash[32];
+    unsigned len = 0;
+
+    printf("%s ", unit);
+    for (char *p = hex; p && *p; p++)
+        putchar(*p >= 'A' && *p <= 'F' ? *p + 'a' - 'A' : *p);
+    if (cert && X509_digest(cert, EVP_sha256(), hash, &len) == 1)
+        putchar(' ');
+    else
+        fputs("- -", stdout);
+    for (unsigned i = 0; i < len; i++)
+        printf("%02x", hash[i]);
+    printf(" %s\n", cert ? key && X509_check_private_key(cert, key) == 1 ? "yes" : "no" : key ? "key" : "empty");
+    OPENSSL_free(hex);
+    BN_free(serial);
+    X509_free(cert);
+    BIO_free(in);
+    EVP_PKEY_free(key);
+    ERR_clear_error();
+}
+
+static int run_list(const struct options *o)
+{
+    DIR *dir = opendir(o->dir);
+    struct dirent *e;
+
+    if (!dir) {
+        fprintf(stderr, "inkan-simdevice: %s: %s\n", o->dir, strerror(errno));
+        return 1;
+    }
+    while ((e = readdir(dir)) != NULL)
+        if (e->d_name[0] != '.')
+            list_unit(o, e->d_name);
+    closedir(dir);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
 static void usage(FILE *f)
 {
-    fputs("Usage: inkan-station ... --device-command 'inkan-simdevice --dir DIR [options]'\n\n"
+    fputs("Usage: inkan-station ... --device-command 'inkan-simdevice --dir DIR [options]'\n"
+          "       inkan-simdevice --dir DIR --list\n\n"
           "  --dir DIR     where the units are; made when missing\n"
           "  --session     for inkan-station --device-session\n"
           "  --key TYPE    p256 (default), p384, ed25519, rsa2048, rsa3072\n"
+          "  --list        what each unit holds: name, serial, SHA-256 of the certificate, yes when its key fits\n"
           "  --no-sync     faster; what a power cut leaves is left to chance\n"
           "  --bad N       N units in a thousand sign wrongly\n"
           "  --lose N      N units in a thousand lose their key once before the certificate is written\n",
@@ -362,9 +410,10 @@ static bool key_is_known(const char *key)
 
 int main(int argc, char **argv)
 {
-    enum { DIR_ = 256, SESSION, KEY, NO_SYNC, BAD, LOSE, HELP, VERSION };
+    enum { DIR_ = 256, SESSION, LIST, KEY, NO_SYNC, BAD, LOSE, HELP, VERSION };
     static const struct option options[] = {
-        {"dir", required_argument, NULL, DIR_}, {"session", no_argument, NULL, SESSION}, {"key", required_argument, NULL, KEY},
+        {"dir", required_argument, NULL, DIR_}, {"session", no_argument, NULL, SESSION}, {"list", no_argument, NULL, LIST},
+        {"key", required_argument, NULL, KEY},
         {"no-sync", no_argument, NULL, NO_SYNC}, {"bad", required_argument, NULL, BAD}, {"lose", required_argument, NULL, LOSE},
         {"help", no_argument, NULL, HELP}, {"version", no_argument, NULL, VERSION}, {NULL, 0, NULL, 0}};
     struct options o = {.key = "p256"};
@@ -375,6 +424,7 @@ int main(int argc, char **argv)
         switch (c) {
         case DIR_: o.dir = optarg; break;
         case SESSION: o.session = true; break;
+        case LIST: o.list = true; break;
         case KEY: o.key = optarg; break;
         case NO_SYNC: o.no_sync = true; break;
         case BAD: o.bad = (unsigned)strtoul(optarg, NULL, 10); break;
@@ -393,5 +443,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "inkan-simdevice: %s: %s\n", o.dir, strerror(errno));
         return 1;
     }
-    return o.session ? run_session(&o) : run_once(&o);
+    return o.list ? run_list(&o) : o.session ? run_session(&o) : run_once(&o);
 }
