@@ -140,6 +140,12 @@ struct conf_label {          /* labels: EST; name "" is /.well-known/est/<op> wi
     struct conf_strings anchors; /* manufacturer anchors accepted here; empty = those of the domain */
 };
 
+struct conf_order_signer {   /* order_signers: who may sign work orders */
+    char *name;
+    char *file;              /* PEM: a certificate or a public key, P-256, P-384 or Ed25519 */
+    struct conf_strings domains;
+};
+
 struct conf {
     char *path;              /* of the file itself */
     char *public_url;        /* "http://pki.example.net"; CRL, OCSP and caIssuers addresses are made from it */
@@ -186,6 +192,8 @@ struct conf {
     size_t anchors_n;
     struct conf_label *labels;
     size_t labels_n;
+    struct conf_order_signer *order_signers;
+    size_t order_signers_n;
 };
 
 /*

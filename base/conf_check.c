@@ -914,6 +914,18 @@ static void check_label(struct conf_reading *r, size_t i)
     }
 }
 
+static void check_order_signer(struct conf_reading *r, size_t i)
+{
+    const struct conf_order_signer *s = &r->conf->order_signers[i];
+
+    if (s->domains.n == 0 && conf_is_set(r, LIST_ORDER_SIGNERS, i, offsetof(struct conf_order_signer, domains)))
+        conf_mistake(r, LIST_ORDER_SIGNERS, i, offsetof(struct conf_order_signer, domains), -1, "names no domain");
+    for (size_t j = 0; j < s->domains.n; j++)
+        if (!conf_find_domain(r->conf, s->domains.v[j]))
+            conf_mistake(r, LIST_ORDER_SIGNERS, i, offsetof(struct conf_order_signer, domains), (int)j,
+                         "there is no domain \"%.80s\"", s->domains.v[j]);
+}
+
 /* ---- the whole ---- */
 
 static void check_server(struct conf_reading *r)
@@ -1055,4 +1067,6 @@ void conf_check(struct conf_reading *r)
         check_anchor(r, i);
     for (size_t i = 0; i < r->conf->labels_n; i++)
         check_label(r, i);
+    for (size_t i = 0; i < r->conf->order_signers_n; i++)
+        check_order_signer(r, i);
 }

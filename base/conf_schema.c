@@ -280,6 +280,14 @@ static const struct conf_key label_keys[] = {
      .help = "Manufacturer anchors accepted here."},
 };
 
+#define ORDER_SIGNER(member) AT(conf_order_signer, member)
+static const struct conf_key order_signer_keys[] = {
+    {.name = "name", .type = T_TEXT, ORDER_SIGNER(name), .required = true, .help = "Stands in the ledger beside what was signed."},
+    {.name = "file", .type = T_PATH, ORDER_SIGNER(file), .required = true,
+     .help = "PEM, the signer's public key (P-256, P-384 or Ed25519) or a certificate with it. Read when an order is opened."},
+    {.name = "domains", .type = T_STRINGS, ORDER_SIGNER(domains), .required = true, .help = "Domains whose work orders he may sign."},
+};
+
 #define LIST(text, rows, struct_name, member, about)                                                                   \
     {.name = text, .keys = rows, .keys_n = ARRAY_LEN(rows), .item_size = sizeof(struct struct_name),                   \
      .offset = offsetof(struct conf, member), .offset_n = offsetof(struct conf, member##_n), .help = about}
@@ -292,6 +300,8 @@ const struct conf_list conf_lists[CONF_LISTS] = {
     [LIST_DOMAINS] = LIST("domains", domain_keys, conf_domain, domains, "Owners of devices; a device is (domain, device_id)."),
     [LIST_ANCHORS] = LIST("anchors", anchor_keys, conf_anchor, anchors, "Manufacturers whose birth certificates are believed, and for what."),
     [LIST_LABELS] = LIST("labels", label_keys, conf_label, labels, "EST entry points."),
+    [LIST_ORDER_SIGNERS] = LIST("order_signers", order_signer_keys, conf_order_signer, order_signers,
+                                "Who may sign work orders; without one no order can be opened."),
 };
 
 _Static_assert(ARRAY_LEN(top_keys) <= CONF_KEYS_MAX && ARRAY_LEN(profile_keys) <= CONF_KEYS_MAX, "CONF_KEYS_MAX");

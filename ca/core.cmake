@@ -6,6 +6,6 @@ inkan_module(core
           factory.c factory_enroll.c factory_act.c factory_show.c order_close.c
           external.c box.c restore.c clock_rule.c guess_limit.c repeat_rule.c admin_args.c admin_server.c admin_ops.c admin_ca.c
           admin_cert.c admin_device.c admin_request.c admin_service.c
-  USES store lint pki wire hsm_client base
+  USES store lint pki wire handover hsm_client base
   LIBS PkgConfig::JANSSON PkgConfig::CRYPTO)
 inkan_program(inkan-core SOURCES core_main.c USES core)

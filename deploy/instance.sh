@@ -185,7 +185,10 @@ anchors:                     # who may vouch for a unit's birth identity, and wh
 ${extra_anchors:-}
 labels:                      # https://HOST/.well-known/est[/LABEL]/OPERATION
   - {name: "", domain: example, profile: ldevid, auth_cert: true, auth_password: true}
-${extra_labels:-}${extra_config:-}
+${extra_labels:-}
+order_signers:               # who may sign work orders; here a key in a file beside this one
+  - {name: factory-owner, file: $dir/order-signer.pem, domains: [example]}
+${extra_config:-}
 YAML
     mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"
 }
@@ -200,6 +203,11 @@ objectstore.umask = 0077
 log.level = ERROR
 slots.removable = false
 CONF
+    [ -e "$dir/order-signer.key" ] || {
+        (umask 077 && openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$dir/order-signer.key" 2> /dev/null)
+        openssl pkey -in "$dir/order-signer.key" -pubout -out "$dir/order-signer.pem"
+        chmod 644 "$dir/order-signer.pem"
+    }
     chmod 755 "$dir" "$dir/log" "$dir/run"
     chmod 644 "$dir/softhsm2.conf"
     chmod 700 "$dir/pin" "$dir/tokens"
