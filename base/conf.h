@@ -175,6 +175,8 @@ struct conf {
     char *records_profile;   /* kind record-signer */
     char *secret_key_file;   /* HMAC key for enrollment secrets, made on first use, outside the database; default
                                 DIR_STATE/enroll-secret.key */
+    char *box_name;          /* "" = not a line box */
+    char *box_centre_key;    /* PEM: certificate or public key that signs the centre's records */
     char *log_file;          /* "" = standard error, which only -f has */
     bool ocsp_unissued_revoked; /* O2 switch, default false */
     unsigned ocsp_nonce_rate;   /* live-signed answers a second, default 2000 */

@@ -995,6 +995,16 @@ static void check_records(struct conf_reading *r)
     }
 }
 
+static void check_box(struct conf_reading *r)
+{
+    const struct conf *c = r->conf;
+
+    if (c->box_name[0] != '\0' && !id_is_valid(c->box_name))
+        BAD_TOP(r, box_name, "\"%.80s\" is not a name", c->box_name);
+    if ((c->box_name[0] == '\0') != (c->box_centre_key[0] == '\0'))
+        BAD_TOP(r, box_centre_key, "%s", c->box_name[0] ? "is missing: budgets are checked with it" : "needs box.name");
+}
+
 static bool path_is_below(const char *path, const char *dir)
 {
     size_t n = strlen(dir);
@@ -1054,6 +1064,7 @@ void conf_check(struct conf_reading *r)
     check_server(r);
     check_audit(r);
     check_records(r);
+    check_box(r);
     check_directories(r);
     for (int list = LIST_TOP + 1; list < CONF_LISTS; list++)
         check_names(r, (enum conf_list_id)list);

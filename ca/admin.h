@@ -51,6 +51,9 @@
  * crl.publish    {issuer?}                                       {published:[{issuer, shard, number}]}
  * crl.get        {issuer, shard?}                                {number}; fd with DER
  * crl.import     {}; fd: a full list, DER or PEM, of a CA above one of ours that is certified elsewhere. rows {ca, subject, status, reason, number, changed}
+ * budget.grant   {box, order?, units, until}                     at a centre: a signed allowance for a line box. {box, number, order, units, until, file}
+ * budget.install {}; fd: such a file                             at the box; the same again changes nothing. {box, number, order, units, spent, left, until, issued_at, changed}
+ * budget.list    {box?}                                          rows as budget.install
  * ocsp.list      {}                                              rows {issuer, not_after, renew_at, token, key}
  * audit.export   {from?, to?}                                    rows {seq, time, event, actor, actor_kind, domain, object, detail, prev_hash, hash}
  * audit.heads    {}                                              rows {seq, time, hash, key, tbs, signature}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every operation of the administration socket: name, handler, arguments. ca/admin.h says what they answer. */
 #include "ca/admin_int.h"
+#include "ca/budget_spec.h"
 
 #define ID(name)            {name, ARG_ID, false, 0}
 #define ID_REQUIRED(name)   {name, ARG_ID, true, 0}
@@ -85,6 +86,10 @@ const struct admin_op admin_ops[] = {
     {"crl.publish", op_crl_publish, ARGS(ID("issuer")), CHANGES},
     {"crl.get", op_crl_get, ARGS(ID_REQUIRED("issuer"), NUMBER("shard", 65535)), READS},
     {"crl.import", op_crl_import, NO_ARGS, CHANGES, true},
+    {"budget.grant", op_budget_grant,
+     ARGS(ID_REQUIRED("box"), TEXT("order", ORDER_NO_MAX), {"units", ARG_INT, true, BUDGET_UNITS_MAX}, {"until", ARG_INT, true, TIME_MAX}), CHANGES},
+    {"budget.install", op_budget_install, NO_ARGS, CHANGES, true},
+    {"budget.list", op_budget_list, ARGS(ID("box")), READS},
     {"ocsp.list", op_ocsp_list, NO_ARGS, READS},
     {"audit.export", op_audit_export, ARGS(NUMBER("from", INT64_MAX), NUMBER("to", INT64_MAX)), READS},
     {"audit.heads", op_audit_heads, NO_ARGS, READS},

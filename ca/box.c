@@ -7,7 +7,9 @@
 
 #include "base/oid.h"
 #include "ca/admin_int.h"
+#include "ca/budget_spec.h"
 #include "ca/issue.h"
+#include "ca/record.h"
 #include "ca/store/linebox.h"
 
 /* ---- its CA ---- */
@@ -135,4 +137,115 @@ void op_ca_sign(struct core *c, struct admin_call *call)
             return;
     }
     admin_fail(call, &e);
+}
+
+/* ---- budget.grant ---- */
+
+struct granting {
+    struct admin_call *call;
+    struct budget_row row;
+};
+
+static enum err_code write_grant(struct core *c, struct granting *g, struct err *e)
+{
+    char object[2 * ID_MAX_LEN + 16];
+
+    if (store_budget_last(c->store, g->row.box, &g->row.number, e) != E_OK)
+        return e->code;
+    g->row.number++;
+    snprintf(object, sizeof(object), "budget:%s/%llu", g->row.box, (unsigned long long)g->row.number);
+    if (store_budget_insert(c->store, &g->row, e) != E_OK)
+        return e->code;
+    return core_audit(c, &g->call->by, "budget-granted", "", object,
+                      json_pack("{s:s, s:I, s:I}", "order", g->row.scope, "units", (json_int_t)g->row.units, "until",
+                                (json_int_t)g->row.until),
+                      g->row.at, e);
+}
+
+static enum err_code in_transaction(struct core *c, struct granting *g, enum err_code (*change)(struct core *, struct granting *, struct err *),
+                                    struct err *e)
+{
+    if (core_begin(c, e) != E_OK)
+        return e->code;
+    if (change(c, g, e) != E_OK) {
+        core_doubt(c, e);
+        core_rollback(c);
+        return e->code;
+    }
+    core_commit(c);
+    return E_OK;
+}
+
+static enum err_code keep_file(struct core *c, struct granting *g, struct err *e)
+{
+    return store_budget_set_file(c->store, g->row.box, g->row.number, g->row.file, e);
+}
+
+static void on_budget_signed(struct core *c, void *arg, const struct err *why, struct bytes jws)
+{
+    struct granting *g = arg;
+    struct err e = *why;
+
+    g->row.file = jws;
+    if (e.code == E_OK && in_transaction(c, g, keep_file, &e) == E_OK)
+        admin_done(g->call, json_pack("{s:s, s:I, s:s, s:I, s:I, s:o}", "box", g->row.box, "number", (json_int_t)g->row.number, "order",
+                                      g->row.scope, "units", (json_int_t)g->row.units, "until", (json_int_t)g->row.until, "file",
+                                      json_stringn((const char *)jws.p, jws.len)),
+                   -1);
+    else
+        admin_fail(g->call, &e);
+    free(g);
+}
+
+static enum err_code grant(struct core *c, struct granting *g, struct err *e)
+{
+    AUTO_BUF payload = BUF_INIT(BUDGET_FILE_MAX);
+    AUTO_BUF cert = BUF_INIT(CERT_MAX_LEN);
+    struct issuer_row issuer;
+    struct budget b = {.units = g->row.units, .until = g->row.until, .issued_at = g->row.issued_at};
+    const char *why = NULL;
+    enum err_code code = store_issuer_by_name(c->store, g->row.box, &issuer, e);
+
+    if (code == E_NOT_FOUND || (code == E_OK && issuer.key != 0))
+        return err_set(e, E_NOT_FOUND, "no line box \"%s\": inkan ca sign", g->row.box);
+    if (code != E_OK)
+        return code;
+    if (!box_is_good(c, issuer.id, &cert))
+        return err_set(e, E_CONFLICT, "the certificate of line box \"%s\" is revoked or on hold", g->row.box);
+    if (!budget_scope_is_valid(g->row.scope))
+        return err_set(e, E_INVALID, "order: a name, or *");
+    if (g->row.units == 0 || g->row.until <= g->row.issued_at)
+        return err_set(e, E_INVALID, "a budget has at least one unit and ends later");
+    if (!record_is_ready(c, &why))
+        return err_set(e, E_CONFLICT, "records cannot be signed: %s", why);
+    if (in_transaction(c, g, write_grant, e) != E_OK)
+        return e->code;
+    b.number = g->row.number;
+    text_copy(b.box, sizeof(b.box), g->row.box);
+    text_copy(b.scope, sizeof(b.scope), g->row.scope);
+    budget_write(&b, &payload);
+    return record_sign(c, BUDGET_TYP, buf_bytes(&payload), on_budget_signed, g, e);
+}
+
+void op_budget_grant(struct core *c, struct admin_call *call)
+{
+    struct granting *g = calloc(1, sizeof(*g));
+    const char *scope = admin_text(call, "order");
+    struct err e = {0};
+
+    if (!g) {
+        err_set(&e, E_NOMEM, "budget");
+        admin_fail(call, &e);
+        return;
+    }
+    g->call = call;
+    text_copy(g->row.box, sizeof(g->row.box), admin_text(call, "box"));
+    text_copy(g->row.scope, sizeof(g->row.scope), scope ? scope : BUDGET_EVERY);
+    g->row.units = (uint64_t)admin_int(call, "units", 0);
+    g->row.until = admin_int(call, "until", 0);
+    g->row.issued_at = g->row.at = core_stamp(c);
+    if (grant(c, g, &e) != E_OK) {
+        admin_fail(call, &e);
+        free(g);
+    }
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/fsio.h"
+#include "ca/budget.h"
 #include "ca/core_run.h"
 #include "ca/enroll_policy.h"
 #include "ca/factory.h"
@@ -357,6 +358,8 @@ static enum err_code core_open(struct core *c, struct err *e)
         return e->code;
     if (c->seal == SEAL_RESTORE && !c->seal_why[0])
         text_copy(c->seal_why, sizeof(c->seal_why), behind ? what : "a backup was put in place");
+    if (budget_open(c, e) != E_OK)
+        return err_wrap(e, "budgets");
     if (readers_open(c, path, e) != E_OK)
         return e->code;
     publish_open(c);
@@ -559,6 +562,7 @@ static void core_close(struct core *c)
     issuance_free(c->issuance);
     factory_free(c);
     admin_free(c);
+    budget_close(c);
     audit_free(c);
     authorities_clear(c);
     record_clear(c);

@@ -382,6 +382,7 @@ struct core {
 
     struct issuance *issuance;
     struct factory *factory;
+    struct budget_keeper *budgets; /* of a line box, else NULL */
     struct guess_limit *guesses;
     struct anchors *anchors; /* manufacturer anchors, parsed */
     struct secret secret_key;

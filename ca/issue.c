@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/der.h"
 #include "base/oid.h"
+#include "ca/budget.h"
 #include "ca/csr.h"
 #include "ca/draft.h"
 #include "ca/enroll_policy.h"
@@ -63,6 +64,7 @@ struct issue_job {
     uint64_t device;      /* in flight for it */
     struct device_facts facts;
     uint8_t operation;
+    bool pays;            /* one unit of a line box's budget */
     char domain[ID_MAX_LEN + 1], requester[ID_MAX_LEN * 2 + 16];
     struct cert_draft draft;
     uint8_t profile_hash[32]; /* as in the intent: the configuration may be read again before the signature is back */
@@ -302,6 +304,18 @@ static enum err_code write_intent(struct issue_job *j, int64_t now, struct err *
     return store_intent_insert(c->store, &row, e);
 }
 
+/* A new key for a unit of an order is the order's affair (its allowance of re-keys); every other certificate of a device is paid. */
+static bool device_pays(const struct issue_job *j)
+{
+    struct cert_row row;
+    struct err e = {0};
+
+    if (!j->core->budgets || !j->facts.id || (j->profile->kind != PROFILE_IDEVID && j->profile->kind != PROFILE_LDEVID))
+        return false;
+    return !j->facts.order_no[0] || store_cert_newest(j->core->store, j->facts.id, j->profile->kind, &row, &e) != E_OK ||
+           strcmp(row.order_no, j->facts.order_no) != 0;
+}
+
 /* Drafts the certificate and records the intent. `in` holds what differs; j->profile, j->ca and j->facts are set. */
 static enum err_code build(struct issue_job *j, struct cert_inputs *in, const struct csr *csr, const char *device_id,
                            int64_t now, struct err *e)
@@ -317,6 +331,9 @@ static enum err_code build(struct issue_job *j, struct cert_inputs *in, const st
         return err_set(e, E_TOKEN, "CA \"%s\" is not ready: %s", j->ca, a ? why : "not configured");
     /* A revoked CA certifies nobody; its responder goes on telling the world so. */
     if (!self && j->profile->kind != PROFILE_OCSP_SIGNER && authority_is_good(c, a, e) != E_OK)
+        return e->code;
+    j->pays = device_pays(j);
+    if (j->pays && budget_allows(c, j->facts.order_no, now, e) != E_OK)
         return e->code;
     if (self)
         code = self_issuer(a, in->key, now, &ca, e);
@@ -906,6 +923,8 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
         return err_wrap(e, "CA row");
     if (j->order.subordinate[0] && box_certified(c, j->order.subordinate, j->issuer, &read, &j->order.by, now, e) != E_OK)
         return err_wrap(e, "CA row");
+    if (j->pays && budget_spend(c, j->facts.order_no, now, e) != E_OK)
+        return e->code;
     if (j->facts.id && device_changes(j, &row, now, e) != E_OK)
         return err_wrap(e, "device");
     if (!j->facts.id && j->grant.renews && store_cert_set_replaced(c->store, j->grant.renews, row.id, e) != E_OK)

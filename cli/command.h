@@ -81,6 +81,7 @@ int command_init(struct run *r);
 int command_cert_issue(struct run *r);
 int command_cert_show(struct run *r);
 int command_cert_export(struct run *r);
+int command_budget_grant(struct run *r);
 int command_ca_request(struct run *r);
 int command_ca_install(struct run *r);
 int command_ca_sign(struct run *r);

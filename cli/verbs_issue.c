@@ -102,6 +102,26 @@ int command_ca_request(struct run *r)
     return EXIT_DONE;
 }
 
+int command_budget_grant(struct run *r)
+{
+    AUTO(json_t) *result = NULL;
+    struct err e = {0};
+    const char *file;
+
+    if (!json_object_get(r->args, "box") || !json_object_get(r->args, "units") || !json_object_get(r->args, "until")) {
+        fprintf(stderr, "inkan budget grant: needs --box, --units and --until\n");
+        return EXIT_USAGE;
+    }
+    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK)
+        return run_fail(&e);
+    file = json_string_value(json_object_get(result, "file"));
+    if (!file || write_out(r, bytes_str(file), &e) != E_OK)
+        return run_fail(&e);
+    fprintf(stderr, "budget %lld of %s\n", (long long)json_integer_value(json_object_get(result, "number")),
+            json_string_value(json_object_get(result, "box")));
+    return EXIT_DONE;
+}
+
 /* Every certificate of a PEM file, from block `skip` on, as [{"cert": base64}] appended to `list`. */
 static enum err_code append_chain(const char *path, size_t skip, json_t *list, struct err *e)
 {

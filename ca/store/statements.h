@@ -30,6 +30,7 @@
 #define AUDIT_COLS                                                                                                     \
     "seq, time, event, actor, actor_kind, domain, object, detail, request_digest, signature, approvals, prev_hash, "   \
     "hash"
+#define BUDGET_COLS "box, number, scope, units, until, issued_at, at, spent, file"
 #define HEAD_COLS "seq, time, hash, tbs, signature, key, sig_alg"
 #define REQUEST_COLS                                                                                                   \
     "r.id, r.state, r.device, d.domain, d.device_id, r.credential_hash, r.operation, r.label, r.profile, r.bound, "      \
@@ -95,6 +96,14 @@ X(FOREIGN_CUT, "DELETE FROM foreign_link WHERE issuer = ?1 AND depth >= ?2")
 X(FOREIGN_EACH,
   "SELECT depth, cert, status, reason, status_at, list_number, list_this_update, list_next_update FROM foreign_link "
   "WHERE issuer = ?1 ORDER BY depth")
+
+X(BUDGET_INSERT, "INSERT INTO budget (" BUDGET_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")
+X(BUDGET_SET_FILE, "UPDATE budget SET file = ?3 WHERE box = ?1 AND number = ?2 AND file = x''")
+X(BUDGET_GET, "SELECT " BUDGET_COLS " FROM budget WHERE box = ?1 AND number = ?2")
+X(BUDGET_NEWEST, "SELECT " BUDGET_COLS " FROM budget WHERE box = ?1 AND scope = ?2 ORDER BY number DESC LIMIT 1")
+X(BUDGET_LAST, "SELECT coalesce(max(number), 0) FROM budget WHERE box = ?1")
+X(BUDGET_SPEND, "UPDATE budget SET spent = spent + ?3 WHERE box = ?1 AND number = ?2")
+X(BUDGET_EACH, "SELECT " BUDGET_COLS " FROM budget WHERE ?1 IS NULL OR box = ?1 ORDER BY box, number")
 
 X(PROFILE_PUT, "INSERT INTO profile (hash, name, body, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (hash) DO NOTHING")
 

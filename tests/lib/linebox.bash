@@ -14,6 +14,26 @@ as_box() {
     "$@"
 }
 
+# Of the centre: the certificate that signs its records.
+centre_key() {
+    local serial
+    serial=$(inkan cert list --profile records --json | jq -r '.[-1].serial')
+    inkan cert export --issuer fleet-ca --serial "$serial"
+}
+
+# box_budget UNITS TIME [ORDER]: granted by the centre, installed at the box; the file stays as $box/budget.NUMBER
+box_budget() {
+    local number
+    inkan budget grant --box line-a --units "$1" --until "$2" ${3:+--order "$3"} --out "$box/budget.new" || return 1
+    number=$(inkan budget list --box line-a --json | jq '.[-1].number')
+    mv "$box/budget.new" "$box/budget.$number"
+    box_inkan budget install "$box/budget.$number"
+}
+
+box_spent() { # [SCOPE]: of the newest budget
+    box_inkan budget list --json | jq --arg s "${1:-*}" '[.[] | select(.order == $s)][-1].spent'
+}
+
 box_inkan() {
     "$programs/inkan" --socket "$box/run/admin.sock" "$@"
 }
@@ -26,6 +46,7 @@ box_config() {
         -e "s#/var/log/inkan/inkan.log#$box/log/inkan.log#; s#/etc/inkan/pin#$box/pin#" \
         -e "s#0.0.0.0:8443#127.0.0.1:$box_port#; s#0.0.0.0:8080#127.0.0.1:$((box_port + 1))#; s#127.0.0.1:8081#127.0.0.1:$((box_port + 2))#" \
         -e "s#dns:line-a.factory.example.com#dns:localhost#" \
+        -e "s#/etc/inkan/centre-records.pem#$box/centre-records.pem#" \
         -e "s#/usr/lib/pkcs11/vendor.so\"#$module\"\n    env: [\"SOFTHSM2_CONF=$box/softhsm2.conf\"]#" \
         "$source_dir/deploy/linebox.example.yaml" > "$box/inkan.yaml"
     [ "$(id -u)" -eq 0 ] || sed -i '/^users:/,/^$/d' "$box/inkan.yaml"
@@ -36,7 +57,7 @@ box_up() {
     box=$(mktemp -d "${INKAN_TEST_OUT:-/var/tmp}/box.XXXXXX")
     box_port=$(free_port)
     echo "box=$box box_port=$box_port" >> "$BATS_FILE_TMPDIR/instance.env"
-    as_box make_instance_dirs && box_config && "$programs/inkand" -t -c "$box/inkan.yaml" || return 1
+    as_box make_instance_dirs && centre_key > "$box/centre-records.pem" && box_config && "$programs/inkand" -t -c "$box/inkan.yaml" || return 1
     as_box start_service 3>&- 4>&- && box_inkan init -c "$box/inkan.yaml"
 }
 

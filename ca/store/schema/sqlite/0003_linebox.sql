@@ -18,3 +18,24 @@ CREATE TABLE foreign_link (
 CREATE TRIGGER foreign_revoked_is_final BEFORE UPDATE OF status ON foreign_link
   WHEN OLD.status = 2 AND NEW.status <> 2 AND NEW.cert = OLD.cert
 BEGIN SELECT RAISE(ABORT, 'a revoked certificate never returns'); END;
+
+-- Issuance budgets: at a centre those it granted, at a box those it was given. `number` rises for each box; of one scope (an
+-- order, or '*') the highest counts. `spent` is the box's own count. file is the signed record ('' while it is being signed).
+CREATE TABLE budget (
+  box       TEXT NOT NULL CHECK (length(box) BETWEEN 1 AND 64),
+  number    INTEGER NOT NULL CHECK (number > 0),
+  scope     TEXT NOT NULL CHECK (length(scope) BETWEEN 1 AND 64),
+  units     INTEGER NOT NULL CHECK (units > 0),
+  until     INTEGER NOT NULL,
+  issued_at INTEGER NOT NULL,
+  at        INTEGER NOT NULL,
+  spent     INTEGER NOT NULL CHECK (spent BETWEEN 0 AND units),
+  file      BLOB NOT NULL,
+  PRIMARY KEY (box, number)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER budget_stays BEFORE DELETE ON budget
+BEGIN SELECT RAISE(ABORT, 'a budget row is never deleted'); END;
+CREATE TRIGGER budget_is_as_signed BEFORE UPDATE OF box, number, scope, units, until, issued_at ON budget
+BEGIN SELECT RAISE(ABORT, 'a budget keeps what was signed'); END;
+CREATE TRIGGER budget_spent_only_rises BEFORE UPDATE OF spent ON budget WHEN NEW.spent < OLD.spent
+BEGIN SELECT RAISE(ABORT, 'what was spent stays spent'); END;
