@@ -148,6 +148,9 @@ static enum err_code paying(struct core *c, const char *order_no, struct budget_
 
     if (order_no[0])
         code = store_budget_newest(c->store, c->conf->box_name, order_no, out, e);
+    /* An order that once had a budget of its own is never paid from the other. */
+    if (code == E_NOT_FOUND && budget_mark_find(&c->budgets->marks, order_no))
+        return REFUSE(e, "budget-missing", "the ledger is older than the budget of \"%s\": install that again", order_no);
     if (code == E_NOT_FOUND)
         code = store_budget_newest(c->store, c->conf->box_name, BUDGET_EVERY, out, e);
     if (code != E_NOT_FOUND)
@@ -275,6 +278,8 @@ static enum err_code install(struct core *c, const struct actor *by, const struc
     enum err_code code = store_budget_get(c->store, b->box, b->number, &known, e);
 
     *changed = code == E_NOT_FOUND;
+    if (code == E_OK && (strcmp(known.scope, b->scope) != 0 || known.units != b->units || known.until != b->until))
+        return err_set(e, E_CONFLICT, "another budget with the number %llu is installed", (unsigned long long)b->number);
     if (code != E_NOT_FOUND)
         return code;
     text_copy(row.box, sizeof(row.box), b->box);
@@ -307,7 +312,7 @@ void op_budget_install(struct core *c, struct admin_call *call)
     struct budget_row row;
     struct err e = {0};
     bool changed = false;
-    json_t *result = NULL;
+    json_t *result;
     enum err_code code;
 
     if (!c->budgets)
@@ -324,14 +329,15 @@ void op_budget_install(struct core *c, struct admin_call *call)
             core_rollback(c);
         }
     }
-    if (code == E_OK && store_budget_get(c->store, b.box, b.number, &row, &e) == E_OK) {
-        result = budget_json(&row);
-        json_object_set_new(result, "changed", json_boolean(changed));
-    }
-    if (e.code != E_OK)
+    if (code == E_OK)
+        code = store_budget_get(c->store, b.box, b.number, &row, &e);
+    if (code != E_OK) {
         admin_fail(call, &e);
-    else
-        admin_done(call, result, -1);
+        return;
+    }
+    result = budget_json(&row);
+    json_object_set_new(result, "changed", json_boolean(changed));
+    admin_done(call, result, -1);
 }
 
 static bool list_budget(void *arg, const struct budget_row *row)

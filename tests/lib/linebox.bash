@@ -16,9 +16,10 @@ as_box() {
 
 # Of the centre: the certificate that signs its records.
 centre_key() {
-    local serial
-    serial=$(inkan cert list --profile records --json | jq -r '.[-1].serial')
-    inkan cert export --issuer fleet-ca --serial "$serial"
+    local cert
+    cert=$(inkan cert list --profile records --json | jq -r '.[-1] | "--issuer \(.issuer) --serial \(.serial)"')
+    # shellcheck disable=SC2086
+    inkan cert export $cert
 }
 
 # box_budget UNITS TIME [ORDER]: granted by the centre, installed at the box; the file stays as $box/budget.NUMBER
