@@ -9,6 +9,7 @@
 #include "base/fsio.h"
 #include "base/jws.h"
 #include "ca/admin_int.h"
+#include "ca/factory.h"
 #include "ca/store/linebox.h"
 
 #define STEP 32 /* units written down in the second place at a time: so many a crash may cost */
@@ -139,10 +140,10 @@ void budget_close(struct core *c)
 
 /* ---- spending ---- */
 
-#define REFUSE(e, reason, ...) err_set((e), E_DENIED, reason ": " __VA_ARGS__)
+#define REFUSE(e, reason, ...) factory_refuse(g, (e), E_DENIED, (reason), __VA_ARGS__)
 
 /* The budget that pays for a device of this order: the order's own, else the one for all. */
-static enum err_code paying(struct core *c, const char *order_no, struct budget_row *out, struct err *e)
+static enum err_code paying(struct core *c, const char *order_no, struct grant *g, struct budget_row *out, struct err *e)
 {
     enum err_code code = E_NOT_FOUND;
 
@@ -159,15 +160,15 @@ static enum err_code paying(struct core *c, const char *order_no, struct budget_
                        : REFUSE(e, "budget-missing", "this line box has no issuance budget for devices without an order");
 }
 
-static enum err_code judge(struct core *c, const char *order_no, int64_t now, struct budget_row *row, struct budget_mark **mark,
-                           struct err *e)
+static enum err_code judge(struct core *c, const char *order_no, int64_t now, struct grant *g, struct budget_row *row,
+                           struct budget_mark **mark, struct err *e)
 {
     struct budget_keeper *k = c->budgets;
     char until[32];
 
     if (k->broken)
         return REFUSE(e, "budget-missing", "what was drawn cannot be read: %s", k->why);
-    if (paying(c, order_no, row, e) != E_OK)
+    if (paying(c, order_no, g, row, e) != E_OK)
         return e->code;
     *mark = budget_mark_find(&k->marks, row->scope);
     if (!*mark)
@@ -184,12 +185,12 @@ static enum err_code judge(struct core *c, const char *order_no, int64_t now, st
     return E_OK;
 }
 
-enum err_code budget_allows(struct core *c, const char *order_no, int64_t now, struct err *e)
+enum err_code budget_allows(struct core *c, const char *order_no, int64_t now, struct grant *g, struct err *e)
 {
     struct budget_row row;
     struct budget_mark *mark;
 
-    return c->budgets ? judge(c, order_no, now, &row, &mark, e) : E_OK;
+    return c->budgets ? judge(c, order_no, now, g, &row, &mark, e) : E_OK;
 }
 
 /* Before the commit that spends: the second place is never behind. */
@@ -212,14 +213,14 @@ static enum err_code draw(struct core *c, struct budget_mark *m, const struct bu
     return err_wrap(e, "budget");
 }
 
-enum err_code budget_spend(struct core *c, const char *order_no, int64_t now, struct err *e)
+enum err_code budget_spend(struct core *c, const char *order_no, int64_t now, struct grant *g, struct err *e)
 {
     struct budget_row row;
     struct budget_mark *mark;
 
     if (!c->budgets)
         return E_OK;
-    if (judge(c, order_no, now, &row, &mark, e) != E_OK)
+    if (judge(c, order_no, now, g, &row, &mark, e) != E_OK)
         return e->code;
     if ((mark->number < row.number || row.spent + 1 > mark->drawn) && draw(c, mark, &row, now, e) != E_OK)
         return e->code;

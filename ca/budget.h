@@ -9,6 +9,7 @@
 
 #include "ca/budget_spec.h"
 #include "ca/core.h"
+#include "ca/enroll_policy.h"
 
 struct budget_keeper; /* c->budgets; NULL: not a line box */
 
@@ -18,10 +19,10 @@ MUST_CHECK enum err_code budget_open(struct core *c, struct err *e);
 void budget_close(struct core *c);
 /*
  * May one more device get its certificate? `order_no`: its order, "" = none. E_DENIED with the reason budget-missing, budget-spent
- * or budget-expired in front of the text.
+ * or budget-expired (kept in the grant too).
  */
-MUST_CHECK enum err_code budget_allows(struct core *c, const char *order_no, int64_t now, struct err *e);
+MUST_CHECK enum err_code budget_allows(struct core *c, const char *order_no, int64_t now, struct grant *g, struct err *e);
 /* The certificate has its row: counted inside the same transaction. Refuses as budget_allows. */
-MUST_CHECK enum err_code budget_spend(struct core *c, const char *order_no, int64_t now, struct err *e);
+MUST_CHECK enum err_code budget_spend(struct core *c, const char *order_no, int64_t now, struct grant *g, struct err *e);
 
 #endif

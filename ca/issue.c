@@ -312,7 +312,7 @@ static bool device_pays(const struct issue_job *j)
 
     if (!j->core->budgets || !j->facts.id || (j->profile->kind != PROFILE_IDEVID && j->profile->kind != PROFILE_LDEVID))
         return false;
-    return !j->facts.order_no[0] || store_cert_newest(j->core->store, j->facts.id, j->profile->kind, &row, &e) != E_OK ||
+    return !j->grant.unit.order || store_cert_newest(j->core->store, j->facts.id, j->profile->kind, &row, &e) != E_OK ||
            strcmp(row.order_no, j->facts.order_no) != 0;
 }
 
@@ -333,7 +333,7 @@ static enum err_code build(struct issue_job *j, struct cert_inputs *in, const st
     if (!self && j->profile->kind != PROFILE_OCSP_SIGNER && authority_is_good(c, a, e) != E_OK)
         return e->code;
     j->pays = device_pays(j);
-    if (j->pays && budget_allows(c, j->facts.order_no, now, e) != E_OK)
+    if (j->pays && budget_allows(c, j->facts.order_no, now, &j->grant, e) != E_OK)
         return e->code;
     if (self)
         code = self_issuer(a, in->key, now, &ca, e);
@@ -923,7 +923,7 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
         return err_wrap(e, "CA row");
     if (j->order.subordinate[0] && box_certified(c, j->order.subordinate, j->issuer, &read, &j->order.by, now, e) != E_OK)
         return err_wrap(e, "CA row");
-    if (j->pays && budget_spend(c, j->facts.order_no, now, e) != E_OK)
+    if (j->pays && budget_spend(c, j->facts.order_no, now, &j->grant, e) != E_OK)
         return e->code;
     if (j->facts.id && device_changes(j, &row, now, e) != E_OK)
         return err_wrap(e, "device");
