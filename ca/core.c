@@ -55,6 +55,7 @@ enum err_code core_begin(struct core *c, struct err *e)
 
 void core_commit(struct core *c)
 {
+    static const struct timeval next_round = {0, 0}; /* of the loop: the answers leave first */
     struct err e = {0};
 
     if (c->clock.floor - c->floor_written >= FLOOR_EVERY_S) {
@@ -64,6 +65,21 @@ void core_commit(struct core *c)
     }
     if (store_commit(c->store, &e) != E_OK)
         die_in_doubt(&e);
+    if (c->checkpoint)
+        evtimer_add(c->checkpoint, &next_round);
+}
+
+static void on_checkpoint(evutil_socket_t fd, short what, void *arg)
+{
+    struct core *c = arg;
+    struct err e = {0};
+
+    (void)fd;
+    (void)what;
+    if (c->stopping || store_in_transaction(c->store) || store_checkpoint_step(c->store, &e) == E_OK)
+        return;
+    core_doubt(c, &e);
+    log_failure("checkpoint-failed", &e);
 }
 
 void core_rollback(struct core *c)
@@ -553,6 +569,9 @@ static void core_close(struct core *c)
 {
     if (c->tick)
         event_free(c->tick);
+    if (c->checkpoint)
+        event_free(c->checkpoint);
+    c->checkpoint = NULL;
     for (size_t i = 0; i < READERS; i++)
         reader_free(c->reader[i]); /* first: readers and signers answer what is pending */
     links_free(c);
@@ -626,7 +645,8 @@ int core_run(int argc, char **argv)
     c.guesses = guess_limit_new();
     c.issuance = issuance_new(&c);
     c.tick = event_new(c.base, -1, EV_PERSIST, on_tick, &c);
-    if (!c.guesses || !c.issuance || !c.tick) {
+    c.checkpoint = evtimer_new(c.base, on_checkpoint, &c);
+    if (!c.guesses || !c.issuance || !c.tick || !c.checkpoint) {
         err_set(&e, E_NOMEM, "start");
         proc_die("start-failed", 1, &e);
     }

@@ -403,6 +403,7 @@ struct core {
     size_t processes_n;
 
     struct event *tick;
+    struct event *checkpoint; /* after a commit: store_checkpoint_step */
     uint64_t ticks;
     bool going, stopping;
 };

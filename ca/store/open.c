@@ -14,10 +14,8 @@
 #include "base/auto.h"
 #include "ca/store/store_int.h"
 
-#define BUSY_MS             5000
 #define READER_RETRIES      50
 #define READER_RETRY_NS     20000000L
-#define CHECKPOINT_PAGES    "10000"
 #define VALUE_MAX_LEN       (256 * 1024 * 1024) /* one value; a CRL of millions of entries fits */
 #define LEDGER_FILE_MODE    0600
 #define BACKUP_PAGES        4096 /* copied between two looks whether to go on */
@@ -156,7 +154,7 @@ static enum err_code settings_hold(struct store *s, const struct setting *list, 
 static enum err_code settings_writer(struct store *s, struct err *e)
 {
     static const struct setting fixed[] = {
-        {"journal_mode", "wal"},          {"foreign_keys", "1"},     {"wal_autocheckpoint", CHECKPOINT_PAGES},
+        {"journal_mode", "wal"},          {"foreign_keys", "1"},     {"wal_autocheckpoint", "0"},
         {"cache_size", "-65536"},         {"cell_size_check", "1"},  {"trusted_schema", "0"},
         {"temp_store", "2"}, /* savepoints keep old pages: in memory, never in a file outside our directories */
     };
@@ -180,7 +178,7 @@ static enum err_code settings_common(struct store *s, struct err *e)
     int on = 1, rc;
 
     sqlite3_extended_result_codes(s->db, 1);
-    sqlite3_busy_timeout(s->db, BUSY_MS);
+    sqlite3_busy_timeout(s->db, STORE_BUSY_MS);
     sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, VALUE_MAX_LEN);
     sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
     rc = sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -324,7 +322,7 @@ static enum err_code open_writer(struct store *s, struct err *e)
     if (rc != SQLITE_OK)
         return store_fail(s, rc, "open", e);
     if (settings_common(s, e) != E_OK || schema_check(s, &version, e) != E_OK || settings_writer(s, e) != E_OK ||
-        migrate(s, version, e) != E_OK || settle(s, e) != E_OK)
+        migrate(s, version, e) != E_OK || settle(s, e) != E_OK || checkpoint_open(s, e) != E_OK)
         return e->code;
     return E_OK;
 }
@@ -404,12 +402,14 @@ void store_close(struct store *s)
         sqlite3_finalize(s->stmts[i]);
         buf_clear(&s->hold[i]);
     }
+    checkpoint_stop(s);
     /* A cleanly closed ledger is whole in its one file. */
     if (s->db && s->mode == STORE_WRITE && !s->doubtful) {
         sqlite3_busy_timeout(s->db, 0);
         sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     }
     sqlite3_close(s->db);
+    checkpoint_free(s);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
     free(s->path);
@@ -528,23 +528,6 @@ uint64_t store_wal_size(const struct store *s)
     struct stat st;
 
     return path_with(wal, sizeof(wal), s->path, "-wal") && stat(wal, &st) == 0 ? (uint64_t)st.st_size : 0;
-}
-
-enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e)
-{
-    int rc;
-
-    if (s->mode != STORE_WRITE || s->in_tx)
-        return err_set(e, E_INTERNAL, "ledger %s: checkpoint %s", s->path,
-                       s->in_tx ? "inside a transaction" : "from a reader");
-    if (store_wal_size(s) <= wal_max)
-        return E_OK;
-    sqlite3_busy_timeout(s->db, 0); /* the event loop does not wait for a reader */
-    rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    sqlite3_busy_timeout(s->db, BUSY_MS);
-    if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
-        return store_fail(s, rc, "checkpoint", e);
-    return E_OK;
 }
 
 /* --- check and backup ---------------------------------------------------------------------------------------- */

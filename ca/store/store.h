@@ -64,6 +64,9 @@ MUST_CHECK enum err_code store_savepoint(struct store *s, struct err *e);
 MUST_CHECK enum err_code store_savepoint_keep(struct store *s, struct err *e);
 /* Undoes the rows, and the audit head, status seq and counters with them. */
 void store_savepoint_undo(struct store *s);
+/* Called by the writer after every commit, best when the answers are on their way: copies a portion of the log into the database when
+ * one is due, and ends the log's growth. Without it the log only grows. */
+MUST_CHECK enum err_code store_checkpoint_step(struct store *s, struct err *e);
 /* Called when idle, by the writer: checkpoint TRUNCATE when the -wal file passed `wal_max` octets. A reader in the way is
  * not an error: the next call tries again. */
 MUST_CHECK enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e);

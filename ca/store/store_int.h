@@ -31,6 +31,8 @@ struct query {
     enum err_code code; /* the first failure; q_end gives it again */
 };
 
+struct checkpoint;
+
 struct store {
     sqlite3 *db;
     char *path;
@@ -47,6 +49,7 @@ struct store {
     uint64_t changes; /* store_changes */
     struct query cursor; /* store_revoked_begin */
     bool cursor_open;
+    struct checkpoint *checkpoint; /* NULL on a reader */
 };
 
 /* The schema, embedded from ca/store/schema/sqlite/ in the order of their numbers. */
@@ -92,6 +95,12 @@ struct bytes col_bytes(struct query *q);
 void col_str(struct query *q, char *out, size_t size);
 void col_fixed(struct query *q, uint8_t *out, size_t len);
 void col_serial(struct query *q, uint8_t out[SERIAL_MAX_LEN], uint8_t *len);
+
+/* Checkpoints (checkpoint.c), after the ledger is settled. stop: before the connection closes; free: after, its log's file is theirs. */
+MUST_CHECK enum err_code checkpoint_open(struct store *s, struct err *e);
+void checkpoint_stop(struct store *s);
+void checkpoint_free(struct store *s);
+#define STORE_BUSY_MS 5000
 
 /* The lock file of a ledger; E_BUSY when another process holds it. */
 MUST_CHECK enum err_code store_lock(const char *path, int *fd, struct err *e);

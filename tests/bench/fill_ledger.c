@@ -168,8 +168,10 @@ static void fill(struct filling *f)
         if (i == 0)
             must(f, store_profile_put(f->s, f->profile, "ldevid", note, f->now, &f->e), "profile");
         enroll(f, i);
-        if ((i + 1) % BATCH == 0 || i + 1 == f->count)
+        if ((i + 1) % BATCH == 0 || i + 1 == f->count) {
             must(f, store_commit(f->s, &f->e), "commit");
+            must(f, store_checkpoint(f->s, 0, &f->e), "checkpoint");
+        }
         if ((i + 1) % SAID_EACH == 0)
             fprintf(stderr, "fill_ledger: %" PRIu64 " rows\n", i + 1);
     }

@@ -305,8 +305,10 @@ static void commit(struct writer *w)
 
     if (w->db)
         step(w, w->commit);
-    else
+    else {
         must_ok(store_commit(w->s, &e), &e);
+        must_ok(store_checkpoint_step(w->s, &e), &e);
+    }
 }
 
 int main(int argc, char **argv)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-foreach(noun store store_factory audit marks)
+foreach(noun store store_factory audit marks checkpoint)
   inkan_test(test_${noun} SOURCES tests/unit/test_${noun}.c tests/unit/ledger_fixture.c USES store)
 endforeach()
 inkan_test(test_unit_rule SOURCES tests/unit/test_unit_rule.c USES store)

@@ -45,7 +45,7 @@ static void writer_syncs_every_commit_and_is_in_wal_mode(void **state)
 
     assert_int_equal(pragma(l->s, "PRAGMA synchronous"), 2);
     assert_int_equal(pragma(l->s, "PRAGMA foreign_keys"), 1);
-    assert_int_equal(pragma(l->s, "PRAGMA wal_autocheckpoint"), 10000);
+    assert_int_equal(pragma(l->s, "PRAGMA wal_autocheckpoint"), 0);
     assert_int_equal(pragma(l->s, "SELECT count(*) FROM pragma_journal_mode WHERE journal_mode = 'wal'"), 1);
     assert_int_equal(stat(l->path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checkpoints in small portions, by the writer between its transactions.
+ *
+ * One call of SQLite copies everything it may from the log into the database and then syncs the database: with ten million
+ * certificates, where nearly every row of an index has a page of its own, the writer would stand still for a fifth of a second.
+ * But SQLite copies no further than the oldest snapshot that a reader holds, and syncs the database only when the copy
+ * is complete: until then everything is in the log still. So a reading connection of ours holds a snapshot, the mark, where a
+ * portion is to end, for as long as it takes to commit once more and to copy. From time to time a thread asks the disk to make durable
+ * what was copied; it touches no connection, and nothing depends on it. When little is left, a call without a mark
+ * copies and syncs the rest: only that lets SQLite begin the log anew.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "ca/store/store_int.h"
+
+/* In pages of the log. A thousand are copied in some 4 ms. */
+#define PORTION    1000
+#define SYNC_EVERY 7000
+#define ROUND      15000 /* 62 MB: then the log is to begin anew */
+#define REST       400   /* so few are copied and synced at once */
+#define SYNCS_MAX  8     /* in a round: a disk that does not keep up makes the writer wait */
+
+/*
+ * The log's file with a memory: every checkpoint syncs it before it copies, and after a commit nothing in it is left to
+ * sync. `methods` comes first: SQLite's file points to it.
+ */
+struct log_file {
+    sqlite3_io_methods methods;
+    const sqlite3_io_methods *real;
+    bool clean; /* nothing was written since a sync that succeeded */
+};
+
+struct checkpoint {
+    struct log_file log;
+    sqlite3 *mark;
+    sqlite3_file *file; /* the database, as the mark has it open; only the thread uses it */
+
+    /* All in pages of the log as it is now. */
+    int end;    /* after the last commit */
+    int begun;  /* the end when everything was in the database */
+    int copied, synced;
+    int marked; /* where the snapshot stands; 0: none is held */
+    int next;   /* here the next portion is due */
+    bool held_up; /* by another reader's snapshot */
+    unsigned syncs;
+    int smaller; /* test builds: all sizes are divided by it */
+
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock; /* guards asked, stop */
+    pthread_cond_t more;
+    bool asked, stop;
+    _Atomic bool busy;
+    _Atomic int rc; /* of the last sync */
+};
+
+/* --- the log's file ------------------------------------------------------------------------------------------- */
+
+static struct log_file *log_of(sqlite3_file *f)
+{
+    return (struct log_file *)(uintptr_t)f->pMethods;
+}
+
+static int log_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
+{
+    log_of(f)->clean = false;
+    return log_of(f)->real->xWrite(f, p, n, at);
+}
+
+static int log_truncate(sqlite3_file *f, sqlite3_int64 size)
+{
+    log_of(f)->clean = false;
+    return log_of(f)->real->xTruncate(f, size);
+}
+
+static int log_sync(sqlite3_file *f, int flags)
+{
+    struct log_file *log = log_of(f);
+    int rc;
+
+    if (log->clean)
+        return SQLITE_OK;
+    rc = log->real->xSync(f, flags);
+    log->clean = rc == SQLITE_OK;
+    return rc;
+}
+
+static int log_watch(struct log_file *log, sqlite3 *db)
+{
+    sqlite3_file *f = NULL;
+    int rc = sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &f);
+
+    if (rc != SQLITE_OK || !f || !f->pMethods)
+        return rc == SQLITE_OK ? SQLITE_INTERNAL : rc;
+    log->real = f->pMethods;
+    log->methods = *f->pMethods;
+    log->methods.xWrite = log_write;
+    log->methods.xTruncate = log_truncate;
+    log->methods.xSync = log_sync;
+    f->pMethods = &log->methods;
+    return SQLITE_OK;
+}
+
+/* --- the thread ----------------------------------------------------------------------------------------------- */
+
+static void *sync_main(void *arg)
+{
+    struct checkpoint *ck = arg;
+
+    pthread_mutex_lock(&ck->lock);
+    while (!ck->stop) {
+        if (!ck->asked) {
+            pthread_cond_wait(&ck->more, &ck->lock);
+            continue;
+        }
+        ck->asked = false;
+        pthread_mutex_unlock(&ck->lock);
+        atomic_store(&ck->rc, ck->file->pMethods->xSync(ck->file, SQLITE_SYNC_NORMAL));
+        atomic_store(&ck->busy, false);
+        pthread_mutex_lock(&ck->lock);
+    }
+    pthread_mutex_unlock(&ck->lock);
+    return NULL;
+}
+
+/* Started late, so that the process's confinement is the thread's too. Signals are not for it. */
+static bool thread_start(struct checkpoint *ck)
+{
+    sigset_t all, before;
+
+    if (ck->started)
+        return true;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    ck->started = pthread_create(&ck->thread, NULL, sync_main, ck) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (ck->started)
+        pthread_setname_np(ck->thread, "ledger-sync");
+    return ck->started;
+}
+
+static void ask_sync(struct checkpoint *ck)
+{
+    if (!thread_start(ck)) /* the complete copy syncs everything all the same */
+        return;
+    ck->synced = ck->copied;
+    ck->syncs++;
+    atomic_store(&ck->busy, true);
+    pthread_mutex_lock(&ck->lock);
+    ck->asked = true;
+    pthread_cond_signal(&ck->more);
+    pthread_mutex_unlock(&ck->lock);
+}
+
+/* --- open and close ------------------------------------------------------------------------------------------- */
+
+static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    struct checkpoint *ck = arg;
+
+    (void)db;
+    (void)name;
+    if (pages < ck->end) { /* the log began anew */
+        ck->begun = ck->copied = ck->synced = 0;
+        ck->next = PORTION / ck->smaller;
+    }
+    ck->end = pages;
+    return SQLITE_OK;
+}
+
+#ifdef INKAN_TEST_HOOKS
+/* The tests of crashes and power cuts are to meet checkpoints without writing so much. */
+static int smaller(void)
+{
+    const char *v = getenv("INKAN_TEST_CHECKPOINT");
+
+    return v && atoi(v) > 0 ? atoi(v) : 1;
+}
+#else
+static int smaller(void)
+{
+    return 1;
+}
+#endif
+
+enum err_code checkpoint_open(struct store *s, struct err *e)
+{
+    struct checkpoint *ck = calloc(1, sizeof(*ck));
+    int rc;
+
+    if (!ck)
+        return err_set(e, E_NOMEM, "out of memory");
+    s->checkpoint = ck;
+    ck->smaller = smaller();
+    ck->next = PORTION / ck->smaller;
+    pthread_mutex_init(&ck->lock, NULL);
+    pthread_cond_init(&ck->more, NULL);
+    rc = sqlite3_open_v2(s->path, &ck->mark, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(ck->mark, "PRAGMA query_only = 1; PRAGMA wal_autocheckpoint = 0; PRAGMA trusted_schema = 0", NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_db_config(ck->mark, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_file_control(ck->mark, "main", SQLITE_FCNTL_FILE_POINTER, &ck->file);
+    if (rc == SQLITE_OK)
+        rc = log_watch(&ck->log, s->db);
+    if (rc != SQLITE_OK)
+        return store_fail(s, rc, "checkpoints", e);
+    sqlite3_wal_hook(s->db, on_commit, ck);
+    return E_OK;
+}
+
+static void unmark(struct checkpoint *ck)
+{
+    if (ck->marked)
+        sqlite3_exec(ck->mark, "ROLLBACK", NULL, NULL, NULL);
+    ck->marked = 0;
+}
+
+void checkpoint_stop(struct store *s)
+{
+    struct checkpoint *ck = s->checkpoint;
+
+    if (!ck)
+        return;
+    if (ck->started) {
+        pthread_mutex_lock(&ck->lock);
+        ck->stop = true;
+        pthread_cond_signal(&ck->more);
+        pthread_mutex_unlock(&ck->lock);
+        pthread_join(ck->thread, NULL);
+        ck->started = false;
+    }
+    unmark(ck);
+    sqlite3_close(ck->mark);
+    ck->mark = NULL;
+}
+
+void checkpoint_free(struct store *s)
+{
+    checkpoint_stop(s);
+    if (!s->checkpoint)
+        return;
+    pthread_cond_destroy(&s->checkpoint->more);
+    pthread_mutex_destroy(&s->checkpoint->lock);
+    free(s->checkpoint);
+    s->checkpoint = NULL;
+}
+
+/* --- portions ------------------------------------------------------------------------------------------------- */
+
+static void mark(struct checkpoint *ck)
+{
+    ck->next = ck->end + PORTION / ck->smaller;
+    if (sqlite3_exec(ck->mark, "BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1", NULL, NULL, NULL) == SQLITE_OK)
+        ck->marked = ck->end;
+    else if (!sqlite3_get_autocommit(ck->mark))
+        sqlite3_exec(ck->mark, "ROLLBACK", NULL, NULL, NULL);
+}
+
+static enum err_code copy(struct store *s, struct err *e)
+{
+    struct checkpoint *ck = s->checkpoint;
+    int until = ck->marked ? ck->marked : ck->end, copied = 0;
+    int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, &copied);
+
+    unmark(ck);
+    if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
+        return store_fail(s, rc, "checkpoint", e);
+    ck->held_up = copied < until;
+    ck->copied = copied > 0 ? copied : 0;
+    ck->next = ck->end + PORTION / ck->smaller;
+    if (ck->copied == ck->end) {
+        ck->begun = ck->synced = ck->end;
+        ck->syncs = 0;
+    }
+    return E_OK;
+}
+
+enum err_code store_checkpoint_step(struct store *s, struct err *e)
+{
+    struct checkpoint *ck = s->checkpoint;
+    bool due, idle;
+
+    if (s->mode != STORE_WRITE || s->in_tx)
+        return err_set(e, E_INTERNAL, "ledger %s: checkpoint %s", s->path, s->in_tx ? "inside a transaction" : "from a reader");
+    if (atomic_load(&ck->rc) != SQLITE_OK)
+        return store_fail(s, atomic_load(&ck->rc), "sync", e);
+    due = ck->end - ck->begun >= ROUND / ck->smaller;
+    idle = !atomic_load(&ck->busy);
+    if (ck->marked) {
+        if (ck->end == ck->marked)
+            return E_OK;
+        if (copy(s, e) != E_OK)
+            return e->code;
+        if (idle && ck->copied > ck->synced && (due || ck->copied - ck->synced >= SYNC_EVERY / ck->smaller))
+            ask_sync(ck);
+        return E_OK;
+    }
+    if (due && idle && !ck->held_up && (ck->end - ck->copied <= REST / ck->smaller || ck->syncs >= SYNCS_MAX))
+        return copy(s, e);
+    if (ck->end >= ck->next || (due && idle && !ck->held_up))
+        mark(ck);
+    return E_OK;
+}
+
+enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e)
+{
+    int rc;
+
+    if (s->mode != STORE_WRITE || s->in_tx)
+        return err_set(e, E_INTERNAL, "ledger %s: checkpoint %s", s->path,
+                       s->in_tx ? "inside a transaction" : "from a reader");
+    if (store_wal_size(s) <= wal_max)
+        return E_OK;
+    unmark(s->checkpoint);
+    sqlite3_busy_timeout(s->db, 0); /* the event loop does not wait for a reader */
+    rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(s->db, STORE_BUSY_MS);
+    if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
+        return store_fail(s, rc, "checkpoint", e);
+    return E_OK;
+}

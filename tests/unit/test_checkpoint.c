@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checkpoints in portions: the log is copied and begins anew without the writer's waiting, and nothing is lost by it. */
+#include "tests/unit/ledger_fixture.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ca/store/store_int.h"
+
+#define VALUE_LEN (400 * 1024) /* a hundred pages of the log */
+#define COMMITS   340          /* 34,000 pages: two rounds */
+
+/* SQLite asks through the dynamic linker, which finds this first. */
+static pthread_t writer;
+static _Atomic unsigned syncs_of_writer, syncs_of_thread;
+static _Atomic bool thread_fails;
+
+int fdatasync(int fd)
+{
+    static int (*real)(int);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "fdatasync");
+    if (pthread_equal(pthread_self(), writer)) {
+        syncs_of_writer++;
+        return real(fd);
+    }
+    syncs_of_thread++;
+    if (thread_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return real(fd);
+}
+
+static void begin_counting(void)
+{
+    writer = pthread_self();
+    syncs_of_writer = syncs_of_thread = 0;
+    thread_fails = false;
+}
+
+static void commit_value(struct ledger *l, unsigned n)
+{
+    static uint8_t value[VALUE_LEN];
+
+    memset(value, (int)(n & 0xff), sizeof(value));
+    OK(l, store_begin(l->s, &l->e));
+    OK(l, store_meta_set(l->s, "value", BYTES_OF(value), &l->e));
+    OK(l, store_meta_set_i64(l->s, "n", n, &l->e));
+    OK(l, store_commit(l->s, &l->e));
+}
+
+static void assert_is(struct ledger *l, struct store *s, unsigned n)
+{
+    struct buf value = BUF_INIT(VALUE_LEN);
+    int64_t stored = 0;
+
+    OK(l, store_meta_get_i64(s, "n", &stored, &l->e));
+    OK(l, store_meta_get(s, "value", &value, &l->e));
+    assert_int_equal(stored, n);
+    assert_int_equal(value.len, VALUE_LEN);
+    assert_int_equal(value.p[0], n & 0xff);
+    assert_memory_equal(value.p, value.p + 1, VALUE_LEN - 1);
+    buf_clear(&value);
+}
+
+/* What a new process would find if this one ended now: the files as they are, opened elsewhere. */
+static void assert_survives(struct ledger *l, unsigned n)
+{
+    char command[400], path[128];
+    struct store *s = NULL;
+    unsigned counted = syncs_of_writer;
+
+    snprintf(command, sizeof(command), "mkdir %s/copy && cp %s %s-wal %s/copy/", l->dir, l->path, l->path, l->dir);
+    assert_int_equal(system(command), 0);
+    snprintf(path, sizeof(path), "%s/copy/%s", l->dir, strrchr(l->path, '/') + 1);
+    OK(l, store_open(path, STORE_WRITE, &s, &l->e));
+    assert_is(l, s, n);
+    OK(l, store_check(s, &l->e));
+    store_close(s);
+    snprintf(command, sizeof(command), "rm -r %s/copy", l->dir);
+    assert_int_equal(system(command), 0);
+    syncs_of_writer = counted;
+}
+
+static void log_begins_anew_and_every_commit_costs_one_sync(void **state)
+{
+    struct ledger *l = *state;
+    uint64_t longest = 0;
+
+    begin_counting();
+    for (unsigned n = 1; n <= COMMITS; n++) {
+        commit_value(l, n);
+        OK(l, store_checkpoint_step(l->s, &l->e));
+        if (store_wal_size(l->s) > longest)
+            longest = store_wal_size(l->s);
+        if (n % 100 == 30)
+            assert_survives(l, n);
+    }
+    /* A round is 62 MB; on a slow disk it goes on until the thread is ready. */
+    assert_in_range(longest, 55u << 20, 120u << 20);
+    assert_in_range(syncs_of_thread, 3, 30);
+    /* One for each commit, and two for each round: its end, and the head of the log that begins anew. */
+    assert_in_range(syncs_of_writer, COMMITS, COMMITS + 8);
+    assert_is(l, l->s, COMMITS);
+    ledger_reopen(l);
+    assert_is(l, l->s, COMMITS);
+}
+
+static void readers_snapshot_is_never_copied_over(void **state)
+{
+    struct ledger *l = *state;
+    struct store *r = NULL;
+    uint64_t held;
+
+    begin_counting();
+    commit_value(l, 1);
+    OK(l, store_open(l->path, STORE_READ, &r, &l->e));
+    OK(l, store_begin(r, &l->e));
+    assert_is(l, r, 1);
+    for (unsigned n = 2; n <= COMMITS / 2; n++) {
+        commit_value(l, n);
+        OK(l, store_checkpoint_step(l->s, &l->e));
+    }
+    assert_is(l, r, 1);
+    held = store_wal_size(l->s);
+    assert_true(held > COMMITS / 2 * (uint64_t)VALUE_LEN); /* the log had to grow */
+    store_close(r);
+    for (unsigned n = COMMITS / 2; n <= COMMITS; n++) {
+        commit_value(l, n);
+        OK(l, store_checkpoint_step(l->s, &l->e));
+    }
+    assert_in_range(store_wal_size(l->s), held, held + (60u << 20)); /* it began anew */
+    assert_is(l, l->s, COMMITS);
+    assert_survives(l, COMMITS);
+}
+
+static void failed_sync_in_the_thread_is_in_doubt(void **state)
+{
+    struct ledger *l = *state;
+    enum err_code code = E_OK;
+
+    begin_counting();
+    thread_fails = true;
+    for (unsigned n = 1; n <= COMMITS && code == E_OK; n++) {
+        commit_value(l, n);
+        code = store_checkpoint_step(l->s, &l->e);
+    }
+    assert_int_equal(code, E_STORE);
+    assert_true(store_is_doubtful(l->s));
+    assert_true(store_is_disk_error(&l->e));
+    REFUSED(l, E_STORE, store_begin(l->s, &l->e));
+    thread_fails = false;
+}
+
+static void idle_checkpoint_takes_the_mark_away(void **state)
+{
+    struct ledger *l = *state;
+
+    begin_counting();
+    for (unsigned n = 1; n <= 11; n++) { /* the mark is set after the tenth or so and waits for one more commit */
+        commit_value(l, n);
+        OK(l, store_checkpoint_step(l->s, &l->e));
+        OK(l, store_checkpoint_step(l->s, &l->e));
+    }
+    OK(l, store_checkpoint(l->s, 0, &l->e));
+    assert_int_equal(store_wal_size(l->s), 0);
+    for (unsigned n = 12; n <= 40; n++) {
+        commit_value(l, n);
+        OK(l, store_checkpoint_step(l->s, &l->e));
+    }
+    assert_is(l, l->s, 40);
+    assert_survives(l, 40);
+}
+
+static void step_inside_a_transaction_is_refused(void **state)
+{
+    struct ledger *l = *state;
+
+    OK(l, store_begin(l->s, &l->e));
+    REFUSED(l, E_INTERNAL, store_checkpoint_step(l->s, &l->e));
+    store_rollback(l->s);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, ledger_setup, ledger_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(log_begins_anew_and_every_commit_costs_one_sync),
+        T(readers_snapshot_is_never_copied_over),
+        T(failed_sync_in_the_thread_is_in_doubt),
+        T(idle_checkpoint_takes_the_mark_away),
+        T(step_inside_a_transaction_is_refused),
+    };
+
+    return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
+}
