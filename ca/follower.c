@@ -14,6 +14,7 @@
 #define ROWS_MAX       2048          /* in one message: more cannot fit */
 #define ISSUERS_MAX    1024
 #define STATE_TEXT_MAX 96
+#define BUILD_MIN      200000 /* so many rows to come, and no more than a tenth of them here: the replica is built from sorted parts */
 
 struct follower {
     struct event_base *base;
@@ -29,6 +30,7 @@ struct follower {
     bool target_known;
     uint64_t target; /* the core's seq as first named on this link */
     bool current;
+    struct event *build; /* parts of a replica that has all its rows */
     char state[STATE_TEXT_MAX];
     struct status_row rows[ROWS_MAX];
 };
@@ -87,17 +89,67 @@ static void acknowledge(struct follower *f, uint64_t seq)
     (void)send_msg(f, &m);
 }
 
+static void note_refused(struct follower *f, size_t refused)
+{
+    struct log_line l;
+
+    if (refused == 0)
+        return;
+    log_begin(&l, LOG_ERROR, "status-row-refused");
+    log_str(&l, "why", "a revoked certificate never returns");
+    log_u64(&l, "rows", refused);
+    log_u64(&l, "up_to", replica_seq(f->replica));
+    log_end(&l);
+}
+
 static void reach_target(struct follower *f)
 {
+    static const struct timeval next_round = {0, 0};
     struct log_line l;
 
     if (f->current || !f->target_known || replica_seq(f->replica) < f->target)
         return;
+    if (replica_is_building(f->replica)) {
+        evtimer_add(f->build, &next_round);
+        return;
+    }
     f->current = true;
     log_begin(&l, LOG_INFO, "status-current");
     log_u64(&l, "seq", replica_seq(f->replica));
     log_end(&l);
     update(f);
+}
+
+static void drop_link(struct follower *f);
+
+/* A part in each round of the loop: questions are answered with tryLater meanwhile. */
+static void on_build(evutil_socket_t fd, short what, void *arg)
+{
+    struct follower *f = arg;
+    size_t refused = 0;
+    struct err e = {0};
+
+    (void)fd;
+    (void)what;
+    if (!replica_is_building(f->replica)) {
+        reach_target(f);
+    } else if (replica_build_step(f->replica, &refused, &e) != E_OK) {
+        drop_link(f);
+        f->ops.doubt(f->ops.arg, "follow-failed", &e);
+    } else {
+        note_refused(f, refused);
+        reach_target(f);
+    }
+}
+
+/* Before the first rows of a long log. */
+static enum err_code consider_building(struct follower *f, struct err *e)
+{
+    uint64_t here = replica_seq(f->replica);
+
+    if (f->current || f->target < BUILD_MIN || here > f->target / 10 || replica_is_building(f->replica))
+        return E_OK;
+    return replica_build(f->replica, e);
 }
 
 /* ---- messages ---- */
@@ -189,15 +241,7 @@ static enum err_code on_rows(struct follower *f, struct msg_reader *r, struct er
     }
     if (replica_apply(f->replica, f->rows, n, &refused, e) != E_OK)
         return e->code;
-    if (refused) {
-        struct log_line l;
-
-        log_begin(&l, LOG_ERROR, "status-row-refused");
-        log_str(&l, "why", "a revoked certificate never returns");
-        log_u64(&l, "rows", refused);
-        log_u64(&l, "up_to", replica_seq(f->replica));
-        log_end(&l);
-    }
+    note_refused(f, refused);
     /* Kept answers about these certificates go before the core hears that the rows are in force. */
     responder_rows_applied(f->responder, f->rows, n);
     acknowledge(f, replica_seq(f->replica));
@@ -223,6 +267,8 @@ static enum err_code on_current(struct follower *f, struct msg_reader *r, struct
     if (!f->target_known) {
         f->target_known = true;
         f->target = seq;
+        if (consider_building(f, e) != E_OK)
+            return e->code;
     }
     update(f);
     reach_target(f);
@@ -345,6 +391,12 @@ struct follower *follower_new(struct event_base *base, struct replica *replica, 
     f->base = base;
     f->replica = replica;
     f->ops = *ops;
+    f->build = evtimer_new(base, on_build, f);
+    if (!f->build) {
+        err_set(e, E_NOMEM, "follower");
+        free(f);
+        return NULL;
+    }
     return f;
 }
 
@@ -353,5 +405,6 @@ void follower_free(struct follower *f)
     if (!f)
         return;
     chan_free(f->chan);
+    event_free(f->build);
     free(f);
 }

@@ -10,11 +10,12 @@
 
 #include "base/auto.h"
 #include "base/fsio.h"
+#include "ca/replica_stage.h"
 
 #define REPLICA_APPLICATION_ID 0x494e4b52 /* "INKR" */
-#define REPLICA_VERSION        1
+#define REPLICA_VERSION        2
 
-enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_GET, ST_SEQ, ST_TIME, STATEMENTS };
+enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_GET, ST_SEQ, ST_TIME, ST_BUILDING, STATEMENTS };
 
 /* The whole SQL of the replica. */
 static const char sql_setup[] = "PRAGMA locking_mode=EXCLUSIVE;" /* one process; no shared-memory file */
@@ -29,8 +30,8 @@ static const char sql_setup[] = "PRAGMA locking_mode=EXCLUSIVE;" /* one process;
 static const char sql_create[] =
     "BEGIN IMMEDIATE;"
     "CREATE TABLE state(one INTEGER PRIMARY KEY CHECK(one = 1), ledger_id BLOB NOT NULL, seq INTEGER NOT NULL,"
-    " time INTEGER NOT NULL) STRICT;"
-    "INSERT INTO state VALUES(1, x'', 0, 0);"
+    " time INTEGER NOT NULL, building INTEGER NOT NULL) STRICT;"
+    "INSERT INTO state VALUES(1, x'', 0, 0, 0);"
     "CREATE TABLE status(issuer INTEGER NOT NULL, serial BLOB NOT NULL, status INTEGER NOT NULL, reason INTEGER NOT "
     "NULL,"
     " time INTEGER NOT NULL, changed INTEGER NOT NULL, not_after INTEGER NOT NULL, seq INTEGER NOT NULL,"
@@ -51,6 +52,7 @@ static const char *const sql_statement[STATEMENTS] = {
     [ST_GET] = "SELECT status, reason, time, changed, not_after, seq FROM status WHERE issuer = ?1 AND serial = ?2",
     [ST_SEQ] = "UPDATE state SET seq = ?1, time = max(time, ?2)",
     [ST_TIME] = "UPDATE state SET time = ?1",
+    [ST_BUILDING] = "UPDATE state SET building = ?1",
 };
 _Static_assert(CERT_GOOD == 0 && CERT_REVOKED == 2, "the numbers in sql_statement");
 
@@ -63,6 +65,9 @@ struct replica {
     uint64_t seq;
     int64_t time;
     bool damaged;
+
+    struct stage *stage; /* while it is being built */
+    unsigned next;       /* the part of it that is put next; those before are in the table */
 };
 
 static enum err_code store_err(struct replica *r, const char *what, struct err *e)
@@ -114,7 +119,7 @@ static enum err_code load_state(struct replica *r, struct err *e)
     sqlite3_stmt *st = NULL;
     enum err_code code = E_OK;
 
-    if (sqlite3_prepare_v2(r->db, "SELECT ledger_id, seq, time FROM state WHERE one = 1", -1, &st, NULL) != SQLITE_OK ||
+    if (sqlite3_prepare_v2(r->db, "SELECT ledger_id, seq, time, building FROM state WHERE one = 1", -1, &st, NULL) != SQLITE_OK ||
         sqlite3_step(st) != SQLITE_ROW) {
         code = store_err(r, "state", e);
     } else {
@@ -125,6 +130,9 @@ static enum err_code load_state(struct replica *r, struct err *e)
             r->damaged = true;
             code = err_set(e, E_STORE, "replica \"%s\": state holds a ledger id of %d octets, seq %lld", r->path, len,
                            (long long)seq);
+        } else if (sqlite3_column_int64(st, 3) != 0) {
+            r->damaged = true;
+            code = err_set(e, E_STORE, "replica \"%s\": the process ended while it was being built", r->path);
         } else {
             if (len)
                 memcpy(r->ledger_id, sqlite3_column_blob(st, 0), (size_t)len);
@@ -178,6 +186,8 @@ static enum err_code open_db(struct replica *r, struct err *e)
 
 static enum err_code begin_anew(struct replica *r, struct err *e)
 {
+    stage_free(r->stage);
+    r->stage = NULL;
     close_db(r);
     delete_files(r);
     r->ledger_id_len = 0;
@@ -213,6 +223,7 @@ void replica_free(struct replica *r)
 {
     if (!r)
         return;
+    stage_free(r->stage);
     close_db(r);
     free(r);
 }
@@ -261,14 +272,24 @@ enum err_code replica_reset(struct replica *r, struct bytes ledger_id, struct er
     return load_state(r, e);
 }
 
-static bool put(struct replica *r, const struct status_row *row, size_t *refused)
+static struct staged_row staged(const struct status_row *row)
+{
+    struct bytes serial = serial_magnitude(BYTES(row->serial, row->serial_len));
+    struct staged_row out = {.seq = row->seq, .time = row->time, .not_after = row->not_after, .issuer = row->issuer,
+                             .status = (uint8_t)row->status, .reason = (uint8_t)row->reason, .serial_len = (uint8_t)serial.len};
+
+    if (serial.len)
+        memcpy(out.serial, serial.p, serial.len);
+    return out;
+}
+
+static bool put(struct replica *r, const struct staged_row *row, size_t *refused)
 {
     sqlite3_stmt *st = r->st[ST_PUT];
-    struct bytes serial = serial_magnitude(BYTES(row->serial, row->serial_len));
     bool ok;
 
     sqlite3_bind_int64(st, 1, row->issuer);
-    sqlite3_bind_blob(st, 2, serial.p, (int)serial.len, SQLITE_STATIC);
+    sqlite3_bind_blob(st, 2, row->serial, row->serial_len, SQLITE_STATIC);
     sqlite3_bind_int64(st, 3, row->status);
     sqlite3_bind_int64(st, 4, row->reason);
     sqlite3_bind_int64(st, 5, row->time);
@@ -281,11 +302,28 @@ static bool put(struct replica *r, const struct status_row *row, size_t *refused
     return ok;
 }
 
+static bool note_seq(struct replica *r, uint64_t seq, int64_t time)
+{
+    sqlite3_bind_int64(r->st[ST_SEQ], 1, (int64_t)seq);
+    sqlite3_bind_int64(r->st[ST_SEQ], 2, time);
+    return run(r, ST_SEQ);
+}
+
+static enum err_code undo(struct replica *r, const char *what, struct err *e)
+{
+    if (e->code == E_OK)
+        store_err(r, what, e);
+    if (!sqlite3_get_autocommit(r->db))
+        run(r, ST_ROLLBACK);
+    return e->code;
+}
+
 enum err_code replica_apply(struct replica *r, const struct status_row *rows, size_t n, size_t *refused, struct err *e)
 {
     int64_t time = r->time;
 
     *refused = 0;
+    *e = (struct err){0};
     if (n == 0)
         return E_OK;
     for (size_t i = 0; i < n; i++)
@@ -295,24 +333,85 @@ enum err_code replica_apply(struct replica *r, const struct status_row *rows, si
     if (!run(r, ST_BEGIN))
         return store_err(r, "begin", e);
     for (size_t i = 0; i < n; i++) {
-        if (!put(r, &rows[i], refused))
-            goto undo;
-        if (rows[i].time > time)
-            time = rows[i].time;
+        struct staged_row row = staged(&rows[i]);
+        bool later = r->stage && stage_part(&row) >= r->next;
+
+        if (later ? stage_add(r->stage, &row, e) != E_OK : !put(r, &row, refused))
+            return undo(r, "apply", e);
+        if (row.time > time)
+            time = row.time;
     }
-    sqlite3_bind_int64(r->st[ST_SEQ], 1, (int64_t)rows[n - 1].seq);
-    sqlite3_bind_int64(r->st[ST_SEQ], 2, time);
-    if (!run(r, ST_SEQ) || !run(r, ST_COMMIT))
-        goto undo;
+    if ((!r->stage && !note_seq(r, rows[n - 1].seq, time)) || !run(r, ST_COMMIT))
+        return undo(r, "apply", e);
     r->seq = rows[n - 1].seq;
     r->time = time;
     return E_OK;
+}
 
-undo:
-    store_err(r, "apply", e);
-    if (!sqlite3_get_autocommit(r->db))
-        run(r, ST_ROLLBACK);
-    return e->code;
+/* ---- building ---- */
+
+enum err_code replica_build(struct replica *r, struct err *e)
+{
+    char dir[sizeof(r->path)];
+
+    if (r->stage)
+        return E_OK;
+    snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(r->path, '/') - r->path), r->path);
+    sqlite3_bind_int64(r->st[ST_BUILDING], 1, 1);
+    if (!run(r, ST_BUILDING))
+        return store_err(r, "build", e);
+    r->next = 0;
+    return stage_new(dir, &r->stage, e);
+}
+
+bool replica_is_building(const struct replica *r)
+{
+    return r->stage != NULL;
+}
+
+static bool same_certificate(const struct staged_row *a, const struct staged_row *b)
+{
+    return a->issuer == b->issuer && a->serial_len == b->serial_len && memcmp(a->serial, b->serial, a->serial_len) == 0;
+}
+
+/*
+ * Two certificates of three, then the third: put in order, pages of the table become full, and each row that comes later would
+ * have to split one. So the third ones do, and leave room.
+ */
+static bool put_part(struct replica *r, const struct staged_row *rows, size_t n, size_t *refused)
+{
+    for (int later = 0; later < 2; later++)
+        for (size_t i = 0, certificate = 0; i < n; i++) {
+            certificate += i > 0 && !same_certificate(&rows[i - 1], &rows[i]);
+            if ((certificate % 3 == 2) == later && !put(r, &rows[i], refused))
+                return false;
+        }
+    return true;
+}
+
+enum err_code replica_build_step(struct replica *r, size_t *refused, struct err *e)
+{
+    struct staged_row *rows = NULL;
+    size_t n = 0;
+    bool ok;
+
+    *refused = 0;
+    *e = (struct err){0};
+    if (stage_take(r->stage, r->next, &rows, &n, e) != E_OK)
+        return e->code;
+    ok = run(r, ST_BEGIN) && put_part(r, rows, n, refused);
+    free(rows);
+    if (ok && r->next == STAGE_PARTS - 1) {
+        sqlite3_bind_int64(r->st[ST_BUILDING], 1, 0);
+        ok = note_seq(r, r->seq, r->time) && run(r, ST_BUILDING);
+    }
+    if (!ok || !run(r, ST_COMMIT))
+        return undo(r, "build", e);
+    if (++r->next == STAGE_PARTS) {
+        stage_free(r->stage);
+        r->stage = NULL;
+    }
+    return E_OK;
 }
 
 enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes serial, struct replica_row *out,

@@ -52,6 +52,17 @@ MUST_CHECK enum err_code replica_reset(struct replica *r, struct bytes ledger_id
 MUST_CHECK enum err_code replica_apply(struct replica *r, const struct status_row *rows, size_t n, size_t *refused,
                                        struct err *e);
 
+/*
+ * For a log of which nearly everything is to come: from here on replica_apply puts the rows aside in an order of their own
+ * (ca/replica_stage.h), which moves replica_seq too. When it has what it wants, the caller calls replica_build_step until
+ * replica_is_building is false: each call puts a part of them into the table, a tenth of a second of work for ten
+ * million certificates. Rows may come meanwhile. replica_get knows nothing of what is aside. A
+ * replica whose process ends while it is being built begins anew.
+ */
+MUST_CHECK enum err_code replica_build(struct replica *r, struct err *e);
+MUST_CHECK enum err_code replica_build_step(struct replica *r, size_t *refused, struct err *e);
+bool replica_is_building(const struct replica *r);
+
 /* E_NOT_FOUND: no such certificate in rows up to replica_seq. */
 MUST_CHECK enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes serial, struct replica_row *out,
                                      struct err *e);

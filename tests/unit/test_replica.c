@@ -276,7 +276,7 @@ static void a_database_of_another_kind_is_begun_anew(void **state)
         const char *name, *sql;
     } cases[] = {
         {"another application", "CREATE TABLE t(x); INSERT INTO t VALUES(1)"},
-        {"another version", "PRAGMA user_version=2"},
+        {"another version", "PRAGMA user_version=3"},
         {"a table missing", "DROP TABLE status"},
         {"a state row missing", "DELETE FROM state"},
         {"a seq below zero", "UPDATE state SET seq = -1"},
@@ -365,6 +365,135 @@ static void a_locked_file_is_not_deleted(void **state)
     replica_free(first);
 }
 
+/* ---- building ---- */
+
+#define MANY 1500
+
+/* Serials of 20 octets in no order; each tenth is revoked later, each twentieth held and released before. */
+static struct status_row numbered(uint64_t seq, uint32_t n, enum cert_status status, int64_t time)
+{
+    struct status_row v = row(seq, 0, status, status == CERT_REVOKED ? REASON_KEY_COMPROMISE : REASON_UNSPECIFIED, time);
+    uint32_t mixed = n * 2654435761u;
+
+    v.issuer = 7 + n % 2;
+    v.serial_len = SERIAL_MAX_LEN;
+    memset(v.serial, 0x5a, SERIAL_MAX_LEN);
+    v.serial[0] = (uint8_t)(1 + (mixed >> 24) % 0x7f);
+    v.serial[1] = (uint8_t)(mixed >> 16);
+    memcpy(v.serial + 10, &n, sizeof(n));
+    return v;
+}
+
+static uint64_t apply_many(struct replica *r, uint32_t from, uint32_t to)
+{
+    for (uint32_t n = from; n < to; n++) {
+        apply(r, numbered(replica_seq(r) + 1, n, CERT_GOOD, 1000 + n));
+        if (n >= 10 && n % 20 == 0) {
+            apply(r, numbered(replica_seq(r) + 1, n - 10, CERT_ON_HOLD, 6000 + n));
+            apply(r, numbered(replica_seq(r) + 1, n - 10, CERT_GOOD, 7000 + n));
+        }
+        if (n >= 10 && n % 10 == 0)
+            apply(r, numbered(replica_seq(r) + 1, n - 10, CERT_REVOKED, 8000 + n));
+    }
+    return replica_seq(r);
+}
+
+static struct replica_row get_numbered(struct replica *r, uint32_t n)
+{
+    struct status_row v = numbered(1, n, CERT_GOOD, 0);
+    struct replica_row out;
+    struct err e = {0};
+
+    if (replica_get(r, v.issuer, BYTES(v.serial, v.serial_len), &out, &e) != E_OK)
+        fail_msg("%u: %s", n, e.msg);
+    return out;
+}
+
+static void a_replica_built_in_parts_is_the_same(void **state)
+{
+    static struct replica_row wanted[MANY + 100];
+    struct replica *r = open_as(false);
+    struct err e = {0};
+    uint64_t seq = apply_many(r, 0, MANY + 100);
+    size_t refused;
+    uint32_t added = MANY;
+
+    (void)state;
+    for (uint32_t n = 0; n < MANY + 100; n++)
+        wanted[n] = get_numbered(r, n);
+    assert_int_equal(replica_reset(r, bytes_str("ledger-b"), &e), E_OK);
+    apply_many(r, 0, 50); /* some come before anybody knows how many there are */
+    assert_int_equal(replica_build(r, &e), E_OK);
+    apply_many(r, 50, MANY);
+    assert_true(replica_is_building(r));
+    while (replica_is_building(r)) {
+        assert_int_equal(replica_build_step(r, &refused, &e), E_OK);
+        assert_int_equal(refused, 0);
+        if (added < MANY + 100) { /* some meanwhile */
+            apply_many(r, added, added + 1);
+            added++;
+        }
+    }
+    assert_int_equal(replica_seq(r), seq);
+    for (int again = 0; again < 2; again++) {
+        for (uint32_t n = 0; n < MANY + 100; n++) {
+            struct replica_row v = get_numbered(r, n);
+
+            assert_memory_equal(&v, &wanted[n], sizeof(v));
+        }
+        replica_free(r);
+        r = open_as(false);
+        assert_int_equal(replica_seq(r), seq);
+    }
+    apply_many(r, MANY + 100, MANY + 101);
+    replica_free(r);
+}
+
+static void a_revoked_certificate_never_returns_while_building(void **state)
+{
+    struct replica *r = open_as(false);
+    size_t refused, all = 0;
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(replica_build(r, &e), E_OK);
+    apply(r, row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
+    apply(r, row(2, 0x11, CERT_REVOKED, REASON_KEY_COMPROMISE, 2000));
+    apply(r, row(3, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 3000));
+    while (replica_is_building(r)) {
+        assert_int_equal(replica_build_step(r, &refused, &e), E_OK);
+        all += refused;
+    }
+    assert_int_equal(all, 1);
+    assert_int_equal(get(r, 0x11).status, CERT_REVOKED);
+    assert_int_equal(replica_seq(r), 3);
+    replica_free(r);
+}
+
+static void a_replica_left_half_built_is_begun_anew(void **state)
+{
+    (void)state;
+    for (int steps = 0; steps < 600; steps += 200) {
+        struct replica *r = open_as(false);
+        struct err e = {0};
+        size_t refused;
+
+        apply_many(r, 0, 5);
+        assert_int_equal(replica_build(r, &e), E_OK);
+        apply_many(r, 5, 500);
+        for (int i = 0; i < steps; i++)
+            assert_int_equal(replica_build_step(r, &refused, &e), E_OK);
+        assert_true(replica_is_building(r));
+        replica_free(r);
+        r = open_as(true);
+        assert_int_equal(replica_seq(r), 0);
+        assert_int_equal(replica_ledger_id(r).len, 0);
+        assert_false(replica_is_building(r));
+        replica_discard(r);
+        replica_free(r);
+    }
+}
+
 int main(void)
 {
 #define IN_DIR(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
@@ -381,6 +510,9 @@ int main(void)
         IN_DIR(a_row_with_impossible_values_is_found_damaged),
         IN_DIR(a_damaged_page_is_found_and_the_next_start_begins_anew),
         IN_DIR(a_locked_file_is_not_deleted),
+        IN_DIR(a_replica_built_in_parts_is_the_same),
+        IN_DIR(a_revoked_certificate_never_returns_while_building),
+        IN_DIR(a_replica_left_half_built_is_begun_anew),
     };
     return cmocka_run_group_tests_name("replica", tests, NULL, NULL);
 }
