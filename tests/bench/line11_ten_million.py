@@ -75,6 +75,7 @@ def run(bench):
     with ledgerlib.filled(bench, 10000, revoked=100, every=1) as few, \
          ledgerlib.filled(bench, large, revoked=large // 100, every=max(1, large // 50000)) as many:
         sides = {"many": Side(bench, many, seconds), "few": Side(bench, few, seconds)}
+        ledgerlib.warm(many)
         for side in sides.values():
             side.enroll()
             side.ask()
