@@ -42,6 +42,15 @@
  * request.list   {state?}                                        rows {id, state, domain, device_id, operation, label, profile, why, created_at, expires_at, reason}
  * request.show   {id}                                            {…, subject, csr, spki_sha256, bound, decided_at, decided_by, ended_at, serial}
  * request.approve {id}   request.refuse {id, reason}             {id, state}
+ * order.open     {}; fd of the signed order file                 the order, as order.status without units
+ * order.list     {live?}                                         rows {order, product, quantity, state, reserved, confirmed, counts, refused, ...}
+ * order.status   {order}                                         {..., counts: {...}, refused: {reason: n}, units: {state: n}}
+ * order.units    {order, state?, limit?}                         rows {device_id, state, ordinal, reserved_at, ..., rekeys, reworks}
+ * order.close    {order, force?}                                 when it is closed: the order
+ * unit.show      {unit: "ORDER/DEVICE"}                          {..., cert: {...}, events: [...]}
+ * station.add    {name, domain?, line, roles: "issue,verify", valid_s?, profile?, csr}    {name, cert, chain, issuer, serial, not_after}
+ * station.list   {}                                              rows {name, domain, line, roles, profile, created_at, not_after, revoked_at}
+ * station.revoke {name}                                          {revoked: n}; acknowledged as cert.revoke
  * cert.issue     {profile, csr, device_id?, domain?, name?, product?, model?, lot?}     {cert, chain:[…], serial, issuer, not_after}
  * cert.list      {issuer?, device_id?, domain?, profile?, status?, expires_before?, limit?} rows {issuer, serial, profile, device_id, domain, status, reason, not_before, not_after}
  * cert.show      {issuer, serial} | {cert}                       {…, der, pem, subject, status, reason, status_at, seq, requester, profile_hash}

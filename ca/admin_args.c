@@ -67,16 +67,8 @@ static enum err_code check_value(const struct admin_arg *a, const json_t *v, str
         if (!json_is_object(v) || json_dumpb(v, NULL, 0, JSON_COMPACT) > (size_t)a->max)
             return err_set(e, E_INVALID, "%s: an object of at most %lld octets", a->name, (long long)a->max);
         return E_OK;
-    case ARG_TEXTS:
-        if (!json_is_array(v) || json_array_size(v) == 0 || json_array_size(v) > (size_t)a->max)
-            return err_set(e, E_INVALID, "%s: an array of 1 to %lld names", a->name, (long long)a->max);
-        for (size_t i = 0; i < json_array_size(v); i++) {
-            const char *s = json_string_value(json_array_get(v, i));
-
-            if (!s || !id_is_valid(s))
-                return err_set(e, E_INVALID, "%s[%zu]: not a name", a->name, i);
-        }
-        return E_OK;
+    case ARG_BOOL:
+        return json_is_boolean(v) ? E_OK : err_set(e, E_INVALID, "%s: true or false", a->name);
     case ARG_ID:
     case ARG_TEXT:
     case ARG_HEX:

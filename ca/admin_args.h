@@ -17,7 +17,7 @@ enum admin_arg_type {
     ARG_BASE64, /* at most max characters */
     ARG_LIST,   /* an array of at most max objects, checked by the handler */
     ARG_OBJECT, /* an object, of at most max octets when written compactly */
-    ARG_TEXTS,  /* an array of 1 .. max names: id_is_valid */
+    ARG_BOOL,
 };
 
 struct admin_arg {

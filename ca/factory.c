@@ -91,6 +91,7 @@ enum err_code factory_load(struct core *c, struct err *e)
     if (!l.f)
         return err_set(e, E_NOMEM, "work orders");
     LIST_INIT(&l.f->orders);
+    LIST_INIT(&l.f->openings);
     c->factory = l.f;
     if (store_order_each(c->store, true, 0, 0, load_one, &l, e) != E_OK)
         return err_wrap(e, "work orders");
@@ -101,6 +102,8 @@ void factory_free(struct core *c)
 {
     struct work_order *o;
 
+    if (c->factory)
+        factory_open_stop(c);
     while (c->factory && (o = LIST_FIRST(&c->factory->orders))) {
         LIST_REMOVE(o, link);
         factory_close_stop(o);

@@ -51,17 +51,24 @@ struct work_order *factory_live_by_id(struct core *c, uint64_t id);
 /* Also a closed one. E_NOT_FOUND with the reason unknown-order. */
 MUST_CHECK enum err_code factory_find(struct core *c, const char *order_no, struct grant *g, struct work_order **out,
                                       struct err *e);
-/* An order's row was written and committed: it is known from now on; fronts learn its label. */
-MUST_CHECK enum err_code factory_opened(struct core *c, const char *order_no, struct err *e);
+/*
+ * Makes an order from a file that was verified (spec->signer says by whose key) and takes over what `spec` owns. E_OK: `done` is
+ * called once, now or later. The same file again: no change. E_CONFLICT: the number is another file's, or the order is closed.
+ */
+typedef void (*order_fn)(struct core *c, void *arg, enum err_code code, const struct err *e);
+MUST_CHECK enum err_code factory_open(struct core *c, struct order_spec *spec, struct bytes file, const struct actor *by,
+                                      order_fn done, void *arg, struct err *e);
 /* Calls `fn` with the label of every open order. */
 typedef void (*label_fn)(void *arg, const struct conf_label *l);
 void factory_each_label(struct core *c, label_fn fn, void *arg);
 
 /*
  * Ends the order step by step in the loop: what is not finished becomes unused, an orphan or (`force`) scrap; then the counts are
- * proven and o->state is ORDER_CLOSED, or o->close_error says why not. E_CONFLICT: units are under rework, and no `force`.
+ * proven and it is closed. E_OK: `done` is called once, later. E_CONFLICT: closed already, or units are under rework and no
+ * `force`; E_BUSY: another call closes it.
  */
-MUST_CHECK enum err_code factory_close(struct core *c, struct work_order *o, const struct actor *by, bool force, struct err *e);
+MUST_CHECK enum err_code factory_close(struct core *c, struct work_order *o, const struct actor *by, bool force, order_fn done,
+                                       void *arg, struct err *e);
 /* Once a second: unconfirmed certificates go on hold; orders that are closing go on. */
 void factory_tick(struct core *c);
 

@@ -9,7 +9,12 @@
 
 struct factory {
     LIST_HEAD(, work_order) orders;
+    LIST_HEAD(, order_opening) openings;
 };
+
+/* An order's row is committed: it is known from now on, and fronts learn its label. */
+MUST_CHECK enum err_code factory_opened(struct core *c, const char *order_no, struct err *e);
+void factory_open_stop(struct core *c);
 
 /* Makes a unit for a device_id that has none in the order. `from_range`: the id was allotted in its turn. */
 MUST_CHECK enum err_code factory_reserve(struct core *c, struct work_order *o, const char *device_id, bool exists,

@@ -22,6 +22,8 @@ struct order_closing {
     enum closing_phase phase;
     uint64_t at, last;         /* unit rows: done up to `at`, there are none after `last` */
     struct order_tally counted; /* from the rows */
+    order_fn done;             /* NULL: nobody waits */
+    void *arg;
 };
 
 /* ---- some units, changed in one transaction ---- */
@@ -100,12 +102,24 @@ static void hold_due(struct core *c)
 
 /* ---- close ---- */
 
-static void closing_free(struct order_closing *k)
+static void closing_drop(struct order_closing *k)
 {
     k->order->closing = NULL;
     event_free(k->step);
     free(k);
 }
+
+static void closing_end(struct order_closing *k, enum err_code code, const struct err *e)
+{
+    order_fn done = k->done;
+    void *done_arg = k->arg;
+    struct core *c = k->core;
+
+    closing_drop(k);
+    if (done)
+        done(c, done_arg, code, e);
+}
+
 
 static void log_close(const struct work_order *o, const char *event, const struct err *e)
 {
@@ -277,16 +291,17 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     }
     if (code == E_OK) {
         log_close(o, "order-closed", NULL);
-        closing_free(k);
+        closing_end(k, E_OK, &e);
         return;
     }
     core_doubt(c, &e);
     o->close_error = e;
     log_close(o, "order-not-closed", &e);
-    closing_free(k);
+    closing_end(k, code, &e);
 }
 
-static enum err_code closing_start(struct core *c, struct work_order *o, const struct actor *by, struct err *e)
+static enum err_code closing_start(struct core *c, struct work_order *o, const struct actor *by, order_fn done, void *arg,
+                                   struct err *e)
 {
     struct order_closing *k = calloc(1, sizeof(*k));
     struct timeval now = {0, 0};
@@ -300,6 +315,8 @@ static enum err_code closing_start(struct core *c, struct work_order *o, const s
     k->by = *by;
     k->by.request_digest = (struct bytes){NULL, 0}; /* it was the caller's */
     k->at = o->units_after;
+    k->done = done;
+    k->arg = arg;
     o->closing = k;
     o->close_error = (struct err){0};
     evtimer_add(k->step, &now);
@@ -332,19 +349,26 @@ static enum err_code begin_to_close(struct core *c, struct work_order *o, const 
     return E_OK;
 }
 
-enum err_code factory_close(struct core *c, struct work_order *o, const struct actor *by, bool force, struct err *e)
+enum err_code factory_close(struct core *c, struct work_order *o, const struct actor *by, bool force, order_fn done,
+                            void *arg, struct err *e)
 {
     if (o->state == ORDER_CLOSED)
         return err_set(e, E_CONFLICT, "order %s is closed already", o->order_no);
     if (o->state == ORDER_OPEN && begin_to_close(c, o, by, force, e) != E_OK)
         return e->code;
-    return o->closing ? E_OK : closing_start(c, o, by, e);
+    if (o->closing && o->closing->done)
+        return err_set(e, E_BUSY, "order %s is being closed by another call", o->order_no);
+    if (!o->closing)
+        return closing_start(c, o, by, done, arg, e);
+    o->closing->done = done; /* a start found it half closed */
+    o->closing->arg = arg;
+    return E_OK;
 }
 
 void factory_close_stop(struct work_order *o)
 {
     if (o->closing)
-        closing_free(o->closing);
+        closing_drop(o->closing);
 }
 
 void factory_tick(struct core *c)
@@ -359,7 +383,7 @@ void factory_tick(struct core *c)
     LIST_FOREACH(o, &c->factory->orders, link)
     {
         if (o->state == ORDER_CLOSING && !o->closing && o->close_error.code == E_OK &&
-            closing_start(c, o, &ACTOR_CORE, &e) != E_OK)
+            closing_start(c, o, &ACTOR_CORE, NULL, NULL, &e) != E_OK)
             log_failure("order-not-closed", &e);
     }
 }
