@@ -43,7 +43,7 @@ void op_order_open(struct core *c, struct admin_call *call)
     order_spec_init(&spec);
     code = admin_file(call, ORDER_FILE_MAX, &file, &e);
     if (code == E_OK)
-        code = order_file_verify(c->conf, buf_bytes(&file), &spec, &e);
+        code = order_file_accept(c->conf, buf_bytes(&file), &spec, &e);
     if (code == E_OK && !remember_order(call, spec.order_no))
         code = err_set(&e, E_NOMEM, "order");
     if (code == E_OK)

@@ -79,6 +79,7 @@ extern const size_t commands_n;
 /* Commands with functions of their own (cli/inkan_*.c). */
 int command_init(struct run *r);
 int command_cert_issue(struct run *r);
+int command_station_add(struct run *r);
 int command_cert_show(struct run *r);
 int command_cert_export(struct run *r);
 int command_budget_grant(struct run *r);

@@ -158,7 +158,7 @@ const struct command commands[] = {
              {"csr", "FILE", OPT_DER, "csr", "CSR, PEM or DER"},
              {"out", "FILE", OPT_OWN, NULL, "where to write it, PEM (default: standard output)"},
              {"chain", NULL, OPT_FLAG, NULL, "write the issuing CAs after it"}),
-     NULL, NULL, NULL, command_cert_issue},
+     NULL, NULL, NULL, command_station_add},
     {"station", "list", "station.list", "stations", NULL, no_options,
      COLUMNS({"name", "NAME", CELL_TEXT}, {"domain", "DOMAIN", CELL_TEXT}, {"line", "LINE", CELL_TEXT},
              {"roles", "ROLES", CELL_LIST}, {"created_at", "SINCE", CELL_TIME}, {"not_after", "UNTIL", CELL_TIME},

@@ -77,6 +77,14 @@ failed:
     return run_fail(&e);
 }
 
+int command_station_add(struct run *r)
+{
+    if (json_object_get(r->args, "csr") && json_object_get(r->args, "line") && json_object_get(r->args, "roles"))
+        return issue_and_write(r);
+    fprintf(stderr, "inkan station add: needs --line, --role and --csr\n");
+    return EXIT_USAGE;
+}
+
 int command_cert_issue(struct run *r)
 {
     if (json_object_get(r->args, "csr") && json_object_get(r->args, "profile"))
