@@ -31,6 +31,7 @@ struct options {
     const char *dir, *key;
     bool session, no_sync, list;
     unsigned bad, lose; /* units in a thousand */
+    unsigned slow_ms;   /* of each step */
 };
 
 struct data {
@@ -253,6 +254,7 @@ static bool do_sign(const struct options *o, const char *unit, const struct data
 static bool do_step(const struct options *o, const char *step, const char *unit, const struct data *in, struct data *out)
 {
     why[0] = '\0';
+    usleep(o->slow_ms * 1000);
     if (!*unit || strlen(unit) > UNIT_MAX || strchr(unit, '/') || *unit == '.')
         return fail("not a unit", unit);
     if (strcmp(step, "csr") == 0)
@@ -393,6 +395,7 @@ static void usage(FILE *f)
           "  --key TYPE    p256 (default), p384, ed25519, rsa2048, rsa3072\n"
           "  --list        what each unit holds: name, serial, SHA-256 of the certificate, yes when its key fits\n"
           "  --no-sync     faster; what a power cut leaves is left to chance\n"
+          "  --slow MS     each step takes so long\n"
           "  --bad N       N units in a thousand sign wrongly\n"
           "  --lose N      N units in a thousand lose their key once before the certificate is written\n",
           f);
@@ -410,11 +413,12 @@ static bool key_is_known(const char *key)
 
 int main(int argc, char **argv)
 {
-    enum { DIR_ = 256, SESSION, LIST, KEY, NO_SYNC, BAD, LOSE, HELP, VERSION };
+    enum { DIR_ = 256, SESSION, LIST, KEY, NO_SYNC, SLOW, BAD, LOSE, HELP, VERSION };
     static const struct option options[] = {
         {"dir", required_argument, NULL, DIR_}, {"session", no_argument, NULL, SESSION}, {"list", no_argument, NULL, LIST},
         {"key", required_argument, NULL, KEY},
-        {"no-sync", no_argument, NULL, NO_SYNC}, {"bad", required_argument, NULL, BAD}, {"lose", required_argument, NULL, LOSE},
+        {"no-sync", no_argument, NULL, NO_SYNC}, {"slow", required_argument, NULL, SLOW},
+        {"bad", required_argument, NULL, BAD}, {"lose", required_argument, NULL, LOSE},
         {"help", no_argument, NULL, HELP}, {"version", no_argument, NULL, VERSION}, {NULL, 0, NULL, 0}};
     struct options o = {.key = "p256"};
     struct rlimit none = {0, 0};
@@ -427,6 +431,7 @@ int main(int argc, char **argv)
         case LIST: o.list = true; break;
         case KEY: o.key = optarg; break;
         case NO_SYNC: o.no_sync = true; break;
+        case SLOW: o.slow_ms = (unsigned)strtoul(optarg, NULL, 10) % 100000; break;
         case BAD: o.bad = (unsigned)strtoul(optarg, NULL, 10); break;
         case LOSE: o.lose = (unsigned)strtoul(optarg, NULL, 10); break;
         case HELP: usage(stdout); return 0;

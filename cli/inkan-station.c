@@ -45,7 +45,7 @@ static void usage(FILE *f)
           "  --steps LIST           of reserve,issue,write,confirm,pack,ship (default issue,write,confirm)\n"
           "  --ids FILE             device_ids, one a line: a file, a scanner's device, - (default) for standard input\n"
           "  --allot                the order gives the numbers (needs the step reserve; implies it)\n"
-          "  --count N              begin at most N units\n"
+          "  --count N              no more than N units in all, earlier runs with this journal included\n"
           "  --journal FILE         what was done; the next run goes on from it\n"
           "  --device-command CMD   drives the device, see inkan-station(1)\n"
           "  --device-session       CMD stays and answers line by line\n"
@@ -392,7 +392,7 @@ static void summary_text(const struct station_view *v, const char *order)
 struct input {
     int fd; /* -1: ended */
     bool allot;
-    unsigned long long left; /* units it may still give */
+    unsigned long long count; /* units the journal may come to hold */
     char line[LINE_MAX_LEN];
     size_t len;
     bool too_long;
@@ -402,7 +402,7 @@ struct input {
 
 static bool input_open(struct input *in, const struct invocation *v)
 {
-    *in = (struct input){.fd = -1, .allot = v->allot, .left = v->count ? v->count : ~0ULL};
+    *in = (struct input){.fd = -1, .allot = v->allot, .count = v->count ? v->count : ~0ULL};
     if (v->allot)
         return true;
     if (!v->ids || strcmp(v->ids, "-") == 0)
@@ -423,16 +423,19 @@ static void line_take(struct input *in, struct station *s)
         *--end = '\0';
     if (in->too_long || (*text && *text != '#' && !station_offer(s, text)))
         fprintf(stderr, "inkan-station: not a device_id: %.64s\n", text);
-    else if (*text && *text != '#')
-        in->left--;
     in->len = 0;
     in->too_long = false;
+}
+
+static bool may_begin(const struct input *in, struct station *s)
+{
+    return station_units(s) < in->count;
 }
 
 /* Looks at what was read while the fixtures want more; a scanner may end its lines with CR alone. */
 static void lines_take(struct input *in, struct station *s)
 {
-    while (in->got_at < in->got_len && in->left && station_wants(s)) {
+    while (in->got_at < in->got_len && may_begin(in, s) && station_wants(s)) {
         char c = in->got[in->got_at++];
 
         if (c == '\n' || c == '\r')
@@ -444,23 +447,21 @@ static void lines_take(struct input *in, struct station *s)
     }
 }
 
-static bool input_ended(const struct input *in)
+static bool input_ended(const struct input *in, struct station *s)
 {
-    return in->left == 0 || (!in->allot && in->fd < 0 && in->got_at == in->got_len);
+    return !may_begin(in, s) || (!in->allot && in->fd < 0 && in->got_at == in->got_len);
 }
 
 /* One turn of at most `ms`. */
 static void input_turn(struct input *in, struct station *s, int ms)
 {
     struct pollfd p = {in->fd, POLLIN, 0};
-    bool wants = in->left && station_wants(s);
+    bool wants = may_begin(in, s) && station_wants(s);
     ssize_t n;
 
     if (in->allot) {
-        while (in->left && station_wants(s)) {
+        while (may_begin(in, s) && station_wants(s))
             station_offer_allotted(s);
-            in->left--;
-        }
         poll(NULL, 0, ms);
         return;
     }
@@ -478,7 +479,7 @@ static void input_turn(struct input *in, struct station *s, int ms)
     in->got_len = n > 0 ? (size_t)n : 0;
     if (n <= 0) {
         in->fd = -1;
-        if (in->len && in->left)
+        if (in->len && may_begin(in, s))
             line_take(in, s); /* the last line without its end */
     }
     lines_take(in, s);
@@ -509,7 +510,7 @@ static void run(struct station *s, struct input *in, struct screen *screen)
             station_stop(s);
             told = true;
         }
-        if (!ended && (told || input_ended(in))) {
+        if (!ended && (told || input_ended(in, s))) {
             station_no_more(s);
             ended = true;
         }
@@ -564,10 +565,10 @@ int main(int argc, char **argv)
     }
     run(s, &input, &screen);
     station_look(s, &view);
-    rest = !input_ended(&input) || view.unfinished > 0;
+    rest = !input_ended(&input, s) || view.unfinished > 0;
     screen_clear(&screen);
     if (in.json)
-        summary_json(s, &view, in.o.order, !input_ended(&input));
+        summary_json(s, &view, in.o.order, !input_ended(&input, s));
     else
         summary_text(&view, in.o.order);
     station_close(s);

@@ -447,6 +447,16 @@ void station_offer_allotted(struct station *s)
     station_unlock(s);
 }
 
+uint64_t station_units(struct station *s)
+{
+    uint64_t n;
+
+    station_lock(s);
+    n = journal_units(s->journal);
+    station_unlock(s);
+    return n;
+}
+
 void station_no_more(struct station *s)
 {
     station_lock(s);

@@ -101,6 +101,8 @@ bool station_wants(struct station *s);
 bool station_offer(struct station *s, const char *device_id);
 /* A unit whose number the order allots (order of ids by range; needs the step reserve). */
 void station_offer_allotted(struct station *s);
+/* Units of the journal, those of earlier runs included. */
+uint64_t station_units(struct station *s);
 /* No more units will be offered. */
 void station_no_more(struct station *s);
 /* The fixtures finish the units at work, those that wait for the service leave them unfinished. */

@@ -48,6 +48,7 @@ struct journal *journal_open(const char *path, const char *order, char error[512
 void journal_close(struct journal *j);
 /* Calls `each` for all units, in the order in which they began. */
 void journal_each(struct journal *j, void (*each)(struct unit *u, void *arg), void *arg);
+size_t journal_units(const struct journal *j);
 /* Under the station's lock. NULL: no memory. */
 struct unit *journal_unit(struct journal *j, const char *id);
 struct unit *journal_draw(struct journal *j); /* a unit without an id, its token new */

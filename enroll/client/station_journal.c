@@ -168,6 +168,11 @@ void journal_each(struct journal *j, void (*each)(struct unit *u, void *arg), vo
         each(j->all[i], arg);
 }
 
+size_t journal_units(const struct journal *j)
+{
+    return j->n;
+}
+
 /* ---- reading --------------------------------------------------------------------------------------------------------- */
 
 static int step_of(const char *word)
