@@ -304,16 +304,16 @@ enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, struct err *
     struct queued *q;
 
     if (!msg_finish(m)) {
-        msg_clear(m);
+        msg_wipe(m);
         return err_set(e, E_INTERNAL, "message does not fit %d octets", MSG_MAX_LEN);
     }
     if (c->broken || c->fd < 0) {
-        msg_clear(m);
+        msg_wipe(m);
         return err_set(e, E_IO, "the link is broken");
     }
     q = calloc(1, sizeof(*q));
     if (!q) {
-        msg_clear(m);
+        msg_wipe(m);
         return err_set(e, E_NOMEM, "out of memory for a message");
     }
     q->fd = -1;

@@ -15,6 +15,8 @@
 #define TIME_MAX   253402300799LL
 #define LIMIT_MAX  1000000000LL
 #define SECONDS_MAX (100LL * 366 * 86400)
+#define KEK_ID_OCTETS 64
+#define KEK_OCTETS    32
 #define BASE64_CERT (4 * CERT_MAX_LEN / 3)
 #define BASE64_CSR  (4 * CSR_MAX_LEN / 3 + 8)
 
@@ -82,6 +84,10 @@ const struct admin_op admin_ops[] = {
      CHANGES},
     {"station.list", op_station_list, NO_ARGS, READS},
     {"station.revoke", op_station_revoke, ARGS(ID_REQUIRED("name")), CHANGES},
+    {"kek.add", op_kek_add,
+     ARGS(ID("domain"), ID("device_id"), {"key_id", ARG_HEX, true, KEK_ID_OCTETS}, {"key", ARG_HEX, false, KEK_OCTETS}), CHANGES},
+    {"kek.list", op_kek_list, NO_ARGS, READS},
+    {"kek.revoke", op_kek_revoke, ARGS(ID("domain"), {"key_id", ARG_HEX, true, KEK_ID_OCTETS}), CHANGES},
     {"cert.issue", op_cert_issue,
      ARGS(ID_REQUIRED("profile"), {"csr", ARG_BASE64, true, BASE64_CSR}, ID("device_id"), ID("domain"),
           TEXT("name", 255), ID("product"), ID("model"), ID("lot")),

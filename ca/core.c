@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/fsio.h"
+#include "base/privkey.h"
 #include "ca/budget.h"
 #include "ca/core_run.h"
 #include "ca/enroll_policy.h"
@@ -233,6 +234,8 @@ static enum err_code core_load(struct core *c, struct err *e)
         return err_wrap(e, "records");
     if (anchors_load(c, e) != E_OK)
         return err_wrap(e, "anchors");
+    if (issuance_configured(c, e) != E_OK)
+        return err_wrap(e, "keys made ahead");
     return E_OK;
 }
 
@@ -646,6 +649,8 @@ int core_run(int argc, char **argv)
     c.issuance = issuance_new(&c);
     c.tick = event_new(c.base, -1, EV_PERSIST, on_tick, &c);
     c.checkpoint = evtimer_new(c.base, on_checkpoint, &c);
+    if (!secret_heap_open())
+        log_note(LOG_WARN, "memory-not-locked", "reason", "RLIMIT_MEMLOCK is too small for the memory of private keys");
     if (!c.guesses || !c.issuance || !c.tick || !c.checkpoint) {
         err_set(&e, E_NOMEM, "start");
         proc_die("start-failed", 1, &e);

@@ -234,6 +234,8 @@ void links_confirm(struct core *c, uint64_t seq, confirm_fn done, void *arg);
 /* ---- issuance (issue.c) ---- */
 struct issuance *issuance_new(struct core *c);
 void issuance_free(struct issuance *q);
+/* After the configuration was read: the keys it wants kept ready. */
+MUST_CHECK enum err_code issuance_configured(struct core *c, struct err *e);
 
 /* ---- enrollment secrets (secret.c) ---- */
 MUST_CHECK enum err_code secret_key_load(struct core *c, struct err *e);

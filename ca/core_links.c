@@ -258,6 +258,8 @@ static void on_enroll_done(struct core *c, void *arg, const struct issue_result 
     if (f && f->chan) {
         result.code = r->code;
         result.cert = r->code == E_OK ? r->cert : (struct bytes){NULL, 0};
+        result.key = r->code == E_OK ? r->key : (struct bytes){NULL, 0};
+        result.key_enveloped = result.key.len && r->key_enveloped;
         result.retry_after_s = r->retry_after_s;
         result.client_limit = r->client_limit;
         result.binding_judged = r->binding_judged;
@@ -280,6 +282,7 @@ static void on_enroll_done(struct core *c, void *arg, const struct issue_result 
             break;
         }
         msg_begin(&m, SVC_ENROLL_RESULT, to->request_id);
+        buf_reserve(&m.b, result.cert.len + result.key.len + sizeof(result)); /* what grows is copied */
         svc_enroll_result_encode(&m, &result);
         send_or_fail(f->chan, &m, -1);
     }

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fsio.h"
 #include "base/oid.h"
+#include "ca/delivery.h"
 #include "ca/factory.h"
 #include "ca/repeat_rule.h"
 #include "ca/store/request.h"
@@ -106,6 +107,7 @@ void grant_clear(struct grant *g)
     buf_clear(&g->subject);
     buf_clear(&g->san);
     buf_clear(&g->stored);
+    recipient_clear(&g->recipient);
 }
 
 static void became(struct grant *g, const struct device_facts *d)
@@ -427,7 +429,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     }
     if (code != E_OK || (code = refuse_stopped(c, &g->device, e)) != E_OK)
         return code;
-    if (is_idevid != (in->operation == SVC_SIMPLEENROLL))
+    if (in->operation != SVC_SERVERKEYGEN && is_idevid != (in->operation == SVC_SIMPLEENROLL))
         return err_set(e, E_DENIED,
                        is_idevid ? "simplereenroll renews an operational certificate; enrol with simpleenroll"
                                  : "an operational certificate is renewed with simplereenroll (RFC 7030 4.2.2)");
@@ -435,7 +437,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
         code = join_unit(c, g, leaf_key.spki_hash, now, e);
         if (code == E_OK)
             code = refuse_stopped(c, &g->device, e); /* of the unit it joined */
-        if (code == E_OK)
+        if (code == E_OK && in->operation != SVC_SERVERKEYGEN)
             code = refuse_idevid_key(g, leaf_key.spki_hash, csr, e);
     }
     if (code == E_OK && g->presented && p.first_used_at == 0)
@@ -513,6 +515,15 @@ static bool take_use(void *arg, const struct cert_row *row)
     return true;
 }
 
+/* serverkeygen brings no key of its own: its secret is bound to that operation, and no key opens it afterwards. */
+static const uint8_t *bound_key(const struct grant *g, const struct csr *csr, uint8_t room[32])
+{
+    if (g->operation != CERT_OP_KEYGEN)
+        return csr->key.spki_hash;
+    sha256(bytes_str("inkan-serverkeygen-1"), room);
+    return room;
+}
+
 /* Was a certificate that this secret got proven used? Also one that was renewed or replaced since. */
 static enum err_code secret_is_spent(struct core *c, const struct grant *g, int64_t first_used_at, int64_t now,
                                      struct err *e)
@@ -545,6 +556,8 @@ static enum err_code other_key(struct grant *g, struct err *e)
 static enum err_code by_device_secret(struct core *c, const struct secret_facts *s, const struct csr *csr,
                                       int64_t now, struct grant *g, struct err *e)
 {
+    uint8_t room[32];
+    const uint8_t *key = bound_key(g, csr, room);
     struct device_row row;
 
     if (store_device_by_id(c->store, s->device, &row, e) != E_OK)
@@ -554,8 +567,8 @@ static enum err_code by_device_secret(struct core *c, const struct secret_facts 
     if (refuse_stopped(c, &g->device, e) != E_OK)
         return e->code;
     if (memcmp(s->bound, zero, 32) == 0)
-        return store_secret_bind(c->store, s->id, csr->key.spki_hash, now, e);
-    if (memcmp(s->bound, csr->key.spki_hash, 32) != 0)
+        return store_secret_bind(c->store, s->id, key, now, e);
+    if (memcmp(s->bound, key, 32) != 0)
         return other_key(g, e);
     return secret_is_spent(c, g, s->first_used_at, now, e);
 }
@@ -579,6 +592,20 @@ static enum err_code declare_by_group(struct core *c, const struct secret_facts 
     device_facts_take(&g->device, &row);
     return core_audit(c, &g->by, "device-declared", row.domain, g->by.name, json_pack("{s:s}", "by", "group-secret"),
                       now, e);
+}
+
+/*
+ * No key tells who made the first request: whoever knows the group's secret may ask again, until the device has used what it was
+ * sent. Not where the device brought a key of its own.
+ */
+static enum err_code group_keygen_again(struct core *c, int64_t now, struct grant *g, struct err *e)
+{
+    struct cert_row row;
+    enum err_code code = store_cert_newest(c->store, g->device.id, g->profile->kind, &row, e);
+
+    if (code == E_OK && row.operation != CERT_OP_KEYGEN)
+        return other_key(g, e);
+    return code == E_OK || code == E_NOT_FOUND ? secret_is_spent(c, g, g->device.declared_at, now, e) : code;
 }
 
 static enum err_code by_group_secret(struct core *c, const struct secret_facts *s, const struct csr *csr, int64_t now,
@@ -605,6 +632,8 @@ static enum err_code by_group_secret(struct core *c, const struct secret_facts *
         return e->code;
     if (g->device.group_secret != s->id)
         return err_set(e, E_DENIED, "the device is declared; a group secret serves devices that are not");
+    if (g->operation == CERT_OP_KEYGEN)
+        return group_keygen_again(c, now, g, e);
     /* The key of the first request is claimed for the unit in that request's transaction. */
     code = store_spki_unit(c->store, csr->key.spki_hash, &unit, e);
     if (code == E_NOT_FOUND || (code == E_OK && unit != g->device.unit))
@@ -838,7 +867,7 @@ static enum err_code authenticate(struct core *c, const struct svc_enroll *in, c
 
 static const char *approval_wanted(const struct grant *g)
 {
-    bool renewal = g->operation == CERT_OP_REENROLL;
+    bool renewal = g->operation == CERT_OP_REENROLL || g->renews;
 
     if (g->profile->approval == APPROVAL_NONE || (renewal && g->profile->approval != APPROVAL_OPERATOR))
         return NULL;
@@ -851,6 +880,7 @@ void grant_init(struct grant *g)
     buf_init(&g->subject, NAME_MAX_LEN);
     buf_init(&g->san, CSR_MAX_LEN);
     buf_init(&g->stored, CERT_MAX_LEN);
+    recipient_init(&g->recipient);
 }
 
 /* A label of the configuration, or a work order. */
@@ -901,13 +931,32 @@ enum err_code enroll_check_request(const struct svc_enroll *in, const struct csr
     return csr_check_usage(csr, g->profile, e);
 }
 
+/* Everything but the key, which there is none of yet: what is claimed for the unit is the one that will be made. */
+static enum err_code authorise_keygen(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
+                                      struct grant *g, struct err *e)
+{
+    bool settled;
+    enum err_code code = g->renews ? enroll_same_identity(g, csr, e) : own_identity(g, csr, e);
+
+    if (code == E_OK)
+        code = delivery_choose(c, in, csr, false, now, g, e);
+    if (code == E_OK)
+        code = delivery_again(c, now, g, &settled, e);
+    g->approval = approval_wanted(g);
+    if (code != E_OK || settled)
+        return code;
+    return g->renews ? renewal_is_open(c, now, g, e) : factory_reset(c, now, g, e);
+}
+
 enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
                                struct grant *g, struct err *e)
 {
     struct work_order *order;
     enum err_code code;
 
-    g->operation = in->operation == SVC_SIMPLEENROLL ? CERT_OP_ENROLL : CERT_OP_REENROLL;
+    g->operation = in->operation == SVC_SERVERKEYGEN   ? CERT_OP_KEYGEN
+                   : in->operation == SVC_SIMPLEENROLL ? CERT_OP_ENROLL
+                                                       : CERT_OP_REENROLL;
     g->label = find_label(c, in->label, &order);
     g->profile = g->label ? conf_find_profile(c->conf, g->label->profile) : NULL;
     if (!g->profile)
@@ -920,6 +969,8 @@ enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, cons
         (code = factory_refuse_unconfirmed(c, &g->device, e)) != E_OK ||
         (code = enroll_check_request(in, csr, g, e)) != E_OK)
         return code;
+    if (in->operation == SVC_SERVERKEYGEN)
+        return authorise_keygen(c, in, csr, now, g, e);
     code = in->operation == SVC_SIMPLEREENROLL ? enroll_same_identity(g, csr, e) : own_identity(g, csr, e);
     if (code == E_OK)
         code = key_is_allowed(c, g, csr, e);
@@ -941,6 +992,8 @@ enum err_code enroll_still_allowed(struct core *c, const struct grant *g, struct
     struct cert_row row;
     enum err_code code = refuse_stopped(c, &g->device, e);
 
+    if (code == E_OK && g->replaces && (code = store_cert_by_id(c->store, g->replaces, &row, e)) == E_OK && row.first_used_at)
+        code = err_set(e, E_DENIED, "the key that was sent before was used meanwhile");
     for (int i = 0; code == E_OK && i < 2; i++) {
         uint64_t id = i ? g->renews : g->presented;
 

@@ -9,6 +9,7 @@
 #include "ca/anchor.h"
 #include "ca/core.h"
 #include "ca/csr.h"
+#include "ca/key_package.h"
 
 struct device_facts {
     uint64_t id, unit;
@@ -56,6 +57,8 @@ struct grant {
     const char *approval;         /* why an operator decides, NULL = nobody has to */
     uint64_t request;             /* the approved request that is carried out, 0 = none */
     bool supersede;               /* factory reset: the device's other LDevIDs are revoked with the result */
+    uint64_t replaces;            /* serverkeygen: cert row of the key that was not delivered; superseded with the result */
+    struct recipient recipient;   /* serverkeygen: whom the key is encrypted for; RECIPIENT_NONE: in clear */
     bool binding_judged;
     bool repeat;
     struct buf stored;            /* the repeat's answer */

@@ -2,6 +2,7 @@
 /* EST under the label of a work order: the client is a station, the CSR is the device's (docs/factory.md, "What is repeated"). */
 #include <string.h>
 
+#include "ca/delivery.h"
 #include "ca/factory_int.h"
 #include "ca/repeat_rule.h"
 
@@ -154,8 +155,12 @@ static enum err_code admit(struct core *c, struct work_order *o, const struct sv
         (code = read_said(in->unit, g, e)) != E_OK ||
         (code = factory_firmware(o, g->unit.firmware, false, g, e)) != E_OK)
         return code;
-    if (o->key_mode != ORDER_KEY_DEVICE)
+    if (o->key_mode == ORDER_KEY_DEVICE && in->operation == SVC_SERVERKEYGEN)
+        return factory_refuse(g, e, E_DENIED, "key-mode", "the order's devices make their own keys: simpleenroll");
+    if (o->key_mode != ORDER_KEY_DEVICE && in->operation != SVC_SERVERKEYGEN)
         return factory_refuse(g, e, E_DENIED, "key-mode", "the order's keys are made for the device: serverkeygen");
+    if (in->operation == SVC_SERVERKEYGEN && g->profile->keygen == KEYGEN_OFF)
+        return factory_refuse(g, e, E_DENIED, "key-mode", "the order's profile makes no keys");
     return E_OK;
 }
 
@@ -164,23 +169,26 @@ enum err_code factory_authorise(struct core *c, struct work_order *o, const stru
 {
     struct factory_station st;
     char device_id[ID_MAX_LEN + 1];
+    bool keygen = in->operation == SVC_SERVERKEYGEN, same;
     struct unit_row u;
-    bool same;
     enum err_code code;
 
     if (in->operation == SVC_SIMPLEREENROLL)
         return factory_renew_station(c, in, csr, now, g, e);
     if ((code = admit(c, o, in, now, &st, g, e)) != E_OK || (code = enroll_device_id(csr, device_id, e)) != E_OK ||
-        (code = enroll_check_request(in, csr, g, e)) != E_OK || (code = key_fits(c, csr, g, e)) != E_OK ||
+        (code = enroll_check_request(in, csr, g, e)) != E_OK || (!keygen && (code = key_fits(c, csr, g, e)) != E_OK) ||
         (code = factory_unit(c, o, device_id, true, now, g, &u, e)) != E_OK)
         return code;
     g->unit.id = u.id;
     memcpy(g->credential, o->credential, sizeof(g->credential));
     if (g->device.state == DEVICE_STOPPED)
         return factory_refuse(g, e, E_DENIED, "unit-ended", "the device is stopped");
-    if ((code = same_key(c, &u, csr, g, &same, e)) != E_OK || same)
+    if (!keygen && ((code = same_key(c, &u, csr, g, &same, e)) != E_OK || same))
         return code;
-    if ((code = new_key(&u, &st, g, e)) != E_OK || (code = claim(c, csr, now, g, e)) != E_OK)
+    if ((code = new_key(&u, &st, g, e)) != E_OK || (!keygen && (code = claim(c, csr, now, g, e)) != E_OK))
+        return code;
+    /* A key made here is claimed once it is there (issue.c); that of a reply that was lost is replaced like any other before the confirm. */
+    if (keygen && (code = delivery_choose(c, in, csr, o->key_mode == ORDER_KEY_SERVER_ENCRYPTED, now, g, e)) != E_OK)
         return code;
     return factory_may_issue(c, o, &u, (enum unit_event)g->unit.event, g, e);
 }

@@ -14,6 +14,9 @@
 #include "ca/draft.h"
 #include "ca/enroll_policy.h"
 #include "ca/factory.h"
+#include "ca/keygen.h"
+#include "ca/parcel.h"
+#include "ca/record.h"
 #include "ca/repeat_rule.h"
 #include "ca/request.h"
 
@@ -21,6 +24,8 @@
 #define IN_FLIGHT_MAX     4    /* times batch_max */
 #define RETRY_AFTER_S     5
 #define SUPERSEDE_MAX     64
+#define KEY_WAIT_MS       10000 /* for a key: of the pool, or of a token */
+#define KEY_LOOK_MS       500
 #define JOINED_MAX        64 /* requests of one device that wait for its certificate */
 
 enum job_state { JOB_WAITING, JOB_SIGNING, JOB_BACK, JOB_ANSWERED };
@@ -69,7 +74,16 @@ struct issue_job {
     struct cert_draft draft;
     uint8_t profile_hash[32]; /* as in the intent: the configuration may be read again before the signature is back */
 
-    /* the signature */
+    /* serverkeygen */
+    struct parcel parcel;
+    enum key_alg key_alg;    /* of the key it waits for */
+    int64_t key_until_ms;    /* monotonic; 0: not waiting for a key yet */
+    bool key_asked;          /* a token makes it */
+    struct err key_error;    /* none came */
+    struct buf package_sig;
+
+    /* the signatures: of the certificate, and of the key package where there is one */
+    unsigned awaited;
     struct err sign_error;
     enum sig_alg sign_alg;
     struct buf sig;
@@ -82,9 +96,10 @@ TAILQ_HEAD(job_list, issue_job);
 
 struct issuance {
     struct core *core;
-    struct job_list queue, signing, back, answered;
-    size_t queue_n, signing_n, back_n, joined_n;
-    struct event *cycle, *linger;
+    struct job_list queue, keyless, signing, back, answered;
+    size_t queue_n, keyless_n, signing_n, back_n, joined_n;
+    struct keygen_pool *pool;
+    struct event *cycle, *linger, *key_timer;
     bool scheduled, running;
     const char *pause_file; /* test builds only */
 };
@@ -109,6 +124,8 @@ static struct issue_job *job_new(struct core *c, issue_fn done, void *arg)
     buf_init(&j->cert, CERT_MAX_LEN);
     buf_init(&j->body, FACTORY_ANSWER_MAX);
     grant_init(&j->grant);
+    parcel_init(&j->parcel);
+    buf_init(&j->package_sig, SIGNATURE_MAX_LEN);
     return j;
 }
 
@@ -122,6 +139,8 @@ static void job_free(struct issue_job *j)
     buf_clear(&j->cert);
     buf_clear(&j->body);
     grant_clear(&j->grant);
+    parcel_clear(&j->parcel);
+    buf_clear(&j->package_sig);
     free(j);
 }
 
@@ -149,14 +168,14 @@ static void enqueue(struct issuance *q, struct issue_job *j)
 
 size_t issue_waiting(const struct core *c)
 {
-    return c->issuance->queue_n + c->issuance->joined_n + c->issuance->signing_n + c->issuance->back_n;
+    return c->issuance->queue_n + c->issuance->keyless_n + c->issuance->joined_n + c->issuance->signing_n + c->issuance->back_n;
 }
 
 static enum err_code room(struct core *c, struct err *e)
 {
     if (c->stopping)
         return err_set(e, E_STORE, "the service stops");
-    if (c->issuance->queue_n + c->issuance->joined_n >= c->conf->enroll_queue)
+    if (c->issuance->queue_n + c->issuance->keyless_n + c->issuance->joined_n >= c->conf->enroll_queue)
         return err_set(e, E_BUSY, "too many requests are waiting");
     return E_OK;
 }
@@ -353,7 +372,7 @@ static enum err_code build(struct issue_job *j, struct cert_inputs *in, const st
 
 /* ---- step: deciding about one request ---- */
 
-enum decision { DECIDED_SIGN, DECIDED_ANSWER, DECIDED_JOIN };
+enum decision { DECIDED_SIGN, DECIDED_ANSWER, DECIDED_JOIN, DECIDED_KEY /* once there is one, all is asked again */ };
 
 static void set_text(char *out, size_t size, const char *s)
 {
@@ -401,8 +420,39 @@ static void answer_pending(struct issue_job *j)
                                       .binding_judged = j->grant.binding_judged};
 }
 
+/* The key that will be certified: one that is there, or DECIDED_KEY. It belongs to the device's unit like one it brought itself. */
+static enum err_code find_key(struct issue_job *j, const struct csr *csr, int64_t now, struct pubkey *key, enum decision *out,
+                              struct err *e)
+{
+    const struct conf_profile *p = j->grant.profile;
+    struct parcel *parcel = &j->parcel;
+    enum err_code code = E_OK;
+
+    if (j->key_error.code != E_OK) {
+        *e = j->key_error;
+        return e->code;
+    }
+    if (parcel->key.alg != p->keygen_key) { /* none, or the profile was changed meanwhile */
+        new_key_free(&parcel->key);
+        if (p->keygen == KEYGEN_TOKEN || (key_rsa_bits(p->keygen_key) && !keygen_pool_take(j->core->issuance->pool, p->keygen_key, &parcel->key)))
+            *out = DECIDED_KEY;
+        else if (!key_rsa_bits(p->keygen_key))
+            code = new_key_make(p->keygen_key, &parcel->key, e);
+    }
+    if (code != E_OK || *out == DECIDED_KEY)
+        return code;
+    code = pubkey_read(buf_bytes(&parcel->key.spki), key, e);
+    if (code == E_OK && bytes_equal(key->spki, csr->key.spki)) /* RFC 7030 4.4.1: that one is not taken; by chance it never comes */
+        code = err_set(e, E_CRYPTO, "a new key that is not new");
+    if (code == E_OK)
+        code = enroll_claim_key(j->core, &j->grant, key, now, e);
+    return code == E_OK && j->grant.recipient.kind != RECIPIENT_NONE ? parcel_pack(j->core, parcel, e) : code;
+}
+
 static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision *out, struct err *e)
 {
+    bool keygen = j->est.operation == SVC_SERVERKEYGEN;
+    struct pubkey made;
     struct core *c = j->core;
     struct grant *g = &j->grant;
     struct csr csr;
@@ -411,9 +461,8 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
 
     grant_clear(g);
     grant_init(g);
-    if (j->est.operation == SVC_SERVERKEYGEN)
-        return err_set(e, E_TOKEN, "no key can be made now");
-    if ((code = enroll_precheck(c, &j->est, g, e)) != E_OK || (code = csr_read(j->est.csr, &csr, e)) != E_OK ||
+    if ((code = enroll_precheck(c, &j->est, g, e)) != E_OK ||
+        (code = keygen ? csr_read_for_keygen(j->est.csr, &csr, e) : csr_read(j->est.csr, &csr, e)) != E_OK ||
         (code = enroll_authorise(c, &j->est, &csr, now, g, e)) != E_OK)
         return code;
     if (g->device.id && in_flight_for(c->issuance, g->device.id)) {
@@ -432,6 +481,8 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
         *out = DECIDED_ANSWER;
         return E_OK;
     }
+    if (keygen && ((code = find_key(j, &csr, now, &made, out, e)) != E_OK || *out == DECIDED_KEY))
+        return code;
     j->profile = g->profile;
     j->facts = g->device;
     j->operation = g->operation;
@@ -450,7 +501,7 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
         .lot = g->device.lot,
         .subject = buf_bytes(&g->subject),
         .san_der = buf_bytes(&g->san),
-        .key = &csr.key,
+        .key = keygen ? &made : &csr.key,
     };
     *out = DECIDED_SIGN;
     return build(j, &in, &csr, g->device.id ? g->device.device_id : NULL, now, e);
@@ -833,6 +884,20 @@ static enum err_code supersede(struct issue_job *j, uint64_t keep, int64_t now, 
     return E_OK;
 }
 
+/* A key that was sent and never came to use: its certificate goes with the transaction that brings the next. */
+static enum err_code revoke_undelivered(struct issue_job *j, int64_t now, struct err *e)
+{
+    struct core *c = j->core;
+    struct revocation r = {.to = CERT_REVOKED, .reason = REASON_SUPERSEDED, .event = "cert-superseded"};
+    struct cert_row row;
+    bool changed;
+    uint64_t seq;
+
+    if (store_cert_by_id(c->store, j->grant.replaces, &row, e) != E_OK)
+        return e->code;
+    return row.status == CERT_REVOKED ? E_OK : revoke_apply(c, &row, &r, &j->grant.by, now, &changed, &seq, e);
+}
+
 static enum err_code device_changes(struct issue_job *j, const struct cert_row *row, int64_t now, struct err *e)
 {
     struct core *c = j->core;
@@ -849,6 +914,8 @@ static enum err_code device_changes(struct issue_job *j, const struct cert_row *
     if (g->renews && store_cert_set_replaced(c->store, g->renews, row->id, e) != E_OK)
         return e->code;
     if (g->supersede && supersede(j, row->id, now, e) != E_OK)
+        return e->code;
+    if (g->replaces && revoke_undelivered(j, now, e) != E_OK)
         return e->code;
     if (!g->alarm)
         return E_OK;
@@ -989,6 +1056,8 @@ static void log_issued(const struct issue_job *j)
     log_hex(&l, "serial", j->result.serial);
     log_str(&l, "profile", j->profile ? j->profile->name : NULL);
     log_str(&l, "requester", j->requester[0] ? j->requester : j->grant.by.name);
+    if (j->result.key.len)
+        log_str(&l, "key", j->result.key_enveloped ? "enveloped" : "clear");
     log_str(&l, "alarm", j->grant.alarm);
     log_end(&l);
 }
@@ -1051,7 +1120,75 @@ static void finish(struct issue_job *j, bool recorded, int64_t now)
         .not_before = j->draft.not_before,
         .not_after = j->draft.not_after,
         .binding_judged = j->grant.binding_judged,
+        .key = j->grant.recipient.kind != RECIPIENT_NONE ? buf_bytes(&j->parcel.envelope) : buf_bytes(&j->parcel.key.pkcs8),
+        .key_enveloped = j->grant.recipient.kind != RECIPIENT_NONE,
     };
+}
+
+/* ---- waiting for a key ---- */
+
+static void keyless_look(struct issuance *q)
+{
+    const struct timeval soon = {0, KEY_LOOK_MS * 1000};
+
+    if (q->keyless_n && !evtimer_pending(q->key_timer, NULL))
+        evtimer_add(q->key_timer, &soon);
+}
+
+/* To the front of the queue: it has waited. */
+static void key_came(struct issuance *q, struct issue_job *j)
+{
+    TAILQ_REMOVE(&q->keyless, j, link);
+    q->keyless_n--;
+    TAILQ_INSERT_HEAD(&q->queue, j, link);
+    q->queue_n++;
+    kick(q);
+}
+
+static void wait_for_key(struct issuance *q, struct issue_job *j)
+{
+    j->key_alg = j->grant.profile->keygen_key;
+    if (j->key_until_ms == 0)
+        j->key_until_ms = clock_mono_ms() + KEY_WAIT_MS;
+    TAILQ_INSERT_TAIL(&q->keyless, j, link);
+    q->keyless_n++;
+    keyless_look(q);
+}
+
+/* Nobody waits longer than he may. */
+static void on_key_time(evutil_socket_t fd, short what, void *arg)
+{
+    struct issuance *q = arg;
+    struct issue_job *j, *next;
+
+    (void)fd;
+    (void)what;
+    for (j = TAILQ_FIRST(&q->keyless); j; j = next) {
+        next = TAILQ_NEXT(j, link);
+        if (j->key_asked || clock_mono_ms() < j->key_until_ms)
+            continue;
+        err_set(&j->key_error, E_TOKEN, "no key was ready in time");
+        key_came(q, j);
+    }
+    keyless_look(q);
+}
+
+/* As many go on as there are keys. */
+static void on_key_added(void *arg)
+{
+    struct issuance *q = arg;
+    struct issue_job *j, *next;
+    size_t ready[KEY_ALGS];
+
+    for (enum key_alg a = KEY_NONE; a < KEY_ALGS; a++)
+        ready[a] = keygen_pool_ready(q->pool, a);
+    for (j = TAILQ_FIRST(&q->keyless); j; j = next) {
+        next = TAILQ_NEXT(j, link);
+        if (j->key_asked || ready[j->key_alg] == 0)
+            continue;
+        ready[j->key_alg]--;
+        key_came(q, j);
+    }
 }
 
 /* ---- the cycle ---- */
@@ -1096,6 +1233,12 @@ static void prepare(struct issuance *q, struct issue_job *j, int64_t now)
         answer_later(q, j);
         return;
     }
+    if (code == E_OK && decision == DECIDED_KEY) {
+        store_savepoint_undo(c->store);
+        core_doubt(c, &e);
+        wait_for_key(q, j);
+        return;
+    }
     code = core_savepoint_end(c, code, &e);
     if (code != E_OK) {
         j->result = (struct issue_result){.code = code, .err = e, .retry_after_s = RETRY_AFTER_S};
@@ -1128,6 +1271,36 @@ static void come_back(struct issuance *q, struct issue_job *j)
     kick(q);
 }
 
+/* One of the signatures is there, or will not come. The last one seals the parcel. */
+static void one_back(struct issue_job *j)
+{
+    struct err e = {0};
+
+    if (--j->awaited)
+        return;
+    if (j->sign_error.code == E_OK && j->grant.recipient.kind != RECIPIENT_NONE &&
+        parcel_seal(j->core, &j->parcel, &j->grant.recipient, j->parcel.alg, buf_bytes(&j->package_sig), &e) != E_OK)
+        j->sign_error = e;
+    come_back(j->core->issuance, j);
+}
+
+static void on_package_signed(void *arg, enum err_code code, const struct err *why, enum sig_alg alg, struct bytes sig)
+{
+    struct issue_job *j = arg;
+
+    if (code == E_OK && alg != j->parcel.alg)
+        err_set(&j->sign_error, E_CRYPTO, "the record key signed with another algorithm than its own");
+    if (code != E_OK && j->sign_error.code == E_OK) {
+        j->sign_error = *why;
+        j->sign_error.code = code;
+    }
+    buf_reset(&j->package_sig);
+    buf_add_bytes(&j->package_sig, sig);
+    if (!buf_ok(&j->package_sig))
+        err_set(&j->sign_error, E_NOMEM, "signature");
+    one_back(j);
+}
+
 static void on_signed(void *arg, enum err_code code, const struct err *why, enum sig_alg alg, struct bytes sig)
 {
     struct issue_job *j = arg;
@@ -1135,20 +1308,21 @@ static void on_signed(void *arg, enum err_code code, const struct err *why, enum
 
     if (a)
         signer_link_doubt(j->core, a->conf->token);
-    j->sign_error = code == E_OK ? (struct err){0} : *why;
-    j->sign_error.code = code;
+    if (code != E_OK) {
+        j->sign_error = *why;
+        j->sign_error.code = code;
+    }
     j->sign_alg = alg;
     buf_reset(&j->sig);
     buf_add_bytes(&j->sig, sig);
     if (code == E_OK && !buf_ok(&j->sig))
         err_set(&j->sign_error, E_NOMEM, "signature");
-    come_back(j->core->issuance, j);
+    one_back(j);
 }
 
-/* Only what was linted and recorded is signed. */
-static void ask_signer(struct issuance *q, struct issue_job *j)
+static void ask_certificate(struct issue_job *j)
 {
-    struct core *c = q->core;
+    struct core *c = j->core;
     struct authority *a = authority_find(c, j->ca);
     char root_key[KEY_NAME_MAX];
     const char *why = "its CA left the configuration", *key = a ? a->key : "";
@@ -1164,7 +1338,23 @@ static void ask_signer(struct issuance *q, struct issue_job *j)
         err_set(&j->sign_error, E_TOKEN, "CA \"%s\": %s", j->ca, why);
     else if (signer_sign(s, key, SIGN_CERT, buf_bytes(&j->draft.tbs), SIGN_DEADLINE_MS, j->rid, on_signed, j, &j->sign_error) == E_OK)
         return;
-    come_back(q, j);
+    one_back(j);
+}
+
+/* Only what was linted and recorded is signed. */
+static void ask_signers(struct issue_job *j)
+{
+    bool enveloped = j->grant.recipient.kind != RECIPIENT_NONE;
+
+    j->sign_error = (struct err){0};
+    j->awaited = enveloped ? 2 : 1;
+    if (enveloped && record_sign_key_package(j->core, buf_bytes(&j->parcel.attributes), j->rid, on_package_signed, j,
+                                             &j->sign_error) != E_OK) {
+        j->awaited = 1; /* no certificate without the way to deliver its key */
+        one_back(j);
+    } else {
+        ask_certificate(j);
+    }
 }
 
 #ifdef INKAN_TEST_HOOKS
@@ -1282,7 +1472,7 @@ static void on_cycle(evutil_socket_t fd, short what, void *arg)
         run_transaction(q, core_stamp(c), may_sign);
     for (j = last ? TAILQ_NEXT(last, link) : TAILQ_FIRST(&q->signing); j; j = next) {
         next = TAILQ_NEXT(j, link);
-        ask_signer(q, j);
+        ask_signers(j);
     }
     answer(q);
     q->running = false;
@@ -1292,24 +1482,32 @@ static void on_cycle(evutil_socket_t fd, short what, void *arg)
 struct issuance *issuance_new(struct core *c)
 {
     struct issuance *q = calloc(1, sizeof(*q));
+    struct err e = {0};
 
     if (!q)
         return NULL;
     q->core = c;
     TAILQ_INIT(&q->queue);
+    TAILQ_INIT(&q->keyless);
     TAILQ_INIT(&q->signing);
     TAILQ_INIT(&q->back);
     TAILQ_INIT(&q->answered);
     q->cycle = evtimer_new(c->base, on_cycle, q);
     q->linger = evtimer_new(c->base, on_cycle, q);
+    q->key_timer = evtimer_new(c->base, on_key_time, q);
 #ifdef INKAN_TEST_HOOKS
     q->pause_file = getenv("INKAN_TEST_PAUSE");
 #endif
-    if (!q->cycle || !q->linger) {
+    if (!q->cycle || !q->linger || !q->key_timer || keygen_pool_new(c->base, on_key_added, q, &q->pool, &e) != E_OK) {
         issuance_free(q);
         return NULL;
     }
     return q;
+}
+
+enum err_code issuance_configured(struct core *c, struct err *e)
+{
+    return keygen_pool_want(c->issuance->pool, c->conf, e);
 }
 
 static void list_free(struct job_list *list)
@@ -1331,6 +1529,8 @@ void issuance_free(struct issuance *q)
     if (!q)
         return;
     list_free(&q->queue);
+    list_free(&q->keyless);
+    keygen_pool_free(q->pool);
     list_free(&q->back);
     list_free(&q->answered);
     list_free(&q->signing);
@@ -1338,5 +1538,7 @@ void issuance_free(struct issuance *q)
         event_free(q->cycle);
     if (q->linger)
         event_free(q->linger);
+    if (q->key_timer)
+        event_free(q->key_timer);
     free(q);
 }

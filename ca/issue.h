@@ -18,6 +18,8 @@ struct issue_result {
     int64_t not_before, not_after;
     bool repeat;            /* the stored bytes of an earlier issue */
     bool binding_judged;
+    struct bytes key;    /* serverkeygen: PrivateKeyInfo, or EnvelopedData; wiped when the callback is back */
+    bool key_enveloped;
     uint32_t retry_after_s;
     bool client_limit;      /* E_BUSY: too much from this client */
     struct bytes body;      /* issue_factory: the answer, also of a refusal; lives until the callback returns */

@@ -90,6 +90,7 @@ int command_ca_show(struct run *r);
 int command_device_import(struct run *r);
 int command_crl_get(struct run *r);
 int command_secret_add(struct run *r);
+int command_kek_add(struct run *r);
 int command_audit_verify(struct run *r);
 int command_audit_export(struct run *r);
 int command_audit_heads(struct run *r);

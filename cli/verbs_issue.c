@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands about CAs, certificates, secrets and devices that do more than one plain call. */
+#include <ctype.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 AUTO_TYPE(json_t, json_decref)
 
 #define IMPORT_BATCH 500
+#define KEK_TEXT_MAX 66 /* 32 octets in hex, a line end */
 
 /* base64 member of the result as a PEM block appended to `out`. */
 static enum err_code append_pem(struct buf *out, const json_t *base64, struct err *e)
@@ -244,6 +247,47 @@ int command_secret_add(struct run *r)
     ok = print_object(result, r->json);
     if (!r->json)
         fprintf(stderr, "This secret is shown once and stored only as a keyed hash.\n");
+    json_decref(result);
+    return ok ? EXIT_DONE : EXIT_REFUSED;
+}
+
+/* The key in hex as `args` take it: from a file that nobody else may read, or from standard input. */
+static enum err_code kek_read(struct run *r, const char *path, struct err *e)
+{
+    struct secret text = {NULL, 0};
+    char line[2 * KEK_TEXT_MAX] = "";
+    enum err_code code = E_OK;
+
+    if (strcmp(path, "-") == 0)
+        code = fgets(line, sizeof(line), stdin) ? E_OK : err_set(e, E_INVALID, "standard input holds no key");
+    else if ((code = file_read_secret(path, sizeof(line) - 1, &text, e)) == E_OK)
+        memcpy(line, text.p, text.len);
+    secret_clear(&text);
+    line[strcspn(line, "\r\n")] = '\0';
+    for (char *c = line; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    if (code == E_OK && json_object_set_new(r->args, "key", json_string(line)) != 0)
+        code = err_set(e, E_INVALID, "%s: not a key in hex", path);
+    OPENSSL_cleanse(line, sizeof(line));
+    return code;
+}
+
+int command_kek_add(struct run *r)
+{
+    const char *path = run_option(r, "key-file");
+    struct err e = {0};
+    json_t *result = NULL;
+    bool ok = true;
+
+    if (path && kek_read(r, path, &e) != E_OK)
+        return run_fail(&e);
+    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK)
+        return run_fail(&e);
+    if (!path) {
+        ok = print_object(result, r->json);
+        if (!r->json)
+            fprintf(stderr, "This key is shown once and stored only sealed.\n");
+    }
     json_decref(result);
     return ok ? EXIT_DONE : EXIT_REFUSED;
 }

@@ -24,6 +24,7 @@
 #define ENTRY_COLS "serial, status, reason, time, invalidity" /* what a CRL shows */
 #define CRL_COLS                                                                                                       \
     "issuer, shard, number, this_update, next_update, published_at, seq, entries, regular, sha256, der"
+#define KEK_COLS "id, domain, key_id, device, bits, sealed, created_at, revoked_at"
 #define SECRET_COLS                                                                                                    \
     "id, kind, user, mac, domain, profile, device, pattern, quota, used, not_before, not_after, created_at, "          \
     "revoked_at, bound_spki, first_used_at"
@@ -221,6 +222,12 @@ X(SECRET_COUNT_USE,
 X(SECRET_REVOKE, "UPDATE secret SET revoked_at = iif(revoked_at = 0, ?2, revoked_at) WHERE id = ?1")
 X(SECRET_KNOWN, "SELECT user, quota, used, revoked_at FROM secret WHERE id = ?1")
 X(SECRET_EACH, "SELECT " SECRET_COLS " FROM secret WHERE id > ?1 ORDER BY id LIMIT ?2")
+
+X(KEK_INSERT,
+  "INSERT INTO kek (domain, key_id, device, bits, sealed, created_at, revoked_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)")
+X(KEK_FIND, "SELECT " KEK_COLS " FROM kek WHERE domain = ?1 AND key_id = ?2")
+X(KEK_REVOKE, "UPDATE kek SET revoked_at = iif(revoked_at = 0, ?2, revoked_at), sealed = x'' WHERE id = ?1")
+X(KEK_EACH, "SELECT " KEK_COLS " FROM kek WHERE id > ?1 ORDER BY id LIMIT ?2")
 
 X(AUDIT_LAST, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
 X(AUDIT_INSERT, "INSERT INTO audit (" AUDIT_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")

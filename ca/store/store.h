@@ -208,7 +208,7 @@ struct cert_row {
     int64_t first_used_at;       /* presented in a handshake for the first time, 0 = never */
     uint64_t status_seq;         /* status log row of the newest status, 0 = none yet */
 };
-enum cert_operation { CERT_OP_ENROLL, CERT_OP_REENROLL, CERT_OP_ADMIN, CERT_OP_SERVICE, CERT_OP_CA };
+enum cert_operation { CERT_OP_ENROLL, CERT_OP_REENROLL, CERT_OP_ADMIN, CERT_OP_SERVICE, CERT_OP_CA, CERT_OP_KEYGEN };
 /* Sets id. The profile must have been put before; status fields are ignored (store_status_append writes them). */
 MUST_CHECK enum err_code store_cert_insert(struct store *s, struct cert_row *row, struct err *e);
 /* store_cert_insert and the certificate's first status row, good since issued_at, in one: what issuance writes. Sets id,

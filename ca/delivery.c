@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/delivery.h"
+
+#include <string.h>
+
+#include "base/der.h"
+#include "base/privkey.h"
+#include "ca/kek.h"
+#include "ca/store/kek.h"
+
+/* ---- the connection ---- */
+
+/* RFC 7030 4.4: the cipher protects the key as well as the key will protect others. */
+static enum err_code connection_is_strong(const struct svc_enroll *in, enum key_alg alg, struct err *e)
+{
+    unsigned wanted = alg == KEY_P384 || alg == KEY_RSA4096 ? 256 : 128;
+
+    if (in->tls_bits < wanted)
+        return err_set(e, E_DENIED, "a %s key is sent with a cipher of %u bits at least; this connection's has %u (RFC 7030 4.4)",
+                       key_alg_name(alg), wanted, in->tls_bits);
+    return E_OK;
+}
+
+/* ---- a key shared beforehand ---- */
+
+static enum err_code by_kek(struct core *c, struct bytes id, struct grant *g, struct err *e)
+{
+    struct recipient *r = &g->recipient;
+    struct kek_row row;
+    enum err_code code = store_kek_find(c->store, g->label->domain, id, &row, e);
+
+    if (code == E_NOT_FOUND || (code == E_OK && (row.revoked_at || (row.device && row.device != g->device.id))))
+        return err_set(e, E_DENIED, "no key is known here under this DecryptKeyIdentifier (RFC 7030 4.4.1.1)");
+    if (code != E_OK || (code = kek_open(c, row.domain, id, row.sealed, r->kek, &r->kek_len, e)) != E_OK)
+        return code;
+    r->kind = RECIPIENT_KEK;
+    buf_add_bytes(&r->id, id);
+    return buf_ok(&r->id) ? E_OK : err_set(e, E_NOMEM, "recipient");
+}
+
+/* ---- a certificate ---- */
+
+/* Does the identifier name this certificate: its subjectKeyIdentifier, the SHA-1 of its key, or its issuer and serial number? */
+static bool names(struct bytes id, const struct cert *x, const struct pubkey *key, bool *by_ski)
+{
+    struct der in, seq, name;
+    struct bytes issuer, serial;
+    uint8_t hash[20];
+
+    *by_ski = x->ski.len && bytes_equal(id, x->ski);
+    if (*by_ski)
+        return true;
+    if (x->ski.len == 0 && id.len == sizeof(hash)) {
+        sha1(key->key_bits, hash);
+        return bytes_equal(id, BYTES_OF(hash));
+    }
+    der_init(&in, id.p, id.len);
+    return der_take(&in, DER_SEQUENCE, &seq) && der_at_end(&in) && der_take_raw(&seq, DER_SEQUENCE, &name, &issuer) &&
+           der_take_unsigned(&seq, &serial) && der_at_end(&seq) && bytes_equal(issuer, x->issuer) && bytes_equal(serial, x->serial);
+}
+
+/* RFC 7030 4.4.1.2: its keyUsage allows it, or says nothing. */
+static enum err_code may_receive(const struct cert *x, enum key_alg alg, struct recipient *r, struct err *e)
+{
+    bool rsa = key_rsa_bits(alg) != 0;
+    unsigned needed = rsa ? USAGE_KEY_ENCIPHERMENT : USAGE_KEY_AGREEMENT;
+
+    if (!rsa && alg != KEY_P256 && alg != KEY_P384)
+        return err_set(e, E_DENIED, "the certificate that AsymmetricDecryptKeyIdentifier names has a key that cannot receive others");
+    if (x->key_usage && !(x->key_usage & needed))
+        return err_set(e, E_DENIED, "the certificate that AsymmetricDecryptKeyIdentifier names does not allow %s (RFC 7030 4.4.1.2)",
+                       rsa ? "keyEncipherment" : "keyAgreement");
+    r->kind = rsa ? RECIPIENT_RSA : RECIPIENT_EC;
+    r->alg = alg;
+    return E_OK;
+}
+
+struct candidate {
+    struct bytes id;
+    struct recipient *r;
+    int64_t now;
+    bool found;
+    enum err_code code;
+    struct err *e;
+};
+
+/* One certificate; true: it is the one, and `code` says whether it can be used. */
+static bool try_certificate(struct candidate *t, struct bytes der)
+{
+    struct recipient *r = t->r;
+    struct err ignored = {0};
+    struct pubkey key;
+    struct cert x;
+    bool by_ski;
+
+    if (cert_read(der, &x, &ignored) != E_OK || pubkey_read(x.spki, &key, &ignored) != E_OK || !names(t->id, &x, &key, &by_ski) ||
+        t->now > x.not_after)
+        return false;
+    t->found = true;
+    t->code = may_receive(&x, key.alg, r, t->e);
+    buf_add_bytes(&r->spki, x.spki);
+    if (by_ski) {
+        buf_add_bytes(&r->id, x.ski);
+    } else {
+        buf_add_bytes(&r->issuer, x.issuer);
+        buf_add_bytes(&r->serial, x.serial);
+    }
+    if (t->code == E_OK && (!buf_ok(&r->spki) || !buf_ok(&r->id) || !buf_ok(&r->issuer) || !buf_ok(&r->serial)))
+        t->code = err_set(t->e, E_NOMEM, "recipient");
+    return true;
+}
+
+static bool try_row(void *arg, const struct cert_row *row)
+{
+    struct candidate *t = arg;
+
+    return row->status != CERT_GOOD || !try_certificate(t, row->der);
+}
+
+/*
+ * Among the device's own certificates that are good now, and the one presented. Nobody else's: what is sealed for another than its
+ * owner serves no purpose that is any of ours.
+ */
+static enum err_code by_certificate(struct core *c, const struct svc_enroll *in, struct bytes id, int64_t now, struct grant *g,
+                                    struct err *e)
+{
+    struct candidate t = {.id = id, .r = &g->recipient, .now = now, .e = e};
+    struct cert_filter f = {.device = g->device.id, .status = CERT_GOOD};
+
+    if (in->chain_n && in->verdict == SVC_CLIENT_VALID && try_certificate(&t, in->chain[0]))
+        return t.code;
+    if (g->device.id && store_cert_each(c->store, &f, try_row, &t, e) != E_OK)
+        return e->code;
+    if (!t.found)
+        return err_set(e, E_DENIED, "no certificate is known here under this AsymmetricDecryptKeyIdentifier (RFC 7030 4.4.1.2)");
+    return t.code;
+}
+
+/* ---- the whole ---- */
+
+enum err_code delivery_choose(struct core *c, const struct svc_enroll *in, const struct csr *csr, bool encrypted_only, int64_t now,
+                              struct grant *g, struct err *e)
+{
+    const struct csr_delivery *d = &csr->delivery;
+    const struct conf_profile *p = g->profile;
+    enum err_code code;
+
+    recipient_clear(&g->recipient);
+    if (p->keygen == KEYGEN_OFF)
+        return err_set(e, E_DENIED, "keys are not made under this label");
+    if (d->has_symmetric && d->has_asymmetric)
+        return err_set(e, E_INVALID, "DecryptKeyIdentifier and AsymmetricDecryptKeyIdentifier: one of the two (RFC 7030 4.4.1)");
+    if (!d->has_symmetric && !d->has_asymmetric) {
+        if (encrypted_only || !p->keygen_clear)
+            return err_set(e, E_DENIED, "the key is sent encrypted only: name a DecryptKeyIdentifier or an "
+                                        "AsymmetricDecryptKeyIdentifier (RFC 7030 4.4.1)");
+        return connection_is_strong(in, p->keygen_key, e);
+    }
+    if (!d->has_capabilities)
+        return err_set(e, E_INVALID, "SMIMECapabilities is missing: it says how the key may be encrypted (RFC 7030 4.4.1)");
+    code = d->has_symmetric ? by_kek(c, d->symmetric_id, g, e) : by_certificate(c, in, d->asymmetric_id, now, g, e);
+    if (code == E_OK)
+        code = recipient_choose(&g->recipient, d->capabilities, p->keygen_key, e);
+    return code == E_OK ? connection_is_strong(in, p->keygen_key, e) : code;
+}
+
+enum err_code delivery_again(struct core *c, int64_t now, struct grant *g, bool *settled, struct err *e)
+{
+    struct cert_row row;
+    enum err_code code = store_cert_newest(c->store, g->device.id, g->profile->kind, &row, e);
+
+    *settled = false;
+    if (code == E_NOT_FOUND)
+        return E_OK;
+    if (code != E_OK)
+        return code;
+    if (row.operation != CERT_OP_KEYGEN || row.status == CERT_REVOKED || row.not_after < now || row.id == g->renews)
+        return E_OK;
+    if (row.status == CERT_ON_HOLD)
+        return err_set(e, E_DENIED, "the device's certificate is suspended");
+    if (row.first_used_at)
+        return err_set(e, E_DENIED, "the device has the key it was sent and uses it: renew with that certificate");
+    g->replaces = row.id;
+    *settled = true;
+    return E_OK;
+}
