@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A factory line for test programs: work orders, stations, the network between, and records read without the service."""
 import base64
+import hashlib
 import json
 import os
 import random
@@ -11,8 +12,6 @@ import subprocess
 import threading
 import time
 
-SIGNER = "planning"
-
 
 def openssl(*args, data=None):
     return subprocess.run(["openssl", *args], input=data, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE).stdout
@@ -20,16 +19,24 @@ def openssl(*args, data=None):
 
 # -- work orders and stations
 
-def make_order_signer(directory):
-    """Key and certificate of who signs work orders; gives the configuration that names it."""
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", f"/CN={SIGNER}",
-            "-keyout", f"{directory}/{SIGNER}.key", "-out", f"{directory}/{SIGNER}.pem")
-    os.chmod(f"{directory}/{SIGNER}.pem", 0o644)
-    return f"\norder_signers:\n  - {{name: {SIGNER}, file: {directory}/{SIGNER}.pem, domains: [example]}}\n"
-
-
 def utc(t):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(t))
+
+
+def encode(octets):
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+def sign_order(payload, directory):
+    """A flattened JWS (RFC 7515 7.2.2) over the canonical payload, made with openssl alone: what another system would send."""
+    spki = openssl("pkey", "-in", f"{directory}/order-signer.key", "-pubout", "-outform", "DER")
+    header = {"alg": "ES256", "kid": hashlib.sha256(spki).hexdigest()[:32], "typ": "inkan-work-order"}
+    parts = [encode(json.dumps(part, sort_keys=True, separators=(",", ":")).encode()) for part in (header, payload)]
+    der = openssl("dgst", "-sha256", "-sign", f"{directory}/order-signer.key", data=".".join(parts).encode())
+    n = der[3]
+    r, s = der[4:4 + n], der[6 + n:]
+    raw = b"".join(i.lstrip(b"\0").rjust(32, b"\0") for i in (r, s))
+    return json.dumps({"payload": parts[1], "protected": parts[0], "signature": encode(raw)})
 
 
 def open_order(inkan, directory, order, quantity, stations, **members):
@@ -39,9 +46,8 @@ def open_order(inkan, directory, order, quantity, stations, **members):
                "not_before": utc(time.time() - 60), "not_after": utc(time.time() + 86400), "rekeys": 0, "rework": 0,
                "orphan_after_s": 3600, **members}
     path = f"{directory}/{order}"
-    with open(path + ".json", "w") as f:
-        f.write(json.dumps(payload, sort_keys=True, separators=(",", ":")))
-    inkan("order", "sign", path + ".json", "--key", f"{directory}/{SIGNER}.key", "--out", path + ".jws")
+    with open(path + ".jws", "w") as f:
+        f.write(sign_order(payload, directory))
     inkan("order", "open", path + ".jws")
 
 
