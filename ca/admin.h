@@ -12,7 +12,7 @@
  * The args object is strict; times are UTC seconds; serials lower-case hex; DER is base64.
  *
  * op             args                                            result / rows
- * status         {}                                              {ready, sealed, seq, time, processes:[{name,state,pid,restarts}], cas:[{name,ready,why,not_after}], crls:[...], audit:{...}, requests:{waiting, approved, oldest}}
+ * status         {}                                              {ready, sealed, seq, time, processes:[{name,state,pid,restarts}], cas:[{name,ready,why,not_after}], crls:[...], audit:{...}, requests:{waiting, approved, oldest}, captures:{waiting, set_aside, oldest}}
  * doctor         {}                                              rows {check, state: ok|warn|fail, text, remedy}
  * token.list     {}                                              rows {name, label, module, offline, state}
  * token.info     {token}                                         {label, serial, model, manufacturer, firmware, initialised, pin_state}
@@ -51,6 +51,9 @@
  * station.add    {name, domain?, line, roles: "issue,verify", valid_s?, profile?, csr}    {name, cert, chain, issuer, serial, not_after}
  * station.list   {}                                              rows {name, domain, line, roles, profile, created_at, not_after, revoked_at}
  * station.revoke {name}                                          {revoked: n}; acknowledged as cert.revoke
+ * capture.list   {order?}                                        rows {order, device_id, state, station, badge, captured_at, tries, reason}
+ * capture.retry  {unit: "ORDER/DEVICE"}                          {}
+ * capture.drop   {unit: "ORDER/DEVICE"}                          {} the unit is unused
  * cert.issue     {profile, csr, device_id?, domain?, name?, product?, model?, lot?}     {cert, chain:[…], serial, issuer, not_after}
  * cert.list      {issuer?, device_id?, domain?, profile?, status?, expires_before?, limit?} rows {issuer, serial, profile, device_id, domain, status, reason, not_before, not_after}
  * cert.show      {issuer, serial} | {cert}                       {…, der, pem, subject, status, reason, status_at, seq, requester, profile_hash}

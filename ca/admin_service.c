@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "ca/admin_int.h"
+#include "ca/store/capture.h"
 #include "ca/store/request.h"
 
 #define AUDIT_PAGE      100
@@ -115,6 +116,17 @@ static json_t *requests_json(struct core *c)
                      (json_int_t)n.oldest);
 }
 
+static json_t *captures_json(struct core *c)
+{
+    struct capture_counts n = {0};
+    struct err e = {0};
+
+    if (store_capture_counts(c->store, &n, &e) != E_OK)
+        core_doubt(c, &e);
+    return json_pack("{s:I, s:I, s:I}", "waiting", (json_int_t)n.waiting, "set_aside", (json_int_t)n.set_aside, "oldest",
+                     (json_int_t)n.oldest);
+}
+
 void op_status(struct core *c, struct admin_call *call)
 {
     json_t *j = core_health(c);
@@ -124,6 +136,7 @@ void op_status(struct core *c, struct admin_call *call)
     json_object_set_new(j, "crls", crls_json(c));
     json_object_set_new(j, "audit", audit_json(c));
     json_object_set_new(j, "requests", requests_json(c));
+    json_object_set_new(j, "captures", captures_json(c));
     json_object_set_new(j, "version", json_string(INKAN_VERSION));
     admin_done(call, j, -1);
 }
@@ -328,6 +341,21 @@ static void doctor_requests(struct core *c, struct admin_call *call)
     report(call, WARN, "requests", text, "inkan request list, then approve or refuse");
 }
 
+static void doctor_captures(struct core *c, struct admin_call *call)
+{
+    struct capture_counts n = {0};
+    struct err e = {0};
+    char text[96];
+
+    if (store_capture_counts(c->store, &n, &e) != E_OK)
+        core_doubt(c, &e);
+    if (n.waiting + n.set_aside == 0)
+        return;
+    snprintf(text, sizeof(text), "%llu requests of units wait for the token, %llu are set aside", (unsigned long long)n.waiting,
+             (unsigned long long)n.set_aside);
+    report(call, WARN, "captures", text, n.set_aside ? "inkan capture list, then retry or drop" : "bring the token back");
+}
+
 static bool put_alarm(void *arg, const struct alarm_row *row)
 {
     char check[192];
@@ -350,6 +378,7 @@ static void doctor_rest(struct core *c, struct admin_call *call, enum err_code c
     doctor_cas(c, call, now);
     doctor_records(c, call, now);
     doctor_requests(c, call);
+    doctor_captures(c, call);
     snprintf(text, sizeof(text), "%s; %s; libevent %s", OpenSSL_version(OPENSSL_VERSION), store_engine(),
              event_get_version());
     report(call, FINE, "libraries", text, "");

@@ -424,6 +424,13 @@ bool authority_is_ready(struct core *c, const struct authority *a, const char **
     return signer_for_key(c, a->conf->token, a->key, why) != NULL;
 }
 
+bool authority_signs_now(struct core *c, const struct authority *a)
+{
+    const char *why;
+
+    return authority_is_ready(c, a, &why) && !signer_link_failed(c, a->conf->token);
+}
+
 void authority_issuer(const struct authority *a, struct cert_issuer *out)
 {
     *out = (struct cert_issuer){

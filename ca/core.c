@@ -14,6 +14,7 @@
 #include "base/fsio.h"
 #include "base/privkey.h"
 #include "ca/budget.h"
+#include "ca/capture.h"
 #include "ca/core_run.h"
 #include "ca/enroll_policy.h"
 #include "ca/factory.h"
@@ -476,6 +477,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         if (core_may_sign(c, clock_now(), &e) == E_OK) {
             audit_tick(c);
             request_tick(c);
+            capture_tick(c);
         }
         factory_tick(c);
         jobs_poke(c);
@@ -582,6 +584,7 @@ static void core_close(struct core *c)
     publish_free(c);
     served_free(c);
     issuance_free(c->issuance);
+    captures_free(c->captures);
     factory_free(c);
     admin_free(c);
     budget_close(c);
@@ -647,11 +650,12 @@ int core_run(int argc, char **argv)
     c.base = proc_base(c.proc);
     c.guesses = guess_limit_new();
     c.issuance = issuance_new(&c);
+    c.captures = captures_new();
     c.tick = event_new(c.base, -1, EV_PERSIST, on_tick, &c);
     c.checkpoint = evtimer_new(c.base, on_checkpoint, &c);
     if (!secret_heap_open())
         log_note(LOG_WARN, "memory-not-locked", "reason", "RLIMIT_MEMLOCK is too small for the memory of private keys");
-    if (!c.guesses || !c.issuance || !c.tick || !c.checkpoint) {
+    if (!c.guesses || !c.issuance || !c.captures || !c.tick || !c.checkpoint) {
         err_set(&e, E_NOMEM, "start");
         proc_die("start-failed", 1, &e);
     }

@@ -33,6 +33,7 @@
 
 struct core;
 struct issuance;
+struct captures;
 struct factory;
 
 /* Copies a text that is known to fit or may be cut; NULL counts as empty. Always terminated. */
@@ -155,6 +156,7 @@ MUST_CHECK enum err_code authority_is_good(struct core *c, struct authority *a, 
 bool authority_is_offline(const struct core *c, const struct authority *a);
 /* May it sign now? On false `why` says what is missing. */
 bool authority_is_ready(struct core *c, const struct authority *a, const char **why);
+bool authority_signs_now(struct core *c, const struct authority *a); /* ready, and its token did not fail a moment ago */
 void authority_issuer(const struct authority *a, struct cert_issuer *out);
 bool authority_owns_spki(struct core *c, struct bytes spki); /* any key of ours */
 
@@ -207,6 +209,7 @@ struct signer_link {
     bool ask_again;
     uint8_t told[32]; /* digest of the keys last asked about: the same question is not asked twice */
     int64_t asked_ms; /* monotonic, of the last question */
+    int64_t failed_ms; /* monotonic, of the last signature that failed for the token's sake; 0: none since the last that was made */
 };
 
 void links_on_link(struct proc *p, enum proc_kind peer, uint32_t index, const char *name, int fd, void *arg);
@@ -215,8 +218,11 @@ void links_free(struct core *c);
 struct signer_link *signer_link_find(struct core *c, const char *token);
 /* Tells the signers again which keys they may use; after a key or CA was added. */
 void signer_links_tell_keys(struct core *c);
-/* A signature failed for the token's sake: what its signer says of its keys is asked anew. */
+/* A signature failed for the token's sake: what its signer says of its keys is asked anew. It works: one was made. */
 void signer_link_doubt(struct core *c, const char *token);
+void signer_link_works(struct core *c, const char *token);
+/* Did it fail a moment ago, and nothing was signed since? */
+bool signer_link_failed(struct core *c, const char *token);
 /* The signer that may use `key` now; NULL with `why`. */
 struct signer *signer_for_key(struct core *c, const char *token, const char *key, const char **why);
 /* After a commit: new rows go to status. */
@@ -383,6 +389,7 @@ struct core {
     LIST_HEAD(, confirmation) confirmations;
 
     struct issuance *issuance;
+    struct captures *captures;
     struct factory *factory;
     struct budget_keeper *budgets; /* of a line box, else NULL */
     struct guess_limit *guesses;

@@ -18,6 +18,7 @@
 #define CONFIRM_S         10
 #define REFUSED_KEY_MS    30000 /* between questions about keys that were refused */
 #define DOUBT_MS          1000  /* between questions because signatures fail */
+#define FAILED_MS         10000 /* so long after a failed signature a request that can wait does */
 
 /* ---- confirmations ---- */
 
@@ -972,10 +973,27 @@ static void keys_ask_anew(struct signer_link *l)
     tell_keys(l);
 }
 
+void signer_link_works(struct core *c, const char *token)
+{
+    struct signer_link *l = signer_link_find(c, token);
+
+    if (l)
+        l->failed_ms = 0;
+}
+
+bool signer_link_failed(struct core *c, const char *token)
+{
+    const struct signer_link *l = signer_link_find(c, token);
+
+    return l && l->failed_ms && clock_mono_ms() - l->failed_ms < FAILED_MS;
+}
+
 void signer_link_doubt(struct core *c, const char *token)
 {
     struct signer_link *l = signer_link_find(c, token);
 
+    if (l)
+        l->failed_ms = clock_mono_ms();
     if (l && l->signer && clock_mono_ms() - l->asked_ms >= DOUBT_MS)
         keys_ask_anew(l);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ca/factory_int.h"
+#include "ca/store/capture.h"
 
 /* ---- work orders ---- */
 
@@ -185,6 +186,17 @@ enum err_code factory_opened(struct core *c, const char *order_no, struct err *e
     }
     links_send_config(c);
     return E_OK;
+}
+
+void factory_each_live(struct core *c, void (*fn)(struct core *c, const struct work_order *o))
+{
+    struct work_order *o;
+
+    LIST_FOREACH(o, &c->factory->orders, link)
+    {
+        if (o->state != ORDER_CLOSED && o->state != ORDER_OPENING)
+            fn(c, o);
+    }
 }
 
 void factory_each_label(struct core *c, label_fn fn, void *arg)
@@ -515,6 +527,9 @@ enum err_code factory_change(struct core *c, const struct work_order *o, struct 
         return err_set(e, E_CONFLICT, "unit %s/%s is %s", o->order_no, u->device_id, unit_state_name((enum unit_state)u->state));
     text_copy(device_id, sizeof(device_id), u->device_id); /* borrowed from the store */
     u->device_id = device_id;
+    /* What was kept to be signed later is signed now, or never. */
+    if (u->state == UNIT_CAPTURED && store_capture_delete(c->store, u->id, e) != E_OK)
+        return err_wrap(e, "unit %s/%s", o->order_no, device_id);
     if (change_certs(c, u, event, next, why, now, e) != E_OK)
         return err_wrap(e, "unit %s/%s", o->order_no, device_id);
     change_row(o, u, event, next, why->cert, now);

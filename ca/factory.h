@@ -58,6 +58,8 @@ MUST_CHECK enum err_code factory_find(struct core *c, const char *order_no, stru
 typedef void (*order_fn)(struct core *c, void *arg, enum err_code code, const struct err *e);
 MUST_CHECK enum err_code factory_open(struct core *c, struct order_spec *spec, struct bytes file, const struct actor *by,
                                       order_fn done, void *arg, struct err *e);
+/* Calls `fn` with every live order. */
+void factory_each_live(struct core *c, void (*fn)(struct core *c, const struct work_order *o));
 /* Calls `fn` with the label of every open order. */
 typedef void (*label_fn)(void *arg, const struct conf_label *l);
 void factory_each_label(struct core *c, label_fn fn, void *arg);

@@ -84,6 +84,7 @@ static enum err_code new_key(const struct unit_row *u, const struct factory_stat
 {
     switch ((enum unit_state)u->state) {
     case UNIT_RESERVED:
+    case UNIT_CAPTURED:
         g->unit.event = UNIT_DO_ISSUE;
         return needs_role(st, STATION_ISSUE, "wrong-role", "this needs a station of role issue", g, e);
     case UNIT_ISSUED:
@@ -98,8 +99,6 @@ static enum err_code new_key(const struct unit_row *u, const struct factory_stat
     case UNIT_SHIPPED:
         return factory_refuse(g, e, E_DENIED, "unit-confirmed", "the unit is %s: only a rework opens it again",
                               unit_state_name((enum unit_state)u->state));
-    case UNIT_CAPTURED:
-        return factory_refuse(g, e, E_DENIED, "rework-open", "the unit's request is kept and waits for its signature");
     default:
         return factory_refuse(g, e, E_DENIED, "unit-ended", "the unit is %s", unit_state_name((enum unit_state)u->state));
     }

@@ -10,6 +10,7 @@
 #include "base/der.h"
 #include "base/oid.h"
 #include "ca/budget.h"
+#include "ca/capture.h"
 #include "ca/csr.h"
 #include "ca/draft.h"
 #include "ca/enroll_policy.h"
@@ -54,7 +55,9 @@ struct issue_job {
     void *arg;
     uint64_t rid;
 
-    bool is_est, is_factory;
+    bool is_est, is_factory, is_captured;
+    bool token_failed; /* its signature did not come for the token's sake: it is kept now, if that is possible */
+    uint64_t unit;     /* is_captured: whose request it is; the CSR is order.csr */
     struct buf packet; /* the message that `est` or `act` borrows from; wiped with the job: it may hold a password */
     struct svc_enroll est;
     struct svc_factory act;
@@ -216,6 +219,21 @@ enum err_code issue_est(struct core *c, struct msg_reader *r, issue_fn done, voi
 enum err_code issue_factory(struct core *c, struct msg_reader *r, issue_fn done, void *arg, struct err *e)
 {
     return from_message(c, r, true, done, arg, e);
+}
+
+enum err_code issue_captured(struct core *c, uint64_t unit, issue_fn done, void *arg, struct err *e)
+{
+    struct issue_job *j;
+
+    if (room(c, e) != E_OK)
+        return e->code;
+    j = job_new(c, done, arg);
+    if (!j)
+        return err_set(e, E_NOMEM, "request");
+    j->is_captured = true;
+    j->unit = unit;
+    enqueue(c->issuance, j);
+    return E_OK;
 }
 
 #define COPY_TEXT(to, from, what)                                                                                      \
@@ -413,11 +431,49 @@ static void answer_stored(struct issue_job *j, const struct grant *g)
     };
 }
 
-/* 202 without a text: the client has only to come again (RFC 7030 4.2.3). */
-static void answer_pending(struct issue_job *j)
+/* 202 (RFC 7030 4.2.3). "": the client has only to come again. */
+static void answer_pending(struct issue_job *j, const char *text)
 {
     j->result = (struct issue_result){.code = E_PENDING, .retry_after_s = j->grant.retry_after_s,
                                       .binding_judged = j->grant.binding_judged};
+    set_text(j->result.err.msg, sizeof(j->result.err.msg), text);
+}
+
+/* The token of its CA does not sign, or did not a moment ago. */
+static bool token_is_down(struct issue_job *j)
+{
+    struct authority *a = authority_find(j->core, j->grant.profile->ca);
+
+    return a && a->exists && (j->token_failed || !authority_signs_now(j->core, a));
+}
+
+/* What the grant lets a device have: drafted and recorded as an intent. */
+static enum err_code sign_granted(struct issue_job *j, const struct csr *csr, const struct pubkey *key, int64_t now, struct err *e)
+{
+    const struct grant *g = &j->grant;
+    struct cert_inputs in;
+
+    j->profile = g->profile;
+    j->facts = g->device;
+    j->operation = g->operation;
+    set_text(j->ca, sizeof(j->ca), j->profile->ca);
+    set_text(j->domain, sizeof(j->domain), g->device.domain);
+    if (g->device.id)
+        snprintf(j->requester, sizeof(j->requester), "device:%s/%s", g->device.domain, g->device.device_id);
+    else
+        snprintf(j->requester, sizeof(j->requester), "station:%s", g->device.station);
+    in = (struct cert_inputs){
+        .not_after_max = g->not_after_max,
+        .device_id = g->device.device_id,
+        .domain = g->device.domain,
+        .product = g->device.product,
+        .model = g->device.model,
+        .lot = g->device.lot,
+        .subject = buf_bytes(&g->subject),
+        .san_der = buf_bytes(&g->san),
+        .key = key,
+    };
+    return build(j, &in, csr, g->device.id ? g->device.device_id : NULL, now, e);
 }
 
 /* The key that will be certified: one that is there, or DECIDED_KEY. It belongs to the device's unit like one it brought itself. */
@@ -456,7 +512,6 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
     struct core *c = j->core;
     struct grant *g = &j->grant;
     struct csr csr;
-    struct cert_inputs in = {0};
     enum err_code code;
 
     grant_clear(g);
@@ -477,34 +532,38 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
     if (g->approval && (code = request_judge(c, &j->est, &csr, now, g, e)) != E_OK) {
         if (code != E_PENDING)
             return code;
-        answer_pending(j);
+        answer_pending(j, "");
+        *out = DECIDED_ANSWER;
+        return E_OK;
+    }
+    if (token_is_down(j) && capture_is_possible(c, &j->est, g)) {
+        code = capture_take(c, &j->est, &csr, now, g, e);
+        if (code != E_PENDING)
+            return code;
+        answer_pending(j, e->msg);
         *out = DECIDED_ANSWER;
         return E_OK;
     }
     if (keygen && ((code = find_key(j, &csr, now, &made, out, e)) != E_OK || *out == DECIDED_KEY))
         return code;
-    j->profile = g->profile;
-    j->facts = g->device;
-    j->operation = g->operation;
-    set_text(j->ca, sizeof(j->ca), j->profile->ca);
-    set_text(j->domain, sizeof(j->domain), g->device.domain);
-    if (g->device.id)
-        snprintf(j->requester, sizeof(j->requester), "device:%s/%s", g->device.domain, g->device.device_id);
-    else
-        snprintf(j->requester, sizeof(j->requester), "station:%s", g->device.station);
-    in = (struct cert_inputs){
-        .not_after_max = g->not_after_max,
-        .device_id = g->device.device_id,
-        .domain = g->device.domain,
-        .product = g->device.product,
-        .model = g->device.model,
-        .lot = g->device.lot,
-        .subject = buf_bytes(&g->subject),
-        .san_der = buf_bytes(&g->san),
-        .key = keygen ? &made : &csr.key,
-    };
     *out = DECIDED_SIGN;
-    return build(j, &in, &csr, g->device.id ? g->device.device_id : NULL, now, e);
+    return sign_granted(j, &csr, keygen ? &made : &csr.key, now, e);
+}
+
+static enum err_code prepare_captured(struct issue_job *j, int64_t now, enum decision *out, struct err *e)
+{
+    struct grant *g = &j->grant;
+    struct csr csr;
+    enum err_code code;
+
+    grant_clear(g);
+    grant_init(g);
+    if ((code = capture_grant(j->core, j->unit, now, g, &j->order.csr, e)) != E_OK ||
+        (code = csr_read(buf_bytes(&j->order.csr), &csr, e)) != E_OK)
+        return code;
+    j->facts = g->device;
+    *out = in_flight_for(j->core->issuance, g->device.id) ? DECIDED_JOIN : DECIDED_SIGN;
+    return *out == DECIDED_SIGN ? sign_granted(j, &csr, &csr.key, now, e) : E_OK;
 }
 
 static enum err_code prepare_factory(struct issue_job *j, int64_t now, enum decision *out, struct err *e)
@@ -773,6 +832,8 @@ static void refuse(struct issue_job *j, const struct err *why, int64_t now)
 
     bool asked = j->is_est || j->is_factory;
 
+    if (j->is_captured) /* ca/capture.c tells of it */
+        return;
     log_begin(&l, is_refusal(why->code) ? LOG_WARN : LOG_ERROR, j->is_est ? "enroll-refused" : asked ? "unit-refused" : "issue-refused");
     log_rid(&l, j->rid);
     log_str(&l, "requester", asked ? (j->grant.by.name[0] ? j->grant.by.name : NULL) : j->order.requester);
@@ -792,7 +853,7 @@ static void refuse(struct issue_job *j, const struct err *why, int64_t now)
         c->refused_unauthenticated++;
         return;
     }
-    if (why->code == E_BUSY) /* load, not policy */
+    if (why->code == E_BUSY && !j->grant.unit.reason) /* load, not policy */
         return;
     if (store_savepoint(c->store, &e) != E_OK ||
         core_savepoint_end(c, refuse_record(j, why, now, &e), &e) != E_OK) {
@@ -923,17 +984,22 @@ static enum err_code device_changes(struct issue_job *j, const struct cert_row *
     return code == E_CONFLICT ? E_OK : code;
 }
 
+static const struct actor *asked_by(const struct issue_job *j)
+{
+    return j->is_est || j->is_captured ? &j->grant.by : &j->order.by;
+}
+
 static enum err_code audit_issued(struct issue_job *j, const struct cert_row *row, int64_t now, struct err *e)
 {
     struct core *c = j->core;
-    const struct actor *by = j->is_est ? &j->grant.by : &j->order.by;
+    const struct actor *by = asked_by(j);
     struct audit_actor who = {.actor = by->name, .actor_kind = by->kind, .domain = j->domain,
                               .request_digest = by->request_digest};
     uint8_t digest[32];
     char object[96];
 
-    if (j->is_est) {
-        sha256(j->est.csr, digest);
+    if (j->is_est || j->is_captured) {
+        sha256(j->is_est ? j->est.csr : buf_bytes(&j->order.csr), digest);
         who.request_digest = BYTES_OF(digest);
     }
     if (audit_cert_issued(c->store, &who, j->ca, row, row->status_seq, now, e) != E_OK)
@@ -1022,7 +1088,7 @@ static void void_intent(struct issue_job *j, const struct err *why, int64_t now)
     }
     code = j->is_root ? E_OK : store_intent_finish(c->store, j->issuer, BYTES_OF(j->draft.serial), INTENT_VOID, now, &e);
     if (code == E_OK)
-        code = core_audit(c, j->is_est ? &j->grant.by : &j->order.by, "intent-voided", j->domain, object,
+        code = core_audit(c, asked_by(j), "intent-voided", j->domain, object,
                           json_pack("{s:s, s:s}", "code", err_code_name(why->code), "why", why->msg), now, &e);
     if (core_savepoint_end(c, code, &e) != E_OK)
         log_failure("intent-failed", &e);
@@ -1214,9 +1280,10 @@ static void prepare(struct issuance *q, struct issue_job *j, int64_t now)
         answer_later(q, j);
         return;
     }
-    code = j->is_est       ? prepare_est(j, now, &decision, &e)
-           : j->is_factory ? prepare_factory(j, now, &decision, &e)
-                           : prepare_order(j, now, &decision, &e);
+    code = j->is_est        ? prepare_est(j, now, &decision, &e)
+           : j->is_factory  ? prepare_factory(j, now, &decision, &e)
+           : j->is_captured ? prepare_captured(j, now, &decision, &e)
+                            : prepare_order(j, now, &decision, &e);
     if (code == E_OK && decision == DECIDED_JOIN) {
         store_savepoint_undo(c->store);
         core_doubt(c, &e);
@@ -1304,10 +1371,12 @@ static void on_package_signed(void *arg, enum err_code code, const struct err *w
 static void on_signed(void *arg, enum err_code code, const struct err *why, enum sig_alg alg, struct bytes sig)
 {
     struct issue_job *j = arg;
-    struct authority *a = code == E_TOKEN ? authority_find(j->core, j->ca) : NULL;
+    struct authority *a = code == E_OK || code == E_TOKEN ? authority_find(j->core, j->ca) : NULL;
 
-    if (a)
+    if (a && code == E_TOKEN)
         signer_link_doubt(j->core, a->conf->token);
+    else if (a)
+        signer_link_works(j->core, a->conf->token);
     if (code != E_OK) {
         j->sign_error = *why;
         j->sign_error.code = code;
@@ -1416,6 +1485,23 @@ static void refuse_all(struct issuance *q, const struct err *why)
     }
 }
 
+/* A station's request whose signature did not come is decided once more: whether it can be kept for later. */
+static bool may_be_kept(const struct issue_job *j)
+{
+    return j->is_est && j->sign_error.code == E_TOKEN && !j->token_failed &&
+           capture_is_possible(j->core, &j->est, &j->grant);
+}
+
+static void ask_again(struct issuance *q, struct issue_job *j)
+{
+    j->token_failed = true;
+    j->sign_error = (struct err){0};
+    j->device = 0;
+    j->state = JOB_WAITING;
+    TAILQ_INSERT_HEAD(&q->queue, j, link);
+    q->queue_n++;
+}
+
 static void run_transaction(struct issuance *q, int64_t now, bool may_sign)
 {
     struct core *c = q->core;
@@ -1434,7 +1520,10 @@ static void run_transaction(struct issuance *q, int64_t now, bool may_sign)
         TAILQ_REMOVE(&q->back, j, link);
         q->back_n--;
         finish(j, recorded, now);
-        answer_later(q, j);
+        if (may_be_kept(j))
+            ask_again(q, j);
+        else
+            answer_later(q, j);
     }
     while (may_sign && prepared < c->conf->batch_max && q->signing_n < IN_FLIGHT_MAX * (size_t)c->conf->batch_max &&
            (j = TAILQ_FIRST(&q->queue))) {

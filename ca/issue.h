@@ -36,6 +36,9 @@ MUST_CHECK enum err_code issue_est(struct core *c, struct msg_reader *r, issue_f
  */
 MUST_CHECK enum err_code issue_factory(struct core *c, struct msg_reader *r, issue_fn done, void *arg, struct err *e);
 
+/* The captured request of a unit (ca/capture.h). E_NOT_FOUND in the result: there is nothing to do any more. */
+MUST_CHECK enum err_code issue_captured(struct core *c, uint64_t unit, issue_fn done, void *arg, struct err *e);
+
 /* What an operator or the service asks for. All strings are copied; NULL counts as empty. */
 struct issue_order {
     const char *profile;

@@ -177,6 +177,17 @@ const struct command commands[] = {
     {"station", "revoke", "station.revoke", "end a station: revoke its certificates, refuse it from now on", "name", no_options, NULL,
      NULL, "End station %s for good?", NULL},
 
+    {"capture", "list", "capture.list", "requests of units that are kept until the token signs again", NULL,
+     OPTIONS({"order", "NO", OPT_TEXT, "order", "of this work order only"}),
+     COLUMNS({"order", "ORDER", CELL_TEXT}, {"device_id", "DEVICE", CELL_TEXT}, {"state", "STATE", CELL_TEXT},
+             {"station", "STATION", CELL_TEXT}, {"badge", "BADGE", CELL_TEXT}, {"captured_at", "CAPTURED", CELL_TIME},
+             {"tries", "TRIES", CELL_NUMBER}, {"reason", "REASON", CELL_TEXT}),
+     "no request is kept", NULL, NULL},
+    {"capture", "retry", "capture.retry", "try one that was set aside again: ORDER/DEVICE", "unit", no_options, NULL, NULL, NULL,
+     NULL},
+    {"capture", "drop", "capture.drop", "give one up: ORDER/DEVICE; the unit counts as unused", "unit", no_options, NULL, NULL,
+     "Give up the request of %s?", NULL},
+
     {"cert", "issue", "cert.issue", "issue a certificate for a CSR", NULL,
      OPTIONS({"profile", "P", OPT_TEXT, "profile", "certificate profile"}, {"csr", "FILE", OPT_DER, "csr", "CSR, PEM or DER"},
              {"out", "FILE", OPT_OWN, NULL, "where to write it, PEM (default: standard output)"},

@@ -38,6 +38,12 @@
     "r.content_hash, r.spki_hash, r.csr, r.why, r.created_at, r.expires_at, r.decided_at, r.decided_by, r.reason, "      \
     "r.ended_at, r.cert"
 #define REQUEST_ROWS "FROM request r JOIN device d ON d.id = r.device"
+#define CAPTURE_COLS                                                                                                   \
+    "p.unit, p.work_order, p.station, p.state, p.badge, p.tool, p.spki_hash, p.csr, p.captured_at, p.try_at, p.tries, "  \
+    "p.reason, o.order_no, d.device_id, s.name"
+#define CAPTURE_FROM                                                                                                   \
+    "FROM capture p CROSS JOIN unit u ON u.id = p.unit CROSS JOIN device d ON d.id = u.device "                        \
+    "CROSS JOIN work_order o ON o.id = p.work_order CROSS JOIN station s ON s.id = p.station"
 #define ALARM_COLS "id, time, kind, domain, object, text, cleared_at"
 #define ORDER_COLS                                                                                                     \
     "id, order_no, domain, product, model, lot, line, profile, key_mode, quantity, by_list, prefix, first, digits, "   \
@@ -332,6 +338,21 @@ X(REQUEST_DUE, "SELECT " REQUEST_COLS " " REQUEST_ROWS " WHERE r.state < 2 AND r
 X(REQUEST_FORGET, "DELETE FROM request WHERE state >= 2 AND ended_at < iif(state = 4, ?1, ?2) AND ended_at < max(?1, ?2)")
 X(REQUEST_EACH,
   "SELECT " REQUEST_COLS " " REQUEST_ROWS " WHERE r.id > ?1 AND (?2 < 0 OR r.state = ?2) ORDER BY r.id LIMIT ?3")
+
+X(CAPTURE_PUT,
+  "INSERT INTO capture (unit, work_order, state, station, badge, tool, spki_hash, csr, captured_at, try_at, tries, reason) "
+  "VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, '') ON CONFLICT (unit) DO UPDATE SET state = 0, "
+  "station = excluded.station, badge = excluded.badge, tool = excluded.tool, spki_hash = excluded.spki_hash, "
+  "csr = excluded.csr, captured_at = excluded.captured_at, try_at = excluded.try_at, tries = 0, reason = ''")
+X(CAPTURE_FIND, "SELECT " CAPTURE_COLS " " CAPTURE_FROM " WHERE p.unit = ?1")
+X(CAPTURE_SET, "UPDATE capture SET state = ?2, try_at = ?3, tries = ?4, reason = ?5 WHERE unit = ?1")
+X(CAPTURE_DELETE, "DELETE FROM capture WHERE unit = ?1")
+X(CAPTURE_DUE,
+  "SELECT " CAPTURE_COLS " " CAPTURE_FROM " WHERE p.work_order = ?1 AND p.state = 0 AND p.try_at <= ?2 ORDER BY p.try_at LIMIT ?3")
+X(CAPTURE_EACH,
+  "SELECT " CAPTURE_COLS " " CAPTURE_FROM " WHERE p.unit > ?2 AND (?1 = 0 OR p.work_order = ?1) ORDER BY p.unit LIMIT ?3")
+X(CAPTURE_COUNTS,
+  "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(min(iif(state = 0, captured_at, NULL)), 0) FROM capture")
 
 /* store_check: each gives a row for what is wrong, and its first column names it. */
 X(CHECK_INTEGRITY, "PRAGMA integrity_check(1)")
