@@ -164,23 +164,43 @@ enum err_code delivery_choose(struct core *c, const struct svc_enroll *in, const
     return code == E_OK ? connection_is_strong(in, p->keygen_key, e) : code;
 }
 
+struct sent_keys {
+    const struct grant *g;
+    int64_t now;
+    bool in_use, newest_open, newest_held;
+    uint64_t newest;
+};
+
+/* Ids rise: the last one seen is the newest. */
+static bool look_at_sent(void *arg, const struct cert_row *row)
+{
+    struct sent_keys *s = arg;
+    bool live = row->status != CERT_REVOKED && row->not_after >= s->now, sent = row->operation == CERT_OP_KEYGEN && live;
+
+    if (row->kind != (uint8_t)s->g->profile->kind)
+        return true;
+    s->in_use |= sent && row->first_used_at;
+    s->newest = row->id;
+    s->newest_open = sent && !row->first_used_at;
+    s->newest_held = sent && row->status == CERT_ON_HOLD;
+    return true;
+}
+
 enum err_code delivery_again(struct core *c, int64_t now, struct grant *g, bool *settled, struct err *e)
 {
-    struct cert_row row;
-    enum err_code code = store_cert_newest(c->store, g->device.id, g->profile->kind, &row, e);
+    struct sent_keys s = {.g = g, .now = now};
+    struct cert_filter f = {.device = g->device.id, .status = -1};
 
     *settled = false;
-    if (code == E_NOT_FOUND)
-        return E_OK;
-    if (code != E_OK)
-        return code;
-    if (row.operation != CERT_OP_KEYGEN || row.status == CERT_REVOKED || row.not_after < now || row.id == g->renews)
-        return E_OK;
-    if (row.status == CERT_ON_HOLD)
+    if (store_cert_each(c->store, &f, look_at_sent, &s, e) != E_OK)
+        return e->code;
+    if (s.newest_held)
         return err_set(e, E_DENIED, "the device's certificate is suspended");
-    if (row.first_used_at)
+    if (s.in_use && !g->renews)
         return err_set(e, E_DENIED, "the device has the key it was sent and uses it: renew with that certificate");
-    g->replaces = row.id;
-    *settled = true;
+    if (!s.newest_open || s.newest == g->renews)
+        return E_OK;
+    g->replaces = s.newest;
+    *settled = g->renews == 0;
     return E_OK;
 }

@@ -18,8 +18,8 @@ MUST_CHECK enum err_code delivery_choose(struct core *c, const struct svc_enroll
                                          int64_t now, struct grant *g, struct err *e);
 /*
  * The device was sent a key before: one whose certificate was never seen in use was not delivered, and is superseded with the result
- * (g->replaces); one in use stays, and the request is refused unless it renews that certificate. *settled false: neither, the rules of
- * simpleenroll go on.
+ * (g->replaces). One in use stays, and the request is refused unless it renews. *settled false: the rules for any enrollment or renewal
+ * go on.
  */
 MUST_CHECK enum err_code delivery_again(struct core *c, int64_t now, struct grant *g, bool *settled, struct err *e);
 

@@ -8,6 +8,7 @@ apart by asn1crypto, opened by `openssl cms`.
         cap=NAME                          one of SMIMECapabilities, in order (see CAPABILITIES); cap= alone: an empty list
         spki=HEX  sig=HEX                 instead of a P-256 point that is none and a signature that is none
         extra=HEX                         one more attribute, as it is
+        like=CERT.pem                     the subject of that certificate
     keygen.py split BODY HEADERS DIR      checks the multipart form, writes DIR/key.der and DIR/cert.pem, prints the key part's type
     keygen.py describe FILE               what the EnvelopedData is, in one line
     keygen.py open FILE OUT ANCHORS kek=HEX id=HEX | key=PEM cert=PEM
@@ -79,6 +80,7 @@ def write_csr(out, device, *options):
     attributes, capabilities = [], None
     spki = element(0x30, element(0x30, oid("1.2.840.10045.2.1"), oid("1.2.840.10045.3.1.7")), element(0x03, b"\0\4" + b"\x41" * 64))
     signature = b"no signature"
+    subject = x509.Name.build({"common_name": device, "serial_number": device}).dump()
     for option in options:
         name, _, value = option.partition("=")
         if name == "kek":
@@ -91,13 +93,14 @@ def write_csr(out, device, *options):
             spki = bytes.fromhex(value)
         elif name == "sig":
             signature = bytes.fromhex(value)
+        elif name == "like":
+            subject = certificate(value).subject.dump()
         elif name == "extra":
             attributes.append(bytes.fromhex(value))
         else:
             sys.exit(f"unknown option {option}")
     if capabilities is not None:
         attributes.append(attribute("1.2.840.113549.1.9.15", element(0x30, capabilities)))
-    subject = x509.Name.build({"common_name": device, "serial_number": device}).dump()
     info = element(0x30, b"\x02\x01\x00", subject, spki, element(0xa0, *attributes))
     whole = element(0x30, info, element(0x30, oid("1.2.840.10045.4.3.2")), element(0x03, b"\0" + signature))
     with open(out, "wb") as f:
@@ -197,7 +200,7 @@ def check(key_file, cert_file):
     if info["version"].native != 0 or info["attributes"].native:
         sys.exit("version, or attributes")
     if info.algorithm == "ec":
-        inner = keys.ECPrivateKey.load(info["private_key"].contents if False else bytes(info["private_key"]), strict=True)
+        inner = keys.ECPrivateKey.load(bytes(info["private_key"]), strict=True)
         if inner["public_key"].native is None:
             sys.exit("no public key inside ECPrivateKey")
     public = run("openssl", "pkey", "-inform", "DER", "-in", key_file, "-pubout")
