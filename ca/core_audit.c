@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The core's side of the audit trail: entries, signed heads, high-water marks. */
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -44,18 +46,56 @@ enum err_code core_audit(struct core *c, const struct actor *by, const char *eve
 
 /* ---- marks ---- */
 
-void marks_update(struct core *c)
+/* Marks on their way to their file, from the loop or from a reader's thread; numbered in the order they were collected. */
+struct marks_draft {
+    uint64_t number;
+    char dir[PATH_LEN];
+    struct marks m;
+};
+static pthread_mutex_t marks_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the file and the number */
+static uint64_t marks_written;
+
+/* NULL: logged, or a ledger behind its marks, which must not lower them before an operator has accepted that. */
+static struct marks_draft *marks_draft_new(struct core *c)
 {
-    struct marks *m = calloc(1, sizeof(*m));
+    static uint64_t number;
+    struct marks_draft *d = c->seal == SEAL_RESTORE ? NULL : calloc(1, sizeof(*d));
     struct err e = {0};
 
-    /* A ledger behind its marks must not lower them before an operator has accepted that. */
-    if (m && c->seal != SEAL_RESTORE &&
-        (marks_collect(c->store, c->clock.floor, m, &e) != E_OK || marks_write(c->conf->dir_marks, m, &e) != E_OK)) {
-        core_doubt(c, &e);
+    if (!d)
+        return NULL;
+    d->number = ++number;
+    snprintf(d->dir, sizeof(d->dir), "%s", c->conf->dir_marks);
+    if (marks_collect(c->store, c->clock.floor, &d->m, &e) == E_OK)
+        return d;
+    core_doubt(c, &e);
+    log_failure("marks-failed", &e);
+    free(d);
+    return NULL;
+}
+
+/* Older ones than those in the file are not written. */
+static enum err_code marks_draft_write(const struct marks_draft *d, struct err *e)
+{
+    enum err_code code = E_OK;
+
+    pthread_mutex_lock(&marks_lock);
+    if (d->number > marks_written)
+        code = marks_write(d->dir, &d->m, e);
+    if (code == E_OK && d->number > marks_written)
+        marks_written = d->number;
+    pthread_mutex_unlock(&marks_lock);
+    return code;
+}
+
+void marks_update(struct core *c)
+{
+    struct marks_draft *d = marks_draft_new(c);
+    struct err e = {0};
+
+    if (d && marks_draft_write(d, &e) != E_OK)
         log_failure("marks-failed", &e);
-    }
-    free(m);
+    free(d);
 }
 
 enum err_code marks_compare(struct core *c, bool *behind, char *what, size_t what_size, struct err *e)
@@ -82,11 +122,15 @@ enum err_code marks_compare(struct core *c, bool *behind, char *what, size_t wha
 
 /* ---- heads ---- */
 
+/* Signed, committed, then written to the second place by a reader's thread: four syncs that nobody's certificate waits for. */
 struct audit_pending {
+    struct reader_job job; /* first */
     struct core *core;
-    struct audit_head_row head;
-    struct buf tbs;
+    struct audit_head_row head; /* borrows from the two */
+    struct buf tbs, sig;
     bool busy;
+    struct marks_draft *marks;
+    char dir[PATH_LEN];
 };
 
 void audit_open(struct core *c)
@@ -104,9 +148,58 @@ void audit_free(struct core *c)
 {
     if (c->audit_pending) {
         buf_clear(&c->audit_pending->tbs);
+        buf_clear(&c->audit_pending->sig);
+        free(c->audit_pending->marks);
         free(c->audit_pending);
         c->audit_pending = NULL;
     }
+}
+
+static enum err_code run_publish(struct reader_job *job, struct store *ledger, struct err *e)
+{
+    struct audit_pending *p = (struct audit_pending *)job;
+
+    (void)ledger;
+    if (audit_head_publish(p->dir, &p->head, e) != E_OK)
+        return e->code;
+    return p->marks ? marks_draft_write(p->marks, e) : E_OK;
+}
+
+static void on_published(struct reader_job *job, enum err_code code, const struct err *e)
+{
+    struct audit_pending *p = (struct audit_pending *)job;
+    struct core *c = p->core;
+    struct err own = *e;
+    struct log_line l;
+
+    if (code == E_BUSY) /* the thread had no time for it any more */
+        code = run_publish(job, NULL, &own);
+    p->busy = false;
+    free(p->marks);
+    p->marks = NULL;
+    if (code != E_OK) {
+        log_failure("audit-head-failed", &own);
+        return;
+    }
+    c->audit_head_seq = p->head.seq;
+    c->audit_head_time = p->head.time;
+    c->audit_head_at_ms = clock_mono_ms() + c->conf->audit_head_s * 1000;
+    log_begin(&l, LOG_INFO, "audit-head");
+    log_u64(&l, "seq", p->head.seq);
+    log_end(&l);
+}
+
+static enum err_code head_commit(struct core *c, const struct audit_head_row *head, struct err *e)
+{
+    if (core_begin(c, e) != E_OK)
+        return e->code;
+    if (store_audit_head_insert(c->store, head, e) != E_OK) {
+        core_doubt(c, e);
+        core_rollback(c);
+        return e->code;
+    }
+    core_commit(c);
+    return E_OK;
 }
 
 static void on_head_signed(void *arg, enum err_code code, const struct err *why, enum sig_alg alg, struct bytes sig)
@@ -114,7 +207,6 @@ static void on_head_signed(void *arg, enum err_code code, const struct err *why,
     struct audit_pending *p = arg;
     struct core *c = p->core;
     struct err e = {0};
-    struct log_line l;
 
     p->busy = false;
     if (c->stopping)
@@ -126,31 +218,21 @@ static void on_head_signed(void *arg, enum err_code code, const struct err *why,
         log_failure("audit-head-failed", why);
         return;
     }
+    buf_reset(&p->sig);
+    buf_add_bytes(&p->sig, sig);
     p->head.tbs = buf_bytes(&p->tbs);
-    p->head.signature = sig;
+    p->head.signature = buf_bytes(&p->sig);
     p->head.sig_alg = (uint8_t)alg;
-    if (core_begin(c, &e) != E_OK) {
+    if (head_commit(c, &p->head, &e) != E_OK) {
         log_failure("audit-head-failed", &e);
         return;
     }
-    if (store_audit_head_insert(c->store, &p->head, &e) != E_OK) {
-        core_doubt(c, &e);
-        core_rollback(c);
-        log_failure("audit-head-failed", &e);
-        return;
-    }
-    core_commit(c);
-    if (audit_head_publish(c->conf->dir_marks, &p->head, &e) != E_OK) {
-        log_failure("audit-head-failed", &e);
-        return;
-    }
-    marks_update(c);
-    c->audit_head_seq = p->head.seq;
-    c->audit_head_time = p->head.time;
-    c->audit_head_at_ms = clock_mono_ms() + c->conf->audit_head_s * 1000;
-    log_begin(&l, LOG_INFO, "audit-head");
-    log_u64(&l, "seq", p->head.seq);
-    log_end(&l);
+    snprintf(p->dir, sizeof(p->dir), "%s", c->conf->dir_marks);
+    p->marks = marks_draft_new(c);
+    p->job = (struct reader_job){.run = run_publish, .done = on_published};
+    p->busy = true;
+    if (reader_submit(c->reader[READER_PAGES], &p->job, &e) != E_OK)
+        on_published(&p->job, E_BUSY, &e);
 }
 
 void audit_head_start(struct core *c)
@@ -167,6 +249,7 @@ void audit_head_start(struct core *c)
             return;
         p->core = c;
         buf_init(&p->tbs, 4096);
+        buf_init(&p->sig, SIGNATURE_MAX_LEN);
     }
     if (p->busy || !c->audit_key[0] || c->seal == SEAL_RESTORE)
         return;
