@@ -11,6 +11,7 @@
 #define KEEP_DECIDED_S    (7 * DAY)
 #define EXPIRE_AT_ONCE    100       /* rows of one transaction */
 #define FULL_RETRY_S      300
+#define KEYGEN_AGAIN_S    600       /* an approved serverkeygen whose answer was lost is repeated with a new key so long */
 
 #define NO REQUEST_STATES
 static const enum request_state next_state[REQUEST_STATES][REQUEST_EVENTS] = {
@@ -31,7 +32,7 @@ enum request_state request_next(enum request_state state, enum request_event eve
 
 const char *request_operation(const struct request_row *r)
 {
-    return r->operation == CERT_OP_REENROLL ? "simplereenroll" : "simpleenroll";
+    return r->operation == CERT_OP_REENROLL ? "simplereenroll" : r->operation == CERT_OP_KEYGEN ? "serverkeygen" : "simpleenroll";
 }
 
 static void object_of(char *out, size_t size, uint64_t id)
@@ -101,6 +102,11 @@ enum err_code request_judge(struct core *c, const struct svc_enroll *in, const s
     memcpy(asked.spki_hash, csr->key.spki_hash, 32);
     sha256(csr->tbs, asked.content_hash);
     code = store_request_match(c->store, &asked, &found, e);
+    if (code == E_OK && found.state == REQUEST_ISSUED) { /* other operations' repeats get the stored certificate before this */
+        if (g->operation == CERT_OP_KEYGEN && now - found.ended_at < KEYGEN_AGAIN_S)
+            return E_OK;
+        code = E_NOT_FOUND;
+    }
     if (code == E_NOT_FOUND) {
         if (defer(c, &asked, now, g, e) != E_OK)
             return e->code;

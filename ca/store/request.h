@@ -30,7 +30,7 @@ struct request_row {
 MUST_CHECK enum err_code store_request_insert(struct store *s, struct request_row *row, struct err *e); /* sets id */
 MUST_CHECK enum err_code store_request_by_id(struct store *s, uint64_t id, struct request_row *out, struct err *e);
 /*
- * The newest row, not issued, that `asked` repeats: device, credential, operation, label and profile are the same, and the
+ * The newest row that `asked` repeats: device, credential, operation, label and profile are the same, and the
  * content; of two that are bound, the key. E_NOT_FOUND.
  */
 MUST_CHECK enum err_code store_request_match(struct store *s, const struct request_row *asked, struct request_row *out,

@@ -321,7 +321,7 @@ X(REQUEST_INSERT,
   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, '', '', 0, NULL)")
 X(REQUEST_BY_ID, "SELECT " REQUEST_COLS " " REQUEST_ROWS " WHERE r.id = ?1")
 X(REQUEST_MATCH,
-  "SELECT " REQUEST_COLS " " REQUEST_ROWS " WHERE r.device = ?1 AND r.state <> 2 AND r.credential_hash = ?2 "
+  "SELECT " REQUEST_COLS " " REQUEST_ROWS " WHERE r.device = ?1 AND r.credential_hash = ?2 "
   "AND r.operation = ?3 AND r.label = ?4 AND r.profile = ?5 AND r.bound = ?6 "
   "AND iif(?6, r.spki_hash = ?8, r.content_hash = ?7) ORDER BY r.id DESC LIMIT 1")
 X(REQUEST_OPEN,

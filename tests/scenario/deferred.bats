@@ -13,11 +13,13 @@ setup_file() {
   - {name: asked-first, $ldevid, approval: first}
   - {name: asked-bound, $ldevid, approval: operator, pop_required: true, approval_retry: 1s}
   - {name: asked-soon, $ldevid, approval: operator, approval_within: 4s}
+  - {name: asked-made, $ldevid, approval: operator, keygen: service, keygen_clear: true}
   - {name: asked-again, $ldevid, idevid_reenroll: approve}" extra_labels="
   - {name: asked, domain: example, profile: asked}
   - {name: first, domain: example, profile: asked-first}
   - {name: bound, domain: example, profile: asked-bound}
   - {name: soon, domain: example, profile: asked-soon}
+  - {name: made, domain: example, profile: asked-made}
   - {name: again, domain: example, profile: asked-again}
 " extra_config="requests: {max: 40, per_device: 3}"
 }
@@ -222,6 +224,23 @@ trail() { # EVENT REQUEST
     [ "$(ask again reset-1 "${birth[@]}")" = 200 ]
     [ "$(ocsp_status "$units/reset-1.old.pem")" = revoked ]
     [ "$(ocsp_status "$units/reset-1.pem")" = good ]
+}
+
+@test "serverkeygen: no key before the approval; a lost answer is repeated with a new one, without another decision" {
+    born made-1
+    keys() { est made/serverkeygen -H 'Content-Type: application/pkcs10' --data-binary "@$units/made-1.csr" "${birth[@]}"; }
+    [ "$(keys)" = 202 ]
+    grep -qi '^content-length: 0'$'\r' "$dir/headers"
+    [ "$(inkan request show "$(request_of made-1)" --json | jq -r .operation)" = serverkeygen ]
+    [ "$(ledger_query "SELECT count(*) FROM spki s JOIN device d ON d.id = s.unit WHERE d.device_id = 'made-1'")" = 1 ] # the birth key
+    inkan request approve "$(request_of made-1)"
+    [ "$(keys)" = 200 ]
+    grep -qi '^content-type: multipart/mixed' "$dir/headers"
+    cp "$dir/body" "$dir/made.first"
+    [ "$(keys)" = 200 ]
+    no cmp -s "$dir/made.first" "$dir/body"
+    [ "$(ledger_query "SELECT count(*) FROM cert c JOIN device d ON d.id = c.device WHERE d.device_id = 'made-1' AND c.profile = 'asked-made' AND c.status = 0")" = 1 ]
+    [ "$(inkan request list --json | jq '[.[] | select(.device_id == "made-1")] | length')" = 1 ]
 }
 
 @test "stopped or revoked meanwhile: an approval helps nobody" {
