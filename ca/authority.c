@@ -4,6 +4,8 @@
 
 #include "ca/core.h"
 
+#define FAILED_MS 10000 /* so long after a failed signature a request that can wait does not try the token */
+
 /* ---- keys ---- */
 
 void keys_clear(struct core *c)
@@ -426,9 +428,10 @@ bool authority_is_ready(struct core *c, const struct authority *a, const char **
 
 bool authority_signs_now(struct core *c, const struct authority *a)
 {
+    int64_t failed_ms = signer_link_failed_ms(c, a->conf->token);
     const char *why;
 
-    return authority_is_ready(c, a, &why) && !signer_link_failed(c, a->conf->token);
+    return authority_is_ready(c, a, &why) && (failed_ms < 0 || failed_ms >= FAILED_MS);
 }
 
 void authority_issuer(const struct authority *a, struct cert_issuer *out)

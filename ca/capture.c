@@ -11,7 +11,8 @@
 #define PORTION       8  /* captured requests in the queue of issuance at a time: beside them normal traffic has room */
 #define LOOK_AT       64 /* rows looked at for a portion */
 #define STATION_S     30 /* Retry-After of a captured request */
-#define TRY_AGAIN_S   5
+#define TRY_AGAIN_S   2
+#define BUDGET_S      60 /* until somebody may have brought a line box another budget */
 
 /* A captured request that is being signed. */
 struct capture_slot {
@@ -174,9 +175,12 @@ enum err_code capture_grant(struct core *c, uint64_t unit, int64_t now, struct g
 
 /* ---- what came of it ---- */
 
-static bool is_passing(enum err_code code)
+/* Seconds until the next try; 0: there is no use in one. */
+static int64_t pause_after(const struct err *why)
 {
-    return code == E_TOKEN || code == E_STORE || code == E_IO || code == E_NOMEM || code == E_BUSY;
+    if (why->code == E_TOKEN || why->code == E_STORE || why->code == E_IO || why->code == E_NOMEM || why->code == E_BUSY)
+        return TRY_AGAIN_S;
+    return strncmp(why->msg, "budget-", 7) == 0 ? BUDGET_S : 0;
 }
 
 static void log_capture(enum log_level level, const char *event, const struct capture_row *row, const struct err *why)
@@ -220,9 +224,9 @@ static enum err_code note_failure(struct core *c, uint64_t unit, const struct er
         return E_OK;
     if (code != E_OK)
         return code;
-    if (!is_passing(why->code))
+    if (pause_after(why) == 0)
         return set_aside(c, &row, why, now, e);
-    return store_capture_set(c->store, unit, CAPTURE_WAITS, now + TRY_AGAIN_S, row.tries + 1, why->msg, e);
+    return store_capture_set(c->store, unit, CAPTURE_WAITS, now + pause_after(why), row.tries + 1, why->msg, e);
 }
 
 static void fill(struct core *c);
@@ -284,24 +288,31 @@ static bool pick(void *arg, const struct capture_row *row)
     return p->n < p->max;
 }
 
-static bool may_sign_for(struct core *c, const struct work_order *o)
+/* How many may be sent for the order now. One at a time tries a token that failed: nobody waits for it. */
+static size_t portion(struct core *c, const struct work_order *o)
 {
     const struct conf_profile *p = conf_find_profile(c->conf, o->profile);
     struct authority *a = p ? authority_find(c, p->ca) : NULL;
+    const char *why;
+    int64_t failed_ms;
+    size_t room = 0;
 
-    return o->defer_allowed && o->state == ORDER_OPEN && a && authority_signs_now(c, a);
+    for (size_t i = 0; i < PORTION; i++)
+        room += c->captures->slot[i].unit == 0;
+    if (!o->defer_allowed || o->state != ORDER_OPEN || !a || !authority_is_ready(c, a, &why))
+        return 0;
+    failed_ms = signer_link_failed_ms(c, a->conf->token);
+    return failed_ms < 0 ? room : failed_ms >= TRY_AGAIN_S * 1000 && room == PORTION;
 }
 
 static void fill_from(struct core *c, const struct work_order *o)
 {
     struct captures *s = c->captures;
-    struct picking p = {.all = s};
+    struct picking p = {.all = s, .max = portion(c, o)};
     struct capture_slot *slot;
     struct err e = {0};
 
-    for (size_t i = 0; i < PORTION; i++)
-        p.max += s->slot[i].unit == 0;
-    if (p.max == 0 || !may_sign_for(c, o))
+    if (p.max == 0)
         return;
     if (store_capture_due(c->store, o->id, core_stamp(c), LOOK_AT, pick, &p, &e) != E_OK) {
         core_doubt(c, &e);

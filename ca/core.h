@@ -221,8 +221,8 @@ void signer_links_tell_keys(struct core *c);
 /* A signature failed for the token's sake: what its signer says of its keys is asked anew. It works: one was made. */
 void signer_link_doubt(struct core *c, const char *token);
 void signer_link_works(struct core *c, const char *token);
-/* Did it fail a moment ago, and nothing was signed since? */
-bool signer_link_failed(struct core *c, const char *token);
+/* Milliseconds since it failed; -1: it did not since something was signed. */
+int64_t signer_link_failed_ms(struct core *c, const char *token);
 /* The signer that may use `key` now; NULL with `why`. */
 struct signer *signer_for_key(struct core *c, const char *token, const char *key, const char **why);
 /* After a commit: new rows go to status. */

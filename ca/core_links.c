@@ -18,7 +18,6 @@
 #define CONFIRM_S         10
 #define REFUSED_KEY_MS    30000 /* between questions about keys that were refused */
 #define DOUBT_MS          1000  /* between questions because signatures fail */
-#define FAILED_MS         10000 /* so long after a failed signature a request that can wait does */
 
 /* ---- confirmations ---- */
 
@@ -981,11 +980,11 @@ void signer_link_works(struct core *c, const char *token)
         l->failed_ms = 0;
 }
 
-bool signer_link_failed(struct core *c, const char *token)
+int64_t signer_link_failed_ms(struct core *c, const char *token)
 {
     const struct signer_link *l = signer_link_find(c, token);
 
-    return l && l->failed_ms && clock_mono_ms() - l->failed_ms < FAILED_MS;
+    return l && l->failed_ms ? clock_mono_ms() - l->failed_ms : -1;
 }
 
 void signer_link_doubt(struct core *c, const char *token)
