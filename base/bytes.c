@@ -15,6 +15,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/spare.h"
 
 struct bytes bytes_str(const char *s)
 {
@@ -102,7 +103,7 @@ bool buf_reserve(struct buf *b, size_t more)
     if (cap > b->max)
         cap = b->max;
     /* Not realloc: a copy left behind in freed memory would outlive buf_wipe. */
-    grown = malloc(cap);
+    grown = spare_malloc(cap);
     if (!grown) {
         b->failed = b->no_memory = true;
         return false;
@@ -169,7 +170,7 @@ void buf_printf(struct buf *b, const char *fmt, ...)
         buf_add(b, small, (size_t)n);
         return;
     }
-    large = malloc((size_t)n + 1);
+    large = spare_malloc((size_t)n + 1);
     if (!large) {
         b->failed = true;
         return;
@@ -466,7 +467,7 @@ void sha1(struct bytes in, uint8_t out[20])
 
 bool secret_set(struct secret *s, const void *p, size_t n)
 {
-    uint8_t *copy = malloc(n ? n : 1);
+    uint8_t *copy = spare_malloc(n ? n : 1);
 
     if (!copy)
         return false;

@@ -12,6 +12,7 @@
 
 #include "base/auto.h"
 #include "base/msg_int.h"
+#include "base/spare.h"
 
 /* Packets taken per wake-up, so that one busy peer does not starve the others. */
 #define READ_BURST 32
@@ -304,14 +305,17 @@ enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, struct err *
     struct queued *q;
 
     if (!msg_finish(m)) {
+        bool no_memory = m->b.no_memory;
+
         msg_wipe(m);
-        return err_set(e, E_INTERNAL, "message does not fit %d octets", MSG_MAX_LEN);
+        return no_memory ? err_set(e, E_NOMEM, "out of memory for a message")
+                         : err_set(e, E_INTERNAL, "message does not fit %d octets", MSG_MAX_LEN);
     }
     if (c->broken || c->fd < 0) {
         msg_wipe(m);
         return err_set(e, E_IO, "the link is broken");
     }
-    q = calloc(1, sizeof(*q));
+    q = spare_calloc(1, sizeof(*q));
     if (!q) {
         msg_wipe(m);
         return err_set(e, E_NOMEM, "out of memory for a message");

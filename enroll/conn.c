@@ -15,6 +15,7 @@
 
 #include "base/auto.h"
 #include "base/clock.h"
+#include "base/spare.h"
 #include "enroll/front_int.h"
 
 #define LINGER_S         2
@@ -869,10 +870,14 @@ static bool make_room(struct front *f)
     return give_way(f);
 }
 
-void conn_give_way(struct front *f, size_t n)
+size_t conn_give_way(struct front *f, size_t n)
 {
-    while (n-- > 0 && give_way(f))
-        ;
+    struct conn *c;
+    size_t gone = 0;
+
+    for (; gone < n && (c = least_wanted(f)) != NULL; gone++)
+        conn_free(c); /* without a farewell, which would take memory */
+    return gone;
 }
 
 static bool conn_start(struct conn *c)
@@ -916,7 +921,7 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
         close(fd);
         return;
     }
-    c = calloc(1, sizeof *c);
+    c = spare_calloc(1, sizeof *c);
     if (!c) {
         front_memory_short(f);
         source_give(&f->sources, source);

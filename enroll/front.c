@@ -12,6 +12,7 @@
 
 #include "base/auto.h"
 #include "base/clock.h"
+#include "base/spare.h"
 #include "enroll/front_int.h"
 
 #define LINK_QUEUE_MAX      (16u * 1024 * 1024)
@@ -30,6 +31,7 @@
 #define MEMORY_SHARE        16 /* one connection of so many gives way when memory runs out, and MEMORY_LEAST more */
 #define MEMORY_LEAST        32
 #define MEMORY_S            60 /* so long they stay so few */
+#define MEMORY_RETRY_S      1  /* the reserve could not be filled: so long until the next try */
 #define STOP_MAX_S          9 /* the supervisor waits 10 s */
 
 uint64_t front_rid(struct front *f)
@@ -670,15 +672,31 @@ static void limits_apply(struct front *f)
     }
 }
 
+/* Allocates nothing: it may be told from within an allocation. */
 void front_memory_short(struct front *f)
 {
     f->memory_short = true;
-    after_s(f->memory_timer, 0);
+    event_active(f->memory_timer, EV_TIMEOUT, 0);
+    event_base_loopcontinue(f->base);
+}
+
+static void on_spare_used(void *arg)
+{
+    front_memory_short(arg);
+}
+
+/* Connections that give way: some at a time, and of the last few none. */
+static size_t memory_gives_way(const struct front *f)
+{
+    size_t n = f->conn_n / MEMORY_SHARE + MEMORY_LEAST, above = f->conn_n > MEMORY_LEAST ? f->conn_n - MEMORY_LEAST : 0;
+
+    return n < above ? n : above;
 }
 
 static void on_memory_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct front *f = arg;
+    size_t gone;
 
     (void)fd;
     (void)what;
@@ -687,11 +705,14 @@ static void on_memory_timer(evutil_socket_t fd, short what, void *arg)
         front_room_again(f);
         return;
     }
-    f->memory_short = false;
     front_count(f, COUNT_MEMORY);
-    conn_give_way(f, f->conn_n / MEMORY_SHARE + MEMORY_LEAST);
+    do
+        gone = conn_give_way(f, memory_gives_way(f));
+    while (!spare_fill() && gone > 0);
+    f->memory_short = !spare_fill();
     f->connections_max = f->conn_n > MEMORY_LEAST ? (unsigned)f->conn_n : MEMORY_LEAST;
-    after_s(f->memory_timer, MEMORY_S);
+    event_del(f->memory_timer); /* should it have been asked for meanwhile */
+    after_s(f->memory_timer, f->memory_short ? MEMORY_RETRY_S : MEMORY_S);
 }
 
 static void on_go(struct proc *p, void *arg)
@@ -761,6 +782,7 @@ void front_setup(struct front *f)
     char dir[PATH_MAX];
 
     f->base = proc_base(f->proc);
+    event_base_priority_init(f->base, 2); /* what is made from here on is of the lower one */
     TAILQ_INIT(&f->all);
     TAILQ_INIT(&f->idle);
     sources_init(&f->sources);
@@ -773,6 +795,8 @@ void front_setup(struct front *f)
     f->tls_timer = evtimer_new(f->base, on_tls_timer, f);
     f->stop_timer = evtimer_new(f->base, on_stop_timer, f);
     f->memory_timer = evtimer_new(f->base, on_memory_timer, f);
+    if (f->memory_timer)
+        event_priority_set(f->memory_timer, 0);
     f->cache = ocsp_cache_new(OCSP_CACHE_ENTRIES_MAX, OCSP_CACHE_OCTETS_MAX);
     if (!f->count_timer || !f->tls_timer || !f->stop_timer || !f->memory_timer || !f->cache) {
         err_set(&e, E_NOMEM, "out of memory");
@@ -785,6 +809,7 @@ void front_setup(struct front *f)
     f->tls = tls_new(dir, proc_name(f->proc), &e);
     if (!f->tls)
         proc_die("front-start", PROC_EXIT_RESTART, &e);
+    spare_start(on_spare_used, f);
 }
 
 void front_clear(struct front *f)

@@ -180,8 +180,8 @@ void conn_wait_done(struct conn *c, enum wait link);
 void conn_link_lost(struct front *f, enum wait link);
 /* Puts the request's own deadline `ms` ahead (health probes answer earlier than others). */
 void conn_deadline_ms(struct conn *c, int64_t ms);
-/* Closes up to `n` connections, least wanted first. From the loop alone: whoever calls may hold none of them. */
-void conn_give_way(struct front *f, size_t n);
+/* Closes up to `n` connections, least wanted first: how many. From the loop alone: whoever calls may hold none of them. */
+size_t conn_give_way(struct front *f, size_t n);
 /* Closes idle connections now and the others after their answers. */
 void conn_stop_all(struct front *f);
 void conn_free_all(struct front *f);
@@ -255,7 +255,7 @@ struct front {
     struct event *count_timer;
     bool going, stopping, held; /* held: as many connections as allowed */
     struct event *stop_timer;
-    struct event *memory_timer; /* after memory ran out: now, then until the configured limit holds again */
+    struct event *memory_timer; /* after memory ran out: now, before all other events, then until the configured limit holds again */
     bool memory_short;
 };
 
@@ -272,7 +272,10 @@ void front_conn_gone(struct front *f);
 /* There is room for another connection, or one waits that gives way: listeners held back by the limit accept again. */
 void front_room_again(struct front *f);
 void front_hold_listeners(struct front *f);
-/* An allocation failed: from the loop some connections give way, and for a while as many as then are there are the limit. */
+/*
+ * An allocation failed, or took from the reserve (base/spare.h): before anything else happens some connections give way and fill the
+ * reserve again, and for a while as many as then are there are the limit.
+ */
 void front_memory_short(struct front *f);
 /* Is the connection with the core or the status process up, and has it room? */
 bool front_core_has_room(const struct front *f);

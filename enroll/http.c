@@ -8,6 +8,8 @@
 
 #include <openssl/crypto.h>
 
+#include "base/spare.h"
+
 enum state {
     ST_START,      /* before the first octet */
     ST_START_CR,   /* CR of one tolerated empty line before the request line (RFC 9112 2.2) */
@@ -80,7 +82,7 @@ static bool head_add(struct http_reader *r, const uint8_t *text, size_t n)
 
         while (cap < r->head_len + n)
             cap *= 2;
-        p = malloc(cap);
+        p = spare_malloc(cap);
         if (!p)
             return false;
         if (r->head) {
@@ -346,6 +348,8 @@ static enum http_event body_feed(struct http_reader *r, const uint8_t *p, size_t
     *used = n;
     if (r->body_left)
         return HTTP_EVENT_MORE;
+    if (r->body.no_memory)
+        return bad(r, 503, "out of memory");
     if (!buf_ok(&r->body))
         return bad(r, 413, "the body is too large");
     r->req.body = buf_bytes(&r->body);

@@ -12,6 +12,7 @@
 
 #include <netinet/in.h>
 
+#include "base/spare.h"
 #include "enroll/front_int.h"
 
 /* IPv4 by address, also when mapped; IPv6 by /64, which is what one subscriber holds. */
@@ -61,7 +62,7 @@ struct source *source_take(struct sources *all, const struct sockaddr *sa, unsig
             s->n++;
             return s;
         }
-    s = calloc(1, sizeof *s);
+    s = spare_calloc(1, sizeof *s);
     if (!s)
         return NULL;
     memcpy(s->key, key, sizeof key);
