@@ -2,6 +2,6 @@
 # Files that cross the fence of the factory: work orders, close-out reports, hand-over lists. Read and written the same by the
 # service and by those who check it offline: no ledger, no tokens.
 inkan_module(handover
-  SOURCES order_file.c
+  SOURCES order_file.c record_check.c handover.c
   USES base
   LIBS PkgConfig::JANSSON PkgConfig::CRYPTO)

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "ca/factory_int.h"
+#include "ca/order_report.h"
 
 #define STEP_UNITS  250
 #define COUNT_UNITS 20000 /* ids counted in one step */
@@ -24,6 +25,7 @@ struct order_closing {
     struct order_tally counted; /* from the rows */
     order_fn done;             /* NULL: nobody waits */
     void *arg;
+    int64_t first, last_change; /* when its units were worked on; 0 = there are none */
 };
 
 /* ---- some units, changed in one transaction ---- */
@@ -239,7 +241,8 @@ static enum err_code close_row(struct order_closing *k, struct err *e)
     if (core_begin(c, e) != E_OK)
         return e->code;
     if (store_order_set_state(c->store, o->id, ORDER_CLOSED, now, e) != E_OK ||
-        core_audit(c, &k->by, "order-closed", o->domain, object, factory_counts_json(t), now, e) != E_OK) {
+        core_audit(c, &k->by, "order-closed", o->domain, object, factory_counts_json(t), now, e) != E_OK ||
+        order_report_write(c, o, t, k->first, k->last_change, now, e) != E_OK) {
         core_doubt(c, e);
         core_rollback(c);
         return e->code;
@@ -247,6 +250,7 @@ static enum err_code close_row(struct order_closing *k, struct err *e)
     core_commit(c);
     o->state = ORDER_CLOSED;
     o->closed_at = now;
+    order_report_sign(c, o);
     return E_OK;
 }
 
@@ -254,11 +258,17 @@ static enum err_code count_some(struct order_closing *k, struct err *e)
 {
     uint64_t to = k->at + COUNT_UNITS;
     struct order_tally t;
+    int64_t first, last;
 
     if (store_unit_last(k->core->store, &k->last, e) != E_OK ||
-        store_tally_of_units(k->core->store, k->order->id, k->at, to, &t, e) != E_OK)
+        store_tally_of_units(k->core->store, k->order->id, k->at, to, &t, e) != E_OK ||
+        store_span_of_units(k->core->store, k->order->id, k->at, to, &first, &last, e) != E_OK)
         return e->code;
     tally_sum(&k->counted, &t);
+    if (first && (!k->first || first < k->first))
+        k->first = first;
+    if (last > k->last_change)
+        k->last_change = last;
     k->at = to;
     return E_OK;
 }

@@ -356,6 +356,21 @@ enum err_code store_tally_of_units(struct store *s, uint64_t order, uint64_t aft
     return q_end(&q, e);
 }
 
+enum err_code store_span_of_units(struct store *s, uint64_t order, uint64_t after, uint64_t to, int64_t *first, int64_t *last,
+                                  struct err *e)
+{
+    struct query q = q_begin(s, Q_SPAN_OF_UNITS);
+
+    q_u64(&q, order);
+    q_u64(&q, after);
+    q_u64(&q, to);
+    if (q_one(&q, e) != E_OK)
+        return e->code;
+    *first = col_i64(&q);
+    *last = col_i64(&q);
+    return q_end(&q, e);
+}
+
 enum err_code store_units_reworked(struct store *s, uint64_t order, uint64_t *n, struct err *e)
 {
     struct query q = q_begin(s, Q_UNITS_REWORKED);

@@ -74,6 +74,9 @@ MUST_CHECK enum err_code store_tally_of_units(struct store *s, uint64_t order, u
                                               struct order_tally *out, struct err *e);
 /* How many units QA opened again that were not confirmed since. */
 MUST_CHECK enum err_code store_units_reworked(struct store *s, uint64_t order, uint64_t *n, struct err *e);
+/* When the first of those units was reserved, and the last time one of them changed; 0 and 0: there is none. */
+MUST_CHECK enum err_code store_span_of_units(struct store *s, uint64_t order, uint64_t after, uint64_t to, int64_t *first,
+                                             int64_t *last, struct err *e);
 /* How many units are in each state. Reads them all. */
 MUST_CHECK enum err_code store_order_states(struct store *s, uint64_t order, uint64_t counts[UNIT_STATES], struct err *e);
 

@@ -277,6 +277,8 @@ X(TALLY_ADD,
   "confirmed = confirmed + ?6, packed = packed + ?7, shipped = shipped + ?8, unused = unused + ?9, voided = voided + ?10, "
   "orphaned = orphaned + ?11, scrapped = scrapped + ?12, rekeyed = rekeyed + ?13, reworked = reworked + ?14 "
   "WHERE work_order = ?1")
+X(SPAN_OF_UNITS, "SELECT coalesce(min(reserved_at), 0), coalesce(max(max(reserved_at, issued_at, confirmed_at, packed_at, "
+  "shipped_at, ended_at)), 0) FROM unit WHERE work_order = ?1 AND id > ?2 AND id <= ?3")
 X(TALLY_OF_UNITS, "SELECT " UNIT_TALLY " FROM unit WHERE work_order = ?1 AND id > ?2 AND id <= ?3")
 X(UNITS_REWORKED,
   "SELECT count(*) FROM unit WHERE work_order = ?1 AND id > (SELECT units_after FROM work_order WHERE id = ?1) "
