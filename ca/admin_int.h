@@ -51,7 +51,8 @@ struct admin_call {
     enum reader_kind reader;
     bool more;
     struct event *pump;
-    void *state;             /* the handler's own, freed with free() */
+    void *state;             /* the handler's own, freed by state_free, or with free() when that is NULL */
+    void (*state_free)(void *state);
     uint64_t after, until, left;
     uint32_t issuer;
 };
@@ -128,6 +129,7 @@ void op_order_open(struct core *c, struct admin_call *call);
 void op_order_list(struct core *c, struct admin_call *call);
 void op_order_status(struct core *c, struct admin_call *call);
 void op_order_units(struct core *c, struct admin_call *call);
+void op_order_export(struct core *c, struct admin_call *call);
 void op_order_report(struct core *c, struct admin_call *call);
 void op_order_close(struct core *c, struct admin_call *call);
 void op_unit_show(struct core *c, struct admin_call *call);

@@ -77,6 +77,7 @@ const struct admin_op admin_ops[] = {
     {"order.status", op_order_status, ARGS(ID_REQUIRED("order")), READS},
     {"order.units", op_order_units, ARGS(ID_REQUIRED("order"), ID("state"), NUMBER("limit", LIMIT_MAX)), READS},
     {"order.close", op_order_close, ARGS(ID_REQUIRED("order"), {"force", ARG_BOOL, false, 0}), CHANGES},
+    {"order.export", op_order_export, ARGS(ID_REQUIRED("order"), ID_REQUIRED("format")), READS},
     {"order.report", op_order_report, ARGS(ID_REQUIRED("order")), READS},
     {"unit.show", op_unit_show, ARGS(TEXT_REQUIRED("unit", ORDER_NO_MAX + ID_MAX_LEN + 1)), READS},
     {"station.add", op_station_add,

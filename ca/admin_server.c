@@ -176,7 +176,10 @@ static void call_free(struct admin_call *call)
     rows_drop(call);
     if (call->file >= 0)
         close(call->file);
-    free(call->state);
+    if (call->state_free)
+        call->state_free(call->state);
+    else
+        free(call->state);
     free(call);
 }
 

@@ -199,7 +199,7 @@ void op_order_report(struct core *c, struct admin_call *call)
     struct work_order *o = NULL;
     struct err e = {0};
 
-    if (factory_find(c, admin_text(call, "order"), &o, &e) != E_OK) {
+    if (factory_find(c, admin_text(call, "order"), NULL, &o, &e) != E_OK) {
         core_doubt(c, &e);
         admin_fail(call, &e);
         return;

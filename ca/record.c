@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/jws.h"
+#include "ca/handover.h"
 
 void record_clear(struct core *c)
 {
@@ -139,6 +140,25 @@ static void on_signed(void *arg, enum err_code code, const struct err *why, enum
     record_job_free(j);
 }
 
+/* The SKI in hex; in a manifest of Microchip's form in base64url. */
+static bool key_identifier(const struct core *c, const char *typ, char *out, size_t size)
+{
+    AUTO_BUF text = BUF_INIT(JWS_KID_MAX);
+    uint8_t ski[20];
+    size_t n = 0;
+
+    if (strcmp(typ, MANIFEST_TYP) != 0) {
+        text_copy(out, size, c->record.kid);
+        return true;
+    }
+    if (!hex_decode(c->record.kid, strlen(c->record.kid), ski, sizeof(ski), &n))
+        return false;
+    base64url_encode(&text, BYTES(ski, n));
+    buf_add_u8(&text, 0);
+    text_copy(out, size, (const char *)text.p);
+    return buf_ok(&text);
+}
+
 enum err_code record_sign(struct core *c, const char *typ, struct bytes payload, record_fn done, void *arg, struct err *e)
 {
     struct signer *s = signer_for_records(c, e);
@@ -154,10 +174,11 @@ enum err_code record_sign(struct core *c, const char *typ, struct bytes payload,
         return err_set(e, E_NOMEM, "record");
     *j = (struct record_job){.core = c, .done = done, .arg = arg, .input = BUF_INIT(RECORD_PAYLOAD_MAX / 3 * 4 + JWS_OVERHEAD)};
     text_copy(h.typ, sizeof(h.typ), typ);
-    text_copy(h.kid, sizeof(h.kid), c->record.kid);
+    if (!key_identifier(c, typ, h.kid, sizeof(h.kid)))
+        h.kid[0] = '\0';
     text_copy(h.x5t, sizeof(h.x5t), c->record.x5t);
     jws_signing_input(&j->input, &h, payload);
-    if (!buf_ok(&j->input))
+    if (!buf_ok(&j->input) || !h.kid[0])
         err_set(e, E_NOMEM, "record");
     else if (signer_sign(s, c->record.key, SIGN_JWS, buf_bytes(&j->input), SIGN_DEADLINE_MS, 0, on_signed, j, e) == E_OK)
         return E_OK;

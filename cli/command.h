@@ -55,7 +55,7 @@ struct run {
     const char *positional; /* as given, or NULL */
     struct {
         const char *name, *value;
-    } own[16]; /* OPT_OWN values and own flags (value "") */
+    } own[32]; /* OPT_OWN values and own flags (value "") */
     size_t own_n;
     int file;               /* goes with the command's own operation; -1: none */
     struct admin_client *client; /* connected on first use */
@@ -94,6 +94,12 @@ int command_kek_add(struct run *r);
 int command_audit_verify(struct run *r);
 int command_audit_export(struct run *r);
 int command_audit_heads(struct run *r);
+int command_order_create(struct run *r);
+int command_order_sign(struct run *r);
+int command_order_verify(struct run *r);
+int command_order_verify_list(struct run *r);
+int command_order_report(struct run *r);
+int command_order_export(struct run *r);
 int command_backup(struct run *r);
 int command_restore(struct run *r);
 int command_status(struct run *r);

@@ -28,6 +28,12 @@ users:                       # one user per danger; nothing stays root
   signer: inkan-signer${admin_user:+
   admin: [$admin_user]       # may use the administration socket}"
     fi
+    order_signers="
+order_signers:               # who may sign work orders; here a key in a file beside this one
+  - {name: factory-owner, file: $dir/order-signer.pem, domains: [example]}"
+    case ${extra_config:-} in
+        *order_signers:*) order_signers= ;;
+    esac
     cat > "$dir/inkan.yaml.new" <<YAML
 # Inkan, all of one service. Every key: inkand --help-config. Check: inkand -t -c inkan.yaml
 public_url: http://localhost:$((port + 1))   # CRL and OCSP addresses inside certificates; a DNS name in production
@@ -185,9 +191,7 @@ anchors:                     # who may vouch for a unit's birth identity, and wh
 ${extra_anchors:-}
 labels:                      # https://HOST/.well-known/est[/LABEL]/OPERATION
   - {name: "", domain: example, profile: ldevid, auth_cert: true, auth_password: true}
-${extra_labels:-}
-order_signers:               # who may sign work orders; here a key in a file beside this one
-  - {name: factory-owner, file: $dir/order-signer.pem, domains: [example]}
+${extra_labels:-}$order_signers
 ${extra_config:-}
 YAML
     mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"

@@ -51,7 +51,7 @@ const char *key_purpose_name(enum key_purpose p); /* "ca", "ocsp", "audit", "rec
  *   SIGN_CSR    CertificationRequestInfo (RFC 2986 4.1) of this key itself: subject equals the key's issuer_name, the public
  *               key is the key's own, nothing is asked for
  *   SIGN_JWS    BASE64URL(header) "." BASE64URL(payload) (RFC 7515 5.1): alg fits the key, kid is its SHA-1 (the SKI) in
- *               hex, typ begins with "inkan-", no member beside them but x5t#S256
+ *               hex, typ begins with "inkan-", no member beside them but x5t#S256; or a manifest in Microchip's form (hsm/tbs.h)
  *   SIGN_KEY_PACKAGE  signed attributes of a CMS SignedData as a DER SET (RFC 5652 5.4): contentType
  *               id-ct-KP-aKeyPackage (RFC 5958 section 2), messageDigest of the key's digest length, signingTime or none,
  *               CMSAlgorithmProtection or none, nothing else

@@ -177,8 +177,10 @@ static enum err_code check_jws(const struct tbs_rule *rule, struct bytes input, 
     const uint8_t *dot = input.len ? memchr(input.p, '.', input.len) : NULL;
     AUTO_BUF json = BUF_INIT(JWS_HEADER_MAX);
     struct bytes header, payload;
+    AUTO_BUF kid64 = BUF_INIT(JWS_KID_MAX);
     struct jws_header h;
     char kid[2 * sizeof(rule->key_hash) + 1];
+    bool is_manifest;
 
     if (!dot)
         return err_set(e, E_INVALID, "JWS: no '.' between header and payload (RFC 7515 5.1)");
@@ -191,9 +193,12 @@ static enum err_code check_jws(const struct tbs_rule *rule, struct bytes input, 
     if (h.alg != rule->alg)
         return err_set(e, E_INVALID, "JWS: alg %s is not the key's", jws_alg_name(h.alg));
     hex_encode(rule->key_hash, sizeof(rule->key_hash), kid);
-    if (strcmp(h.kid, kid) != 0)
+    base64url_encode(&kid64, BYTES_OF(rule->key_hash));
+    is_manifest = strcmp(h.typ, MANIFEST_TYP) == 0 && payload.len > strlen(MANIFEST_PREFIX) &&
+                  memcmp(payload.p, MANIFEST_PREFIX, strlen(MANIFEST_PREFIX)) == 0;
+    if (!bytes_equal(bytes_str(h.kid), is_manifest ? buf_bytes(&kid64) : bytes_str(kid)))
         return err_set(e, E_INVALID, "JWS: kid \"%.40s\" is not this key", h.kid);
-    if (strncmp(h.typ, RECORD_TYP_PREFIX, strlen(RECORD_TYP_PREFIX)) != 0)
+    if (!is_manifest && strncmp(h.typ, RECORD_TYP_PREFIX, strlen(RECORD_TYP_PREFIX)) != 0)
         return err_set(e, E_INVALID, "JWS: typ \"%.40s\" does not begin with \"" RECORD_TYP_PREFIX "\"", h.typ);
     return E_OK;
 }

@@ -7,6 +7,9 @@
 
 #define AUDIT_HEAD_PREFIX "inkan-audit-head"
 #define RECORD_TYP_PREFIX "inkan-"
+/* A manifest in Microchip's form: typ "JWT", its kid in base64url, its payload an object that begins with "distributor". */
+#define MANIFEST_TYP      "JWT"
+#define MANIFEST_PREFIX   "eyJkaXN0cmlidXRvciI6" /* base64url of {"distributor": */
 
 struct tbs_rule {
     enum key_purpose purpose;
