@@ -12,6 +12,7 @@
 #define EST_LABEL_MAX         64
 #define UNIT_HEADER_MAX       512 /* of Inkan-Unit */
 #define FACTORY_BODY_MAX      (16 * 1024)
+#define BOX_BODY_MAX          (32 * 1024)
 #define FACTORY_ANSWER_MAX    (60 * 1024)
 #define ORDER_NO_MAX          48
 

@@ -66,6 +66,12 @@
  * budget.grant   {box, order?, units, until}                     at a centre: a signed allowance for a line box. {box, number, order, units, until, file}
  * budget.install {}; fd: such a file                             at the box; the same again changes nothing. {box, number, order, units, spent, left, until, issued_at, changed}
  * budget.list    {box?}                                          rows as budget.install
+ * box.list       {}                                              at a centre: rows {name, good, not_after, devices, granted, set_aside, heard_at, difference, units:{ORDER:{STATE:n}}, ...}
+ * box.show       {name}                                          one of them
+ * box.records    {name?, all?, limit?}                           what was set aside, or with all:1 everything: rows {box, stream, seq, at, outcome, reason, body}
+ * box.link       {name, profile, csr}                            the certificate a box's inkan-sync presents. As cert.issue
+ * box.outbox     {cert?, unit?, status?}                         at a box: a page of its rows after these. {box, epoch, last, records, heard, counts?}
+ * box.heard      {changes, heard}                                at a box: what the centre answered. {changed}
  * ocsp.list      {}                                              rows {issuer, not_after, renew_at, token, key}
  * audit.export   {from?, to?}                                    rows {seq, time, event, actor, actor_kind, domain, object, detail, prev_hash, hash}
  * audit.heads    {}                                              rows {seq, time, hash, key, tbs, signature}

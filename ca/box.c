@@ -12,6 +12,8 @@
 #include "ca/record.h"
 #include "ca/store/linebox.h"
 
+#define BOXES_LISTED 1024
+
 /* ---- its CA ---- */
 
 bool box_is_good(struct core *c, uint32_t issuer, struct buf *cert)
@@ -248,4 +250,185 @@ void op_budget_grant(struct core *c, struct admin_call *call)
         admin_fail(call, &e);
         free(g);
     }
+}
+
+/* ---- its link, and what is known of it ---- */
+
+static void on_link_issued(struct core *c, void *arg, const struct issue_result *r)
+{
+    struct admin_call *call = arg;
+
+    if (r->code != E_OK)
+        admin_fail(call, &r->err);
+    else
+        admin_done(call, admin_issued_json(c, r), -1);
+}
+
+void op_box_link(struct core *c, struct admin_call *call)
+{
+    AUTO_BUF csr = BUF_INIT(CSR_MAX_LEN);
+    const char *name = admin_text(call, "name");
+    const struct conf_profile *p = conf_find_profile(c->conf, admin_text(call, "profile"));
+    char requester[ID_MAX_LEN + 16];
+    struct issuer_row issuer;
+    struct issue_order order = {.profile = admin_text(call, "profile"), .requester = requester, .by = &call->by, .name = name, .repeats = true};
+    struct err e = {0};
+    enum err_code code = store_issuer_by_name(c->store, name, &issuer, &e);
+
+    if (code == E_NOT_FOUND || (code == E_OK && issuer.key != 0))
+        err_set(&e, E_NOT_FOUND, "no line box \"%s\": inkan ca sign", name);
+    else if (code == E_OK && (!p || p->kind != PROFILE_STATION))
+        err_set(&e, E_INVALID, "profile \"%s\" is not of kind station", order.profile);
+    snprintf(requester, sizeof(requester), "boxlink:%s", name);
+    if (e.code == E_OK && admin_der(call, "csr", &csr, &e) == E_OK) {
+        order.csr = buf_bytes(&csr);
+        if (issue_order(c, &order, on_link_issued, call, &e) == E_OK)
+            return;
+    }
+    admin_fail(call, &e);
+}
+
+struct box_rows {
+    struct core *c;
+    struct admin_call *call;
+    const char *only;
+    char name[BOXES_LISTED][ID_MAX_LEN + 1];
+    uint32_t id[BOXES_LISTED];
+    int64_t not_after[BOXES_LISTED];
+    size_t n;
+};
+
+static bool take_box(void *arg, const struct issuer_row *row)
+{
+    struct box_rows *b = arg;
+
+    if (row->key || (b->only && strcmp(b->only, row->name) != 0) || b->n == BOXES_LISTED)
+        return true;
+    text_copy(b->name[b->n], sizeof(b->name[0]), row->name);
+    b->not_after[b->n] = row->not_after;
+    b->id[b->n++] = row->id;
+    return true;
+}
+
+static bool take_box_state(void *arg, const struct box_state_row *row)
+{
+    json_t *j = arg; /* the last one heard of stays */
+
+    json_object_set_new(j, "heard_at", json_integer((json_int_t)row->heard_at));
+    json_object_set_new(j, "epoch", json_string(row->epoch));
+    json_object_set_new(j, "difference", json_string(row->difference));
+    json_object_set_new(j, "had", json_pack("{s:I, s:I, s:I}", "cert", (json_int_t)row->had[BOX_CERTS], "unit", (json_int_t)row->had[BOX_UNITS],
+                                            "status", (json_int_t)row->had[BOX_STATUS]));
+    json_object_set_new(j, "said", json_loads(row->said, 0, NULL));
+    return true;
+}
+
+static bool count_aside(void *arg, const struct box_record_row *row)
+{
+    (void)row;
+    ++*(json_int_t *)arg;
+    return true;
+}
+
+struct grant_sum {
+    uint64_t units;
+};
+
+static bool sum_grants(void *arg, const struct budget_row *row)
+{
+    ((struct grant_sum *)arg)->units += row->units;
+    return true;
+}
+
+static bool put_units(void *arg, const char *order_no, const char *state, uint64_t n)
+{
+    json_t *units = arg, *order = json_object_get(units, order_no);
+
+    if (!order) {
+        order = json_object();
+        json_object_set_new(units, order_no, order);
+    }
+    json_object_set_new(order, state, json_integer((json_int_t)n));
+    return true;
+}
+
+static json_t *box_json(struct core *c, const struct box_rows *b, size_t i, struct err *e)
+{
+    AUTO_BUF cert = BUF_INIT(CERT_MAX_LEN);
+    struct grant_sum granted = {0};
+    uint64_t devices = 0;
+    json_int_t aside = 0;
+    json_t *units = json_object();
+    json_t *j = json_pack("{s:s, s:b, s:I, s:I, s:s, s:o}", "name", b->name[i], "good", box_is_good(c, b->id[i], &cert), "not_after",
+                          (json_int_t)b->not_after[i], "heard_at", (json_int_t)0, "difference", "", "units", units);
+
+    if (store_box_state_each(c->store, b->name[i], take_box_state, j, e) == E_OK &&
+        store_box_record_each(c->store, b->name[i], true, 0, 0, count_aside, &aside, e) == E_OK &&
+        store_budget_each(c->store, b->name[i], sum_grants, &granted, e) == E_OK &&
+        store_box_unit_count(c->store, b->name[i], put_units, units, e) == E_OK &&
+        store_box_devices(c->store, b->id[i], &devices, e) == E_OK) {
+        json_object_set_new(j, "devices", json_integer((json_int_t)devices));
+        json_object_set_new(j, "granted", json_integer((json_int_t)granted.units));
+        json_object_set_new(j, "set_aside", json_integer(aside));
+        return j;
+    }
+    json_decref(j);
+    return NULL;
+}
+
+static void boxes(struct core *c, struct admin_call *call, const char *only)
+{
+    struct box_rows *b = calloc(1, sizeof(*b));
+    struct err e = {0};
+    json_t *j = NULL;
+
+    if (!b) {
+        err_set(&e, E_NOMEM, "boxes");
+        admin_fail(call, &e);
+        return;
+    }
+    b->only = only;
+    if (store_issuer_each(c->store, take_box, b, &e) == E_OK && only && b->n == 0)
+        err_set(&e, E_NOT_FOUND, "no line box \"%s\"", only);
+    for (size_t i = 0; i < b->n && e.code == E_OK; i++) {
+        j = box_json(c, b, i, &e);
+        if (j && !only)
+            admin_row(call, j);
+    }
+    free(b);
+    if (e.code != E_OK)
+        admin_fail(call, &e);
+    else
+        admin_done(call, only ? j : NULL, -1);
+}
+
+void op_box_list(struct core *c, struct admin_call *call)
+{
+    boxes(c, call, NULL);
+}
+
+void op_box_show(struct core *c, struct admin_call *call)
+{
+    boxes(c, call, admin_text(call, "name"));
+}
+
+static bool put_record(void *arg, const struct box_record_row *row)
+{
+    static const char *const streams[BOX_STREAMS] = {"cert", "unit", "status"}, *const outcomes[] = {"taken", "known", "set aside"};
+
+    admin_row(arg, json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s}", "box", row->box, "stream", streams[row->stream], "seq",
+                             (json_int_t)row->seq, "at", (json_int_t)row->at, "outcome", outcomes[row->outcome], "reason", row->reason, "body",
+                             row->body));
+    return true;
+}
+
+void op_box_records(struct core *c, struct admin_call *call)
+{
+    struct err e = {0};
+
+    if (store_box_record_each(c->store, admin_text(call, "name"), !admin_has(call, "all"), 0, (uint64_t)admin_int(call, "limit", 1000),
+                              put_record, call, &e) == E_OK)
+        admin_done(call, NULL, -1);
+    else
+        admin_fail(call, &e);
 }

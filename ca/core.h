@@ -338,6 +338,12 @@ MUST_CHECK enum err_code box_may_be_certified(struct core *c, const char *name, 
 /* Its certificate is in the ledger: the CA's row and its entry, inside the open transaction. */
 MUST_CHECK enum err_code box_certified(struct core *c, const char *name, uint32_t issuer, const struct cert *cert, const struct actor *by,
                                        int64_t now, struct err *e);
+/*
+ * Records a line box sends (SVC_FACTORY_BOX, docs/linebox.md): each is checked again and taken, or set aside with its reason; the
+ * answer says up to where the centre has them, and what was revoked here. `body` holds the answer, also of a refusal. One
+ * transaction of its own.
+ */
+MUST_CHECK enum err_code box_records(struct core *c, const struct svc_factory *in, int64_t now, struct buf *body, struct err *e);
 /* An issuer row without a key of ours whose certificate is good now; that is copied into `cert`, emptied before. */
 bool box_is_good(struct core *c, uint32_t issuer, struct buf *cert);
 

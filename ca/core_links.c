@@ -411,6 +411,14 @@ static enum err_code front_factory(struct core *c, struct front_link *f, struct 
 
     if (svc_factory_decode(&copy, &in, e) != E_OK)
         return e->code;
+    if (in.action == SVC_FACTORY_BOX) {
+        struct svc_factory_result result = {.retry_after_s = 5};
+
+        result.code = box_records(c, &in, core_stamp(c), &body, &refused.err);
+        result.body = buf_bytes(&body);
+        factory_answer(f, r->request_id, &result);
+        return E_OK;
+    }
     if (svc_factory_is_read(in.action) && factory_read(c, &in, core_stamp(c), &body, &refused.err) == E_OK) {
         factory_answer(f, r->request_id, &(struct svc_factory_result){.is_text = in.action == SVC_FACTORY_CHALLENGE,
                                                                       .body = buf_bytes(&body)});

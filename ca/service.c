@@ -140,7 +140,7 @@ bool svc_factory_is_read(enum svc_factory_action a)
 
 bool svc_factory_has_unit(enum svc_factory_action a)
 {
-    return a != SVC_FACTORY_ORDER && a != SVC_FACTORY_RESERVE;
+    return a != SVC_FACTORY_ORDER && a != SVC_FACTORY_RESERVE && a != SVC_FACTORY_BOX;
 }
 
 void svc_factory_encode(struct msg *m, const struct svc_factory *in)
@@ -154,13 +154,18 @@ void svc_factory_encode(struct msg *m, const struct svc_factory *in)
     msg_put_str(m, in->peer);
 }
 
+size_t svc_factory_body_max(enum svc_factory_action a)
+{
+    return a == SVC_FACTORY_BOX ? BOX_BODY_MAX : FACTORY_BODY_MAX;
+}
+
 enum err_code svc_factory_decode(struct msg_reader *r, struct svc_factory *out, struct err *e)
 {
     *out = (struct svc_factory){0};
     out->action = (enum svc_factory_action)msg_get_enum(r, SVC_FACTORY_ACTIONS);
     msg_get_str(r, out->order, sizeof(out->order));
     msg_get_str(r, out->device_id, sizeof(out->device_id));
-    out->body = msg_get_bytes(r, FACTORY_BODY_MAX);
+    out->body = msg_get_bytes(r, svc_factory_body_max(out->action));
     out->chain_n = get_chain(r, out->chain);
     out->verdict = (enum svc_client_verdict)msg_get_enum(r, SVC_CLIENT_VERDICTS);
     msg_get_str(r, out->peer, sizeof(out->peer));

@@ -103,6 +103,7 @@ enum svc_factory_action {
     SVC_FACTORY_SHIP,
     SVC_FACTORY_SCRAP,
     SVC_FACTORY_REWORK,
+    SVC_FACTORY_BOX,       /* records of a line box, whose name stands in the place of the order */
     SVC_FACTORY_ACTIONS
 };
 
@@ -111,7 +112,7 @@ struct svc_factory {
     enum svc_factory_action action;
     char order[ORDER_NO_MAX + 1];    /* never empty */
     char device_id[ID_MAX_LEN + 1];  /* "" for ORDER and RESERVE alone */
-    struct bytes body;               /* as it came, at most FACTORY_BODY_MAX; empty for what is read with GET */
+    struct bytes body;               /* as it came, at most svc_factory_body_max; empty for what is read with GET */
     struct bytes chain[CLIENT_CHAIN_COUNT]; /* as in svc_enroll; there is at least the leaf */
     size_t chain_n;
     enum svc_client_verdict verdict; /* never NONE */
@@ -129,6 +130,7 @@ struct svc_factory_result {
 /* Does the action read only (GET), and does it name one unit? */
 bool svc_factory_is_read(enum svc_factory_action a);
 bool svc_factory_has_unit(enum svc_factory_action a);
+size_t svc_factory_body_max(enum svc_factory_action a);
 
 /* One EST label as the front needs it. */
 struct svc_label {

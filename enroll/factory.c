@@ -13,6 +13,7 @@
 #include "enroll/front_int.h"
 
 #define FACTORY_PREFIX "/v1/factory/"
+#define BOX_PREFIX     "/v1/box/"
 #define RETRY_OWN_S    5
 
 struct factory_route {
@@ -33,9 +34,16 @@ static const struct factory_route routes[] = {
     {"rework", SVC_FACTORY_REWORK},
 };
 
+static const struct factory_route box_route = {"records", SVC_FACTORY_BOX};
+
+static bool is_below(const char *path, const char *prefix)
+{
+    return strncmp(path, prefix, strlen(prefix)) == 0;
+}
+
 bool factory_is_path(const char *path)
 {
-    return strncmp(path, FACTORY_PREFIX, strlen(FACTORY_PREFIX)) == 0;
+    return is_below(path, FACTORY_PREFIX) || is_below(path, BOX_PREFIX);
 }
 
 /* Cuts the next segment off; NULL when there is none. */
@@ -83,6 +91,19 @@ static bool path_read(struct factory_request *q, char *rest)
     return q->route != NULL;
 }
 
+/* NAME/records, of a line box */
+static bool box_path_read(struct factory_request *q, char *rest)
+{
+    const char *last;
+
+    if (!name_take(q->order, sizeof q->order, segment_take(&rest)))
+        return false;
+    last = segment_take(&rest);
+    if (!rest && last && strcmp(last, box_route.name) == 0)
+        q->route = &box_route;
+    return q->route != NULL;
+}
+
 static bool refuse(struct refusal *no, int status, const char *text, const char *headers)
 {
     *no = (struct refusal){.status = status, .text = text, .headers = headers};
@@ -95,7 +116,7 @@ bool factory_on_head(struct conn *c, char *path, size_t *body_max, struct refusa
     struct factory_request *f = &c->u.est.factory;
     bool read;
 
-    if (!path_read(f, path + strlen(FACTORY_PREFIX))) {
+    if (is_below(path, BOX_PREFIX) ? !box_path_read(f, path + strlen(BOX_PREFIX)) : !path_read(f, path + strlen(FACTORY_PREFIX))) {
         front_count(c->front, COUNT_NO_ROUTE);
         return refuse(no, 404, "no such resource", NULL);
     }
@@ -108,7 +129,7 @@ bool factory_on_head(struct conn *c, char *path, size_t *body_max, struct refusa
         return refuse(no, 415, "the request body must be application/json", NULL);
     if (q->content_encoding.p && !http_media_type_is(q->content_encoding, "identity"))
         return refuse(no, 415, "Content-Encoding is not accepted", NULL);
-    *body_max = read ? 0 : FACTORY_BODY_MAX;
+    *body_max = read ? 0 : svc_factory_body_max(f->route->action);
     return true;
 }
 

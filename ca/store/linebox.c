@@ -164,3 +164,201 @@ enum err_code store_budget_each(struct store *s, const char *box, budget_row_fn 
     }
     return q_end(&q, e);
 }
+
+/* --- what a centre has from its boxes -------------------------------------------------------------------------- */
+
+static void box_state_read(struct query *q, struct box_state_row *r)
+{
+    *r = (struct box_state_row){0};
+    col_str(q, r->box, sizeof(r->box));
+    col_str(q, r->epoch, sizeof(r->epoch));
+    for (size_t i = 0; i < BOX_STREAMS; i++)
+        r->had[i] = col_u64(q);
+    r->said = col_text(q);
+    r->difference = col_text(q);
+    r->heard_at = col_i64(q);
+}
+
+enum err_code store_box_state_get(struct store *s, const char *box, const char *epoch, struct box_state_row *out, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_STATE_GET);
+
+    q_text(&q, box);
+    q_text(&q, epoch);
+    if (q_one(&q, e) != E_OK)
+        return e->code;
+    box_state_read(&q, out);
+    return q_end(&q, e);
+}
+
+enum err_code store_box_state_put(struct store *s, const struct box_state_row *row, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_STATE_PUT);
+
+    q_text(&q, row->box);
+    q_text(&q, row->epoch);
+    for (size_t i = 0; i < BOX_STREAMS; i++)
+        q_u64(&q, row->had[i]);
+    q_text(&q, row->said);
+    q_text(&q, row->difference);
+    q_i64(&q, row->heard_at);
+    return q_exec(&q, e);
+}
+
+enum err_code store_box_state_each(struct store *s, const char *box, box_state_fn fn, void *arg, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_STATE_EACH);
+    struct box_state_row row;
+
+    q_text_or_null(&q, box);
+    while (q_next(&q, e)) {
+        box_state_read(&q, &row);
+        if (q.what[0] || !fn(arg, &row))
+            break;
+    }
+    return q_end(&q, e);
+}
+
+enum err_code store_box_record_put(struct store *s, const struct box_record_row *row, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_RECORD_PUT);
+
+    q_text(&q, row->box);
+    q_text(&q, row->epoch);
+    q_i64(&q, row->stream);
+    q_u64(&q, row->seq);
+    q_i64(&q, row->at);
+    q_i64(&q, row->outcome);
+    q_text(&q, row->reason);
+    q_text(&q, row->body);
+    return q_exec(&q, e);
+}
+
+enum err_code store_box_record_each(struct store *s, const char *box, bool aside, uint64_t after_id, uint64_t limit,
+                                    box_record_fn fn, void *arg, struct err *e)
+{
+    struct query q = q_begin(s, aside ? Q_BOX_RECORD_ASIDE : Q_BOX_RECORD_EACH);
+    struct box_record_row row;
+
+    q_text_or_null(&q, box);
+    q_u64(&q, after_id);
+    q_i64(&q, limit ? (int64_t)limit : -1);
+    while (q_next(&q, e)) {
+        row = (struct box_record_row){.id = col_u64(&q)};
+        col_str(&q, row.box, sizeof(row.box));
+        col_str(&q, row.epoch, sizeof(row.epoch));
+        row.stream = col_u8(&q);
+        row.seq = col_u64(&q);
+        row.at = col_i64(&q);
+        row.outcome = col_u8(&q);
+        row.reason = col_text(&q);
+        row.body = col_text(&q);
+        if (q.what[0] || !fn(arg, &row))
+            break;
+    }
+    return q_end(&q, e);
+}
+
+enum err_code store_box_unit_put(struct store *s, const char *box, const char *order_no, const char *device_id, const char *state,
+                                 struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_UNIT_PUT);
+
+    q_text(&q, device_id);
+    q_text(&q, order_no);
+    q_text(&q, box);
+    q_text(&q, state);
+    return q_exec(&q, e);
+}
+
+enum err_code store_box_unit_elsewhere(struct store *s, const char *box, const char *device_id, char out[ID_MAX_LEN + 1], struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_UNIT_ELSEWHERE);
+    bool found = false;
+
+    out[0] = '\0';
+    q_text(&q, device_id);
+    q_text(&q, box);
+    if (q_one_or_none(&q, &found, e) != E_OK || !found)
+        return found ? e->code : E_OK;
+    col_str(&q, out, ID_MAX_LEN + 1);
+    return q_end(&q, e);
+}
+
+enum err_code store_box_unit_count(struct store *s, const char *box, box_count_fn fn, void *arg, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_UNIT_COUNT);
+
+    q_text(&q, box);
+    while (q_next(&q, e)) {
+        const char *order_no = col_text(&q), *state = col_text(&q);
+        uint64_t n = col_u64(&q);
+
+        if (q.what[0] || !fn(arg, order_no, state, n))
+            break;
+    }
+    return q_end(&q, e);
+}
+
+enum err_code store_box_devices(struct store *s, uint32_t issuer, uint64_t *n, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_DEVICES);
+
+    q_i64(&q, issuer);
+    if (q_one(&q, e) != E_OK)
+        return e->code;
+    *n = col_u64(&q);
+    return q_end(&q, e);
+}
+
+/* --- what a box has to tell ------------------------------------------------------------------------------------ */
+
+enum err_code store_outbox_events(struct store *s, uint64_t after_id, uint64_t limit, outbox_event_fn fn, void *arg, struct err *e)
+{
+    struct query q = q_begin(s, Q_OUTBOX_EVENTS);
+    struct outbox_event_row row;
+
+    q_u64(&q, after_id);
+    q_u64(&q, limit);
+    while (q_next(&q, e)) {
+        row = (struct outbox_event_row){.id = col_u64(&q)};
+        row.time = col_i64(&q);
+        row.order_no = col_text(&q);
+        row.device_id = col_text(&q);
+        row.event = col_text(&q);
+        row.station = col_text(&q);
+        row.badge = col_text(&q);
+        row.tool = col_text(&q);
+        row.detail = col_text(&q);
+        row.state = col_u8(&q);
+        if (q.what[0] || !fn(arg, &row))
+            break;
+    }
+    return q_end(&q, e);
+}
+
+enum err_code store_outbox_last(struct store *s, uint64_t last[BOX_STREAMS], struct err *e)
+{
+    struct query q = q_begin(s, Q_OUTBOX_LAST);
+
+    if (q_one(&q, e) != E_OK)
+        return e->code;
+    for (size_t i = 0; i < BOX_STREAMS; i++)
+        last[i] = col_u64(&q);
+    return q_end(&q, e);
+}
+
+enum err_code store_outbox_count(struct store *s, outbox_count_fn fn, void *arg, struct err *e)
+{
+    struct query q = q_begin(s, Q_OUTBOX_COUNT);
+
+    while (q_next(&q, e)) {
+        const char *order_no = col_text(&q);
+        unsigned state = col_u8(&q);
+        uint64_t n = col_u64(&q);
+
+        if (q.what[0] || !fn(arg, order_no, state, n))
+            break;
+    }
+    return q_end(&q, e);
+}

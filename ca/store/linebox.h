@@ -45,4 +45,58 @@ typedef bool (*budget_row_fn)(void *arg, const struct budget_row *row);
 /* By box and number; `box` NULL: of all. */
 MUST_CHECK enum err_code store_budget_each(struct store *s, const char *box, budget_row_fn fn, void *arg, struct err *e);
 
+/* What a centre has from a box. */
+enum box_stream { BOX_CERTS, BOX_UNITS, BOX_STATUS, BOX_STREAMS };
+#define BOX_EPOCH_MAX 64
+struct box_state_row {
+    char box[ID_MAX_LEN + 1], epoch[BOX_EPOCH_MAX + 1];
+    uint64_t had[BOX_STREAMS];   /* rows of the box up to this one are here */
+    const char *said;            /* JSON: what the box told of itself last */
+    const char *difference;      /* "" = none was found */
+    int64_t heard_at;
+};
+MUST_CHECK enum err_code store_box_state_get(struct store *s, const char *box, const char *epoch, struct box_state_row *out, struct err *e);
+MUST_CHECK enum err_code store_box_state_put(struct store *s, const struct box_state_row *row, struct err *e); /* again: replaces */
+typedef bool (*box_state_fn)(void *arg, const struct box_state_row *row);
+MUST_CHECK enum err_code store_box_state_each(struct store *s, const char *box, box_state_fn fn, void *arg, struct err *e); /* NULL: of all */
+
+enum box_outcome { BOX_TAKEN, BOX_KNOWN, BOX_ASIDE };
+struct box_record_row {
+    uint64_t id;
+    char box[ID_MAX_LEN + 1], epoch[BOX_EPOCH_MAX + 1];
+    uint8_t stream, outcome;
+    uint64_t seq;
+    int64_t at;
+    const char *reason, *body;
+};
+MUST_CHECK enum err_code store_box_record_put(struct store *s, const struct box_record_row *row, struct err *e); /* E_CONFLICT: it is here */
+typedef bool (*box_record_fn)(void *arg, const struct box_record_row *row);
+/* By id; `aside`: only what was set aside. `box` NULL: of all. */
+MUST_CHECK enum err_code store_box_record_each(struct store *s, const char *box, bool aside, uint64_t after_id, uint64_t limit,
+                                               box_record_fn fn, void *arg, struct err *e);
+
+MUST_CHECK enum err_code store_box_unit_put(struct store *s, const char *box, const char *order_no, const char *device_id,
+                                            const char *state, struct err *e);
+/* Another box that has a unit of this device; "" = none. */
+MUST_CHECK enum err_code store_box_unit_elsewhere(struct store *s, const char *box, const char *device_id, char out[ID_MAX_LEN + 1],
+                                                  struct err *e);
+typedef bool (*box_count_fn)(void *arg, const char *order_no, const char *state, uint64_t n);
+MUST_CHECK enum err_code store_box_unit_count(struct store *s, const char *box, box_count_fn fn, void *arg, struct err *e);
+/* Devices with a certificate of this issuer. */
+MUST_CHECK enum err_code store_box_devices(struct store *s, uint32_t issuer, uint64_t *n, struct err *e);
+
+/* At a box: what happened to its units, from the event after `after_id` on. */
+struct outbox_event_row {
+    uint64_t id;
+    int64_t time;
+    const char *order_no, *device_id, *event, *station, *badge, *tool, *detail;
+    uint8_t state;               /* enum unit_state, of the unit now */
+};
+typedef bool (*outbox_event_fn)(void *arg, const struct outbox_event_row *row);
+MUST_CHECK enum err_code store_outbox_events(struct store *s, uint64_t after_id, uint64_t limit, outbox_event_fn fn, void *arg, struct err *e);
+/* The highest row of each stream, and units by order and state. */
+MUST_CHECK enum err_code store_outbox_last(struct store *s, uint64_t last[BOX_STREAMS], struct err *e);
+typedef bool (*outbox_count_fn)(void *arg, const char *order_no, unsigned state, uint64_t n);
+MUST_CHECK enum err_code store_outbox_count(struct store *s, outbox_count_fn fn, void *arg, struct err *e);
+
 #endif

@@ -32,6 +32,7 @@
     "seq, time, event, actor, actor_kind, domain, object, detail, request_digest, signature, approvals, prev_hash, "   \
     "hash"
 #define BUDGET_COLS "box, number, scope, units, until, issued_at, at, spent, file"
+#define BOX_STATE_COLS "box, epoch, had_0, had_1, had_2, said, difference, heard_at"
 #define HEAD_COLS "seq, time, hash, tbs, signature, key, sig_alg"
 #define REQUEST_COLS                                                                                                   \
     "r.id, r.state, r.device, d.domain, d.device_id, r.credential_hash, r.operation, r.label, r.profile, r.bound, "      \
@@ -111,6 +112,36 @@ X(BUDGET_NEWEST, "SELECT " BUDGET_COLS " FROM budget WHERE box = ?1 AND scope = 
 X(BUDGET_LAST, "SELECT coalesce(max(number), 0) FROM budget WHERE box = ?1")
 X(BUDGET_SPEND, "UPDATE budget SET spent = spent + ?3 WHERE box = ?1 AND number = ?2")
 X(BUDGET_EACH, "SELECT " BUDGET_COLS " FROM budget WHERE ?1 IS NULL OR box = ?1 ORDER BY box, number")
+
+X(BOX_STATE_GET, "SELECT " BOX_STATE_COLS " FROM box_state WHERE box = ?1 AND epoch = ?2")
+X(BOX_STATE_PUT,
+  "INSERT INTO box_state (" BOX_STATE_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (box, epoch) DO UPDATE SET "
+  "had_0 = excluded.had_0, had_1 = excluded.had_1, had_2 = excluded.had_2, said = excluded.said, "
+  "difference = excluded.difference, heard_at = excluded.heard_at")
+X(BOX_STATE_EACH, "SELECT " BOX_STATE_COLS " FROM box_state WHERE ?1 IS NULL OR box = ?1 ORDER BY box, heard_at")
+X(BOX_RECORD_PUT,
+  "INSERT INTO box_record (box, epoch, stream, seq, at, outcome, reason, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
+X(BOX_RECORD_EACH,
+  "SELECT id, box, epoch, stream, seq, at, outcome, reason, body FROM box_record WHERE (?1 IS NULL OR box = ?1) AND id > ?2 "
+  "ORDER BY id LIMIT ?3")
+X(BOX_RECORD_ASIDE,
+  "SELECT id, box, epoch, stream, seq, at, outcome, reason, body FROM box_record WHERE (?1 IS NULL OR box = ?1) AND id > ?2 "
+  "AND outcome = 2 ORDER BY id LIMIT ?3")
+X(BOX_UNIT_PUT,
+  "INSERT INTO box_unit (device_id, order_no, box, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (device_id, order_no, box) "
+  "DO UPDATE SET state = excluded.state")
+X(BOX_UNIT_ELSEWHERE, "SELECT box FROM box_unit WHERE device_id = ?1 AND box <> ?2 LIMIT 1")
+X(BOX_UNIT_COUNT, "SELECT order_no, state, count(*) FROM box_unit WHERE box = ?1 GROUP BY order_no, state ORDER BY order_no, state")
+X(BOX_DEVICES, "SELECT count(DISTINCT device) FROM cert WHERE issuer = ?1 AND device IS NOT NULL")
+X(OUTBOX_EVENTS,
+  "SELECT e.id, e.time, o.order_no, d.device_id, e.event, coalesce(s.name, ''), e.badge, e.tool, e.detail, u.state FROM unit_event e "
+  "JOIN unit u ON u.id = e.unit JOIN work_order o ON o.id = u.work_order JOIN device d ON d.id = u.device "
+  "LEFT JOIN station s ON s.id = e.station WHERE e.id > ?1 ORDER BY e.id LIMIT ?2")
+X(OUTBOX_LAST,
+  "SELECT (SELECT coalesce(max(id), 0) FROM cert), (SELECT coalesce(max(id), 0) FROM unit_event), "
+  "(SELECT coalesce(max(seq), 0) FROM status_log)")
+X(OUTBOX_COUNT,
+  "SELECT o.order_no, u.state, count(*) FROM unit u JOIN work_order o ON o.id = u.work_order GROUP BY o.order_no, u.state")
 
 X(PROFILE_PUT, "INSERT INTO profile (hash, name, body, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (hash) DO NOTHING")
 

@@ -50,6 +50,8 @@ box_config() {
         -e "s#/etc/inkan/centre-records.pem#$box/centre-records.pem#" \
         -e "s#/usr/lib/pkcs11/vendor.so\"#$module\"\n    env: [\"SOFTHSM2_CONF=$box/softhsm2.conf\"]#" \
         "$source_dir/deploy/linebox.example.yaml" > "$box/inkan.yaml"
+    local domain
+    for domain in ${box_domains:-}; do sed -i "s/^domains:\$/&\n  - name: $domain/" "$box/inkan.yaml"; done
     [ "$(id -u)" -eq 0 ] || sed -i '/^users:/,/^$/d' "$box/inkan.yaml"
 }
 
@@ -74,4 +76,55 @@ box_down() {
     instance_load
     as_box stop_service
     [ -n "${INKAN_KEEP:-}" ] || rm -rf "$box"
+}
+
+# box_link: the certificate of the box's link, and a TCP proxy in front of the centre that can be cut: wan_up, wan_down
+box_link() {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=line-a" -keyout "$box/link.key" -out "$box/link.csr" 2> /dev/null &&
+        inkan box link line-a --profile station --csr "$box/link.csr" --chain --out "$box/link.pem" 2> /dev/null
+}
+
+wan_start() {
+    wan_port=$(free_port)
+    echo "wan_port=$wan_port" >> "$BATS_FILE_TMPDIR/instance.env"
+    wan_up
+}
+
+wan_up() {
+    python3 "$source_dir/tests/lib/wan.py" "$wan_port" "$port" 3>&- 4>&- &
+    echo $! > "$box/wan.pid"
+    wait_for 5 bash -c "exec 9<>/dev/tcp/127.0.0.1/$wan_port"
+}
+
+# Connections are cut in the middle and new ones are refused.
+wan_down() {
+    kill -9 "$(cat "$box/wan.pid")"
+    while kill -0 "$(cat "$box/wan.pid")" 2> /dev/null; do sleep 0.05; done
+}
+
+sync_options() {
+    sync=("$programs/inkan-sync" --url "https://localhost:$wan_port" --cert "$box/link.pem" --key "$box/link.key" --anchor "$dir/fleet-root.pem"
+        --socket "$box/run/admin.sock")
+}
+
+box_sync() { # [options]
+    local sync
+    sync_options
+    "${sync[@]}" "$@"
+}
+
+# In the background, talking into $box/sync.log; $sync_pid is the program itself.
+box_sync_start() { # [options]
+    local sync
+    sync_options
+    "${sync[@]}" "$@" 3>&- 4>&- 2> "$box/sync.log" &
+    sync_pid=$!
+}
+
+# unit_box_birth ID: as unit_birth, at the box
+unit_box_birth() {
+    box_inkan device add "$1" --domain example --anchor example-maker > /dev/null 2>&1 || true
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1/serialNumber=$1" \
+            -keyout "$units/$1.idevid.key" -out "$units/$1.idevid.csr" 2> /dev/null &&
+        box_inkan cert issue --profile idevid --domain example --device "$1" --csr "$units/$1.idevid.csr" --out "$units/$1.idevid.pem"
 }

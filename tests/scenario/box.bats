@@ -25,14 +25,6 @@ setup() {
     fault_load
 }
 
-# unit_box_birth ID: as unit_birth, at the box
-unit_box_birth() {
-    box_inkan device add "$1" --anchor example-maker > /dev/null 2>&1 || true
-    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1/serialNumber=$1" \
-            -keyout "$units/$1.idevid.key" -out "$units/$1.idevid.csr" 2> /dev/null &&
-        box_inkan cert issue --profile idevid --device "$1" --csr "$units/$1.idevid.csr" --out "$units/$1.idevid.pem"
-}
-
 @test "ca: the box has a key and no certificate, and certifies nobody" {
     run box_inkan ca list --json
     [ "$status" -eq 0 ]
