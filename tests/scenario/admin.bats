@@ -138,7 +138,7 @@ setup() { instance_load; }
 
 @test "reload: a new label is served, a change that needs a restart is refused by name" {
     [ "$(curl -s -o /dev/null -w '%{http_code}' --cacert "$dir/fleet-root.pem" "$(est_url second)/cacerts")" = 404 ]
-    echo '  - {name: second, domain: example, profile: ldevid, auth_cert: true, auth_password: false}' >> "$dir/inkan.yaml"
+    sed -i '/^labels:/a\  - {name: second, domain: example, profile: ldevid, auth_cert: true, auth_password: false}' "$dir/inkan.yaml"
     kill -HUP "$(cat "$dir/run/inkand.pid")"
     wait_for 5 curl -fsS --cacert "$dir/fleet-root.pem" "$(est_url second)/cacerts"
     cp "$dir/inkan.yaml" "$dir/keep.yaml"
