@@ -1211,14 +1211,51 @@ static void key_came(struct issuance *q, struct issue_job *j)
     kick(q);
 }
 
+/* The token's pair, or why there is none. */
+static void on_key_generated(void *arg, enum err_code code, const struct err *why, struct bytes pkcs8, struct bytes spki)
+{
+    struct issue_job *j = arg;
+    struct err e = {0};
+
+    j->key_asked = false;
+    if (code != E_OK) {
+        e = *why;
+        e.code = code == E_INVALID ? E_INTERNAL : code;
+    } else if (new_key_take(j->key_alg, pkcs8, spki, &j->parcel.key, &e) == E_OK) {
+        e.code = E_OK;
+    }
+    j->key_error = e;
+    key_came(j->core->issuance, j);
+}
+
+static void ask_token_for_key(struct issue_job *j, const char *token)
+{
+    struct signer_link *l = signer_link_find(j->core, token);
+    struct err e = {0};
+
+    if (!l || !l->signer)
+        err_set(&e, E_TOKEN, "token \"%s\" has no signer now", token);
+    else if (signer_generate(l->signer, j->key_alg, KEY_WAIT_MS, j->rid, on_key_generated, j, &e) == E_OK)
+        j->key_asked = true;
+    if (j->key_asked)
+        return;
+    j->key_error = e;
+    key_came(j->core->issuance, j);
+}
+
 static void wait_for_key(struct issuance *q, struct issue_job *j)
 {
-    j->key_alg = j->grant.profile->keygen_key;
+    const struct conf_profile *p = j->grant.profile;
+
+    j->key_alg = p->keygen_key;
     if (j->key_until_ms == 0)
         j->key_until_ms = clock_mono_ms() + KEY_WAIT_MS;
     TAILQ_INSERT_TAIL(&q->keyless, j, link);
     q->keyless_n++;
-    keyless_look(q);
+    if (p->keygen == KEYGEN_TOKEN)
+        ask_token_for_key(j, p->keygen_token);
+    else
+        keyless_look(q);
 }
 
 /* Nobody waits longer than he may. */

@@ -11,6 +11,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/privkey.h"
 #include "base/msg.h"
 #include "base/proc.h"
 #include "hsm/engine_int.h"
@@ -134,6 +135,8 @@ void job_free(struct job *j)
         return;
     held_key_unref(j->key);
     buf_clear(&j->copy);
+    secret_buf_free(&j->pkcs8);
+    buf_clear(&j->spki);
     if (j->mapped.p)
         fd_unmap(j->mapped);
     for (size_t i = 0; j->keys && i < j->keys_n; i++)
@@ -364,7 +367,7 @@ bool engine_spawn_workers(struct engine *g, struct err *e)
 
 enum err_code engine_submit(struct engine *g, struct job *j, struct err *e)
 {
-    bool sign = j->type == JOB_SIGN;
+    bool sign = j->type == JOB_SIGN || j->type == JOB_GENERATE; /* for a worker */
     struct job_list *l = sign ? &g->queue : &g->control_queue;
     size_t max = sign ? g->conf->queue : CONTROL_QUEUE_MAX;
     enum err_code rc = E_OK;

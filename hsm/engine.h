@@ -33,7 +33,7 @@ struct held_key *held_key_ref(struct held_key *k); /* NULL gives NULL */
 void held_key_unref(struct held_key *k);
 const char *held_key_name(const struct held_key *k);
 
-enum job_type { JOB_SIGN, JOB_KEYS, JOB_DROP, JOB_HEALTH, JOB_STATE, JOB_STARTED, JOB_BLOCKED };
+enum job_type { JOB_SIGN, JOB_GENERATE, JOB_KEYS, JOB_DROP, JOB_HEALTH, JOB_STATE, JOB_STARTED, JOB_BLOCKED };
 
 struct job {
     struct job *next;
@@ -51,6 +51,11 @@ struct job {
     enum sig_alg alg;
     uint8_t sig[SIGNATURE_ROOM];
     size_t sig_len;
+
+    /* JOB_GENERATE */
+    enum key_alg key_alg;
+    struct buf pkcs8;          /* a secret_buf */
+    struct buf spki;
 
     /* JOB_KEYS, JOB_DROP: one reference each; NULL where the key was refused already */
     struct held_key **keys;

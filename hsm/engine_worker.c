@@ -43,10 +43,36 @@ static enum err_code try_sign(struct worker *w, struct job *j, struct bytes inpu
     return rc;
 }
 
+static const char *job_key(const struct job *j)
+{
+    return j->key ? j->key->name : "a new one";
+}
+
 static void fail(struct worker *w, struct job *j, CK_RV rv, const char *call)
 {
     err_rv(&j->e, rv, call);
-    err_wrap(&j->e, "token \"%s\": key \"%s\"", w->g->conf->name, j->key->name);
+    err_wrap(&j->e, "token \"%s\": key \"%s\"", w->g->conf->name, job_key(j));
+}
+
+/* One pair, in this worker's session. */
+static enum err_code try_generate(struct worker *w, struct job *j, uint64_t *generation, CK_RV *rv, const char **call)
+{
+    struct engine *g = w->g;
+    enum err_code rc = E_OK;
+
+    *rv = CKR_OK;
+    pthread_rwlock_rdlock(&g->generations);
+    *generation = g->generation;
+    if (w->session == CK_INVALID_HANDLE) {
+        *call = "C_OpenSession";
+        *rv = p11_open_session(&g->token, false, &w->session);
+    }
+    buf_reset(&j->spki);
+    j->pkcs8.len = 0;
+    if (*rv == CKR_OK)
+        rc = p11_session_pair(g->m, w->session, j->key_alg, &j->pkcs8, &j->spki, rv, call, &j->e);
+    pthread_rwlock_unlock(&g->generations);
+    return rc;
 }
 
 static void note_session(struct worker *w, const struct job *j, CK_RV rv, const char *call)
@@ -55,7 +81,7 @@ static void note_session(struct worker *w, const struct job *j, CK_RV rv, const 
 
     log_begin(&l, LOG_WARN, "signer-session-reopened");
     log_str(&l, "token", w->g->conf->name);
-    log_str(&l, "key", j->key->name);
+    log_str(&l, "key", job_key(j));
     log_str(&l, "call", call);
     log_str(&l, "result", rv_name(rv));
     log_u64(&l, "worker", w->index);
@@ -131,6 +157,38 @@ static void check_signature(struct worker *w, struct job *j, struct bytes input)
     j->alg = j->key->type->sig;
     j->e = (struct err){0};
     atomic_store(&w->g->bad_streak, 0);
+}
+
+/* The same for a new key pair; nothing of it is kept when it failed. */
+static bool run_generate(struct worker *w, struct job *j)
+{
+    bool login_tried = false;
+    unsigned reopened = 0;
+
+    if (clock_mono_ms() > j->deadline_ms) {
+        err_set(&j->e, E_BUSY, "token \"%s\": waited longer than its deadline", w->g->conf->name);
+        return true;
+    }
+    for (;;) {
+        const char *call = "";
+        uint64_t generation;
+        CK_RV rv;
+        enum err_code rc = try_generate(w, j, &generation, &rv, &call);
+
+        if (rv == CKR_OK) {
+            if (rc == E_OK)
+                j->e = (struct err){0};
+            return true;
+        }
+        switch (after_failure(w, j, rv, call, generation, &reopened, &login_tried)) {
+        case STEP_AGAIN:
+            continue;
+        case STEP_REQUEUE:
+            return false;
+        case STEP_DONE:
+            return true;
+        }
+    }
 }
 
 /* false: the job is to be done by another worker, this one has no session left to do it with. */
@@ -225,14 +283,16 @@ void *worker_main(void *arg)
             break;
         start = mono_us();
         atomic_store(&w->overdue_ms, j->deadline_ms + OVERDUE_MS);
-        done = run(w, j);
+        done = j->type == JOB_GENERATE ? run_generate(w, j) : run(w, j);
         atomic_store(&w->overdue_ms, 0);
         if (!done) {
             give_back(w, j);
             break;
         }
         us = mono_us() - start;
-        if (j->e.code == E_OK) {
+        if (j->e.code == E_OK && j->type == JOB_GENERATE) {
+            atomic_store(&g->bad_streak, 0);
+        } else if (j->e.code == E_OK) {
             atomic_fetch_add(&g->signed_count, 1);
             engine_latency(g, (uint32_t)us);
         } else {

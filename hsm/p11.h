@@ -121,6 +121,16 @@ MUST_CHECK enum err_code p11_generate(const struct p11 *m, CK_SESSION_HANDLE ses
 MUST_CHECK enum err_code p11_destroy(const struct p11 *m, CK_SESSION_HANDLE session, struct bytes cka_id,
                                      struct bytes spki, struct err *e);
 
+/* SubjectPublicKeyInfo of a public object. E_CONFLICT: it is none of ours; E_TOKEN with *rv: the token failed. */
+MUST_CHECK enum err_code p11_public_spki(const struct p11 *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE pub, struct buf *out,
+                                         CK_RV *rv, struct err *e);
+/*
+ * Makes a pair of session objects, takes it out and destroys it (p11_pair.c). `pkcs8` is a secret_buf of PRIVKEY_MAX_LEN octets. On
+ * E_TOKEN with *rv set the token failed in *call.
+ */
+MUST_CHECK enum err_code p11_session_pair(const struct p11 *m, CK_SESSION_HANDLE session, enum key_alg alg, struct buf *pkcs8,
+                                          struct buf *spki, CK_RV *rv, const char **call, struct err *e);
+
 struct p11_listed {
     char label[KEY_LABEL_MAX]; /* cut when longer, control octets as '?' */
     uint8_t cka_id[64];

@@ -263,6 +263,16 @@ static enum err_code object_spki(struct reader *r, CK_OBJECT_HANDLE o, struct bu
 /* Starts with text, so that it is no DER object anybody could mistake it for. */
 static const char nonce_prefix[] = "inkan-key-test ";
 
+enum err_code p11_public_spki(const struct p11 *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE pub, struct buf *out, CK_RV *rv,
+                              struct err *e)
+{
+    struct reader r = {m, session, CKR_OK};
+    enum err_code code = object_spki(&r, pub, out, e);
+
+    *rv = r.trouble;
+    return *rv == CKR_OK ? code : err_rv(e, *rv, "C_GetAttributeValue");
+}
+
 enum err_code p11_test_key(const struct p11 *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key,
                            const struct key_type *type, struct verifier *v, CK_RV *rv, struct err *e)
 {

@@ -17,6 +17,8 @@
  *   SIGNER_HEALTH  -
  *   SIGNER_HEALTH_RESULT u8 err code, str message, str state, u64 generation, u64 signed, u64 failed, u32 queued,
  *                        u32 p50_us, u32 p99_us
+ *   SIGNER_GENERATE  u8 key_alg, u32 deadline_ms, u64 rid: a key pair for somebody else; of the core alone
+ *   SIGNER_GENERATED u8 err code, str message, bytes pkcs8 (PrivateKeyInfo), bytes spki; both sides wipe it
  */
 #ifndef INKAN_HSM_SIGNER_H
 #define INKAN_HSM_SIGNER_H
@@ -24,6 +26,7 @@
 #include <event2/event.h>
 
 #include "base/bytes.h"
+#include "base/conf.h"
 #include "base/derw.h"
 #include "base/err.h"
 #include "base/limits.h"
@@ -36,6 +39,8 @@ enum signer_type {
     SIGNER_SIGNED,
     SIGNER_HEALTH,
     SIGNER_HEALTH_RESULT,
+    SIGNER_GENERATE,
+    SIGNER_GENERATED,
 };
 
 /* One purpose per key; certificates and CRLs of a CA are one purpose. */
@@ -101,6 +106,10 @@ MUST_CHECK enum err_code signer_sign_file(struct signer *s, const char *key, enu
                                           uint32_t deadline_ms, uint64_t rid, signer_done_fn done, void *arg,
                                           struct err *e);
 MUST_CHECK enum err_code signer_health(struct signer *s, signer_health_fn done, void *arg, struct err *e);
+/* A key pair that the token makes and forgets (docs/keygen.md). What the callback gets is wiped when it is back. */
+typedef void (*signer_generated_fn)(void *arg, enum err_code code, const struct err *e, struct bytes pkcs8, struct bytes spki);
+MUST_CHECK enum err_code signer_generate(struct signer *s, enum key_alg alg, uint32_t deadline_ms, uint64_t rid,
+                                         signer_generated_fn done, void *arg, struct err *e);
 size_t signer_pending(const struct signer *s);
 
 /* The algorithm a key signs with (RSA: SIG_RSA_SHA256, P-384: SIG_ECDSA_SHA384, ...); SIG_NONE: not one of ours. */

@@ -26,6 +26,7 @@ struct pending {
         signer_done_fn sign;
         signer_keys_fn keys;
         signer_health_fn health;
+        signer_generated_fn generated;
     } done;
     void *arg;
 };
@@ -75,6 +76,9 @@ static void pending_fail(struct pending *p, const struct err *e)
     switch (p->answer) {
     case SIGNER_SIGNED:
         p->done.sign(p->arg, e->code, e, SIG_NONE, (struct bytes){NULL, 0});
+        break;
+    case SIGNER_GENERATED:
+        p->done.generated(p->arg, e->code, e, (struct bytes){NULL, 0}, (struct bytes){NULL, 0});
         break;
     case SIGNER_KEYS_RESULT: {
         struct err *all = calloc(p->keys_n ? p->keys_n : 1, sizeof(*all));
@@ -159,6 +163,18 @@ static enum err_code read_signed(struct msg_reader *r, struct err *result, enum 
     return E_OK;
 }
 
+static enum err_code read_generated(struct msg_reader *r, struct err *result, struct bytes *pkcs8, struct bytes *spki, struct err *e)
+{
+    msg_get_err(r, result);
+    *pkcs8 = msg_get_bytes(r, KEY_PACKAGE_MAX_LEN);
+    *spki = msg_get_bytes(r, SPKI_MAX_LEN);
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    if ((result->code == E_OK) != (pkcs8->len && spki->len) || (result->code != E_OK && (pkcs8->len || spki->len)))
+        return err_set(e, E_INVALID, "SIGNER_GENERATED: a key pair and success belong together");
+    return E_OK;
+}
+
 static enum err_code read_keys(struct msg_reader *r, size_t n, struct err *results, struct err *e)
 {
     if (msg_get_u32(r) != n)
@@ -196,6 +212,13 @@ static enum err_code deliver(struct pending *p, struct msg_reader *r, struct err
         rc = read_signed(r, &result, &alg, &sig, e);
         if (rc == E_OK)
             p->done.sign(p->arg, result.code, &result, alg, sig);
+    } else if (p->answer == SIGNER_GENERATED) {
+        struct err result = {0};
+        struct bytes pkcs8, spki;
+
+        rc = read_generated(r, &result, &pkcs8, &spki, e);
+        if (rc == E_OK)
+            p->done.generated(p->arg, result.code, &result, pkcs8, spki);
     } else if (p->answer == SIGNER_KEYS_RESULT) {
         struct err *results = calloc(p->keys_n ? p->keys_n : 1, sizeof(*results));
 
@@ -223,7 +246,7 @@ static void on_message(struct chan *c, struct msg_reader *r, int fd, void *arg)
 
     if (fd >= 0)
         close(fd);
-    if (r->type != SIGNER_SIGNED && r->type != SIGNER_KEYS_RESULT && r->type != SIGNER_HEALTH_RESULT) {
+    if (r->type != SIGNER_SIGNED && r->type != SIGNER_KEYS_RESULT && r->type != SIGNER_HEALTH_RESULT && r->type != SIGNER_GENERATED) {
         err_set(&e, E_INVALID, "unknown message type 0x%04x", r->type);
         chan_fail(c, &e);
         return;
@@ -416,6 +439,22 @@ enum err_code signer_sign(struct signer *s, const char *key, enum sign_kind kind
             return err_wrap(e, "object for key \"%s\"", key);
     }
     return sign(s, key, kind, tbs, fd, deadline_ms, rid, done, arg, e);
+}
+
+enum err_code signer_generate(struct signer *s, enum key_alg alg, uint32_t deadline_ms, uint64_t rid, signer_generated_fn done,
+                              void *arg, struct err *e)
+{
+    AUTO_MSG m = {BUF_INIT(0)};
+    struct pending *p;
+
+    if (pending_new(s, SIGNER_GENERATED, arg, &p, e) != E_OK)
+        return e ? e->code : E_TOKEN;
+    p->done.generated = done;
+    msg_begin(&m, SIGNER_GENERATE, p->id);
+    msg_put_u8(&m, (uint8_t)alg);
+    msg_put_u32(&m, deadline_ms);
+    msg_put_u64(&m, rid);
+    return submit(s, p, &m, -1, (int64_t)deadline_ms + GRACE_MS, e);
 }
 
 enum err_code signer_health(struct signer *s, signer_health_fn done, void *arg, struct err *e)

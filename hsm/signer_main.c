@@ -10,11 +10,13 @@
 #include "base/chan.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/privkey.h"
 #include "base/proc.h"
 #include "hsm/engine.h"
 #include "hsm/pin.h"
 
 #define LINK_QUEUE_MAX (16u << 20)
+#define GENERATE_MAX_MS 30000 /* RSA 4096 on a slow token */
 #define LOCK_WAIT_MS   5000
 #define DRAIN_MS       10000
 #define DRAIN_STEP_MS  20
@@ -108,6 +110,18 @@ static void answer_signed(struct link *l, uint64_t request_id, const struct err 
     send_or_fail(l, &m);
 }
 
+static void answer_generated(struct link *l, uint64_t request_id, const struct err *e, struct bytes pkcs8, struct bytes spki)
+{
+    struct msg m;
+
+    msg_begin(&m, SIGNER_GENERATED, request_id);
+    buf_reserve(&m.b, pkcs8.len + spki.len + sizeof(*e)); /* what grows is copied */
+    msg_put_err(&m, e, e->code);
+    msg_put_bytes(&m, e->code == E_OK ? pkcs8 : (struct bytes){NULL, 0});
+    msg_put_bytes(&m, e->code == E_OK ? spki : (struct bytes){NULL, 0});
+    send_or_fail(l, &m);
+}
+
 static void answer_keys(struct link *l, uint64_t request_id, const struct err *results, size_t n)
 {
     AUTO_MSG m = {BUF_INIT(0)};
@@ -143,7 +157,7 @@ static void note_failed(const struct signer_proc *sp, const struct job *j)
 
     log_begin(&l, LOG_WARN, "signer-sign-failed");
     log_str(&l, "token", sp->conf->name);
-    log_str(&l, "key", held_key_name(j->key));
+    log_str(&l, "key", j->key ? held_key_name(j->key) : "a new one");
     log_rid(&l, j->rid);
     log_err(&l, &j->e);
     log_end(&l);
@@ -172,8 +186,10 @@ static void on_job_done(struct job *j, void *arg)
     struct signer_proc *sp = arg;
     struct link *l = link_find(sp, j->link);
 
-    if (j->type == JOB_SIGN && j->e.code != E_OK)
+    if ((j->type == JOB_SIGN || j->type == JOB_GENERATE) && j->e.code != E_OK)
         note_failed(sp, j);
+    if (l && j->type == JOB_GENERATE)
+        answer_generated(l, j->request_id, &j->e, buf_bytes(&j->pkcs8), buf_bytes(&j->spki));
     if (l && j->type == JOB_SIGN)
         answer_signed(l, j->request_id, &j->e, j->alg, BYTES(j->sig, j->sig_len));
     else if (j->type == JOB_KEYS)
@@ -312,6 +328,38 @@ static enum err_code do_sign(struct link *l, struct msg_reader *r, int fd, struc
     return E_OK;
 }
 
+/* A key pair for a device. Only the core gives such away. */
+static enum err_code do_generate(struct link *l, struct msg_reader *r, struct err *e)
+{
+    struct signer_proc *sp = l->sp;
+    enum key_alg alg = msg_get_enum(r, KEY_ALGS);
+    uint32_t deadline_ms = msg_get_u32(r);
+    uint64_t rid = msg_get_u64(r);
+    struct err why = {0};
+    struct job *j;
+
+    if (msg_read_end(r, e) != E_OK)
+        return E_INVALID;
+    if (l->peer != PROC_CORE || alg == KEY_NONE)
+        return err_set(e, E_INVALID, "SIGNER_GENERATE: of no kind, or from a process that makes no keys");
+    j = job_new(JOB_GENERATE, l->id, r->request_id);
+    if (!j || !secret_buf_init(&j->pkcs8, PRIVKEY_MAX_LEN)) {
+        job_free(j);
+        return err_set(e, E_NOMEM, "SIGNER_GENERATE");
+    }
+    buf_init(&j->spki, SPKI_MAX_LEN);
+    j->key_alg = alg;
+    j->rid = rid;
+    j->deadline_ms = clock_mono_ms() + (deadline_ms && deadline_ms < GENERATE_MAX_MS ? deadline_ms : GENERATE_MAX_MS);
+    if (!engine_is_started(sp->engine) || sp->stopping)
+        err_set(&why, E_TOKEN, "token \"%s\" is %s", sp->conf->name, sp->stopping ? "stopping" : engine_state(sp->engine));
+    else if (engine_submit(sp->engine, j, &why) == E_OK)
+        return E_OK;
+    answer_generated(l, r->request_id, &why, (struct bytes){NULL, 0}, (struct bytes){NULL, 0});
+    job_free(j);
+    return E_OK;
+}
+
 static enum err_code do_health(struct link *l, struct msg_reader *r, struct err *e)
 {
     struct signer_proc *sp = l->sp;
@@ -345,6 +393,8 @@ static void on_message(struct chan *c, struct msg_reader *r, int fd, void *arg)
         rc = do_sign(l, r, fd, &e);
     else if (r->type == SIGNER_KEYS)
         rc = do_keys(l, r, &e);
+    else if (r->type == SIGNER_GENERATE)
+        rc = do_generate(l, r, &e);
     else if (r->type == SIGNER_HEALTH)
         rc = do_health(l, r, &e);
     else
@@ -484,6 +534,7 @@ int main(int argc, char **argv)
     sp.conf = proc_token(sp.proc, &e);
     if (!sp.conf)
         proc_die("signer-down", PROC_EXIT_CONFIG, &e);
+    (void)secret_heap_open(); /* keys for others pass through; unlocked memory is no reason not to sign */
     for (size_t i = 0; i < sp.conf->env.n; i++)
         (void)putenv(sp.conf->env.v[i]);
     if (token_lock(proc_conf(sp.proc)->dir_state, sp.conf->name, LOCK_WAIT_MS, &lock, &e) != E_OK)

@@ -214,7 +214,7 @@ def secrets(*files):
         info = keys.PrivateKeyInfo.load(open(file, "rb").read())
         if info.algorithm == "rsa":
             inner = keys.RSAPrivateKey.load(bytes(info["private_key"]))
-            for name in ("private_exponent", "prime1", "prime2", "exponent1", "coefficient"):
+            for name in ("private_exponent", "prime1", "exponent1"):
                 value = inner[name].native
                 print(f"made-{n}-{name} {value.to_bytes((value.bit_length() + 7) // 8, 'big').hex()}")
         elif info.algorithm == "ec":

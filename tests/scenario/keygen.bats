@@ -18,7 +18,7 @@ setup_file() {
         extra_labels+="  - {name: clear-$kind, domain: example, profile: clear-$kind}
 "
     done
-    for kind in p256 rsa2048; do
+    for kind in p256 rsa2048 ed25519; do
         extra_profiles+="  - {name: token-$kind, $made, keygen: token, keygen_key: $kind, keygen_clear: true}
 "
         extra_labels+="  - {name: token-$kind, domain: example, profile: token-$kind}
@@ -88,6 +88,11 @@ refused() {
         keygen check "$parts/key.der" "$parts/cert.pem"
         openssl verify -x509_strict -purpose sslclient -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$parts/cert.pem"
         openssl x509 -in "$parts/cert.pem" -noout -subject -nameopt RFC2253 | grep -q "serialNumber=clear-$kind"
+    done
+    for kind in p256 rsa2048 ed25519; do
+        unit "token-$kind"
+        [ "$(made "token-$kind" "token-$kind")" = application/pkcs8 ]
+        keygen check "$parts/key.der" "$parts/cert.pem"
     done
     # Lines of 64 columns where the label wants them.
     unit wrapped-1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# Where secrets must not be: after 1,000 enrollments the memory of the live processes, the logs, the ledger and its replica, a
+# Where secrets must not be: after 1,000 enrollments and keys made for devices in every form the memory of the live processes, the logs, the ledger and its replica, a
 # backup and core files are searched for PINs, enrollment secrets and private keys in every form they could have. The same search
 # finds a canary planted in each of these places. The CA keys are the real ones, taken out of SoftHSM's files with the PIN.
 load ../lib/instance
@@ -14,9 +14,11 @@ setup_file() {
     cp "$INKAN_PROGRAMS/mkcsr" "$side/bin/"
     chmod -R a+rX "$side/bin"
     ulimit -c unlimited
-    INKAN_PROGRAMS=$side/bin instance_up fronts=2
+    key_labels
+    INKAN_PROGRAMS=$side/bin instance_up fronts=2 "extra_profiles=$extra_profiles" "extra_labels=$extra_labels"
     group_secret 'hush-*'
     spend_secrets
+    make_keys
     list_secrets
 }
 teardown_file() {
@@ -46,6 +48,40 @@ spend_secrets() {
     done
 }
 
+made_by="service-p256 service-p384 service-ed25519 service-rsa2048 token-p256 token-rsa2048"
+
+# Profiles and labels that make keys (RFC 7030 4.4).
+key_labels() {
+    local by
+    for by in $made_by; do
+        extra_profiles+="  - {name: $by, kind: ldevid, ca: fleet-ca, keygen: ${by%-*}, keygen_key: ${by#*-}, keygen_clear: true}
+"
+        extra_labels+="  - {name: $by, domain: example, profile: $by}
+"
+    done
+}
+
+# Keys of each kind, sent in clear and sealed for a key shared beforehand; $side/made lists them.
+make_keys() {
+    local by n form kek
+    keygen() { /usr/bin/python3 "$source_dir/tests/lib/keygen.py" "$@"; }
+    kek=$(inkan kek add 6b656b --json | jq -r .key)
+    cat "$dir/maker-ca.pem" "$dir/maker-root.pem" > "$dir/maker.pem"
+    echo "kek $kek" > "$side/made"
+    for by in $made_by; do
+        for n in 1 2; do
+            form=$([ "$n" = 1 ] || echo "kek=6b656b cap=aes256-wrap")
+            # shellcheck disable=SC2086
+            keygen csr "$side/csr" "hush-$by-$n" $form
+            [ "$(est "$by/serverkeygen" -H 'Content-Type: application/pkcs10' --data-binary "@$side/csr" -u "$user:$secret")" = 200 ] || { cat "$dir/body"; return 1; }
+            keygen split "$dir/body" "$dir/headers" "$side"
+            [ "$n" = 1 ] || keygen open "$side/key.der" "$side/key.der" "$dir/maker.pem" kek="$kek" id=6b656b
+            keygen secrets "$side/key.der" | sed "s/^made-0/made-$by-$n/" >> "$side/made"
+        done
+    done
+    rm -f "$side/key.der" "$dir/body"
+}
+
 hex_of() { xxd -p | tr -d '\n'; }
 
 # list_secrets: $side/hidden, what nobody but a signer may hold, and $side/server-keys, what a front holds besides
@@ -62,6 +98,7 @@ list_secrets() {
             i=$((i + 1))
             echo "device-secret-$i $(printf %s "$text" | hex_of)"
         done < "$side/device-secrets"
+        cat "$side/made"
         echo "canary $(head -c 24 /dev/urandom | hex_of)"
     } > "$side/hidden"
     for i in 0 1; do
@@ -85,7 +122,8 @@ finds_canary() {
 
 @test "1,000 certificates were issued and the lists hold every kind of secret" {
     [ "$(ledger_query "SELECT COUNT(*) FROM cert WHERE profile = 'ldevid'")" = 1000 ]
-    for kind in pin so-pin inkan-issuing-key inkan-fleet-root-key inkan-ocsp-key group-secret device-secret-20 device-secret-25; do
+    for kind in pin so-pin inkan-issuing-key inkan-fleet-root-key inkan-ocsp-key group-secret device-secret-20 device-secret-25 kek made-service-p256-2 made-service-ed25519-2-seed made-service-rsa2048-1-prime1 \
+        made-token-p256-1 made-token-rsa2048-2-private; do
         grep -q "^$kind" "$side/hidden"
     done
     [ "$(awk 'length($2) < 16' "$side/all" | wc -l)" = 0 ]
