@@ -136,6 +136,7 @@ struct conf_label {          /* labels: EST; name "" is /.well-known/est/<op> wi
     char *domain;
     char *profile;           /* kind ldevid, station or idevid */
     bool auth_cert, auth_password;
+    bool auth_key;           /* a unit fetches the certificate made for its key with nothing but that key */
     bool wrap64;             /* base64 answers in 64 columns */
     struct conf_strings anchors; /* manufacturer anchors accepted here; empty = those of the domain */
 };

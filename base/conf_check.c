@@ -900,7 +900,9 @@ static void check_label(struct conf_reading *r, size_t i)
         BAD_LABEL(r, i, profile, "\"%.60s\" is of kind %s, not ldevid, station or idevid", l->profile, profile_kind_name(p->kind));
     if (p && ca_is_offline(c, p->ca))
         BAD_LABEL(r, i, profile, "\"%.60s\" issues from CA \"%.60s\", whose token is offline", l->profile, p->ca);
-    if (!l->auth_cert && !l->auth_password)
+    if (l->auth_key && p && !p->pop_required)
+        BAD_LABEL(r, i, auth_key, "needs a profile with pop_required: a request that is not bound to its connection can be played back");
+    if (!l->auth_cert && !l->auth_password && !l->auth_key)
         BAD_LABEL(r, i, auth_cert, "neither a certificate nor a password opens this label");
     for (size_t j = 0; j < l->anchors.n; j++) {
         const struct conf_anchor *a = conf_find_anchor(c, l->anchors.v[j]);

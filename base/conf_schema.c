@@ -279,6 +279,10 @@ static const struct conf_key label_keys[] = {
      .help = "Profile of what is issued: kind ldevid, station or idevid."},
     {.name = "auth_cert", .type = T_BOOL, LABEL(auth_cert), .def = "true", .help = "A client certificate opens it."},
     {.name = "auth_password", .type = T_BOOL, LABEL(auth_password), .def = "true", .help = "An enrollment secret opens it."},
+    {.name = "auth_key", .type = T_BOOL, LABEL(auth_key), .def = "false",
+     .help = "A unit of a work order that left the line before its certificate was signed fetches it here with nothing but its "
+             "registered key: a simpleenroll bound to the TLS connection and signed with that key. Nothing is issued for it. "
+             "Needs a profile with pop_required."},
     {.name = "wrap64", .type = T_BOOL, LABEL(wrap64), .def = "false", .help = "Base64 answers in lines of 64 columns."},
     {.name = "anchors", .type = T_STRINGS, LABEL(anchors), .def = "", .note = "those of the domain",
      .help = "Manufacturer anchors accepted here."},

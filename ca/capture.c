@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/clock.h"
 #include "ca/budget.h"
 #include "ca/factory_int.h"
 #include "ca/issue.h"
@@ -111,6 +112,112 @@ enum err_code capture_take(struct core *c, const struct svc_enroll *in, const st
     g->retry_after_s = STATION_S;
     return err_set(e, E_PENDING, "captured: the request of unit %s is kept and will be signed; the unit may move on",
                    g->device.device_id);
+}
+
+/* ---- a unit fetches it ---- */
+
+static enum err_code nothing_here(struct core *c, const struct svc_enroll *in, const char *device_id, struct grant *g,
+                                  struct err *e)
+{
+    if (guess_limit_wrong(c->guesses, device_id, in->peer, clock_mono_ms()))
+        return err_set(e, E_DENIED, "no certificate is kept for this key");
+    g->retry_after_s = 1;
+    return err_set(e, E_BUSY, "too many requests for certificates that are not there; try again in a second");
+}
+
+/* The unit of the key that signed the request. E_NOT_FOUND: none in this domain, or another's. */
+static enum err_code unit_of_key(struct core *c, const char *device_id, const uint8_t spki_hash[32], struct grant *g,
+                                 struct unit_row *u, struct err *e)
+{
+    struct device_row row;
+    uint64_t unit = 0;
+    enum err_code code = store_device_find(c->store, g->label->domain, device_id, &row, e);
+
+    if (code != E_OK)
+        return code;
+    device_facts_take(&g->device, &row);
+    if ((code = store_spki_unit(c->store, spki_hash, &unit, e)) != E_OK)
+        return code;
+    if (unit != g->device.unit || g->device.state == DEVICE_STOPPED)
+        return err_set(e, E_NOT_FOUND, "another unit's key, or stopped");
+    return store_unit_newest(c->store, g->device.id, u, e);
+}
+
+/* The binding is a challenge that the device signed with its new key. Where an order wants to know more, a station confirms. */
+static enum err_code confirm(struct core *c, struct unit_row *u, const struct grant *g, int64_t now, struct err *e)
+{
+    const struct work_order *o = factory_live_by_id(c, u->order);
+    struct unit_cause why = {.by = &g->by, .detail = "{\"by\":\"first-boot\"}"};
+    bool changed;
+
+    if (!o || o->evidence_required || o->firmware.n || (u->state != UNIT_ISSUED && u->state != UNIT_HELD))
+        return E_OK;
+    u->device_id = g->device.device_id;
+    return factory_change(c, o, u, UNIT_DO_CONFIRM, &why, now, &changed, e);
+}
+
+static enum err_code take_stored(struct core *c, uint64_t cert, const uint8_t spki_hash[32], struct grant *g, struct err *e)
+{
+    struct cert_row row;
+
+    if (store_cert_by_id(c->store, cert, &row, e) != E_OK)
+        return e->code;
+    if (row.status != CERT_GOOD || memcmp(row.spki_hash, spki_hash, sizeof(row.spki_hash)) != 0)
+        return err_set(e, E_NOT_FOUND, "its certificate is of another key, or not good");
+    g->repeat = true;
+    buf_reset(&g->stored);
+    buf_add_bytes(&g->stored, row.der);
+    g->stored_issuer = row.issuer;
+    memcpy(g->stored_serial, row.serial, row.serial_len);
+    g->stored_serial_len = row.serial_len;
+    g->stored_not_before = row.not_before;
+    g->stored_not_after = row.not_after;
+    return buf_ok(&g->stored) ? E_OK : err_set(e, E_NOMEM, "certificate");
+}
+
+static enum err_code waits(struct core *c, const struct unit_row *u, const uint8_t spki_hash[32], struct grant *g, struct err *e)
+{
+    struct capture_row row;
+    enum err_code code = store_capture_find(c->store, u->id, &row, e);
+
+    if (code != E_OK || memcmp(row.spki_hash, spki_hash, sizeof(row.spki_hash)) != 0)
+        return code == E_OK ? err_set(e, E_NOT_FOUND, "another key is kept") : code;
+    g->retry_after_s = STATION_S;
+    return err_set(e, E_PENDING, "the certificate is not signed yet");
+}
+
+static enum err_code fetch(struct core *c, const char *device_id, const struct csr *csr, int64_t now, struct grant *g, struct err *e)
+{
+    struct unit_row u;
+    enum err_code code = unit_of_key(c, device_id, csr->key.spki_hash, g, &u, e);
+
+    if (code != E_OK)
+        return code;
+    if (u.state == UNIT_CAPTURED)
+        return waits(c, &u, csr->key.spki_hash, g, e);
+    if (u.cert == 0 || unit_has_ended((enum unit_state)u.state))
+        return err_set(e, E_NOT_FOUND, "the unit has no certificate");
+    g->authenticated = true;
+    g->by.kind = "device";
+    snprintf(g->by.name, sizeof(g->by.name), "%s/%s", g->device.domain, g->device.device_id);
+    code = confirm(c, &u, g, now, e);
+    return code == E_OK ? take_stored(c, u.cert, csr->key.spki_hash, g, e) : code;
+}
+
+enum err_code capture_fetch(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now, struct grant *g,
+                            struct err *e)
+{
+    char device_id[ID_MAX_LEN + 1];
+    enum err_code code;
+
+    if ((code = enroll_check_request(in, csr, g, e)) != E_OK || (code = enroll_device_id(csr, device_id, e)) != E_OK)
+        return code;
+    code = fetch(c, device_id, csr, now, g, e);
+    if (code == E_NOT_FOUND || code == E_CONFLICT) {
+        g->authenticated = false;
+        return nothing_here(c, in, device_id, g, e);
+    }
+    return code;
 }
 
 /* ---- its signature ---- */

@@ -29,6 +29,14 @@ MUST_CHECK enum err_code capture_take(struct core *c, const struct svc_enroll *i
  */
 MUST_CHECK enum err_code capture_grant(struct core *c, uint64_t unit, int64_t now, struct grant *g, struct buf *csr, struct err *e);
 
+/*
+ * A unit that left the line without its certificate fetches it (docs/factory.md, "Fetched at first boot"): the request names the
+ * device, is signed with the key that was registered for it, and is bound to its connection. Nothing is issued here: g->repeat with
+ * the stored bytes, E_PENDING while the signature waits, E_DENIED for everything else, in one text. It is a confirm.
+ */
+MUST_CHECK enum err_code capture_fetch(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
+                                       struct grant *g, struct err *e);
+
 /* Every second: sends a small portion of what waits to be signed where the token is back; more as those are done. */
 void capture_tick(struct core *c);
 

@@ -162,6 +162,7 @@ static void send_label(struct core *c, struct front_link *f, const struct conf_l
     snprintf(label.name, sizeof(label.name), "%s", l->name);
     label.auth_cert = l->auth_cert;
     label.auth_password = l->auth_password;
+    label.auth_key = l->auth_key;
     label.wrap64 = l->wrap64;
     label.pop_required = p->pop_required;
     label.keygen = p->keygen != KEYGEN_OFF;

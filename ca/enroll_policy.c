@@ -7,6 +7,7 @@
 #include "base/fsio.h"
 #include "base/oid.h"
 #include "ca/delivery.h"
+#include "ca/capture.h"
 #include "ca/factory.h"
 #include "ca/repeat_rule.h"
 #include "ca/store/request.h"
@@ -892,6 +893,12 @@ static const struct conf_label *find_label(struct core *c, const char *name, str
     return *order ? &(*order)->label : label;
 }
 
+/* No credential but the key that signs the request (docs/factory.md, "Fetched at first boot"). */
+static bool by_key_alone(const struct svc_enroll *in, const struct conf_label *label)
+{
+    return label->auth_key && in->operation == SVC_SIMPLEENROLL && !(in->chain_n && label->auth_cert) && !in->has_password;
+}
+
 enum err_code enroll_precheck(struct core *c, const struct svc_enroll *in, struct grant *g, struct err *e)
 {
     struct work_order *order;
@@ -900,7 +907,7 @@ enum err_code enroll_precheck(struct core *c, const struct svc_enroll *in, struc
 
     if (!label)
         return err_set(e, E_DENIED, "no such label");
-    if (in->chain_n && label->auth_cert)
+    if ((in->chain_n && label->auth_cert) || by_key_alone(in, label))
         return E_OK;
     if (!label->auth_password)
         return err_set(e, E_DENIED, "a client certificate is needed here");
@@ -965,6 +972,8 @@ enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, cons
         return factory_authorise(c, order, in, csr, now, g, e);
     if (g->profile->kind == PROFILE_STATION && in->operation == SVC_SIMPLEREENROLL)
         return factory_renew_station(c, in, csr, now, g, e);
+    if (by_key_alone(in, g->label))
+        return capture_fetch(c, in, csr, now, g, e);
     if ((code = authenticate(c, in, csr, now, g, e)) != E_OK ||
         (code = factory_refuse_unconfirmed(c, &g->device, e)) != E_OK ||
         (code = enroll_check_request(in, csr, g, e)) != E_OK)

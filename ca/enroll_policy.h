@@ -80,7 +80,7 @@ MUST_CHECK enum err_code enroll_precheck(struct core *c, const struct svc_enroll
 
 
 /*
- * Authenticates and authorises. E_OK: issue (or answer `stored` when repeat). Codes and texts are what the client gets:
+ * Authenticates and authorises. E_OK: issue (or answer `stored` when repeat). E_PENDING: 202, nothing more to do. Codes and texts are what the client gets:
  * texts of E_INVALID, E_UNAUTHENTICATED and E_DENIED hold no internals. `out` was made by grant_init.
  */
 MUST_CHECK enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, const struct csr *csr,

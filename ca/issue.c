@@ -518,8 +518,13 @@ static enum err_code prepare_est(struct issue_job *j, int64_t now, enum decision
     grant_init(g);
     if ((code = enroll_precheck(c, &j->est, g, e)) != E_OK ||
         (code = keygen ? csr_read_for_keygen(j->est.csr, &csr, e) : csr_read(j->est.csr, &csr, e)) != E_OK ||
-        (code = enroll_authorise(c, &j->est, &csr, now, g, e)) != E_OK)
-        return code;
+        (code = enroll_authorise(c, &j->est, &csr, now, g, e)) != E_OK) {
+        if (code != E_PENDING)
+            return code;
+        answer_pending(j, "");
+        *out = DECIDED_ANSWER;
+        return E_OK;
+    }
     if (g->device.id && in_flight_for(c->issuance, g->device.id)) {
         *out = DECIDED_JOIN;
         return E_OK;

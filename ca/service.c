@@ -201,6 +201,7 @@ void svc_label_encode(struct msg *m, const struct svc_label *in)
     msg_put_str(m, in->name);
     msg_put_bool(m, in->auth_cert);
     msg_put_bool(m, in->auth_password);
+    msg_put_bool(m, in->auth_key);
     msg_put_bool(m, in->wrap64);
     msg_put_bool(m, in->pop_required);
     msg_put_bool(m, in->keygen);
@@ -213,6 +214,7 @@ enum err_code svc_label_decode(struct msg_reader *r, struct svc_label *out, stru
     msg_get_str(r, out->name, sizeof(out->name));
     out->auth_cert = msg_get_bool(r);
     out->auth_password = msg_get_bool(r);
+    out->auth_key = msg_get_bool(r);
     out->wrap64 = msg_get_bool(r);
     out->pop_required = msg_get_bool(r);
     out->keygen = msg_get_bool(r);

@@ -135,7 +135,7 @@ size_t svc_factory_body_max(enum svc_factory_action a);
 /* One EST label as the front needs it. */
 struct svc_label {
     char name[EST_LABEL_MAX + 1];
-    bool auth_cert, auth_password, wrap64, pop_required, keygen;
+    bool auth_cert, auth_password, auth_key, wrap64, pop_required, keygen;
     struct bytes csrattrs; /* DER, empty = 204 */
 };
 

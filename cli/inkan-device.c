@@ -47,6 +47,7 @@ static void usage(FILE *f)
           "  --idevid-cert FILE   birth certificate, PEM, leaf first\n"
           "  --idevid-key KEY     its key: PEM file, or pkcs11: URI with module-path and pin-source\n"
           "  --user NAME --password-file FILE --id DEVICE   first enrollment with a secret\n"
+          "  --bind --id DEVICE   fetch the certificate made for our key (pending.key in DIR, or --key URI) when we left the line\n"
           "  --key TYPE           p256 (default), p384, ed25519, rsa2048, rsa3072, or a pkcs11: URI\n"
           "  --bind               always bind the request to the TLS connection\n"
           "  --renew-percent N    renew at this share of the life (default 66)\n"

@@ -33,7 +33,7 @@
 
 struct est_label {
     char name[EST_LABEL_MAX + 1];
-    bool auth_cert, auth_password, wrap64, keygen;
+    bool auth_cert, auth_password, auth_key, wrap64, keygen;
     struct buf cacerts, csrattrs; /* as sent: base64 text; csrattrs empty: 204 */
 };
 
@@ -92,6 +92,7 @@ enum err_code est_labels_add(struct est_labels *l, const struct svc_label *label
     *one = (struct est_label){
         .auth_cert = label->auth_cert,
         .auth_password = label->auth_password,
+        .auth_key = label->auth_key,
         .wrap64 = label->wrap64,
         .keygen = label->keygen,
         .cacerts = BUF_INIT(2 * CACERTS_MAX),
@@ -183,7 +184,8 @@ static bool refuse_unauthenticated(struct refusal *no, bool auth_password)
 }
 
 /* May this caller try at all? Whether the credential is right is the core's to say. */
-static bool authentication_offered(struct conn *c, const struct est_label *label, struct refusal *no)
+static bool authentication_offered(struct conn *c, const struct est_route *route, const struct est_label *label,
+                                   struct refusal *no)
 {
     char user[sizeof((struct svc_enroll *)0)->user];
     struct secret password = {0};
@@ -202,6 +204,8 @@ static bool authentication_offered(struct conn *c, const struct est_label *label
     if (got == BASIC_TOO_LONG)
         return refuse_unauthenticated(no, label->auth_password);
     if (got == BASIC_OK || (label->auth_cert && c->peer.chain_n > 0))
+        return true;
+    if (label->auth_key && route->operation == SVC_SIMPLEENROLL) /* the request itself is the proof */
         return true;
     return refuse_unauthenticated(no, label->auth_password);
 }
@@ -257,7 +261,7 @@ static bool est_on_head(struct conn *c, size_t *body_max, struct refusal *no)
         return refuse(no, route->refuse, "this operation is not offered", NULL);
     if (route->content_type && !content_is_acceptable(q, route, no))
         return false;
-    if (route->needs_auth && !authentication_offered(c, label, no))
+    if (route->needs_auth && !authentication_offered(c, route, label, no))
         return false;
     if (!unit_is_acceptable(q, no))
         return false;

@@ -248,10 +248,11 @@ enum device_result device_enroll(struct device *d, bool again)
 
     if (d->generation && !again)
         return DEVICE_OK;
-    if (!has_birth && !has_password)
-        return device_fail(d, DEVICE_BROKEN, "first enrollment needs a birth certificate or a user with a password file");
+    if (!has_birth && !has_password && !d->o.bind)
+        return device_fail(d, DEVICE_BROKEN, "first enrollment needs a birth certificate, a user with a password file, or --bind "
+                                             "with the key that was registered when the device was made");
     if (!has_birth && !d->o.device_id)
-        return device_fail(d, DEVICE_BROKEN, "enrollment with a password needs the device id");
+        return device_fail(d, DEVICE_BROKEN, "enrollment without a birth certificate needs the device id");
     if (has_birth) {
         r = credential_load_birth(d, &birth);
         if (r != DEVICE_OK)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# Requests that an operator decides (RFC 7030 4.2.3): 202 until then, one certificate after it, a reason with every refusal.
+# 202 (RFC 7030 4.2.3): requests that an operator decides, and requests of a line's units that are kept while the token is down.
 load ../lib/instance
 load ../lib/fault
 
@@ -8,20 +8,34 @@ setup_file() {
     local ldevid='kind: ldevid, ca: fleet-ca, subject: "CN={device_id},serialNumber={device_id},O=Example Fleet", validity: 365d'
     config_edit='s/{name: "", domain: example, profile: ldevid,/{name: "", domain: example, profile: asked,/' # for clients that know no labels
     side_dir
+    use_shim
     instance_up extra_profiles="
   - {name: asked, $ldevid, approval: operator, approval_retry: 2s}
   - {name: asked-first, $ldevid, approval: first}
   - {name: asked-bound, $ldevid, approval: operator, pop_required: true, approval_retry: 1s}
   - {name: asked-soon, $ldevid, approval: operator, approval_within: 4s}
+  - {name: boot, $ldevid, pop_required: true}
   - {name: asked-made, $ldevid, approval: operator, keygen: service, keygen_clear: true}
   - {name: asked-again, $ldevid, idevid_reenroll: approve}" extra_labels="
   - {name: asked, domain: example, profile: asked}
   - {name: first, domain: example, profile: asked-first}
   - {name: bound, domain: example, profile: asked-bound}
   - {name: soon, domain: example, profile: asked-soon}
+  - {name: boot, domain: example, profile: boot, auth_cert: false, auth_password: false, auth_key: true}
   - {name: made, domain: example, profile: asked-made}
   - {name: again, domain: example, profile: asked-again}
 " extra_config="requests: {max: 40, per_device: 3}"
+    python3 - "$source_dir/tests/lib" "$programs/inkan" "$dir" <<'PY'
+import subprocess, sys
+sys.path.insert(0, sys.argv[1])
+import line
+program, directory = sys.argv[2:]
+inkan = lambda *args: subprocess.run([program, "--socket", directory + "/run/admin.sock", *args], check=True)
+line.add_station(inkan, directory, "issue-1", "issue,verify,pack,qa")
+for n, defer in ((1, 30), (2, 2), (3, 0)):
+    line.open_order(inkan, directory, f"WO-{n}", 40, ["issue-1"], profile="ldevid", defer=defer, rekeys=5,
+                    device_ids={"range": {"prefix": f"L{n}-", "first": 1, "digits": 4}})
+PY
 }
 teardown_file() {
     side_dir_remove
@@ -265,4 +279,186 @@ trail() { # EVENT REQUEST
     [ "$(ask asked crash-1 "${crash_1[@]}")" = 200 ]
     [ "$(ask asked crash-2 "${crash_2[@]}")" = 202 ]
     [ "$(inkan request list --json | jq '[.[] | select(.device_id == "crash-2")] | length')" = 1 ]
+}
+
+# ---- the issuing token is down: requests of units are kept, the units move on, and each is signed once when it is back ----
+
+# issue ORDER ID [curl options]: as the station; prints the status
+issue() {
+    [ -e "$units/$2.csr" ] || new_csr "$2" "/CN=$2/serialNumber=$2"
+    EST_OPERATION=$1/simpleenroll est_enroll "$2" --cert "$dir/issue-1.pem" --key "$dir/issue-1.key" "${@:3}"
+}
+
+token_down() { shim_rules issuing "C_SignInit rv=0x32"; }
+token_up() { shim_rules issuing; }
+
+unit_is() { # STATE ORDER/ID
+    [ "$(inkan unit show "$2" --json | jq -r .state)" = "$1" ]
+}
+
+in_state() { # STATE FIRST LAST: how many units with numbers from FIRST to LAST are in it
+    ledger_query "SELECT count(*) FROM unit u JOIN device d ON d.id = u.device WHERE d.device_id BETWEEN '$2' AND '$3' AND u.state = $1"
+}
+
+@test "with the token there a unit is issued at once" {
+    [ "$(issue WO-1 L1-0001)" = 200 ]
+    unit_is issued WO-1/L1-0001
+}
+
+@test "token down: 202 with a text and Retry-After; back: signed by itself, once; the same request fetches it" {
+    token_down
+    [ "$(issue WO-1 L1-0002 -H 'Inkan-Unit: badge=B-7;tool=st/1')" = 202 ]
+    grep -q '^captured: ' "$dir/body"
+    grep -qi '^retry-after: [1-9]' "$dir/headers"
+    unit_is captured WO-1/L1-0002
+    [ "$(issue WO-1 L1-0002)" = 202 ]
+    [ "$(inkan capture list --order WO-1 --json | jq -r '.[] | .device_id + " " + .badge')" = "L1-0002 B-7" ]
+    [ "$(inkan status --json | jq .captures.waiting)" = 1 ]
+    token_up
+    waits_for 30 unit_is issued WO-1/L1-0002
+    [ "$(issue WO-1 L1-0002)" = 200 ]
+    openssl verify -x509_strict -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$units/L1-0002.pem"
+    [ "$(inkan cert list --device L1-0002 --json | jq length)" = 1 ]
+    [ "$(inkan capture list --json | jq length)" = 0 ]
+}
+
+@test "no more than the order allows; without an allowance 503" {
+    token_down
+    [ "$(issue WO-2 L2-0001)" = 202 ]
+    [ "$(issue WO-2 L2-0002)" = 202 ]
+    [ "$(issue WO-2 L2-0003)" = 503 ]
+    grep -q 'defer-used' "$dir/body"
+    [ "$(issue WO-2 L2-0001)" = 202 ]
+    [ "$(issue WO-3 L3-0001)" = 503 ]
+    no grep -q captured "$dir/body"
+    token_up
+    waits_for 30 unit_is issued WO-2/L2-0002
+    [ "$(ledger_query "SELECT n FROM order_count WHERE reason = 'defer-used'")" = 1 ]
+}
+
+@test "another key before the signature takes the place of the first; a key of another unit is refused" {
+    token_down
+    [ "$(issue WO-1 L1-0003)" = 202 ]
+    rm "$units/L1-0003.key" "$units/L1-0003.csr"
+    [ "$(issue WO-1 L1-0003)" = 202 ]
+    new_csr L1-0004 /CN=L1-0004/serialNumber=L1-0004 "$units/L1-0003.key"
+    [ "$(issue WO-1 L1-0004)" = 403 ]
+    grep -q 'key-of-other-unit' "$dir/body"
+    token_up
+    waits_for 30 unit_is issued WO-1/L1-0003
+    [ "$(issue WO-1 L1-0003)" = 200 ]
+    [ "$(openssl x509 -in "$units/L1-0003.pem" -noout -pubkey)" = "$(openssl pkey -in "$units/L1-0003.key" -pubout)" ]
+}
+
+@test "one that cannot be signed is set aside with its reason, the rest flows; retry and drop" {
+    token_down
+    openssl ecparam -name secp384r1 -genkey -noout -out "$units/L1-0021.key"
+    [ "$(issue WO-1 L1-0021)" = 202 ]
+    [ "$(issue WO-1 L1-0022)" = 202 ]
+    [ "$(issue WO-1 L1-0023)" = 202 ]
+    inkan device stop L1-0022 --yes
+    cp "$dir/inkan.yaml" "$dir/inkan.yaml.before"
+    sed -i '/^  - name: ldevid/,/validity/s/key_algs: .*/key_algs: [p256]/' "$dir/inkan.yaml"
+    kill -HUP "$(pid_of inkand)"
+    token_up
+    waits_for 30 unit_is issued WO-1/L1-0023
+    aside() { [ "$(inkan capture list --json | jq '[.[] | select(.state == "set-aside")] | length')" = 2 ]; }
+    waits_for 10 aside
+    inkan capture list --json | jq -e '.[] | select(.device_id == "L1-0021") | .reason | test("p384")'
+    inkan capture list --json | jq -e '.[] | select(.device_id == "L1-0022") | .reason | test("stopped")'
+    inkan doctor --json | jq -e '.[] | select(.check | startswith("alarm capture-set-aside"))'
+    mv "$dir/inkan.yaml.before" "$dir/inkan.yaml"
+    kill -HUP "$(pid_of inkand)"
+    allowed() { inkan profile show ldevid --json | grep -q p384; }
+    waits_for 10 allowed
+    inkan capture retry WO-1/L1-0021
+    waits_for 20 unit_is issued WO-1/L1-0021
+    inkan capture drop WO-1/L1-0022 --yes
+    unit_is unused WO-1/L1-0022
+    [ "$(inkan capture list --json | jq length)" = 0 ]
+    no inkan capture retry WO-1/L1-0022
+    no bash -c "$programs/inkan --socket $dir/run/admin.sock doctor --json | grep -q capture-set-aside"
+}
+
+@test "the core dies again and again while it signs what was kept: every unit has one certificate, and normal traffic goes on" {
+    token_down
+    for i in 24 25 26 27 28 29 30 31 32 33 34 35; do
+        [ "$(issue WO-1 "L1-00$i")" = 202 ]
+    done
+    shim_rules issuing "C_Sign latency_ms=150"
+    left() { ledger_query "SELECT count(*) FROM capture"; }
+    begun() { [ "$(left)" -lt 12 ]; }
+    waits_for 30 begun
+    kill -9 "$(pid_of core)"
+    one_less() { [ "$(left)" -lt "$before" ]; }
+    before=$(left)
+    waits_for 30 one_less
+    kill -9 "$(pid_of core)"
+    up_again() { [ "$(issue WO-1 L1-0036)" = 200 ]; }
+    waits_for 30 up_again
+    none() { [ "$(left)" = 0 ]; }
+    waits_for 40 none
+    token_up
+    [ "$(in_state 2 L1-0024 L1-0035)" = 12 ]
+    [ "$(ledger_query "SELECT max(n) FROM (SELECT count(*) n FROM cert WHERE order_no <> '' AND status = 0 GROUP BY device)")" = 1 ]
+    [ "$(ledger_query "SELECT count(*) FROM cert c JOIN device d ON d.id = c.device WHERE d.device_id BETWEEN 'L1-0024' AND 'L1-0035'")" = 12 ]
+    [ "$(issue WO-1 L1-0030)" = 200 ]
+}
+
+@test "a signer that hangs: nobody is sent away, and each unit has one certificate" {
+    signer=$(pid_of signer-issuing)
+    kill -STOP "$signer"
+    for i in 11 12 13 14; do
+        new_csr "L1-00$i" "/CN=L1-00$i/serialNumber=L1-00$i"
+        curl -sS --cacert "$dir/fleet-root.pem" --cert "$dir/issue-1.pem" --key "$dir/issue-1.key" -H 'Content-Type: application/pkcs10' -w '%{http_code}' \
+            --data-binary "@$units/L1-00$i.csr" -o /dev/null "$(est_url WO-1)/simpleenroll" > "$dir/hang.$i" &
+    done
+    wait
+    for i in 11 12 13 14; do
+        [ "$(cat "$dir/hang.$i")" = 202 ]
+    done
+    kill -CONT "$signer" || true
+    issued() { [ "$(in_state 2 L1-0011 L1-0014)" = 4 ]; }
+    waits_for 40 issued
+    [ "$(ledger_query "SELECT max(n) FROM (SELECT count(*) n FROM cert WHERE order_no <> '' GROUP BY device)")" = 1 ]
+}
+
+@test "first boot: a unit fetches its certificate with its registered key, bound to the connection, and is confirmed by that" {
+    boot() { # ID VERB...
+        "$programs/inkan-device" enroll --dir "$units/$1.dir" --url "$(est_url boot)" --anchor "$dir/fleet-root.pem" --id "$1" --bind
+    }
+    token_down
+    [ "$(issue WO-1 L1-0005)" = 202 ]
+    install -d -m 700 "$units/L1-0005.dir"
+    install -m 600 "$units/L1-0005.key" "$units/L1-0005.dir/pending.key"
+    run boot L1-0005
+    [ "$status" = 3 ]
+    token_up
+    waits_for 30 unit_is issued WO-1/L1-0005
+    # Without the binding, with another key, another number, at a label that does not offer it.
+    [ "$(EST_OPERATION=boot/simpleenroll est_enroll L1-0005)" = 400 ]
+    [ "$(EST_OPERATION=simpleenroll est_enroll L1-0005)" = 401 ]
+    run boot L1-0001
+    [ "$status" = 1 ]
+    echo "$output" | grep -q 'no certificate is kept'
+    run boot L1-0006
+    [ "$status" = 1 ]
+    unit_is issued WO-1/L1-0005
+    boot L1-0005
+    unit_is confirmed WO-1/L1-0005
+    inkan unit show WO-1/L1-0005 --json | jq -e '.events[] | select(.event == "confirmed" and .detail.by == "first-boot" and .station == "")'
+    [ "$(openssl x509 -in "$units/L1-0005.dir/cert.pem" -noout -serial | cut -d= -f2 | tr A-F a-f)" = "$(inkan unit show WO-1/L1-0005 --json | jq -r .cert.serial)" ]
+    [ "$(inkan cert list --device L1-0005 --json | jq length)" = 1 ]
+}
+
+@test "an order that closes gives up what was kept and never signed" {
+    token_down
+    [ "$(issue WO-3 L3-0002)" = 503 ]
+    [ "$(issue WO-1 L1-0037)" = 202 ]
+    inkan order close WO-1 --yes
+    token_up
+    unit_is unused WO-1/L1-0037
+    [ "$(inkan capture list --json | jq length)" = 0 ]
+    [ "$(inkan cert list --device L1-0037 --json | jq length)" = 0 ]
+    [ "$(inkan order status WO-1 --json | jq '.counts.captured > 20')" = true ]
 }

@@ -307,6 +307,7 @@ static void every_mistake_is_named_with_its_place(void **state)
         {"anchor of an unknown domain", "domains: [d1]", "domains: [d1, d3]", ":28:50: anchors[0].domains: there is no domain \"d3\""},
         {"label of an unknown domain", "domain: d1, profile", "domain: d3, profile", "labels[0].domain: there is no domain \"d3\""},
         {"anchor of another domain", "domains: [d1]", "domains: [d2]", ":30:45: labels[0].anchors: anchor \"maker\" is not bound to domain \"d1\""},
+        {"label opened by a key alone that does not bind its requests", "name: lab", "auth_key: true, name: lab", "labels[1].auth_key: needs"},
         {"label nobody can open", "name: lab", "auth_cert: false, auth_password: false, name: lab", "labels[1].auth_cert: neither"},
         {"label issuing from an offline token", "token: issuing\n", "token: root\n", ":30:27: labels[0].profile: \"device\" issues from CA \"fleet\", whose token is offline"},
         {"anchor of YAML", "{name: d1}", "&x {name: d1}", ":26:11: anchors (&name) are not allowed"},

@@ -97,6 +97,7 @@ static enum err_code read_factory_result(struct msg_reader *r, struct err *e)
 static const struct svc_label label_example = {.name = "line-1",
                                                .auth_cert = true,
                                                .auth_password = false,
+                                               .auth_key = true,
                                                .wrap64 = true,
                                                .pop_required = false,
                                                .csrattrs = {octets, 33}};
@@ -418,7 +419,7 @@ static void results_files_and_labels_come_through_unchanged(void **state)
     r = reader_of(&m3);
     assert_int_equal(svc_label_decode(&r, &label, &e), E_OK);
     assert_string_equal(label.name, "line-1");
-    assert_true(label.auth_cert && !label.auth_password && label.wrap64 && !label.pop_required);
+    assert_true(label.auth_cert && !label.auth_password && label.auth_key && label.wrap64 && !label.pop_required);
     assert_true(bytes_equal(label.csrattrs, label_example.csrattrs));
 }
 
