@@ -538,6 +538,22 @@ void test_record(struct buf *out, struct bytes spki, enum sig_alg alg, const cha
     assert_true(buf_ok(out));
 }
 
+void test_manifest(struct buf *out, struct bytes spki, const char *typ, const char *payload)
+{
+    struct jws_header h = {.alg = SIG_ECDSA_SHA256};
+    AUTO_BUF kid = BUF_INIT(64);
+    struct spki_view view;
+    uint8_t hash[20];
+
+    assert_int_equal(spki_view(spki, &view, NULL), E_OK);
+    sha1(view.bits, hash);
+    base64url_encode(&kid, BYTES_OF(hash));
+    snprintf(h.kid, sizeof(h.kid), "%.*s", (int)kid.len, (const char *)kid.p);
+    snprintf(h.typ, sizeof(h.typ), "%s", typ);
+    jws_signing_input(out, &h, bytes_str(payload));
+    assert_true(buf_ok(out));
+}
+
 static void attribute_begin(struct derw *w, struct bytes type)
 {
     derw_begin(w, DER_SEQUENCE);

@@ -69,6 +69,8 @@ void test_ocsp_data(struct buf *out, struct bytes spki);
 void test_audit_head(struct buf *out, const char *prefix);
 /* A record's signing input under `typ`; `kid` is the SHA-1 of the key of `spki`. */
 void test_record(struct buf *out, struct bytes spki, enum sig_alg alg, const char *typ);
+/* The same with the kid in base64url, as Microchip's manifests have it. */
+void test_manifest(struct buf *out, struct bytes spki, const char *typ, const char *payload);
 /* Signed attributes of a key package: contentType `type`, a digest of `digest_len` octets and, with `time`, signingTime. */
 void test_key_package(struct buf *out, struct bytes type, size_t digest_len, bool time);
 bool test_verifies(struct bytes spki, struct bytes tbs, struct bytes sig);

@@ -300,6 +300,7 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
     AUTO_BUF audit_other = BUF_INIT(4096), trailing = BUF_INIT(4096), csr = BUF_INIT(4096), csr_name = BUF_INIT(4096);
     AUTO_BUF csr_key = BUF_INIT(4096), csr_asks = BUF_INIT(4096);
     AUTO_BUF record = BUF_INIT(4096), record_other = BUF_INIT(4096), record_alg = BUF_INIT(4096), jwt = BUF_INIT(4096);
+    AUTO_BUF manifest = BUF_INIT(4096), manifest_other = BUF_INIT(4096), record_kid = BUF_INIT(4096);
     AUTO_BUF padded = BUF_INIT(4096), headless = BUF_INIT(4096), package = BUF_INIT(4096), timed = BUF_INIT(4096);
     AUTO_BUF data = BUF_INIT(4096), digest_384 = BUF_INIT(4096), unsorted = BUF_INIT(4096), sequence = BUF_INIT(4096);
     struct child c = serve_all();
@@ -312,6 +313,9 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
     buf_add_bytes(&padded, buf_bytes(&record));
     buf_add_str(&padded, "=");
     buf_add_str(&headless, "e30.e30");
+    test_manifest(&manifest, spki_of(&record_key), "JWT", "{\"distributor\":{}}");
+    test_manifest(&manifest_other, spki_of(&record_key), "JWT", "{\"iss\":\"records\"}");
+    test_manifest(&record_kid, spki_of(&record_key), "inkan-close-out", "{\"distributor\":{}}");
     test_key_package(&package, OID_KEY_PACKAGE, 32, false);
     test_key_package(&timed, OID_KEY_PACKAGE, 32, true);
     test_key_package(&data, OID_PKCS7_DATA, 32, false);
@@ -371,6 +375,9 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
         {"a record that names another key", "record", SIGN_JWS, &record_other, E_INVALID, "kid"},
         {"a record for another algorithm", "record", SIGN_JWS, &record_alg, E_INVALID, "alg ES384"},
         {"a JWT", "record", SIGN_JWS, &jwt, E_INVALID, "typ"},
+        {"a manifest of Microchip's form", "record", SIGN_JWS, &manifest, E_OK, NULL},
+        {"a manifest with another first member", "record", SIGN_JWS, &manifest_other, E_INVALID, "kid"},
+        {"a record with the kid of a manifest", "record", SIGN_JWS, &record_kid, E_INVALID, "kid"},
         {"a record with padding", "record", SIGN_JWS, &padded, E_INVALID, "base64url"},
         {"a record without a header", "record", SIGN_JWS, &headless, E_INVALID, "header"},
         {"a certificate as a record", "record", SIGN_JWS, &cert, E_INVALID, "JWS"},
