@@ -172,9 +172,10 @@ void op_device_import(struct core *c, struct admin_call *call)
 
 static json_t *device_json(const struct device_row *d)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "domain", d->domain, "device_id",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "domain", d->domain, "device_id",
                      d->device_id, "state", device_state_name((enum device_state)d->state), "product", d->product,
-                     "model", d->model, "lot", d->lot, "order", d->order_no, "anchor", d->anchor, "declared_at",
+                     "model", d->model, "lot", d->lot, "order", d->order_no, "station", d->station, "line", d->line,
+                     "firmware", d->firmware, "anchor", d->anchor, "declared_at",
                      (json_int_t)d->declared_at, "enrolled_at", (json_int_t)d->enrolled_at, "stopped_at",
                      (json_int_t)d->stopped_at, "unit", (json_int_t)d->unit);
 }
