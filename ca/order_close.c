@@ -170,6 +170,7 @@ static void tally_sum(struct order_tally *sum, const struct order_tally *more)
     sum->stock += more->stock;
     sum->rekeyed += more->rekeyed;
     sum->reworked += more->reworked;
+    sum->stock += more->stock;
 }
 
 static enum err_code unequal(const struct work_order *o, const char *equation, const struct order_tally *t, struct err *e)
