@@ -167,7 +167,6 @@ static void tally_sum(struct order_tally *sum, const struct order_tally *more)
     sum->voided += more->voided;
     sum->orphaned += more->orphaned;
     sum->scrapped += more->scrapped;
-    sum->stock += more->stock;
     sum->rekeyed += more->rekeyed;
     sum->reworked += more->reworked;
     sum->stock += more->stock;
