@@ -21,6 +21,7 @@ struct work_order {
     char order_no[ORDER_NO_MAX + 1], domain[ID_MAX_LEN + 1], product[ID_MAX_LEN + 1], model[ID_MAX_LEN + 1];
     char lot[ID_MAX_LEN + 1], line[ID_MAX_LEN + 1], profile[ID_MAX_LEN + 1], prefix[ID_MAX_LEN + 1];
     enum order_key_mode key_mode;
+    uint64_t passed_over; /* ordinals of the range below this are known to be taken */
     uint64_t quantity, first, rekeys_allowed, rework_allowed, defer_allowed, units_after;
     unsigned digits;
     bool by_list, evidence_required;

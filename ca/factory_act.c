@@ -134,32 +134,39 @@ static enum err_code change_with(struct act *a, enum unit_event event, const cha
 
 /* ---- reserve ---- */
 
+/*
+ * Ids that a station named before their turn, or that are known from elsewhere, are passed over. A request that passes over many
+ * and finds none is rolled back with its count: how far it came is kept in memory, so that the next one goes on from there.
+ */
 static enum err_code next_of_range(struct act *a, struct err *e)
 {
-    const struct order_tally pass = {.next = 1};
     struct work_order *o = a->o;
-    struct order_tally t;
+    struct order_tally t, pass = {0};
     struct device_row row;
     char id[2 * ID_MAX_LEN];
+    uint64_t at, end;
     enum err_code code;
 
     if (o->by_list)
         return err_set(e, E_INVALID, "the order lists its ids: name one");
-    for (unsigned i = 0; i < SKIP_MAX; i++) {
-        if (store_tally(a->c->store, o->id, &t, e) != E_OK)
-            return e->code;
-        if ((uint64_t)t.next >= o->quantity || (uint64_t)t.reserved >= o->quantity)
+    if (store_tally(a->c->store, o->id, &t, e) != E_OK)
+        return e->code;
+    at = (uint64_t)t.next > o->passed_over ? (uint64_t)t.next : o->passed_over;
+    for (end = at + SKIP_MAX; at < end; at++) {
+        if (at >= o->quantity || (uint64_t)t.reserved >= o->quantity)
             return factory_refuse(a->g, e, E_DENIED, "order-full", "the order has its %llu units",
                                   (unsigned long long)o->quantity);
-        snprintf(id, sizeof(id), "%s%0*llu", o->prefix, (int)o->digits, (unsigned long long)(o->first + (uint64_t)t.next));
+        snprintf(id, sizeof(id), "%s%0*llu", o->prefix, (int)o->digits, (unsigned long long)(o->first + at));
         text_copy(a->g->unit.device_id, sizeof(a->g->unit.device_id), id);
         code = store_device_find(a->c->store, o->domain, id, &row, e);
-        if (code == E_NOT_FOUND)
-            return factory_reserve(a->c, o, id, false, true, a->now, a->g, &a->u, e);
-        /* Named by a station before its turn, or known from elsewhere. */
-        if (code != E_OK || (code = store_tally_add(a->c->store, o->id, &pass, e)) != E_OK)
+        if (code == E_OK)
+            continue;
+        pass.next = (int64_t)at - t.next;
+        if (code != E_NOT_FOUND || (code = store_tally_add(a->c->store, o->id, &pass, e)) != E_OK)
             return code;
+        return factory_reserve(a->c, o, id, false, true, a->now, a->g, &a->u, e);
     }
+    o->passed_over = at;
     return err_set(e, E_BUSY, "%d ids in a row are known already; ask again", SKIP_MAX);
 }
 
