@@ -231,10 +231,11 @@ class Bench:
     server_core = 0
     load_core = 1
 
-    def __init__(self, build, quick=False, echo=print):
+    def __init__(self, build, quick=False, long=False, echo=print):
         self.build = build
         self.tools = os.path.join(build, "bench")
         self.quick = quick
+        self.long = long
         self.echo = echo
         self.reports = []
         self.last = None

@@ -70,9 +70,9 @@ def group_secret(s, prefix):
     return ["--user", made["user"], "--secret", made["secret"]]
 
 
-def load(bench, cpu, arguments, core=-1):
-    """Runs enroll_load between two answers of cpu(), which gives {name: CPU seconds}. Gives its JSON with CPU per good answer."""
-    command = [bench.tool("enroll_load"), "--wait", *arguments]
+def load(bench, cpu, arguments, core=-1, tool="enroll_load"):
+    """Runs enroll_load (or a tool that behaves like it) between two answers of cpu(), which gives {name: CPU seconds}. Gives its JSON with CPU per good answer."""
+    command = [bench.tool(tool), "--wait", *arguments]
     core = bench.load_core if core == -1 else core
     child = bench.popen(command, core=core, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
