@@ -13,7 +13,7 @@ softhsm_module() {
     return 1
 }
 
-# write_config: the whole service in one commented file. May be set before: $fronts, $crl_shards, $maker_path_len, and list items in YAML for
+# write_config: the whole service in one commented file. May be set before: $fronts, $crl_shards, $records_validity, $maker_path_len, and list items in YAML for
 # $extra_profiles, $extra_domains, $extra_anchors, $extra_labels; $extra_config is appended.
 write_config() {
     module=${INKAN_PKCS11_MODULE:-$(softhsm_module)}
@@ -173,7 +173,7 @@ profiles:
     subject: "CN={name},O=Example Maker"
     key_algs: [p256]
     key_usage: [digitalSignature]
-    validity: 365d
+    validity: ${records_validity:-365d}
     crl_url: true
     ocsp_url: true
   - {name: maker-root-ocsp, kind: ocsp-signer, ca: maker-root, subject: "CN=Example Maker Root OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 365d}

@@ -7,7 +7,7 @@ load ../lib/fault
 setup_file() {
     side_dir
     use_test_clock
-    instance_up
+    instance_up records_validity=30d
     keep_setting INKAN_TEST_CLOCK "$INKAN_TEST_CLOCK"
     group_secret 'clk-*'
     [ "$(enroll clk-known)" = 200 ]
@@ -165,4 +165,8 @@ prepare() { # NAME
     waits_for 10 lists_are_fresh
     responder_is_fresh() { [ "$(inkan ocsp list --json | jq --argjson t "$(($(date +%s) + 49 * 86400))" '[.[] | select(.issuer == "fleet-ca" and .not_after > $t)] | length')" = 1 ]; }
     waits_for 15 responder_is_fresh
+    # So is the certificate of the record key; the next one is of the same key.
+    record_is_fresh() { [ "$(inkan cert list --profile records --json | jq --argjson t "$(($(date +%s) + 49 * 86400))" '[.[] | select(.not_after > $t)] | length')" = 1 ]; }
+    waits_for 15 record_is_fresh
+    [ "$(inkan cert list --profile records --json | jq length)" = 2 ]
 }
