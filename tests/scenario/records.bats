@@ -239,3 +239,23 @@ verify_list() {
     run inkan order export WO-7 --format docx --out "$dir/none"
     [ "$status" -eq 2 ]
 }
+
+@test "an order closes while the token is away; its report is signed when it is back" {
+    order_file WO-10 --quantity 1 --prefix V- --digits 1
+    inkan order open "$dir/WO-10.jws" > /dev/null
+    [ "$(unit_issue line-1 WO-10 V-1)" = 200 ]
+    [ "$(unit_confirm WO-10 V-1)" = 200 ]
+    mv "$dir/tokens" "$dir/tokens.away"
+    # It may have noticed by itself already.
+    kill "$(inkan --json status | json '[p["pid"] for p in j["processes"] if p["name"] == "signer-issuing"][0]')" 2> /dev/null || true
+    away() { inkan --json token list | json '[t["state"] for t in j if t["name"] == "issuing"][0]' | grep -vq READY; }
+    wait_for 10 away
+    inkan --yes order close WO-10
+    run inkan order report WO-10
+    [ "$status" -eq 1 ]
+    [[ $output == *'token "issuing"'* ]]
+    mv "$dir/tokens.away" "$dir/tokens"
+    wait_for 30 inkan order report WO-10 --out "$dir/late.jws"
+    judge "$dir/late.jws" | json 'j["counts"]["confirmed"]' | grep -qx 1
+    grep -q 'event=report-not-signed' "$dir/log/inkan.log"
+}
