@@ -561,6 +561,76 @@ static void openssl_requests_are_read(void **state)
     X509_NAME_free(name);
 }
 
+/* ---- serverkeygen ---- */
+
+#define SPKI_ANY  "30{30{06052b0e030202} 030200ff}"
+#define SIG_NONE_AT_ALL "30{06022a03} 030100"
+#define KEK_ID(v) ATTR("060b2a864886f70d0109100225", v)
+#define ASYM_ID(v) ATTR("060b2a864886f70d0109100236", v)
+#define CAPS(v)   ATTR("06092a864886f70d01090f", v)
+#define WRAP      "30{0609608648016503040105}"
+
+static const struct {
+    const char *name, *spki, *attrs, *sig;
+    enum err_code code;
+    const char *says; /* of the error */
+    bool symmetric, asymmetric, capabilities;
+} keygen_cases[] = {
+    {"no attributes: in clear", SPKI_ANY, "a0{}", SIG_NONE_AT_ALL, E_OK, NULL, false, false, false},
+    {"attributes left out", SPKI_ANY, "", SIG_NONE_AT_ALL, E_OK, NULL, false, false, false},
+    {"a key of no octets", "30{30{06022a03} 030100}", "a0{}", SIG_NONE_AT_ALL, E_OK, NULL, false, false, false},
+    {"a key without algorithm", "30{030100}", "a0{}", SIG_NONE_AT_ALL, E_INVALID, "subjectPKInfo", false, false, false},
+    {"a key without bits", "30{30{06022a03}}", "a0{}", SIG_NONE_AT_ALL, E_INVALID, "subjectPKInfo", false, false, false},
+    {"more than a key", "30{30{06022a03} 030100 0500}", "a0{}", SIG_NONE_AT_ALL, E_INVALID, "subjectPKInfo", false, false, false},
+    {"no signature field", SPKI_ANY, "a0{}", "30{06022a03}", E_INVALID, "signature", false, false, false},
+    {"something behind the signature", SPKI_ANY, "a0{}", SIG_NONE_AT_ALL "0500", E_INVALID, "signature", false, false, false},
+    {"shared key", SPKI_ANY, "a0{" KEK_ID("04{01}") CAPS("30{" WRAP "}") "}", SIG_NONE_AT_ALL, E_OK, NULL, true, false, true},
+    {"certificate", SPKI_ANY, "a0{" CAPS("30{" WRAP "}") ASYM_ID("04{(11*512)}") "}", SIG_NONE_AT_ALL, E_OK, NULL, false, true, true},
+    {"both: the policy's to refuse", SPKI_ANY, "a0{" KEK_ID("04{01}") ASYM_ID("04{02}") "}", SIG_NONE_AT_ALL, E_OK, NULL, true, true, false},
+    {"identifier of 513 octets", SPKI_ANY, "a0{" ASYM_ID("04{(11*513)}") "}", SIG_NONE_AT_ALL, E_INVALID, "not 1 to 512", false, false, false},
+    {"identifier of no octets", SPKI_ANY, "a0{" KEK_ID("0400") "}", SIG_NONE_AT_ALL, E_INVALID, "not 1 to 512", false, false, false},
+    {"identifier of another type", SPKI_ANY, "a0{" KEK_ID("0c{41}") "}", SIG_NONE_AT_ALL, E_INVALID, "OCTET STRING", false, false, false},
+    {"two identifiers in one attribute", SPKI_ANY, "a0{" KEK_ID("04{01} 04{02}") "}", SIG_NONE_AT_ALL, E_INVALID, "OCTET STRING", false, false, false},
+    {"no value", SPKI_ANY, "a0{" KEK_ID("") "}", SIG_NONE_AT_ALL, E_INVALID, "OCTET STRING", false, false, false},
+    {"the attribute twice", SPKI_ANY, "a0{" ASYM_ID("04{01}") ASYM_ID("04{01}") "}", SIG_NONE_AT_ALL, E_INVALID, "two Asym", false, false, false},
+    {"no capability: the policy's to refuse", SPKI_ANY, "a0{" CAPS("3000") "}", SIG_NONE_AT_ALL, E_OK, NULL, false, false, true},
+    {"a capability with parameters", SPKI_ANY, "a0{" CAPS("30{30{06022a03 0500}}") "}", SIG_NONE_AT_ALL, E_OK, NULL, false, false, true},
+    {"a capability with two parameters", SPKI_ANY, "a0{" CAPS("30{30{06022a03 0500 0500}}") "}", SIG_NONE_AT_ALL, E_INVALID, "entry 1", false, false, false},
+    {"a capability without algorithm", SPKI_ANY, "a0{" CAPS("30{" WRAP "3000}") "}", SIG_NONE_AT_ALL, E_INVALID, "entry 2", false, false, false},
+    {"capabilities twice", SPKI_ANY, "a0{" CAPS("3000") CAPS("3000") "}", SIG_NONE_AT_ALL, E_INVALID, "two SMIME", false, false, false},
+    {"a binding is read as ever", SPKI_ANY, "a0{" ATTR(CHALLENGE, "") "}", SIG_NONE_AT_ALL, E_INVALID, "challengePassword", false, false, false},
+    {"what is never granted is not granted here", SPKI_ANY, EXTS(EXT(BC_OID, "30{0101ff}")), SIG_NONE_AT_ALL, E_DENIED, "CA:TRUE", false, false, false},
+};
+
+static void keygen_ignores_key_and_signature(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(keygen_cases); i++) {
+        AUTO_BUF der = BUF_INIT(CSR_MAX_LEN);
+        char text[2048];
+        struct csr csr;
+        struct err e = {0};
+        enum err_code code;
+
+        print_message("%s\n", keygen_cases[i].name);
+        snprintf(text, sizeof text, "30{30{020100 30{" GOOD_CN "} %s %s} %s}", keygen_cases[i].spki, keygen_cases[i].attrs,
+                 keygen_cases[i].sig);
+        der_text(text, blobs, &der);
+        code = csr_read_for_keygen(buf_bytes(&der), &csr, &e);
+        assert_int_equal(code, keygen_cases[i].code);
+        if (code != E_OK) {
+            assert_non_null(strstr(e.msg, keygen_cases[i].says));
+            continue;
+        }
+        assert_int_equal(csr.key.alg, KEY_NONE);
+        assert_string_equal(csr.common_name, "dev-1");
+        assert_int_equal(csr.delivery.has_symmetric, keygen_cases[i].symmetric);
+        assert_int_equal(csr.delivery.has_asymmetric, keygen_cases[i].asymmetric);
+        assert_int_equal(csr.delivery.has_capabilities, keygen_cases[i].capabilities);
+        assert_int_equal(csr_read(buf_bytes(&der), &csr, &e), E_INVALID); /* nowhere else */
+    }
+}
+
 static int setup(void **state)
 {
     static uint8_t wide[256];
@@ -608,6 +678,7 @@ int main(void)
         cmocka_unit_test(usage_must_overlap_with_the_profile),
         cmocka_unit_test(bindings_are_compared_after_decoding),
         cmocka_unit_test(openssl_requests_are_read),
+        cmocka_unit_test(keygen_ignores_key_and_signature),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
