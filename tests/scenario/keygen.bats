@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # EST serverkeygen (RFC 7030 4.4): all kinds of key in all forms, opened by openssl; what must be refused; repeats; a canary of keys.
 load ../lib/instance
+load ../lib/factory
 
 kinds="p256 p384 ed25519 rsa2048"
 
@@ -32,6 +33,10 @@ setup_file() {
     instance_up "extra_profiles=$extra_profiles" "extra_labels=$extra_labels" extra_config="keygen_pool: 4
 "
     cat "$dir/maker-ca.pem" "$dir/maker-root.pem" > "$dir/maker.pem"
+    station_add issue-1 issue
+    station_add verify-1 verify
+    station_add rework-1 rework
+    station_add qa-1 qa
 }
 teardown_file() { instance_down; }
 setup() {
@@ -277,4 +282,57 @@ opened() {
     keygen csr "$parts/renew" secret-1 like="$parts/cert.pem"
     [ "$(est clear-p256/serverkeygen -H 'Content-Type: application/pkcs10' --data-binary "@$parts/renew" --cert "$parts/cert.pem" --key "$parts/own.key")" = 200 ]
     [ "$(with_secret serverkeygen "$parts/csr")" = 401 ]
+}
+
+# unit_key STATION ORDER UNIT [keygen option...]: a station asks for a unit's key; taken apart in $parts, the key and the certificate in $units
+unit_key() {
+    local station=$1 order=$2 unit=$3 status
+    shift 3
+    keygen csr "$parts/csr" "$unit" "$@"
+    status=$(as "$station" -D "$dir/headers" -H 'Content-Type: application/pkcs10' --data-binary "@$parts/csr" "$(est_url "$order")/serverkeygen")
+    if [ "$status" = 200 ]; then
+        keygen split "$dir/body" "$dir/headers" "$parts" > "$parts/type"
+        [ "$(cat "$parts/type")" != application/pkcs8 ] || openssl pkey -inform DER -in "$parts/key.der" -out "$units/$unit.key"
+        cp "$parts/cert.pem" "$units/$unit.pem"
+    fi
+    echo "$status"
+}
+
+@test "under a work order: a lost reply brings a new key within the allowance, after the confirm nothing but rework does" {
+    order_open WO-k 'profile: "clear-p256", key_mode: "server", rekeys: 1, rework: 1'
+    unit=WO-k-00000001
+    [ "$(unit_key issue-1 WO-k $unit)" = 200 ]
+    cp "$units/$unit.pem" "$parts/lost.pem"
+    [ "$(unit_key issue-1 WO-k $unit)" = 200 ]
+    no cmp -s "$units/$unit.pem" "$parts/lost.pem"
+    [ "$(inkan cert show "$parts/lost.pem" --json | jq -r '.status + " " + .reason')" = "revoked superseded" ]
+    [ "$(unit_key issue-1 WO-k $unit)" = 403 ]
+    grep -q "rekeys-used: " "$dir/body"
+    [ "$(unit_confirm WO-k $unit)" = 200 ] || { cat "$dir/body"; false; }
+    [ "$(unit_key issue-1 WO-k $unit)" = 403 ]
+    grep -q "unit-confirmed: " "$dir/body"
+    [ "$(unit_post qa-1 WO-k $unit rework '{"reason":"lost its key"}')" = 200 ] || { cat "$dir/body"; false; }
+    [ "$(unit_key rework-1 WO-k $unit)" = 200 ] || { cat "$dir/body"; false; }
+    [ "$(unit_confirm WO-k $unit)" = 200 ]
+    [ "$(inkan order status WO-k --json | jq -r '.counts.confirmed // .confirmed')" = 1 ]
+    # simpleenroll is not for this order, and serverkeygen not for one whose devices make their keys.
+    device_key WO-k-00000002
+    [ "$(unit_issue issue-1 WO-k WO-k-00000002)" = 403 ]
+    grep -q "key-mode: " "$dir/body"
+    order_open WO-d 'profile: "clear-p256"'
+    [ "$(unit_key issue-1 WO-d WO-d-00000001)" = 403 ]
+    grep -q "key-mode: " "$dir/body"
+    order_open WO-n 'key_mode: "server"'
+    [ "$(unit_key issue-1 WO-n WO-n-00000001)" = 404 ]
+}
+
+@test "under a work order whose keys are encrypted only, the profile's leave to send them in clear does not count" {
+    local kek
+    kek=$(inkan kek add 6c696e65 --json | jq -r .key)
+    order_open WO-e 'profile: "clear-p256", key_mode: "server-encrypted"'
+    [ "$(unit_key issue-1 WO-e WO-e-00000001)" = 403 ]
+    grep -q "encrypted only" "$dir/body"
+    [ "$(unit_key issue-1 WO-e WO-e-00000001 kek=6c696e65 cap=aes256-wrap)" = 200 ]
+    keygen open "$parts/key.der" "$parts/clear.der" "$dir/maker.pem" kek="$kek" id=6c696e65
+    keygen check "$parts/clear.der" "$parts/cert.pem"
 }

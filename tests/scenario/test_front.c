@@ -125,6 +125,7 @@ static void cert_der(X509 *cert, struct buf *out)
 /* ---- the world around one front ---------------------------------------------------------------------------------- */
 
 struct seen_enroll { /* the last SVC_ENROLL */
+    unsigned tls_bits;
     unsigned n;
     enum svc_operation operation;
     char label[EST_LABEL_MAX + 1], user[129], password[600], peer[64], unit[UNIT_HEADER_MAX + 1];
@@ -227,7 +228,7 @@ static int memfd(struct bytes content)
 static void send_label(int fd, const char *name, bool cert, bool password, bool wrap, struct bytes csrattrs)
 {
     struct svc_label label = {
-        .auth_cert = cert, .auth_password = password, .wrap64 = wrap, .csrattrs = csrattrs};
+        .auth_cert = cert, .auth_password = password, .wrap64 = wrap, .keygen = wrap, .csrattrs = csrattrs};
     int body = memfd(buf_bytes(&w.cacerts));
     struct msg m;
 
@@ -352,6 +353,7 @@ static void take_enroll(int fd, struct msg_reader *r)
         sha256(q.chain[0], s->leaf_sha256);
     sha256(q.csr, s->csr_sha256);
     s->binding_kind = q.binding_kind;
+    s->tls_bits = q.tls_bits;
     s->binding_len = q.binding.len;
     memcpy(s->binding, q.binding.p, q.binding.len);
     msg_begin(&m, SVC_ENROLL_RESULT, r->request_id);
@@ -1181,6 +1183,72 @@ static void judged_exporter_ends_the_connection_and_tls_unique_does_not(void **s
                 assert_true(is_closed(&io));
             io_close(&io);
         }
+}
+
+/* The part of a multipart body that begins after `head`, decoded; what follows it is left in `rest`. */
+static void part_is(const char **rest, const char *head, struct bytes content)
+{
+    AUTO_BUF got = BUF_INIT(256 * 1024);
+    struct err e = {0};
+    const char *end;
+
+    assert_int_equal(strncmp(*rest, head, strlen(head)), 0);
+    *rest += strlen(head);
+    end = strstr(*rest, "\r\n--");
+    assert_non_null(end);
+    assert_int_equal(base64_decode(BYTES(*rest, (size_t)(end - *rest)), &got, &e), E_OK);
+    if (content.len)
+        assert_true(bytes_equal(buf_bytes(&got), content));
+    *rest = end + 2;
+}
+
+#define PART(type) "--inkan-server-generated-key\r\nContent-Type: " type "\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+
+/* Also an answer of several records. */
+static void a_key_comes_in_two_parts(void **state)
+{
+    static uint8_t octets[KEY_PACKAGE_MAX_LEN];
+    AUTO_BUF large = BUF_INIT(CERT_MAX_LEN);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof octets; i++)
+        octets[i] = (uint8_t)(i * 31 + i / 256);
+    for (int round = 0; round < 4; round++) {
+        bool enveloped = round & 1, long_one = round & 2;
+        struct io io = tls_open(&(struct client){.version = round & 1 ? TLS1_2_VERSION : TLS1_3_VERSION});
+        struct bytes key = BYTES(octets, long_one ? 11000 : 300);
+        AUTO_BUF text = BUF_INIT(256 * 1024);
+        const char *rest;
+        RESPONSE r, none;
+
+        buf_reset(&large);
+        while (large.len < 40000)
+            buf_add_bytes(&large, buf_bytes(&w.device_cert));
+        pthread_mutex_lock(&w.lock);
+        w.answer = (struct svc_enroll_result){.code = E_OK, .cert = long_one ? buf_bytes(&large) : buf_bytes(&w.device_cert), .key = key,
+                                              .key_enveloped = enveloped};
+        pthread_mutex_unlock(&w.lock);
+        post(&io, EST "wrapped/serverkeygen", P10 AUTH, CSR, &r);
+        assert_int_equal(r.status, 200);
+        assert_string_equal(header(&r, "Content-Type"), "multipart/mixed; boundary=inkan-server-generated-key");
+        assert_string_equal(header(&r, "Cache-Control"), "no-store");
+        assert_null(header(&r, "Content-Transfer-Encoding"));
+        buf_add_bytes(&text, buf_bytes(&r.body));
+        buf_add_u8(&text, 0);
+        rest = (const char *)text.p;
+        part_is(&rest, enveloped ? PART("application/pkcs7-mime; smime-type=server-generated-key") : PART("application/pkcs8"), key);
+        part_is(&rest, PART("application/pkcs7-mime; smime-type=certs-only"), (struct bytes){NULL, 0});
+        assert_string_equal(rest, "--inkan-server-generated-key--\r\n");
+        pthread_mutex_lock(&w.lock);
+        assert_int_equal(w.seen.operation, SVC_SERVERKEYGEN);
+        assert_true(w.seen.tls_bits == 128 || w.seen.tls_bits == 256);
+        w.answer = (struct svc_enroll_result){.code = E_OK, .cert = buf_bytes(&w.device_cert)};
+        pthread_mutex_unlock(&w.lock);
+        /* A certificate without its key is no answer. */
+        post(&io, EST "wrapped/serverkeygen", P10 AUTH, CSR, &none);
+        assert_int_equal(none.status, 503);
+        io_close(&io);
+    }
 }
 
 static void core_codes_map_to_status(void **state)
@@ -2999,6 +3067,7 @@ int main(void)
         FRESH(csrattrs_are_204_when_empty),
         FRESH(enrollment_reaches_the_core_with_the_binding_of_the_connection),
         FRESH(judged_exporter_ends_the_connection_and_tls_unique_does_not),
+        FRESH(a_key_comes_in_two_parts),
         FRESH(core_codes_map_to_status),
         FRESH(factory_requests_reach_the_core_with_the_station_s_certificate),
         FRESH(factory_answers_follow_from_the_code_of_the_core),

@@ -29,6 +29,7 @@ static const struct svc_enroll enroll_example = {
     .password = {octets + 5, 7},
     .binding_kind = SVC_BINDING_TLS_EXPORTER,
     .binding = {octets, 32},
+    .tls_bits = 256,
     .peer = "192.0.2.7:40112",
     .unit = "badge=B-77;tool=st/1.2",
 };
@@ -45,7 +46,7 @@ static enum err_code read_enroll(struct msg_reader *r, struct err *e)
 }
 
 static const struct svc_enroll_result enroll_result_example = {
-    .code = E_OK, .cert = {octets, 50}, .retry_after_s = 7, .text = "issued", .client_limit = true, .binding_judged = true};
+    .code = E_OK, .cert = {octets, 50}, .key = {octets, 60}, .key_enveloped = true, .retry_after_s = 7, .text = "issued", .client_limit = true, .binding_judged = true};
 
 static void write_enroll_result(struct msg *m)
 {
@@ -100,6 +101,7 @@ static const struct svc_label label_example = {.name = "line-1",
                                                .auth_key = true,
                                                .wrap64 = true,
                                                .pop_required = false,
+                                               .keygen = true,
                                                .csrattrs = {octets, 33}};
 
 static void write_label(struct msg *m)
@@ -344,6 +346,7 @@ static void enroll_comes_through_unchanged(void **state)
     assert_true(bytes_equal(v.chain[0], enroll_example.chain[0]));
     assert_true(bytes_equal(v.chain[1], enroll_example.chain[1]));
     assert_int_equal(v.verdict, SVC_CLIENT_EXPIRED);
+    assert_int_equal(v.tls_bits, 256);
     assert_true(v.has_password);
     assert_string_equal(v.user, "dev-1");
     assert_true(bytes_equal(v.password, enroll_example.password));
@@ -402,6 +405,7 @@ static void results_files_and_labels_come_through_unchanged(void **state)
     assert_int_equal(svc_enroll_result_decode(&r, &res, &e), E_OK);
     assert_int_equal(res.code, E_OK);
     assert_true(bytes_equal(res.cert, enroll_result_example.cert));
+    assert_true(bytes_equal(res.key, enroll_result_example.key) && res.key_enveloped);
     assert_int_equal(res.retry_after_s, 7);
     assert_string_equal(res.text, "issued");
     assert_true(res.client_limit && res.binding_judged);
@@ -419,7 +423,7 @@ static void results_files_and_labels_come_through_unchanged(void **state)
     r = reader_of(&m3);
     assert_int_equal(svc_label_decode(&r, &label, &e), E_OK);
     assert_string_equal(label.name, "line-1");
-    assert_true(label.auth_cert && !label.auth_password && label.auth_key && label.wrap64 && !label.pop_required);
+    assert_true(label.auth_cert && !label.auth_password && label.auth_key && label.wrap64 && !label.pop_required && label.keygen);
     assert_true(bytes_equal(label.csrattrs, label_example.csrattrs));
 }
 
@@ -505,6 +509,41 @@ static void rows_and_issuers_come_through_unchanged(void **state)
     assert_true(bytes_equal(v.key_spki, issuer_example.key_spki));
     assert_true(bytes_equal(v.responder_cert, issuer_example.responder_cert));
     assert_true(v.responder_not_before == 1 && v.responder_not_after == 2);
+}
+
+static enum err_code result_code(const struct svc_enroll_result *in)
+{
+    AUTO_MSG m;
+    struct msg_reader r;
+    struct svc_enroll_result v;
+    struct err e;
+
+    msg_begin(&m, SVC_ENROLL_RESULT, 1);
+    svc_enroll_result_encode(&m, in);
+    r = reader_of(&m);
+    return svc_enroll_result_decode(&r, &v, &e);
+}
+
+/* A key comes with its certificate, and is never said to be enveloped when there is none. */
+static void a_key_belongs_to_a_certificate(void **state)
+{
+    static const uint8_t long_key[KEY_PACKAGE_MAX_LEN + 1];
+    struct svc_enroll_result v = enroll_result_example;
+
+    (void)state;
+    assert_int_equal(result_code(&v), E_OK);
+    v.key_enveloped = false;
+    assert_int_equal(result_code(&v), E_OK);
+    v.key.len = 0;
+    assert_int_equal(result_code(&v), E_OK);
+    v.key_enveloped = true;
+    assert_int_equal(result_code(&v), E_INVALID);
+    v = enroll_result_example, v.code = E_DENIED, v.cert.len = 0;
+    assert_int_equal(result_code(&v), E_INVALID);
+    v = enroll_result_example, v.key = BYTES(long_key, KEY_PACKAGE_MAX_LEN);
+    assert_int_equal(result_code(&v), E_OK);
+    v.key.len++;
+    assert_int_equal(result_code(&v), E_INVALID);
 }
 
 static enum err_code enroll_code(const struct svc_enroll *in)
@@ -736,6 +775,7 @@ int main(void)
         cmocka_unit_test(rows_and_issuers_come_through_unchanged),
         cmocka_unit_test(contradicting_enroll_claims_are_refused),
         cmocka_unit_test(contradicting_factory_requests_are_refused),
+        cmocka_unit_test(a_key_belongs_to_a_certificate),
         cmocka_unit_test(rows_with_unknown_values_are_refused),
         cmocka_unit_test(results_that_cannot_be_kept_safely_are_refused),
         cmocka_unit_test(an_issuer_that_responds_must_name_its_key),
