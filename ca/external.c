@@ -241,7 +241,7 @@ static enum err_code write_installed(struct core *c, const struct authority *a, 
 enum err_code external_install(struct core *c, const struct authority *a, const struct actor *by, struct bytes cert,
                                const struct bytes *above, size_t above_n, struct err *e)
 {
-    struct read_chain chain;
+    struct read_chain chain = {0};
     int64_t now = core_stamp(c);
     char name[ID_MAX_LEN + 1];
 

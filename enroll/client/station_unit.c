@@ -74,7 +74,7 @@ static enum step_end ask(struct work *w, enum station_step step, const char *pat
 
     for (;;) {
         enum call_result r = link_call(&w->f->link, path, type, body, &w->answer);
-        char text[STATION_TEXT_MAX], note[160];
+        char text[STATION_TEXT_MAX] = "", note[160];
         double seconds;
 
         if (r == CALL_OK)
@@ -141,7 +141,7 @@ static bool journal_failed(struct work *w, bool written)
 static bool on_device(struct work *w, enum station_step step, const char *what)
 {
     unsigned tries = w->o->device_tries ? w->o->device_tries : 3;
-    char text[STATION_TEXT_MAX], note[160];
+    char text[STATION_TEXT_MAX] = "", note[160];
 
     for (unsigned i = 0; i < tries; i++) {
         if (command_do(&w->f->command, what, w->u->id, &w->sent, &w->got, text))
