@@ -19,7 +19,7 @@
  * token.init     {token}                                         {label, serial}
  * token.unblock  {token}                                         {}
  * key.list       {token?}                                        rows {name, token, purpose, algorithm, cka_id, spki_sha256, created_at, on_token}
- * key.generate   {token, purpose: ca|ocsp|audit, name, algorithm} {name, cka_id, spki}
+ * key.generate   {token, purpose: ca|ocsp|audit|record, name, algorithm} {name, cka_id, spki}
  * key.destroy    {name}                                          {}
  * ca.list        {}                                              rows {name, issuer, subject, not_before, not_after, key, token, offline, ready, certs}
  * ca.show        {name}                                          {…, sha256, cert}
@@ -47,6 +47,8 @@
  * order.status   {order}                                         {..., counts: {...}, refused: {reason: n}, units: {state: n}}
  * order.units    {order, state?, limit?}                         rows {device_id, state, ordinal, reserved_at, ..., rekeys, reworks}
  * order.close    {order, force?}                                 when it is closed: the order
+ * order.report   {order}                                         {order, report: text of the JWS}; signs it first where that was not possible at the closing
+ * order.export   {order, format: units|native|microchip}         rows {device_id, state, certificate, ...}, or {device_id, jws}; native: {count, index: text of the JWS}
  * unit.show      {unit: "ORDER/DEVICE"}                          {..., cert: {...}, events: [...]}
  * station.add    {name, domain?, line, roles: "issue,verify", valid_s?, profile?, csr}    {name, cert, chain, issuer, serial, not_after}
  * station.list   {}                                              rows {name, domain, line, roles, profile, created_at, not_after, revoked_at}

@@ -151,10 +151,9 @@ static enum err_code read_unit(struct store *ledger, struct export *x, struct ex
     }
     if (!u->payload)
         return err_set(e, E_INTERNAL, "unit %s: its certificate cannot be told", u->device_id);
-    if (x->format == EXPORT_NATIVE) {
-        json_object_set_new(u->payload, "export", json_string(x->id));
-        json_object_set_new(u->payload, "index", json_integer((json_int_t)place));
-    }
+    if (x->format == EXPORT_NATIVE && (json_object_set_new(u->payload, "export", json_string(x->id)) != 0 ||
+                                       json_object_set_new(u->payload, "index", json_integer((json_int_t)place)) != 0))
+        return err_set(e, E_NOMEM, "unit %s", u->device_id);
     if (x->format == EXPORT_UNITS) {
         if (store_issuer_by_id(ledger, cert.issuer, &issuer, e) != E_OK)
             return err_wrap(e, "unit %s", u->device_id);

@@ -17,6 +17,20 @@ json_t *factory_counts_json(const struct order_tally *t)
                      (json_int_t)t->rekeyed, "reworked", (json_int_t)t->reworked);
 }
 
+/* Texts of the row, one a line, as a list. */
+static json_t *texts_json(const char *text)
+{
+    json_t *list = json_array();
+
+    for (const char *p = text ? text : ""; *p;) {
+        size_t n = strcspn(p, "\n");
+
+        json_array_append_new(list, json_stringn(p, n));
+        p += n + (p[n] != '\0');
+    }
+    return list;
+}
+
 json_t *factory_order_json(struct store *s, const struct order_row *row, struct err *e)
 {
     static const char *const modes[ORDER_KEY_MODES] = {"device", "server", "server-encrypted"};
@@ -24,14 +38,14 @@ json_t *factory_order_json(struct store *s, const struct order_row *row, struct 
     json_t *refused = json_object(), *j;
     uint64_t id = row->id;
 
-    j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "order",
+    j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "order",
                   row->order_no, "domain", row->domain, "product", row->product, "model", row->model, "lot", row->lot, "line",
                   row->line, "profile", row->profile, "state", order_state_name((enum order_state)row->state), "key_mode",
                   row->key_mode < ORDER_KEY_MODES ? modes[row->key_mode] : "", "quantity", (json_int_t)row->quantity,
                   "not_before", (json_int_t)row->not_before, "not_after", (json_int_t)row->not_after, "opened_at",
                   (json_int_t)row->opened_at, "closed_at", (json_int_t)row->closed_at, "rekeys_allowed",
                   (json_int_t)row->rekeys_allowed, "rework_allowed", (json_int_t)row->rework_allowed, "orphan_after_s",
-                  (json_int_t)row->orphan_after_s, "signer", row->signer);
+                  (json_int_t)row->orphan_after_s, "signer", row->signer, "targets", texts_json(row->targets));
     if (store_tally(s, id, &t, e) != E_OK || store_order_refusals(s, id, put_refusal, refused, e) != E_OK) {
         json_decref(j);
         json_decref(refused);

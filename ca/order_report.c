@@ -75,19 +75,23 @@ enum err_code order_report_write(struct core *c, const struct work_order *o, con
     if (store_order_refusals(c->store, o->id, put_refusal, refused, e) != E_OK ||
         store_audit_last(c->store, &seq, hash, e) != E_OK)
         return e->code;
-    json_object_set_new(report, "opened_at", json_time(o->opened_at));
-    json_object_set_new(report, "closed_at", json_time(now));
-    json_object_set_new(report, "first_at", json_time(first));
-    json_object_set_new(report, "last_at", json_time(last));
-    json_object_set_new(report, "counts", counts_of(t));
-    json_object_set_new(report, "equations", equations_of(t));
-    json_object_set_new(report, "royalty", json_integer((json_int_t)t->confirmed));
-    json_object_set(report, "refused", refused);
-    json_object_set_new(report, "ledger", json_hex(buf_bytes(&c->ledger_id)));
-    json_object_set_new(report, "audit", json_pack("{s:I, s:o}", "seq", (json_int_t)seq, "hash", json_hex(BYTES_OF(hash))));
+    if (json_object_set_new(report, "opened_at", json_time(o->opened_at)) != 0 ||
+        json_object_set_new(report, "closed_at", json_time(now)) != 0 ||
+        json_object_set_new(report, "first_at", json_time(first)) != 0 ||
+        json_object_set_new(report, "last_at", json_time(last)) != 0 ||
+        json_object_set_new(report, "counts", counts_of(t)) != 0 ||
+        json_object_set_new(report, "equations", equations_of(t)) != 0 ||
+        json_object_set_new(report, "royalty", json_integer((json_int_t)t->confirmed)) != 0 ||
+        json_object_set(report, "refused", refused) != 0 ||
+        json_object_set_new(report, "ledger", json_hex(buf_bytes(&c->ledger_id))) != 0 ||
+        json_object_set_new(report, "audit", json_pack("{s:I, s:o}", "seq", (json_int_t)seq, "hash", json_hex(BYTES_OF(hash)))) != 0)
+        return err_set(e, E_NOMEM, "close-out report");
     text = json_dumps(report, JSON_COMPACT | JSON_SORT_KEYS);
     if (!text)
         return err_set(e, E_NOMEM, "close-out report");
+    /* What a reader would check. */
+    if (close_report_check(report, e) != E_OK)
+        return e->code;
     return store_order_set_report(c->store, o->id, bytes_str(text), e);
 }
 

@@ -179,7 +179,7 @@ const struct command commands[] = {
     {"order", "report", "order.report", "the signed close-out report of a closed order", "order",
      OPTIONS({"out", "FILE", OPT_OWN, NULL, "where to write it (default: standard output)"}), NULL, NULL, NULL, command_order_report},
     {"order", "export", "order.export", "write the hand-over files of an order", "order",
-     OPTIONS({"format", "F", OPT_OWN, NULL, "native, microchip, aws-bulk, aws-jitr, azure-dps-json, azure-dps-csv or csv"},
+     OPTIONS({"format", "F", OPT_OWN, NULL, "native, microchip, aws-bulk, aws-jitr, azure-dps-json, azure-dps-csv or csv (default: what the order asks for, each in DIR/TARGET)"},
              {"out", "DIR", OPT_OWN, NULL, "directory for them, made when it is not there"}),
      NULL, NULL, NULL, command_order_export},
     {"order", "open", "order.open", "open a signed work order", "FILE:file", no_options, NULL, NULL, NULL, NULL},

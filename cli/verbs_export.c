@@ -360,31 +360,76 @@ static enum err_code export_to(struct run *r, struct export *x, const char *orde
     return code;
 }
 
-int command_order_export(struct run *r)
+static const struct format *format_find(const char *name)
 {
-    const char *name = run_option(r, "format"), *order = r->positional;
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+        if (strcmp(formats[i].name, name) == 0)
+            return &formats[i];
+    return NULL;
+}
+
+static enum err_code export_one(struct run *r, const struct format *format, const char *dir, struct err *e)
+{
     struct export *x = calloc(1, sizeof(*x));
-    struct err e = {0};
     enum err_code code;
 
     if (!x)
-        return EXIT_REFUSED;
-    x->dir = run_option(r, "out");
-    for (size_t i = 0; name && i < ARRAY_LEN(formats); i++)
-        if (strcmp(formats[i].name, name) == 0)
-            x->format = &formats[i];
-    if (!x->dir || !x->format) {
-        free(x);
-        fprintf(stderr, "inkan order export: needs --out DIR and --format with one of native, microchip, aws-bulk, aws-jitr, "
-                        "azure-dps-json, azure-dps-csv, csv\n");
-        return EXIT_USAGE;
-    }
+        return err_set(e, E_NOMEM, "export");
+    x->format = format;
+    x->dir = dir;
     x->out.draft = FILE_DRAFT_INIT;
     x->out.text = BUF_INIT(16 * CHUNK);
-    code = export_to(r, x, order, &e);
-    if (code == E_OK && x->format->op_format)
-        fprintf(stderr, "%s/%s: %llu units\n", x->dir, x->format->file, (unsigned long long)x->n);
+    code = export_to(r, x, r->positional, e);
+    if (code == E_OK && format->op_format)
+        fprintf(stderr, "%s/%s: %llu units\n", dir, format->file, (unsigned long long)x->n);
+    else if (code == E_OK)
+        fprintf(stderr, "%s/%s\n", dir, format->file);
     buf_clear(&x->out.text);
     free(x);
-    return code == E_OK ? EXIT_DONE : run_fail(&e);
+    return code;
+}
+
+/* What the order itself asks for, each in a directory of its own. */
+static enum err_code export_targets(struct run *r, const char *dir, struct err *e)
+{
+    static const struct {
+        const char *target, *format;
+    } formats_of[] = {{"native", "native"}, {"microchip", "microchip"}, {"aws-bulk", "aws-bulk"}, {"aws-jitr", "aws-jitr"},
+                      {"azure-dps", "azure-dps-json"}, {"azure-dps", "azure-dps-csv"}, {"csv", "csv"}};
+    AUTO(json_t) *args = json_pack("{s:s}", "order", r->positional);
+    AUTO(json_t) *status = NULL;
+    AUTO(json_t) *fallback = json_pack("[s]", "native");
+    const json_t *targets, *target;
+    char path[PATH_MAX];
+    size_t i;
+
+    if (run_call(r, "order.status", args, NULL, NULL, &status, NULL, e) != E_OK || dir_make(dir, 0755, e) != E_OK)
+        return e->code;
+    targets = json_object_get(status, "targets");
+    if (json_array_size(targets) == 0)
+        targets = fallback;
+    json_array_foreach(targets, i, target)
+    {
+        snprintf(path, sizeof(path), "%s/%s", dir, json_string_value(target));
+        for (size_t k = 0; k < ARRAY_LEN(formats_of); k++)
+            if (strcmp(formats_of[k].target, json_string_value(target)) == 0 &&
+                export_one(r, format_find(formats_of[k].format), path, e) != E_OK)
+                return e->code;
+    }
+    return E_OK;
+}
+
+int command_order_export(struct run *r)
+{
+    const char *name = run_option(r, "format"), *dir = run_option(r, "out");
+    struct err e = {0};
+
+    if (!dir || (name && !format_find(name))) {
+        fprintf(stderr, "inkan order export: needs --out DIR, and --format with one of native, microchip, aws-bulk, aws-jitr, "
+                        "azure-dps-json, azure-dps-csv, csv, or no --format for what the order asks for\n");
+        return EXIT_USAGE;
+    }
+    if ((name ? export_one(r, format_find(name), dir, &e) : export_targets(r, dir, &e)) != E_OK)
+        return run_fail(&e);
+    return EXIT_DONE;
 }

@@ -9,7 +9,7 @@ setup_file() {
     instance_up
     station_add line-1 load,issue,pack,qa
     station_add verify-1 verify
-    order_file WO-7 --quantity 20 --prefix WO-7- --digits 2 --model M2 --lot L-9
+    order_file WO-7 --quantity 20 --prefix WO-7- --digits 2 --model M2 --lot L-9 --target native,azure-dps,csv
     inkan order open "$dir/WO-7.jws"
     for n in 01 02 03 04 05 06 07 08 09 10 11 12; do
         [ "$(unit_issue line-1 WO-7 "WO-7-$n")" = 200 ]
@@ -194,6 +194,9 @@ hand_over() {
     for format in native microchip aws-bulk aws-jitr azure-dps-json azure-dps-csv csv; do
         hand_over $format
     done
+    inkan order export WO-7 --out "$dir/targets"
+    diff -r "$dir/targets/csv" "$dir/out-csv"
+    [ "$(cd "$dir/targets" && echo */*)" = "azure-dps/enrollments.csv azure-dps/enrollments.jsonl csv/units.csv native/index.jws native/units.jsonl" ]
     # The reader notices what is wrong.
     sed -i 2d "$dir/out-csv/units.csv"
     no python3 "$source_dir/tests/lib/handover.py" csv "$dir/out-csv" "$units" "$dir/records.pem" "$dir/maker-root.pem" "$dir/maker-ca.pem" < /dev/null
