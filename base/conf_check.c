@@ -664,6 +664,8 @@ static void check_profile_keygen(struct conf_reading *r, size_t i)
     }
     if (p->kind != PROFILE_IDEVID && p->kind != PROFILE_LDEVID)
         BAD_PROFILE(r, i, keygen, "is for idevid and ldevid, not for kind %s", profile_kind_name(p->kind));
+    if (!p->keygen_clear && r->conf->records_token[0] == '\0')
+        BAD_PROFILE(r, i, keygen, "without keygen_clear it needs records: encrypted keys travel signed by the record key");
     if (!(p->key_algs & KEY_BIT(p->keygen_key)))
         BAD_PROFILE(r, i, keygen_key, "%s is not one of key_algs", key_alg_name(p->keygen_key));
     if (p->keygen == KEYGEN_SERVICE && p->keygen_token[0])

@@ -278,4 +278,15 @@ FAULTS = [
     unit("unknown-message-passes", "what is unknown is refused",
          [("base/msg.c", "    if (v >= count) {\n        r->failed = true;\n        return 0;\n    }\n", "")],
          "test_msg", "unknown_values_fail_closed"),
+    # ---- keys made for devices ----
+    bats("key-for-nobody-known", "a key encryption that was asked for is never left out",
+         [("ca/delivery.c", 'return err_set(e, E_DENIED, "no key is known here under this DecryptKeyIdentifier (RFC 7030 4.4.1.1)");', "return E_OK;"),
+          ("ca/delivery.c", "        code = recipient_choose(&g->recipient, d->capabilities, p->keygen_key, e);", "        code = g->recipient.kind == RECIPIENT_NONE ? E_OK : recipient_choose(&g->recipient, d->capabilities, p->keygen_key, e);")],
+         "scenario/keygen", "cannot be honoured"),
+    bats("undelivered-stays-valid", "no device has two valid identities of which one was lost",
+         [("ca/issue.c", "    if (g->replaces && revoke_undelivered(j, now, e) != E_OK)", "    if (false && revoke_undelivered(j, now, e) != E_OK)")],
+         "scenario/keygen", "supersedes the certificate that was not delivered"),
+    bats("key-stays-in-front", "a private key is wiped when it was sent",
+         [("enroll/conn.c", "    buf_wipe(whole);\n    free(whole);", "    buf_clear(whole);\n    free(whole);")],
+         "scenario/secrets", "no process but a signer holds"),
 ]

@@ -229,6 +229,25 @@ opened() {
     [ "$(ask clear-p256 tls-1 --tlsv1.3 --tls13-ciphers TLS_AES_128_GCM_SHA256)" = 200 ]
 }
 
+@test "more devices at once than keys are ready: each waits for one of its own" {
+    for i in $(seq 8); do
+        unit "crowd-$i"
+        keygen csr "$parts/csr-$i" "crowd-$i"
+    done
+    for i in $(seq 8); do
+        curl -sS --cacert "$dir/fleet-root.pem" --cert "$units/crowd-$i.idevid.pem" --key "$units/crowd-$i.idevid.key" -H 'Content-Type: application/pkcs10' \
+            --data-binary "@$parts/csr-$i" -o "$parts/body-$i" -D "$parts/headers-$i" -w '%{http_code}\n' "$(est_url clear-rsa2048)/serverkeygen" >> "$parts/status" &
+    done
+    wait
+    [ "$(sort -u "$parts/status")" = 200 ]
+    for i in $(seq 8); do
+        keygen split "$parts/body-$i" "$parts/headers-$i" "$parts"
+        keygen check "$parts/key.der" "$parts/cert.pem"
+        openssl x509 -in "$parts/cert.pem" -noout -pubkey | sha256sum >> "$parts/keys"
+    done
+    [ "$(sort -u "$parts/keys" | wc -l)" = 8 ]
+}
+
 @test "a repeat makes a new key and supersedes the certificate that was not delivered, until the device has used one" {
     unit again-1
     made clear-p256 again-1 > /dev/null
