@@ -327,10 +327,12 @@ static enum err_code note_failure(struct core *c, uint64_t unit, const struct er
     struct capture_row row;
     enum err_code code = store_capture_find(c->store, unit, &row, e);
 
-    if (code == E_NOT_FOUND) /* scrapped, closed or issued meanwhile */
-        return E_OK;
-    if (code != E_OK)
+    const struct work_order *o = code == E_OK ? factory_live_by_id(c, row.order) : NULL;
+
+    if (code != E_OK && code != E_NOT_FOUND)
         return code;
+    if (!o || o->state != ORDER_OPEN) /* scrapped or issued meanwhile; or about to be unused */
+        return E_OK;
     if (pause_after(why) == 0)
         return set_aside(c, &row, why, now, e);
     return store_capture_set(c->store, unit, CAPTURE_WAITS, now + pause_after(why), row.tries + 1, why->msg, e);
@@ -440,6 +442,23 @@ static void fill(struct core *c)
 void capture_tick(struct core *c)
 {
     fill(c);
+}
+
+enum err_code capture_end(struct core *c, const struct work_order *o, uint64_t unit, const char *device_id, int64_t now,
+                          struct err *e)
+{
+    char object[UNIT_OBJECT_MAX];
+    struct err none = {0};
+    enum err_code code;
+
+    if (store_capture_delete(c->store, unit, e) != E_OK)
+        return e->code;
+    snprintf(object, sizeof(object), "unit:%s/%s", o->order_no, device_id);
+    code = store_alarm_clear(c->store, "capture-set-aside", o->domain, object, now, &none);
+    if (code == E_NOT_FOUND || code == E_OK) /* most had none */
+        return E_OK;
+    *e = none;
+    return code;
 }
 
 /* ---- an operator's ---- */

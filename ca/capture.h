@@ -9,6 +9,7 @@
 
 #include "ca/csr.h"
 #include "ca/enroll_policy.h"
+#include "ca/factory.h"
 #include "ca/store/capture.h"
 
 struct captures *captures_new(void);
@@ -39,6 +40,10 @@ MUST_CHECK enum err_code capture_fetch(struct core *c, const struct svc_enroll *
 
 /* Every second: sends a small portion of what waits to be signed where the token is back; more as those are done. */
 void capture_tick(struct core *c);
+
+/* The unit is captured no more: its request goes, and the alarm that told of it. Part of factory_change. */
+MUST_CHECK enum err_code capture_end(struct core *c, const struct work_order *o, uint64_t unit, const char *device_id, int64_t now,
+                                     struct err *e);
 
 /* An operator's: tries a set-aside one again; gives the unit up as unused. E_NOT_FOUND: the unit has no captured request. */
 MUST_CHECK enum err_code capture_retry(struct core *c, uint64_t unit, const struct actor *by, int64_t now, struct err *e);

@@ -5,8 +5,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "ca/capture.h"
 #include "ca/factory_int.h"
-#include "ca/store/capture.h"
 
 /* ---- work orders ---- */
 
@@ -528,7 +528,7 @@ enum err_code factory_change(struct core *c, const struct work_order *o, struct 
     text_copy(device_id, sizeof(device_id), u->device_id); /* borrowed from the store */
     u->device_id = device_id;
     /* What was kept to be signed later is signed now, or never. */
-    if (u->state == UNIT_CAPTURED && store_capture_delete(c->store, u->id, e) != E_OK)
+    if (u->state == UNIT_CAPTURED && capture_end(c, o, u->id, device_id, now, e) != E_OK)
         return err_wrap(e, "unit %s/%s", o->order_no, device_id);
     if (change_certs(c, u, event, next, why, now, e) != E_OK)
         return err_wrap(e, "unit %s/%s", o->order_no, device_id);

@@ -13,7 +13,7 @@ setup_file() {
   - {name: asked, $ldevid, approval: operator, approval_retry: 2s}
   - {name: asked-first, $ldevid, approval: first}
   - {name: asked-bound, $ldevid, approval: operator, pop_required: true, approval_retry: 1s}
-  - {name: asked-soon, $ldevid, approval: operator, approval_within: 4s}
+  - {name: asked-soon, $ldevid, approval: operator, approval_within: 3s}
   - {name: boot, $ldevid, pop_required: true}
   - {name: asked-made, $ldevid, approval: operator, keygen: service, keygen_clear: true}
   - {name: asked-again, $ldevid, idevid_reenroll: approve}" extra_labels="
@@ -177,15 +177,13 @@ trail() { # EVENT REQUEST
     unit_birth poll-1
     (client asked poll-1 run) 2> "$dir/poll-1.log" 3>&- &
     device=$!
-    waiting() { [ -n "$(request_of poll-1 waiting | grep -v null)" ]; }
-    waits_for 10 waiting
-    sleep 3
+    asked_twice() { [ "$(grep -c 'ask again in 2 s' "$dir/poll-1.log")" -ge 2 ]; }
+    waits_for 10 asked_twice
     inkan request approve "$(request_of poll-1)"
     has_cert() { [ -e "$units/poll-1/cert.pem" ]; }
     waits_for 15 has_cert
     kill "$device"
     wait "$device" || true
-    grep -q 'ask again in 2 s' "$dir/poll-1.log"
     [ "$(inkan request list --json | jq '[.[] | select(.device_id == "poll-1")] | length')" = 1 ]
 }
 
