@@ -501,6 +501,7 @@ void op_station_revoke(struct core *c, struct admin_call *call)
         admin_fail(call, &e);
         return;
     }
+    factory_stations_changed(c);
     revoke_changed(c);
     links_confirm(c, c->purge_seq, on_revoked, call);
 }

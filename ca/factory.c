@@ -258,30 +258,38 @@ enum err_code factory_refused(struct core *c, const struct grant *g, const struc
 
 /* ---- stations ---- */
 
-static enum err_code station_row_good(const struct station_row *row, int64_t now, struct grant *g, struct err *e)
+/* Who asks, in the grant: from here on a refusal is an entry of the trail. */
+static void became_station(struct grant *g, const struct factory_station *st)
 {
-    if (row->revoked_at)
-        return factory_refuse(g, e, E_DENIED, "station-revoked", "station %s was revoked", row->name);
-    if (now > row->not_after)
-        return factory_refuse(g, e, E_DENIED, "station-revoked", "the registration of station %s has ended", row->name);
+    g->authenticated = true;
+    g->by.kind = "station";
+    snprintf(g->by.name, sizeof(g->by.name), "%s/%s", st->domain, st->name);
+    text_copy(g->device.domain, sizeof(g->device.domain), st->domain);
+    g->unit.station = st->id;
+    text_copy(g->unit.station_name, sizeof(g->unit.station_name), st->name);
+    text_copy(g->unit.line, sizeof(g->unit.line), st->line);
+}
+
+static enum err_code in_date(const struct known_station *k, int64_t now, struct grant *g, struct err *e)
+{
+    if (now > k->st.not_after)
+        return factory_refuse(g, e, E_DENIED, "station-revoked", "the registration of station %s has ended", k->st.name);
+    if (now > k->not_after)
+        return factory_refuse(g, e, E_DENIED, "station-revoked", "the station's certificate has expired");
     return E_OK;
 }
 
-enum err_code factory_station(struct core *c, struct bytes leaf, int64_t now, struct factory_station *st, struct grant *g,
-                              struct err *e)
+static enum err_code station_load(struct core *c, struct bytes leaf, struct known_station *k, struct grant *g, struct err *e)
 {
+    struct factory_station *st = &k->st;
     struct cert read;
     struct cert_row row;
     struct station_row reg;
-    char name[ID_MAX_LEN + 1];
     uint8_t status;
-    int64_t not_after;
     enum err_code code;
 
-    *st = (struct factory_station){0};
     if (cert_read(leaf, &read, e) != E_OK)
         return err_set(e, E_DENIED, "the client certificate cannot be read");
-    sha256(leaf, st->cert_hash);
     code = store_cert_by_der(c->store, read.issuer, read.serial, st->cert_hash, &row, e);
     if (code == E_NOT_FOUND || (code == E_OK && row.kind != PROFILE_STATION))
         return err_set(e, E_DENIED, "a station's certificate is needed here");
@@ -289,33 +297,51 @@ enum err_code factory_station(struct core *c, struct bytes leaf, int64_t now, st
         return code;
     st->cert = row.id;
     status = row.status;
-    not_after = row.not_after;
-    text_copy(name, sizeof(name), row.station);
-    g->authenticated = true;
-    g->by.kind = "station";
-    snprintf(g->by.name, sizeof(g->by.name), "%s/%s", row.domain, name);
-    text_copy(g->device.domain, sizeof(g->device.domain), row.domain);
-    code = store_station_by_name(c->store, name, &reg, e);
+    k->not_after = row.not_after;
+    text_copy(st->name, sizeof(st->name), row.station);
+    text_copy(st->domain, sizeof(st->domain), row.domain);
+    became_station(g, st);
+    code = store_station_by_name(c->store, st->name, &reg, e);
     if (code == E_NOT_FOUND)
-        return factory_refuse(g, e, E_DENIED, "station-revoked", "no station %s is registered", name);
-    if (code != E_OK || station_row_good(&reg, now, g, e) != E_OK)
-        return e->code;
+        return factory_refuse(g, e, E_DENIED, "station-revoked", "no station %s is registered", st->name);
+    if (code != E_OK)
+        return code;
+    if (reg.revoked_at)
+        return factory_refuse(g, e, E_DENIED, "station-revoked", "station %s was revoked", st->name);
     if (status != CERT_GOOD)
         return factory_refuse(g, e, E_DENIED, "station-revoked", "the station's certificate is %s",
                               status == CERT_ON_HOLD ? "on hold" : "revoked");
-    if (now > not_after)
-        return factory_refuse(g, e, E_DENIED, "station-revoked", "the station's certificate has expired");
     st->id = reg.id;
     st->roles = reg.roles;
     st->not_after = reg.not_after;
-    text_copy(st->name, sizeof(st->name), reg.name);
     text_copy(st->domain, sizeof(st->domain), reg.domain);
     text_copy(st->line, sizeof(st->line), reg.line);
     text_copy(st->profile, sizeof(st->profile), reg.profile);
-    g->unit.station = st->id;
-    text_copy(g->unit.station_name, sizeof(g->unit.station_name), st->name);
-    text_copy(g->unit.line, sizeof(g->unit.line), st->line);
     return E_OK;
+}
+
+enum err_code factory_station(struct core *c, struct bytes leaf, int64_t now, struct factory_station *st, struct grant *g,
+                              struct err *e)
+{
+    struct known_station *k, fresh = {.at = store_changes(c->store)};
+    enum err_code code;
+
+    *st = (struct factory_station){0};
+    sha256(leaf, fresh.st.cert_hash);
+    k = &c->factory->station[fresh.st.cert_hash[0] % STATIONS_KNOWN];
+    if (k->st.id == 0 || k->at != fresh.at || memcmp(k->st.cert_hash, fresh.st.cert_hash, sizeof(fresh.st.cert_hash)) != 0) {
+        if ((code = station_load(c, leaf, &fresh, g, e)) != E_OK)
+            return code;
+        *k = fresh;
+    }
+    became_station(g, &k->st);
+    *st = k->st;
+    return in_date(k, now, g, e);
+}
+
+void factory_stations_changed(struct core *c)
+{
+    memset(c->factory->station, 0, sizeof(c->factory->station));
 }
 
 static bool station_is_named(const struct work_order *o, const struct factory_station *st)

@@ -89,6 +89,8 @@ enum err_code factory_refuse(struct grant *g, struct err *e, enum err_code code,
  */
 MUST_CHECK enum err_code factory_station(struct core *c, struct bytes leaf, int64_t now, struct factory_station *st,
                                          struct grant *g, struct err *e);
+/* A registration changed: what is known of stations is asked anew. */
+void factory_stations_changed(struct core *c);
 enum order_need {
     ORDER_READ,  /* in any state */
     ORDER_WORK,  /* it is open: units it has go on */

@@ -7,7 +7,16 @@
 
 #define UNIT_OBJECT_MAX (ORDER_NO_MAX + ID_MAX_LEN + 16)
 
+/* A station's certificate that was found good: that costs as much as half of a request, and a line has a handful of them. */
+#define STATIONS_KNOWN 32
+struct known_station {
+    struct factory_station st; /* id 0: empty */
+    int64_t not_after;         /* of the certificate */
+    uint64_t at;               /* store_changes then: as long as it stays, no certificate changed */
+};
+
 struct factory {
+    struct known_station station[STATIONS_KNOWN]; /* by the first octet of the certificate's hash */
     LIST_HEAD(, work_order) orders;
     LIST_HEAD(, order_opening) openings;
 };
