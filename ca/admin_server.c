@@ -108,6 +108,7 @@ static void send_message(struct admin_conn *n, struct msg *m, int fd)
     else if (chan_send(n->chan, m, fd, &e) == E_OK)
         return;
     log_failure("admin-answer-failed", &e);
+    chan_fail(n->chan, &e); /* so that nobody waits for it */
 }
 
 static void rows_drop(struct admin_call *call)
@@ -478,8 +479,11 @@ static void run_request(struct admin_conn *n, uint64_t request_id, const char *n
         return;
     }
     call = calloc(1, sizeof(*call));
-    if (!call)
+    if (!call) { /* whoever waits for an answer is told by the end of the connection */
+        err_set(&e, E_NOMEM, "out of memory for a request");
+        chan_fail(n->chan, &e);
         return;
+    }
     call->file = take_fd(&owned);
     call->core = c;
     call->conn = n;
@@ -492,7 +496,7 @@ static void run_request(struct admin_conn *n, uint64_t request_id, const char *n
     if (!call->op)
         err_set(&e, E_INVALID, "%.64s: no such operation", name);
     else if (!call->args)
-        err_set(&e, E_INVALID, "arguments: %s at octet %d", where.text, where.position);
+        err_set(&e, json_error_code(&where) == json_error_out_of_memory ? E_NOMEM : E_INVALID, "arguments: %s at octet %d", where.text, where.position);
     else if ((call->file >= 0) != call->op->takes_file)
         err_set(&e, E_INVALID, "%s: %s", name, call->op->takes_file ? "its file is missing" : "it takes no file");
     else if (admin_args_check(call->op->args, call->args, &e) == E_OK) {

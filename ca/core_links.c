@@ -97,19 +97,16 @@ void links_confirm(struct core *c, uint64_t seq, confirm_fn done, void *arg)
 
 /* ---- fronts ---- */
 
+/* A message that was not sent may have been a revocation: a peer that missed one must not go on as if it had heard everything. */
 static void send_or_fail(struct chan *chan, struct msg *m, int fd)
 {
     struct err e = {0};
 
-    if (!chan)
+    if (!chan || chan_send(chan, m, fd, &e) == E_OK)
         return;
-    if (!msg_finish(m)) {
-        err_set(&e, E_INTERNAL, "a message did not fit");
-        log_failure("link-send-failed", &e);
-        return;
-    }
-    if (chan_send(chan, m, fd, &e) != E_OK)
-        log_failure("link-send-failed", &e);
+    if (e.code == E_NOMEM) /* every peer is linked again, and told everything anew, when this process is back */
+        proc_die("link-send-failed", PROC_EXIT_RESTART, &e);
+    log_failure("link-send-failed", &e);
 }
 
 static struct front_link *front_by_id(struct core *c, uint64_t id)

@@ -74,10 +74,14 @@ static bool send_msg(struct follower *f, struct msg *m)
 {
     struct err e;
 
-    if (!f->chan || !msg_finish(m))
+    if (!f->chan)
         return false;
-    /* A failed send is a broken link: on_gone follows from the loop. */
-    return chan_send(f->chan, m, -1, &e) == E_OK;
+    if (chan_send(f->chan, m, -1, &e) == E_OK)
+        return true;
+    /* Of a broken link on_gone tells from the loop. Of this nobody would, and the core would wait for a word that was not sent. */
+    if (e.code == E_NOMEM)
+        f->ops.doubt(f->ops.arg, "follow-failed", &e);
+    return false;
 }
 
 static void acknowledge(struct follower *f, uint64_t seq)
