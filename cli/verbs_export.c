@@ -34,7 +34,8 @@ struct export {
 };
 
 struct format {
-    const char *name, *op_format; /* NULL: no units */
+    const char *name, *target;    /* of an order's "targets" */
+    const char *op_format;        /* NULL: no units */
     const char *file;
     void (*begin)(struct export *x);
     void (*unit)(struct export *x, const json_t *row);
@@ -256,13 +257,13 @@ static void csv_unit(struct export *x, const json_t *row)
 }
 
 static const struct format formats[] = {
-    {"native", "native", "units.jsonl", NULL, native_unit, NULL, false},
-    {"microchip", "microchip", "manifest.json", NULL, manifest_unit, manifest_end, false},
-    {"aws-bulk", "units", "things.jsonl", aws_begin, aws_unit, NULL, true},
-    {"aws-jitr", NULL, "ca.pem", NULL, NULL, jitr_end, true},
-    {"azure-dps-json", "units", "enrollments.jsonl", NULL, azure_unit, azure_end, false},
-    {"azure-dps-csv", "units", "enrollments.csv", azure_csv_begin, azure_csv_unit, NULL, false},
-    {"csv", "units", "units.csv", csv_begin, csv_unit, NULL, false},
+    {"native", "native", "native", "units.jsonl", NULL, native_unit, NULL, false},
+    {"microchip", "microchip", "microchip", "manifest.json", NULL, manifest_unit, manifest_end, false},
+    {"aws-bulk", "aws-bulk", "units", "things.jsonl", aws_begin, aws_unit, NULL, true},
+    {"aws-jitr", "aws-jitr", NULL, "ca.pem", NULL, NULL, jitr_end, true},
+    {"azure-dps-json", "azure-dps", "units", "enrollments.jsonl", NULL, azure_unit, azure_end, false},
+    {"azure-dps-csv", "azure-dps", "units", "enrollments.csv", azure_csv_begin, azure_csv_unit, NULL, false},
+    {"csv", "csv", "units", "units.csv", csv_begin, csv_unit, NULL, false},
 };
 
 /* ---- running ---- */
@@ -392,10 +393,6 @@ static enum err_code export_one(struct run *r, const struct format *format, cons
 /* What the order itself asks for, each in a directory of its own. */
 static enum err_code export_targets(struct run *r, const char *dir, struct err *e)
 {
-    static const struct {
-        const char *target, *format;
-    } formats_of[] = {{"native", "native"}, {"microchip", "microchip"}, {"aws-bulk", "aws-bulk"}, {"aws-jitr", "aws-jitr"},
-                      {"azure-dps", "azure-dps-json"}, {"azure-dps", "azure-dps-csv"}, {"csv", "csv"}};
     AUTO(json_t) *args = json_pack("{s:s}", "order", r->positional);
     AUTO(json_t) *status = NULL;
     AUTO(json_t) *fallback = json_pack("[s]", "native");
@@ -411,9 +408,8 @@ static enum err_code export_targets(struct run *r, const char *dir, struct err *
     json_array_foreach(targets, i, target)
     {
         snprintf(path, sizeof(path), "%s/%s", dir, json_string_value(target));
-        for (size_t k = 0; k < ARRAY_LEN(formats_of); k++)
-            if (strcmp(formats_of[k].target, json_string_value(target)) == 0 &&
-                export_one(r, format_find(formats_of[k].format), path, e) != E_OK)
+        for (size_t k = 0; k < ARRAY_LEN(formats); k++)
+            if (strcmp(formats[k].target, json_string_value(target)) == 0 && export_one(r, &formats[k], path, e) != E_OK)
                 return e->code;
     }
     return E_OK;
@@ -422,14 +418,15 @@ static enum err_code export_targets(struct run *r, const char *dir, struct err *
 int command_order_export(struct run *r)
 {
     const char *name = run_option(r, "format"), *dir = run_option(r, "out");
+    const struct format *format = name ? format_find(name) : NULL;
     struct err e = {0};
 
-    if (!dir || (name && !format_find(name))) {
+    if (!dir || (name && !format)) {
         fprintf(stderr, "inkan order export: needs --out DIR, and --format with one of native, microchip, aws-bulk, aws-jitr, "
                         "azure-dps-json, azure-dps-csv, csv, or no --format for what the order asks for\n");
         return EXIT_USAGE;
     }
-    if ((name ? export_one(r, format_find(name), dir, &e) : export_targets(r, dir, &e)) != E_OK)
+    if ((format ? export_one(r, format, dir, &e) : export_targets(r, dir, &e)) != E_OK)
         return run_fail(&e);
     return EXIT_DONE;
 }
