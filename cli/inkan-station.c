@@ -58,7 +58,7 @@ static void usage(FILE *f)
           "  --timeout S            for one request (default 30)\n"
           "  --quiet                only what went wrong\n"
           "  --json                 summary on standard output at the end\n\n"
-          "Exit: 0 all done, 1 units failed, 2 wrong usage, 3 told to stop before all was done,\n"
+          "Exit: 0 all done, 1 units failed, 2 wrong usage, 3 units are left: told to stop, or issued later,\n"
           "      4 the service refuses the order or this station, 5 this station cannot go on.\n",
           f);
 }
@@ -364,10 +364,10 @@ static void summary_json(struct station *s, const struct station_view *v, const 
     uint64_t ended = v->done + v->failed;
 
     printf("{\"order\": \"%s\", \"end\": \"%s\", \"done\": %llu, \"failed\": %llu, \"already\": %llu, \"earlier\": %llu, \"resumed\": %llu, "
-           "\"unfinished\": %llu, \"input_left\": %s, \"retries\": %llu, \"seconds\": %.3f, \"rate\": %.3f, \"yield\": %.5f, \"unit_p50_s\": %.4f, "
+           "\"captured\": %llu, \"unfinished\": %llu, \"input_left\": %s, \"retries\": %llu, \"seconds\": %.3f, \"rate\": %.3f, \"yield\": %.5f, \"unit_p50_s\": %.4f, "
            "\"unit_p99_s\": %.4f, \"reasons\": ",
            order, ends[v->end], (unsigned long long)v->done, (unsigned long long)v->failed, (unsigned long long)v->already,
-           (unsigned long long)v->earlier, (unsigned long long)v->resumed, (unsigned long long)v->unfinished, input_left ? "true" : "false",
+           (unsigned long long)v->earlier, (unsigned long long)v->resumed, (unsigned long long)v->captured, (unsigned long long)v->unfinished, input_left ? "true" : "false",
            (unsigned long long)v->retries,
            v->seconds, v->seconds > 0 ? (double)v->done / v->seconds : 0, ended ? (double)v->done / (double)ended : 1, v->unit_p50_s,
            v->unit_p99_s);
@@ -534,7 +534,7 @@ static int exit_code(const struct station_view *v, bool rest)
         return EXIT_STATION;
     if (v->end == STATION_ORDER_ENDED)
         return EXIT_ORDER;
-    if (v->end == STATION_TOLD && rest)
+    if ((v->end == STATION_TOLD && rest) || (v->captured && !v->failed))
         return EXIT_UNFINISHED;
     return v->failed ? EXIT_UNITS_FAILED : EXIT_DONE;
 }

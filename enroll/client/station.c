@@ -32,7 +32,7 @@ struct station {
     bool no_more, stopping;
     enum station_end end;
     double began;
-    uint64_t done, failed, already, resumed, earlier, retries, left;
+    uint64_t done, failed, already, resumed, earlier, retries, left, captured;
     unsigned in_a_row;
     char last_error[512];
     struct reason reason[REASONS_MAX];
@@ -226,7 +226,8 @@ static void unit_ended(struct station *s, struct fixture *f, struct unit *u, con
     }
     if (out->what == UNIT_LEFT) {
         s->left++;
-        say(s, false, "left unit=%s fixture=%u step=%s", u->id, f->index + 1, station_step_name[out->step]);
+        s->captured += out->reason[0] != '\0';
+        say(s, false, out->reason[0] ? "captured unit=%s fixture=%u step=%s" : "left unit=%s fixture=%u step=%s", u->id, f->index + 1, station_step_name[out->step]);
         return;
     }
     snprintf(s->last_error, sizeof s->last_error, "%s, %s: %s: %s", u->id, station_step_name[out->step], out->reason, out->text);
@@ -516,6 +517,7 @@ void station_look(struct station *s, struct station_view *out)
     out->resumed = s->resumed;
     out->earlier = s->earlier;
     out->retries = s->retries;
+    out->captured = s->captured;
     out->unfinished = s->left + s->waiting;
     out->seconds = s->began > 0 ? now - s->began : 0;
     out->end = s->end;

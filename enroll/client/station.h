@@ -76,6 +76,7 @@ struct station_view {
     uint64_t done, failed, already, resumed; /* units of this run; `already`: were finished before */
     uint64_t earlier;                        /* units done in earlier runs, from the journal */
     uint64_t retries;                        /* requests that were repeated */
+    uint64_t captured;                       /* left, to be issued later: the service keeps their requests (202) */
     uint64_t unfinished;                     /* begun or waiting, and not at work */
     unsigned busy;                           /* fixtures at work */
     double seconds;                          /* since start */

@@ -79,6 +79,10 @@ static enum step_end ask(struct work *w, enum station_step step, const char *pat
 
         if (r == CALL_OK)
             return STEP_DONE;
+        if (step == STATION_ISSUE && w->answer.status == 202) { /* it comes later: the fixture is free for another unit */
+            snprintf(w->out->reason, sizeof w->out->reason, "captured");
+            return STEP_LEFT;
+        }
         if (r == CALL_REFUSED)
             return refused(w, w->answer.reason, w->answer.text);
         if (credentials_expired(w->f->link.creds, text))

@@ -8,7 +8,7 @@ Makes DIR/ca.pem, DIR/station.pem and DIR/station.key, writes its port to DIR/po
 killed. Each unit it has issued for is a line of DIR/issued "ID SERIAL", each confirmed one a line of DIR/confirmed.
 
 KIND, at each N-th request (of the whole run): `busy` answers 503 with Retry-After: 1; `lost` does the work and closes without
-an answer; `stale` answers a confirm with challenge-stale.
+an answer; `later` answers a simpleenroll with 202; `stale` answers a confirm with challenge-stale.
 """
 import argparse
 import base64
@@ -166,6 +166,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             if fault == "busy":
                 self.answer(503, "text/plain", b"request 1: too many requests\n", ("Retry-After", "1"))
+                return
+            if fault == "later" and is_est:
+                self.answer(202, "text/plain", b"request 1: captured: it is signed later\n", ("Retry-After", "1"))
                 return
             if fault == "stale" and self.path.endswith("/confirm"):
                 raise Refused(409, "challenge-stale")

@@ -146,6 +146,16 @@ SH
     [ "$(of_json done "$d/out")" -eq 4 ]
 }
 
+@test "a unit whose certificate comes later makes room for the next, and is first in the next run" {
+    serve --fault later:4
+    ids 2 > "$d/ids"
+    run in_session --ids "$d/ids" --json
+    [ "$status" -eq 3 ]
+    [[ $output == *"captured unit=M2-0002 "*'"done": 1,'*'"captured": 1, "unfinished": 1,'* ]]
+    in_session --ids /dev/null
+    holds_what_was_issued 2
+}
+
 @test "told to stop, it finishes the units at work and leaves the rest" {
     serve
     ids 500 > "$d/ids"
