@@ -11,7 +11,7 @@
 
 #define PORTION       8  /* captured requests in the queue of issuance at a time: beside them normal traffic has room */
 #define LOOK_AT       64 /* rows looked at for a portion */
-#define STATION_S     30 /* Retry-After of a captured request */
+#define STATION_S     10 /* Retry-After of a captured request */
 #define TRY_AGAIN_S   2
 #define BUDGET_S      60 /* until somebody may have brought a line box another budget */
 

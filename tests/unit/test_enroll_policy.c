@@ -760,6 +760,21 @@ static void a_secret_waits_with_its_request(void **state)
     assert_int_equal(judge_at(b, NOW + 4 * DAY), E_UNAUTHENTICATED);
 }
 
+static void what_ended_long_ago_is_forgotten(void **state)
+{
+    struct bench *b = *state;
+
+    with_approval(b, APPROVAL_FIRST);
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    OK(b->ledger, store_request_forget(b->core.store, NOW + 99 * DAY, NOW + 99 * DAY, &b->ledger->e)); /* it is open */
+    decide_at(b, 1, REQUEST_REFUSE, NOW);
+    OK(b->ledger, store_request_forget(b->core.store, NOW + 6 * DAY, NOW, &b->ledger->e)); /* it did not expire */
+    assert_int_equal(judge_at(b, NOW), E_DENIED);
+    OK(b->ledger, store_request_forget(b->core.store, NOW + 7 * DAY, NOW + 1, &b->ledger->e));
+    assert_int_equal(judge_at(b, NOW), E_PENDING);
+    assert_int_equal(decide_at(b, 2, REQUEST_APPROVE, NOW), REQUEST_APPROVED); /* its number is a new one */
+}
+
 static void a_factory_reset_may_wait_for_an_operator(void **state)
 {
     struct bench *b = *state;
@@ -837,6 +852,7 @@ int main(void)
         TEST(a_bound_request_is_found_by_its_key),
         TEST(as_many_as_are_allowed_wait),
         TEST(a_secret_waits_with_its_request),
+        TEST(what_ended_long_ago_is_forgotten),
         TEST(a_factory_reset_may_wait_for_an_operator),
         TEST(every_state_of_a_request_knows_every_event),
     };
