@@ -307,7 +307,8 @@ static bool take_known(void *arg, const struct foreign_row *row)
         return true;
     k->row = *row;
     k->number_len = row->list_number.len;
-    memcpy(k->number, row->list_number.p, row->list_number.len);
+    if (row->list_number.len)
+        memcpy(k->number, row->list_number.p, row->list_number.len);
     return false;
 }
 

@@ -47,6 +47,7 @@ box_config() {
         -e "s#/var/log/inkan/inkan.log#$box/log/inkan.log#; s#/etc/inkan/pin#$box/pin#" \
         -e "s#0.0.0.0:8443#127.0.0.1:$box_port#; s#0.0.0.0:8080#127.0.0.1:$((box_port + 1))#; s#127.0.0.1:8081#127.0.0.1:$((box_port + 2))#" \
         -e "s#dns:line-a.factory.example.com#dns:localhost#" \
+        -e "s#/etc/inkan/order-signer.pem#$box/order-signer.pem#" \
         -e "s#/etc/inkan/centre-records.pem#$box/centre-records.pem#" \
         -e "s#/usr/lib/pkcs11/vendor.so\"#$module\"\n    env: [\"SOFTHSM2_CONF=$box/softhsm2.conf\"]#" \
         "$source_dir/deploy/linebox.example.yaml" > "$box/inkan.yaml"
@@ -78,47 +79,20 @@ box_down() {
     [ -n "${INKAN_KEEP:-}" ] || rm -rf "$box"
 }
 
-# box_link: the certificate of the box's link, and a TCP proxy in front of the centre that can be cut: wan_up, wan_down
+# box_link: the certificate of the box's link
 box_link() {
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=line-a" -keyout "$box/link.key" -out "$box/link.csr" 2> /dev/null &&
         inkan box link line-a --profile station --csr "$box/link.csr" --chain --out "$box/link.pem" 2> /dev/null
 }
 
-wan_start() {
-    wan_port=$(free_port)
-    echo "wan_port=$wan_port" >> "$BATS_FILE_TMPDIR/instance.env"
-    wan_up
-}
-
-wan_up() {
-    python3 "$source_dir/tests/lib/wan.py" "$wan_port" "$port" 3>&- 4>&- &
-    echo $! > "$box/wan.pid"
-    wait_for 5 bash -c "exec 9<>/dev/tcp/127.0.0.1/$wan_port"
-}
-
-# Connections are cut in the middle and new ones are refused.
-wan_down() {
-    kill -9 "$(cat "$box/wan.pid")"
-    while kill -0 "$(cat "$box/wan.pid")" 2> /dev/null; do sleep 0.05; done
-}
-
-sync_options() {
-    sync=("$programs/inkan-sync" --url "https://localhost:$wan_port" --cert "$box/link.pem" --key "$box/link.key" --anchor "$dir/fleet-root.pem"
-        --socket "$box/run/admin.sock")
-}
-
 box_sync() { # [options]
-    local sync
-    sync_options
-    "${sync[@]}" "$@"
+    "$programs/inkan-sync" --url "https://localhost:$port" --cert "$box/link.pem" --key "$box/link.key" --anchor "$dir/fleet-root.pem" \
+        --socket "$box/run/admin.sock" "$@"
 }
 
-# In the background, talking into $box/sync.log; $sync_pid is the program itself.
-box_sync_start() { # [options]
-    local sync
-    sync_options
-    "${sync[@]}" "$@" 3>&- 4>&- 2> "$box/sync.log" &
-    sync_pid=$!
+# bend FROM TO: one bit of the signature at the end is another
+bend() {
+    python3 -c 'import sys; d = bytearray(open(sys.argv[1], "rb").read()); d[-7] ^= 4; open(sys.argv[2], "wb").write(d)' "$1" "$2"
 }
 
 # unit_box_birth ID: as unit_birth, at the box
@@ -127,4 +101,20 @@ unit_box_birth() {
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1/serialNumber=$1" \
             -keyout "$units/$1.idevid.key" -out "$units/$1.idevid.csr" 2> /dev/null &&
         box_inkan cert issue --profile idevid --domain example --device "$1" --csr "$units/$1.idevid.csr" --out "$units/$1.idevid.pem"
+}
+
+# sign_budget KEY PAYLOAD: a flattened JWS by a key in a file
+sign_budget() {
+    python3 - "$1" "$2" << 'PY'
+import base64, json, subprocess, sys
+b = lambda x: base64.urlsafe_b64encode(x).rstrip(b"=").decode()
+head, body = b(b'{"alg":"ES256","kid":"00","typ":"inkan-budget"}'), b(sys.argv[2].encode())
+der = subprocess.run(["openssl", "dgst", "-sha256", "-sign", sys.argv[1]], input=f"{head}.{body}".encode(), capture_output=True, check=True).stdout
+def integer(at):
+    n = der[at + 1]
+    return der[at + 2:at + 2 + n].lstrip(b"\0").rjust(32, b"\0"), at + 2 + n
+r, at = integer(2)
+s, _ = integer(at)
+print(json.dumps({"payload": body, "protected": head, "signature": b(r + s)}, separators=(",", ":")))
+PY
 }
