@@ -230,7 +230,7 @@ static enum err_code take_cert(struct intake *in, const json_t *j, enum box_outc
     row.issued_at = in->now;
     row.not_before = cert.not_before;
     row.not_after = cert.not_after;
-    if ((code = store_cert_issue(in->c->store, &row, e)) != E_OK)
+    if (store_cert_issue(in->c->store, &row, e) != E_OK)
         return err_wrap(e, "certificate row");
     return audit_cert_issued(in->c->store, &who, in->box, &row, row.status_seq, in->now, e);
 }

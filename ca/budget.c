@@ -187,8 +187,8 @@ static enum err_code judge(struct core *c, const char *order_no, int64_t now, st
 
 enum err_code budget_allows(struct core *c, const char *order_no, int64_t now, struct grant *g, struct err *e)
 {
-    struct budget_row row;
-    struct budget_mark *mark;
+    struct budget_row row = {0};
+    struct budget_mark *mark = NULL;
 
     return c->budgets ? judge(c, order_no, now, g, &row, &mark, e) : E_OK;
 }
@@ -215,12 +215,12 @@ static enum err_code draw(struct core *c, struct budget_mark *m, const struct bu
 
 enum err_code budget_spend(struct core *c, const char *order_no, int64_t now, struct grant *g, struct err *e)
 {
-    struct budget_row row;
-    struct budget_mark *mark;
+    struct budget_row row = {0};
+    struct budget_mark *mark = NULL;
 
     if (!c->budgets)
         return E_OK;
-    if (judge(c, order_no, now, g, &row, &mark, e) != E_OK)
+    if (judge(c, order_no, now, g, &row, &mark, e) != E_OK || !mark)
         return e->code;
     if ((mark->number < row.number || row.spent + 1 > mark->drawn) && draw(c, mark, &row, now, e) != E_OK)
         return e->code;

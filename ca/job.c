@@ -620,7 +620,7 @@ static void on_record_issued(struct core *c, void *arg, const struct issue_resul
 {
     struct job *j = arg;
 
-    if (current(c) != j)
+    if (!j || current(c) != j)
         return;
     if (r->code != E_OK) {
         action_failed(j, &r->err);
