@@ -21,6 +21,7 @@ enum { EXIT_DONE = 0, EXIT_UNITS_FAILED = 1, EXIT_USAGE = 2, EXIT_UNFINISHED = 3
 
 #define TURN_MS    200
 #define LINE_MAX_LEN 256
+#define CONFIG_VALUES_MAX 64
 
 static volatile sig_atomic_t signals;
 
@@ -187,6 +188,9 @@ static bool apply(struct invocation *in, int option, const char *value)
     }
 }
 
+static char *config_values[CONFIG_VALUES_MAX]; /* live as long as the program */
+static size_t config_values_n;
+
 /* "name: value" with the names of the options; "name: true" for one without a value; # begins a comment line. */
 static bool config_line(struct invocation *in, const char *file, unsigned n, char *line)
 {
@@ -218,8 +222,10 @@ static bool config_line(struct invocation *in, const char *file, unsigned n, cha
         return true;
     if (!has_value && strcmp(value, "true") != 0)
         return complain("true or false", where);
-    value = strdup(value); /* lives as long as the program */
-    return (value && apply(in, o->val, value)) || complain("refused", where);
+    if (config_values_n == CONFIG_VALUES_MAX || !(value = strdup(value)))
+        return complain("too many lines", where);
+    config_values[config_values_n++] = value;
+    return apply(in, o->val, value) || complain("refused", where);
 }
 
 static bool config_read(struct invocation *in, const char *file)
