@@ -13,24 +13,34 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ca/store/store_int.h"
 
-/* In pages of the log. A thousand are copied in some 4 ms. */
-#define PORTION    1000
-#define SYNC_EVERY 7000
-#define ROUND      15000 /* 62 MB: then the log is to begin anew */
-#define REST       400   /* so few are copied and synced at once */
-#define SYNCS_MAX  8     /* in a round: a disk that does not keep up makes the writer wait */
+/* In pages of the log; of a page that is there several times only the newest is copied. */
+#define PORTION_MIN 1000
+#define PORTION_MAX 10000
+#define COPIED_BEST 1500  /* pages of the database, in 5 to 8 ms: a portion is as large as copies that many */
+#define SYNC_EVERY  6000
+#define ROUND       10000 /* 41 MB: then the log is to begin anew */
+#define REST        400   /* so few are copied and synced at once */
+#define SYNCS_MAX   8     /* in a round: a disk that does not keep up makes the writer wait */
+
+#define FRAME_HEADER_LEN 24 /* https://www.sqlite.org/fileformat2.html#walformat */
+#define PAGE_LEN         4096
 
 /*
- * The log's file with a memory: every checkpoint syncs it before it copies, and after a commit nothing in it is left to
- * sync. `methods` comes first: SQLite's file points to it.
+ * The log's file with a memory. Every checkpoint syncs it before it copies, and after a commit nothing in it is left to
+ * sync. Every page is written as a header and then itself: the header waits for its page, and one call writes both.
+ * `methods` comes first: SQLite's file points to it.
  */
 struct log_file {
     sqlite3_io_methods methods;
     const sqlite3_io_methods *real;
-    bool clean; /* nothing was written since a sync that succeeded */
+    uint8_t frame[FRAME_HEADER_LEN + PAGE_LEN];
+    sqlite3_int64 at; /* of the header that waits; -1: none */
+    bool clean;     /* nothing was written since a sync that succeeded */
+    unsigned reads; /* a checkpoint reads each page it copies */
 };
 
 struct checkpoint {
@@ -43,6 +53,7 @@ struct checkpoint {
     int begun;  /* the end when everything was in the database */
     int copied, synced;
     int marked; /* where the snapshot stands; 0: none is held */
+    int portion;
     int next;   /* here the next portion is due */
     bool held_up; /* by another reader's snapshot */
     unsigned syncs;
@@ -64,28 +75,69 @@ static struct log_file *log_of(sqlite3_file *f)
     return (struct log_file *)(uintptr_t)f->pMethods;
 }
 
+/* The header that waits goes alone: something else than its page came. */
+static int log_flush(sqlite3_file *f)
+{
+    struct log_file *log = log_of(f);
+    sqlite3_int64 at = log->at;
+
+    log->at = -1;
+    return at < 0 ? SQLITE_OK : log->real->xWrite(f, log->frame, FRAME_HEADER_LEN, at);
+}
+
+static int log_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
+{
+    int rc = log_flush(f);
+
+    log_of(f)->reads++;
+    return rc == SQLITE_OK ? log_of(f)->real->xRead(f, p, n, at) : rc;
+}
+
 static int log_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
-    log_of(f)->clean = false;
-    return log_of(f)->real->xWrite(f, p, n, at);
+    struct log_file *log = log_of(f);
+    int rc;
+
+    log->clean = false;
+    if (log->at >= 0 && n == PAGE_LEN && at == log->at + FRAME_HEADER_LEN) {
+        memcpy(log->frame + FRAME_HEADER_LEN, p, PAGE_LEN);
+        at = log->at;
+        log->at = -1;
+        return log->real->xWrite(f, log->frame, sizeof(log->frame), at);
+    }
+    rc = log_flush(f);
+    if (rc != SQLITE_OK || n != FRAME_HEADER_LEN)
+        return rc == SQLITE_OK ? log->real->xWrite(f, p, n, at) : rc;
+    memcpy(log->frame, p, FRAME_HEADER_LEN);
+    log->at = at;
+    return SQLITE_OK;
 }
 
 static int log_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
+    int rc = log_flush(f);
+
     log_of(f)->clean = false;
-    return log_of(f)->real->xTruncate(f, size);
+    return rc == SQLITE_OK ? log_of(f)->real->xTruncate(f, size) : rc;
 }
 
 static int log_sync(sqlite3_file *f, int flags)
 {
     struct log_file *log = log_of(f);
-    int rc;
+    int rc = log_flush(f);
 
-    if (log->clean)
-        return SQLITE_OK;
+    if (rc != SQLITE_OK || log->clean)
+        return rc;
     rc = log->real->xSync(f, flags);
     log->clean = rc == SQLITE_OK;
     return rc;
+}
+
+static int log_size(sqlite3_file *f, sqlite3_int64 *size)
+{
+    int rc = log_flush(f);
+
+    return rc == SQLITE_OK ? log_of(f)->real->xFileSize(f, size) : rc;
 }
 
 static int log_watch(struct log_file *log, sqlite3 *db)
@@ -97,9 +149,12 @@ static int log_watch(struct log_file *log, sqlite3 *db)
         return rc == SQLITE_OK ? SQLITE_INTERNAL : rc;
     log->real = f->pMethods;
     log->methods = *f->pMethods;
+    log->methods.xRead = log_read;
     log->methods.xWrite = log_write;
     log->methods.xTruncate = log_truncate;
     log->methods.xSync = log_sync;
+    log->methods.xFileSize = log_size;
+    log->at = -1;
     f->pMethods = &log->methods;
     return SQLITE_OK;
 }
@@ -165,7 +220,7 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
     (void)name;
     if (pages < ck->end) { /* the log began anew */
         ck->begun = ck->copied = ck->synced = 0;
-        ck->next = PORTION / ck->smaller;
+        ck->next = ck->portion;
     }
     ck->end = pages;
     return SQLITE_OK;
@@ -195,7 +250,7 @@ enum err_code checkpoint_open(struct store *s, struct err *e)
         return err_set(e, E_NOMEM, "out of memory");
     s->checkpoint = ck;
     ck->smaller = smaller();
-    ck->next = PORTION / ck->smaller;
+    ck->next = ck->portion = PORTION_MIN / ck->smaller;
     pthread_mutex_init(&ck->lock, NULL);
     pthread_cond_init(&ck->more, NULL);
     rc = sqlite3_open_v2(s->path, &ck->mark, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
@@ -254,17 +309,28 @@ void checkpoint_free(struct store *s)
 
 static void mark(struct checkpoint *ck)
 {
-    ck->next = ck->end + PORTION / ck->smaller;
-    if (sqlite3_exec(ck->mark, "BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1", NULL, NULL, NULL) == SQLITE_OK)
+    ck->next = ck->end + ck->portion;
+    if (sqlite3_exec(ck->mark, "BEGIN; PRAGMA user_version", NULL, NULL, NULL) == SQLITE_OK)
         ck->marked = ck->end;
     else if (!sqlite3_get_autocommit(ck->mark))
         sqlite3_exec(ck->mark, "ROLLBACK", NULL, NULL, NULL);
 }
 
+/* From what a portion took to copy. */
+static int portion_after(const struct checkpoint *ck, unsigned pages)
+{
+    int64_t best = (int64_t)ck->portion * (COPIED_BEST / ck->smaller) / (pages ? pages : 1);
+
+    if (best < PORTION_MIN / ck->smaller)
+        return PORTION_MIN / ck->smaller;
+    return best > PORTION_MAX / ck->smaller ? PORTION_MAX / ck->smaller : (int)best;
+}
+
 static enum err_code copy(struct store *s, struct err *e)
 {
     struct checkpoint *ck = s->checkpoint;
-    int until = ck->marked ? ck->marked : ck->end, copied = 0;
+    unsigned before = ck->log.reads;
+    int from = ck->copied, until = ck->marked ? ck->marked : ck->end, copied = 0;
     int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, &copied);
 
     unmark(ck);
@@ -272,7 +338,9 @@ static enum err_code copy(struct store *s, struct err *e)
         return store_fail(s, rc, "checkpoint", e);
     ck->held_up = copied < until;
     ck->copied = copied > 0 ? copied : 0;
-    ck->next = ck->end + PORTION / ck->smaller;
+    if (!ck->held_up && until - from >= ck->portion)
+        ck->portion = portion_after(ck, ck->log.reads - before);
+    ck->next = ck->end + ck->portion;
     if (ck->copied == ck->end) {
         ck->begun = ck->synced = ck->end;
         ck->syncs = 0;
