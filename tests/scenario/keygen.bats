@@ -134,7 +134,7 @@ opened() {
     unit kek-long
     opened sealed kek-long "v2 kekri v4 id=6c6f6e67 aes256_wrap signed_data aes256_cbc" kek=6c6f6e67 cap=aes128-wrap cap=aes256-wrap cap=aes256-cbc -- kek="$long" id=6c6f6e67
     # Not under another key: it is no matter of form.
-    run keygen open "$parts/key.der" "$parts/none.der" "$dir/maker.pem" kek="${long//a/b}" id=6c6f6e67
+    run keygen open "$parts/key.der" "$parts/none.der" "$dir/maker.pem" kek="${long:1}${long:0:1}" id=6c6f6e67
     [ "$status" -ne 0 ]
     # For one device only; revoked for none.
     inkan kek add 6f6e65 --device kek-long --key-file "$parts/kek"
