@@ -9,7 +9,7 @@
 #include "base/derw.h"
 #include "base/oid.h"
 
-#define HEAP_LEN  ((size_t)1 << 20)
+#define HEAP_LEN  ((size_t)4 << 20) /* address space; what is used is locked */
 #define HEAP_MIN  64
 #define STACK_LEN (64 * 1024)
 

@@ -10,6 +10,7 @@
 #include "base/conf.h"
 
 #define PRIVKEY_MAX_LEN 2560 /* PrivateKeyInfo of RSA 4096: 2376 octets */
+#define PRIVKEY_EC_MAX  256  /* of P-384: 185 octets */
 
 /*
  * Room for secrets: locked, left out of core files and given back wiped, once secret_heap_open has run in this process. It is for

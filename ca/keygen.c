@@ -98,10 +98,16 @@ static bool curve_parts(EVP_PKEY *key, struct buf *room, struct key_parts *k)
     return EVP_PKEY_get_raw_private_key(key, room->p + room->len, &n) == 1 && n == 32;
 }
 
+/* Locked memory is scarce, and keys of curves are short. */
+static size_t room_of(enum key_alg alg)
+{
+    return key_rsa_bits(alg) ? PRIVKEY_MAX_LEN : PRIVKEY_EC_MAX;
+}
+
 static enum err_code key_write(const struct key_parts *k, struct new_key *out, struct err *e)
 {
     *out = (struct new_key){.alg = k->alg, .spki = BUF_INIT(SPKI_MAX_LEN)};
-    if (secret_buf_init(&out->pkcs8, PRIVKEY_MAX_LEN) && privkey_write(&out->pkcs8, k) && pubkey_write(&out->spki, k))
+    if (secret_buf_init(&out->pkcs8, room_of(k->alg)) && privkey_write(&out->pkcs8, k) && pubkey_write(&out->spki, k))
         return E_OK;
     new_key_free(out);
     return err_set(e, E_NOMEM, "no memory for a new key");
@@ -162,7 +168,7 @@ enum err_code new_key_take(enum key_alg alg, struct bytes pkcs8, struct bytes sp
         return err_set(e, E_CRYPTO, "the token's private key and public key do not belong together");
     }
     *out = (struct new_key){.alg = alg, .spki = BUF_INIT(SPKI_MAX_LEN)};
-    if (secret_buf_init(&out->pkcs8, PRIVKEY_MAX_LEN)) {
+    if (secret_buf_init(&out->pkcs8, room_of(alg))) {
         buf_add_bytes(&out->pkcs8, pkcs8);
         buf_add_bytes(&out->spki, spki);
         if (buf_ok(&out->pkcs8) && buf_ok(&out->spki))

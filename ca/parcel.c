@@ -7,7 +7,7 @@
 #include "ca/cert.h"
 #include "ca/record.h"
 
-#define PACKAGE_ROOM (PRIVKEY_MAX_LEN + 16)
+#define PACKAGE_EXTRA 16 /* octets of a package beside its key */
 
 void parcel_init(struct parcel *p)
 {
@@ -33,7 +33,7 @@ enum err_code parcel_pack(struct core *c, struct parcel *p, struct err *e)
     buf_reset(&p->attributes);
     text_copy(p->signer, sizeof(p->signer), c->record.key);
     p->alg = c->record.alg;
-    if (!secret_buf_init(&p->package, PACKAGE_ROOM))
+    if (!secret_buf_init(&p->package, p->key.pkcs8.len + PACKAGE_EXTRA))
         return err_set(e, E_NOMEM, "key package");
     if (key_package_write(buf_bytes(&p->key.pkcs8), &p->package, e) != E_OK)
         return e->code;
