@@ -329,9 +329,18 @@ refuses() {
     [ "$(inkan order status WO-2 --json | jq -r .state)" = closing ]
     stop_service
     sqlite3 "$dir/state/ledger/ledger.db" "UPDATE order_tally SET issued = issued - 1 WHERE work_order = (SELECT id FROM work_order WHERE order_no = 'WO-2')"
-    start_service 3>&-
+    echo 0 > "$dir/clock"
+    INKAN_TEST_CLOCK=$dir/clock start_service 3>&-
     wait_for 20 health_is_ready
     wait_for 10 sh -c "'$programs/inkan' --socket '$dir/run/admin.sock' order status WO-2 --json | grep -q '\"closed\"'"
+}
+
+@test "a challenge is of no use after ten minutes" {
+    [ "$(unit_issue issue-1 WO-e WO-e-00000002)" = 200 ]
+    confirm=$(unit_sign WO-e WO-e-00000002 | jq -c '. + {evidence: {chip: "se050"}}')
+    echo 700 > "$dir/clock"
+    refuses WO-e challenge-stale 403 "$(unit_post verify-1 WO-e WO-e-00000002 confirm "$confirm")"
+    [ "$(unit_post verify-1 WO-e WO-e-00000002 confirm "$(unit_sign WO-e WO-e-00000002 | jq -c '. + {evidence: {chip: "se050"}}')")" = 200 ]
 }
 
 @test "an order that nobody known signed, one that was changed, and a number taken are refused" {
