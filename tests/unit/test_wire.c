@@ -608,7 +608,7 @@ static enum err_code factory_code(const struct svc_factory *in)
 
 static void contradicting_factory_requests_are_refused(void **state)
 {
-    static const uint8_t big[FACTORY_BODY_MAX + 1];
+    static const uint8_t big[BOX_BODY_MAX + 1];
     struct svc_factory v;
 
     (void)state;
@@ -635,6 +635,13 @@ static void contradicting_factory_requests_are_refused(void **state)
     v = factory_example, v.body = BYTES(big, FACTORY_BODY_MAX);
     assert_int_equal(factory_code(&v), E_OK);
     v = factory_example, v.body = BYTES(big, FACTORY_BODY_MAX + 1);
+    assert_int_equal(factory_code(&v), E_INVALID);
+    /* Records of a line box may be longer and name no device. */
+    v = factory_example, v.action = SVC_FACTORY_BOX, v.device_id[0] = '\0', v.body = BYTES(big, BOX_BODY_MAX);
+    assert_int_equal(factory_code(&v), E_OK);
+    v.body = BYTES(big, BOX_BODY_MAX + 1);
+    assert_int_equal(factory_code(&v), E_INVALID);
+    v.body = BYTES(big, 2), v.device_id[0] = 'x', v.device_id[1] = '\0';
     assert_int_equal(factory_code(&v), E_INVALID);
 }
 
