@@ -205,6 +205,29 @@ YAML
     [[ $output == *"station.yaml:9"* ]]
 }
 
+@test "a journal whose last line was torn is read up to it; one that is damaged, or of another order, is refused" {
+    serve
+    ids 2 > "$d/ids"
+    in_session --ids "$d/ids"
+    cp "$d/journal" "$d/whole"
+    printf 'confirm M2-00' >> "$d/journal"
+    in_session --ids "$d/ids"
+    cmp "$d/journal" "$d/whole"
+    # Torn between issue and write: the certificate is asked for again, and is the same.
+    sed -i '/^write M2-0002/,$d' "$d/journal"
+    truncate -s -9 "$d/journal"
+    in_session --ids /dev/null
+    holds_what_was_issued 2
+    sed '2s/^begin/begun/' "$d/whole" > "$d/journal"
+    run in_session --ids "$d/ids"
+    [ "$status" -eq 5 ]
+    [[ $output == *"journal: line 2 cannot be read"* ]]
+    sed '1s/WO-1/WO-2/' "$d/whole" > "$d/journal"
+    run in_session --ids "$d/ids"
+    [ "$status" -eq 5 ]
+    [[ $output == *"is not a journal of order WO-1"* ]]
+}
+
 @test "on a terminal: figures and fixtures; one station per journal" {
     serve
     ids 6 > "$d/ids"
