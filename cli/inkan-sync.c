@@ -25,7 +25,7 @@ AUTO_TYPE(json_t, json_decref)
 #define DEFAULT_SOCKET "/run/inkan/admin.sock"
 #define PATIENCE_S     60
 #define TIMEOUT_S      30
-#define BACK_OFF_MAX_S 300
+#define BACK_OFF_MAX_S 60
 
 struct sync {
     const char *socket_path, *url, *cert, *key, *anchor;
@@ -200,7 +200,7 @@ static int run(struct sync *s)
             failing = true;
             if (s->once)
                 return 1;
-            rest(back_off);
+            rest(back_off * (0.5 + drand48())); /* the boxes of a plant do not come back in one moment */
             back_off = back_off * 2 > BACK_OFF_MAX_S ? BACK_OFF_MAX_S : back_off * 2;
             continue;
         }
@@ -307,6 +307,7 @@ int main(int argc, char **argv)
 
     if (code >= 0)
         return code;
+    srand48((long)time(NULL) ^ (long)getpid());
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGINT, &stop, NULL);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !set_up(&s)) {
