@@ -10,7 +10,7 @@ setup_file() {
     use_io_fault
     use_test_clock
     # A CA that ends in 20 days: what it issues ends with it.
-    instance_up "extra_config=$(cat <<'YAML'
+    instance_up "extra_labels=$(cat <<'YAML'
   - {name: short, domain: example, profile: short-device, auth_password: true}
 YAML
 )" "config_edit=$(cat <<'SED'
