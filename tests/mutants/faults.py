@@ -311,4 +311,14 @@ FAULTS = [
     bats("list-with-a-gap", "a hand-over list that lost a line is not whole, and the line is named",
          [("ca/handover.c", "    if ((uint64_t)json_integer_value(place) > k->lines)", "    if ((uint64_t)json_integer_value(place) > k->lines + 1)")],
          "scenario/records", "the native list is proven whole"),
+    # ---- stations ----
+    bats("torn-journal-line", "a station goes on from what its journal holds whole",
+         [("enroll/client/station_journal.c", "    if (ok && ftruncate(j->fd, whole) != 0) {", "    if (false && ftruncate(j->fd, whole) != 0) {")],
+         "scenario/station", "whose last line was torn"),
+    bats("write-not-journalled", "a step that was done is not repeated after a crash",
+         [("enroll/client/station_unit.c", "if (end == STEP_DONE && step != STATION_ISSUE &&", "if (end == STEP_DONE && step > STATION_WRITE &&")],
+         "scenario/station", "repeats the unfinished step and none before it"),
+    bats("taken-numbers-stop-the-order", "a station gets a number while the order has one",
+         [("ca/factory_act.c", "    o->passed_over = at;\n", "")],
+         "scenario/line", "passed over when the order gives one"),
 ]
