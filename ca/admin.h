@@ -48,6 +48,7 @@
  * order.units    {order, state?, limit?}                         rows {device_id, state, ordinal, reserved_at, ..., rekeys, reworks}
  * order.close    {order, force?}                                 when it is closed: the order
  * order.report   {order}                                         {order, report: text of the JWS}; signs it first where that was not possible at the closing
+ * record.signer  {}                                              {cert, chain, serial, issuer, not_after}; what records are verified with
  * order.export   {order, format: units|native|microchip}         rows {device_id, state, certificate, ...}, or {device_id, jws}; native: {count, index: text of the JWS}
  * unit.show      {unit: "ORDER/DEVICE"}                          {..., cert: {...}, events: [...]}
  * station.add    {name, domain?, line, roles: "issue,verify", valid_s?, profile?, csr}    {name, cert, chain, issuer, serial, not_after}

@@ -41,6 +41,26 @@ json_t *admin_issued_json(struct core *c, const struct issue_result *r)
                      "issuer", a ? a->conf->name : "", "not_after", (json_int_t)r->not_after, "repeat", r->repeat);
 }
 
+/* The certificate that records are verified with, and the CAs above it. */
+void op_record_signer(struct core *c, struct admin_call *call)
+{
+    const struct conf_profile *p = conf_find_profile(c->conf, c->conf->records_profile);
+    struct authority *a = p ? authority_find(c, p->ca) : NULL;
+    struct issue_result own = {.cert = buf_bytes(&c->record.cert), .not_after = c->record.not_after};
+    struct cert read;
+    struct err e = {0};
+
+    if (!a || own.cert.len == 0)
+        err_set(&e, E_NOT_FOUND, "there is no record key with a certificate: `records` in the configuration, then inkan ca create");
+    else if (cert_read(own.cert, &read, &e) == E_OK) {
+        own.issuer = a->id;
+        own.serial = read.serial;
+        admin_done(call, admin_issued_json(c, &own), -1);
+        return;
+    }
+    admin_fail(call, &e);
+}
+
 static void on_issued(struct core *c, void *arg, const struct issue_result *r)
 {
     struct admin_call *call = arg;

@@ -137,6 +137,7 @@ void op_order_status(struct core *c, struct admin_call *call);
 void op_order_units(struct core *c, struct admin_call *call);
 void op_order_export(struct core *c, struct admin_call *call);
 void op_order_report(struct core *c, struct admin_call *call);
+void op_record_signer(struct core *c, struct admin_call *call);
 void op_order_close(struct core *c, struct admin_call *call);
 void op_unit_show(struct core *c, struct admin_call *call);
 void op_station_add(struct core *c, struct admin_call *call);

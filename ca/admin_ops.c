@@ -79,6 +79,7 @@ const struct admin_op admin_ops[] = {
     {"order.close", op_order_close, ARGS(ID_REQUIRED("order"), {"force", ARG_BOOL, false, 0}), CHANGES},
     {"order.export", op_order_export, ARGS(ID_REQUIRED("order"), ID_REQUIRED("format")), READS},
     {"order.report", op_order_report, ARGS(ID_REQUIRED("order")), READS},
+    {"record.signer", op_record_signer, NO_ARGS, READS},
     {"unit.show", op_unit_show, ARGS(TEXT_REQUIRED("unit", ORDER_NO_MAX + ID_MAX_LEN + 1)), READS},
     {"station.add", op_station_add,
      ARGS(ID_REQUIRED("name"), ID("domain"), ID_REQUIRED("line"), TEXT_REQUIRED("roles", 64), NUMBER("valid_s", SECONDS_MAX),

@@ -36,10 +36,46 @@ static void join_list(const json_t *list, char *out, size_t size)
     }
 }
 
+/* Members whose numbers are times, by the endings the protocol uses. */
+static bool is_time(const char *member)
+{
+    static const char *const endings[] = {"_at", "not_before", "not_after", "_update", "invalidity"};
+    size_t len = strlen(member);
+
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t n = strlen(endings[i]);
+
+        if (len >= n && strcmp(member + len - n, endings[i]) == 0)
+            return true;
+    }
+    return strcmp(member, "time") == 0;
+}
+
+/* "reserved 200, issued 199"; an empty one is "-". */
+static void join_members(const json_t *object, char *out, size_t size)
+{
+    json_t *o = (json_t *)object; /* the iteration macros of jansson are not const */
+    const char *key;
+    json_t *value;
+    size_t n = 0;
+
+    snprintf(out, size, "-");
+    json_object_foreach(o, key, value)
+    {
+        char text[256];
+
+        cell_format(value, is_time(key) ? CELL_TIME : CELL_TEXT, text, sizeof text);
+        if (n < size)
+            n += (size_t)snprintf(out + n, size - n, "%s%s %s", n ? ", " : "", key, text);
+    }
+}
+
 void cell_format(const json_t *value, enum cell cell, char *out, size_t size)
 {
     if (!value || json_is_null(value)) {
         snprintf(out, size, "-");
+    } else if (json_is_object(value)) {
+        join_members(value, out, size);
     } else if (json_is_array(value)) {
         join_list(value, out, size);
     } else if (json_is_boolean(value)) {
@@ -163,21 +199,6 @@ bool table_end(struct table *t, const char *empty)
     }
     free(t);
     return ok && fflush(stdout) == 0 && !ferror(stdout);
-}
-
-/* Members whose numbers are times, by the endings the protocol uses. */
-static bool is_time(const char *member)
-{
-    static const char *const endings[] = {"_at", "not_before", "not_after", "_update", "invalidity"};
-    size_t len = strlen(member);
-
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        size_t n = strlen(endings[i]);
-
-        if (len >= n && strcmp(member + len - n, endings[i]) == 0)
-            return true;
-    }
-    return strcmp(member, "time") == 0;
 }
 
 static bool is_table(const json_t *value)

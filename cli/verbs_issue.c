@@ -70,7 +70,7 @@ static int issue_and_write(struct run *r)
     } else {
         if (write_out(r, buf_bytes(&pem), &e) != E_OK)
             goto failed;
-        fprintf(stderr, "issued %s by %s\n", json_string_value(json_object_get(result, "serial")),
+        fprintf(stderr, "%s, issued by %s\n", json_string_value(json_object_get(result, "serial")),
                 json_string_value(json_object_get(result, "issuer")));
     }
     json_decref(result);
@@ -78,6 +78,11 @@ static int issue_and_write(struct run *r)
 failed:
     json_decref(result);
     return run_fail(&e);
+}
+
+int command_record_signer(struct run *r)
+{
+    return issue_and_write(r);
 }
 
 int command_station_add(struct run *r)

@@ -380,3 +380,35 @@ int command_order_report(struct run *r)
         return run_fail(&e);
     return EXIT_DONE;
 }
+
+static json_int_t count_of(const json_t *counts, const char *name)
+{
+    return json_integer_value(json_object_get(counts, name));
+}
+
+/* The counts of an order as the equations that its closing proves. */
+int command_order_status(struct run *r)
+{
+    AUTO(json_t) *result = NULL, *counts = NULL;
+    struct err e = {0};
+
+    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK)
+        return run_fail(&e);
+    if (r->json)
+        return print_object(result, true) ? EXIT_DONE : EXIT_REFUSED;
+    counts = json_incref(json_object_get(result, "counts"));
+    json_object_del(result, "counts");
+    if (!print_object(result, false))
+        return EXIT_REFUSED;
+    printf("\n%8lld reserved  = %lld issued + %lld unused\n", (long long)count_of(counts, "reserved"),
+           (long long)count_of(counts, "issued"), (long long)count_of(counts, "unused"));
+    printf("%8lld issued    = %lld confirmed + %lld void + %lld orphan\n", (long long)count_of(counts, "issued"),
+           (long long)count_of(counts, "confirmed"), (long long)count_of(counts, "void"), (long long)count_of(counts, "orphan"));
+    printf("%8lld confirmed = %lld shipped + %lld stock + %lld scrapped\n", (long long)count_of(counts, "confirmed"),
+           (long long)count_of(counts, "shipped"), (long long)count_of(counts, "stock"), (long long)count_of(counts, "scrapped"));
+    printf("%8lld new keys before the confirm, %lld reworks, %lld waiting for the token\n", (long long)count_of(counts, "rekeyed"),
+           (long long)count_of(counts, "reworked"), (long long)count_of(counts, "captured"));
+    if (strcmp(json_string_value(json_object_get(result, "state")), "closed") != 0)
+        printf("         (open: units at work and in rework are missing on the right until it is closed)\n");
+    return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_DONE : EXIT_REFUSED;
+}
