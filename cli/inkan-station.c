@@ -366,7 +366,7 @@ static void report(void *arg, bool is_error, const char *text)
 
 static void summary_json(struct station *s, const struct station_view *v, const char *order, bool input_left)
 {
-    static const char *const ends[] = {"done", "told", "order", "failures", "station"};
+    static const char *const ends[] = {"done", "told", "order", "full", "failures", "station"};
     uint64_t ended = v->done + v->failed;
 
     printf("{\"order\": \"%s\", \"end\": \"%s\", \"done\": %llu, \"failed\": %llu, \"already\": %llu, \"earlier\": %llu, \"resumed\": %llu, "
@@ -388,6 +388,8 @@ static void summary_text(const struct station_view *v, const char *order)
     rate_text(v, rate);
     fprintf(stderr, "inkan-station: order %s: %llu done, %llu failed, %llu already done, %.0f s, %s\n", order, (unsigned long long)v->done,
             (unsigned long long)v->failed, (unsigned long long)v->already, v->seconds, rate);
+    if (v->end == STATION_ORDER_FULL)
+        fprintf(stderr, "inkan-station: every number of the order is allotted\n");
     if (v->end == STATION_ORDER_ENDED || v->end == STATION_CANNOT || v->end == STATION_FAILURES)
         fprintf(stderr, "inkan-station: stopped: %s%s\n",
                 v->end == STATION_FAILURES ? "too many units failed one after the other; the last one: " : "", v->last_error);

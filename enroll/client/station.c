@@ -230,6 +230,10 @@ static void unit_ended(struct station *s, struct fixture *f, struct unit *u, con
         say(s, false, out->reason[0] ? "captured unit=%s fixture=%u step=%s" : "left unit=%s fixture=%u step=%s", u->id, f->index + 1, station_step_name[out->step]);
         return;
     }
+    if (!u->id[0] && strcmp(out->reason, "order-full") == 0) {
+        end_run(s, STATION_ORDER_FULL);
+        return;
+    }
     snprintf(s->last_error, sizeof s->last_error, "%s, %s: %s: %s", u->id, station_step_name[out->step], out->reason, out->text);
     s->left += out->ends_order || out->ends_station;
     if (out->ends_order || out->ends_station) { /* the unit itself did nothing wrong: it stays unfinished */

@@ -61,6 +61,7 @@ enum station_end {        /* why it takes no more units */
     STATION_GOES_ON,
     STATION_TOLD,         /* station_stop */
     STATION_ORDER_ENDED,  /* the service refuses the order or this station: see last_error */
+    STATION_ORDER_FULL,   /* every number of the order was allotted: the ordinary end of a run without a list */
     STATION_FAILURES,     /* too many units failed one after the other */
     STATION_CANNOT,       /* journal, key or certificate of this station */
 };

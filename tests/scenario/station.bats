@@ -173,6 +173,15 @@ SH
     holds_what_was_issued "$(of_json done "$d/out")"
 }
 
+@test "an order without numbers left ends a run that asks for them, and that is no failure" {
+    serve --quantity 3
+    run in_session --allot --fixtures 2
+    [ "$status" -eq 0 ]
+    [[ $output == *"3 done, 0 failed"*"every number of the order is allotted"* ]]
+    [[ $output != *stopped* ]]
+    holds_what_was_issued 3
+}
+
 @test "numbers that the order allots: none is lost, also not with its answer" {
     serve --fault lost:5
     in_session --allot --count 12 --fixtures 3 --json > "$d/out"
