@@ -6,7 +6,9 @@
 #include "base/der.h"
 #include "base/privkey.h"
 #include "ca/kek.h"
+#include "ca/store/factory.h"
 #include "ca/store/kek.h"
+#include "ca/unit_rule.h"
 
 /* ---- the connection ---- */
 
@@ -117,9 +119,15 @@ static bool try_row(void *arg, const struct cert_row *row)
     return row->status != CERT_GOOD || !try_certificate(t, row->der);
 }
 
+/* Not one that merely came along with a password, and not a station's. */
+static bool presented_is_the_devices(const struct svc_enroll *in, const struct grant *g)
+{
+    return in->chain_n && in->verdict == SVC_CLIENT_VALID && g->label->auth_cert && !g->unit.order;
+}
+
 /*
- * Among the device's own certificates that are good now, and the one presented. Nobody else's: what is sealed for another than its
- * owner serves no purpose that is any of ours.
+ * Among the device's own certificates that are good now, and the one it authenticated with. Nobody else's: what is sealed for
+ * another than its owner serves no purpose that is any of ours.
  */
 static enum err_code by_certificate(struct core *c, const struct svc_enroll *in, struct bytes id, int64_t now, struct grant *g,
                                     struct err *e)
@@ -127,7 +135,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     struct candidate t = {.id = id, .r = &g->recipient, .now = now, .e = e};
     struct cert_filter f = {.device = g->device.id, .status = CERT_GOOD};
 
-    if (in->chain_n && in->verdict == SVC_CLIENT_VALID && try_certificate(&t, in->chain[0]))
+    if (presented_is_the_devices(in, g) && try_certificate(&t, in->chain[0]))
         return t.code;
     if (g->device.id && store_cert_each(c->store, &f, try_row, &t, e) != E_OK)
         return e->code;
@@ -169,6 +177,7 @@ struct sent_keys {
     int64_t now;
     bool in_use, newest_open, newest_held;
     uint64_t newest;
+    char order_no[ORDER_NO_MAX + 1]; /* that the newest was issued under; "" = none */
 };
 
 /* Ids rise: the last one seen is the newest. */
@@ -183,17 +192,39 @@ static bool look_at_sent(void *arg, const struct cert_row *row)
     s->newest = row->id;
     s->newest_open = sent && !row->first_used_at;
     s->newest_held = sent && row->status == CERT_ON_HOLD;
+    text_copy(s->order_no, sizeof(s->order_no), row->order_no);
     return true;
+}
+
+/* A unit whose confirm was signed with the newest key: delivered and used, though never presented here. */
+static enum err_code was_confirmed(struct core *c, const struct sent_keys *s, bool *confirmed, struct err *e)
+{
+    struct order_row order;
+    struct unit_row unit;
+    enum err_code code;
+
+    *confirmed = false;
+    if (!s->newest_open || !s->order_no[0])
+        return E_OK;
+    code = store_order_by_no(c->store, s->order_no, &order, e);
+    if (code == E_OK)
+        code = store_unit_find(c->store, order.id, s->g->device.id, &unit, e);
+    if (code == E_OK)
+        *confirmed = unit.cert == s->newest && unit_is_confirmed((enum unit_state)unit.state);
+    return code == E_NOT_FOUND ? E_OK : code;
 }
 
 enum err_code delivery_again(struct core *c, int64_t now, struct grant *g, bool *settled, struct err *e)
 {
     struct sent_keys s = {.g = g, .now = now};
     struct cert_filter f = {.device = g->device.id, .status = -1};
+    bool confirmed;
 
     *settled = false;
-    if (store_cert_each(c->store, &f, look_at_sent, &s, e) != E_OK)
+    if (store_cert_each(c->store, &f, look_at_sent, &s, e) != E_OK || was_confirmed(c, &s, &confirmed, e) != E_OK)
         return e->code;
+    s.in_use |= confirmed;
+    s.newest_open &= !confirmed;
     if (s.newest_held)
         return err_set(e, E_DENIED, "the device's certificate is suspended");
     if (s.in_use && !g->renews)

@@ -29,6 +29,7 @@ setup_file() {
 "
     extra_labels+="  - {name: sealed, domain: example, profile: sealed}
   - {name: wrapped, domain: example, profile: clear-p256, wrap64: true}
+  - {name: by-password, domain: example, profile: sealed, auth_cert: false}
 "
     instance_up "extra_profiles=$extra_profiles" "extra_labels=$extra_labels" extra_config="keygen_pool: 4
 "
@@ -200,6 +201,20 @@ opened() {
     [ "$(sql "SELECT count(*) FROM cert c JOIN device d ON d.id = c.device WHERE d.device_id LIKE 'deny-%' AND c.operation = 5")" = 0 ]
 }
 
+@test "a certificate that does not authenticate the device receives nothing: another's beside a secret, a station's" {
+    unit other-1 receive-ec
+    unit other-2 receive-ec
+    keygen csr "$parts/csr" other-2 asym="$(keygen ski "$units/other-1.idevid.pem")" cap=ecdh256-aes128
+    [ "$(with_secret_of other-2 by-password --cert "$units/other-1.idevid.pem" --key "$units/other-1.idevid.key")" = 403 ]
+    grep -q "no certificate is known" "$dir/body"
+    # Its own it may name, whoever presents what.
+    keygen csr "$parts/csr" other-2 asym="$(keygen ski "$units/other-2.idevid.pem")" cap=ecdh256-aes128
+    [ "$(with_secret_of other-2 by-password --cert "$units/other-1.idevid.pem" --key "$units/other-1.idevid.key")" = 200 ]
+    order_open WO-s 'profile: "clear-p256", key_mode: "server-encrypted"'
+    [ "$(unit_key issue-1 WO-s WO-s-00000001 asym="$(keygen ski "$dir/issue-1.pem")" cap=ecdh256-aes128)" = 403 ]
+    grep -q "no certificate is known" "$dir/body"
+}
+
 @test "the key and the signature of the request are ignored, whatever they are; broken DER is not" {
     unit any-1
     # An unknown algorithm, a weak RSA key with exponent 1, the birth certificate's own key: none of it matters.
@@ -303,6 +318,14 @@ opened() {
     [ "$(with_secret serverkeygen "$parts/csr")" = 401 ]
 }
 
+# with_secret_of ID LABEL [curl option...]: posts $parts/csr with a new secret of that device; prints the status
+with_secret_of() {
+    local made label=$2
+    made=$(inkan secret add --device "$1" --json)
+    shift 2
+    est "$label/serverkeygen" -H 'Content-Type: application/pkcs10' --data-binary "@$parts/csr" -u "$(jq -r .user <<< "$made"):$(jq -r .secret <<< "$made")" "$@"
+}
+
 # unit_key STATION ORDER UNIT [keygen option...]: a station asks for a unit's key; taken apart in $parts, the key and the certificate in $units
 unit_key() {
     local station=$1 order=$2 unit=$3 status
@@ -334,6 +357,10 @@ unit_key() {
     [ "$(unit_key rework-1 WO-k $unit)" = 200 ] || { cat "$dir/body"; false; }
     [ "$(unit_confirm WO-k $unit)" = 200 ]
     [ "$(inkan order status WO-k --json | jq -r '.counts.confirmed // .confirmed')" = 1 ]
+    # A key that was confirmed was delivered: under no other label either is its certificate replaced as lost.
+    [ "$(with_secret_of $unit clear-p256)" = 403 ] || { cat "$dir/body"; false; }
+    grep -q "uses it" "$dir/body"
+    [ "$(inkan cert show "$units/$unit.pem" --json | jq -r .status)" = good ]
     # simpleenroll is not for this order, and serverkeygen not for one whose devices make their keys.
     device_key WO-k-00000002
     [ "$(unit_issue issue-1 WO-k WO-k-00000002)" = 403 ]
