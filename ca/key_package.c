@@ -570,18 +570,18 @@ enum err_code key_package_envelope(struct bytes package, const struct package_si
     AUTO_BUF encrypted = BUF_INIT(KEY_PACKAGE_MAX_LEN);
     uint8_t key[32], iv[AES_BLOCK];
     size_t key_len = r->content_256 ? 32 : 16;
-    enum err_code code = E_OK;
+    enum err_code code;
 
     if (!secret_buf_init(&plain, package.len + s->cert.len + s->attributes.len + s->signature.len + SIGNED_EXTRA) ||
         !signed_data_write(package, s, &plain))
         return err_set(e, E_NOMEM, "SignedData of a key package");
-    if (random_bytes(key, key_len, e) != E_OK || random_bytes(iv, sizeof(iv), e) != E_OK)
-        return e->code;
-    if (!content_encrypt(r->content_256, key, iv, buf_bytes(&plain), &encrypted) ||
-        !enveloped_write(r, BYTES(key, key_len), iv, buf_bytes(&encrypted), out)) {
+    code = random_bytes(key, key_len, e);
+    if (code == E_OK)
+        code = random_bytes(iv, sizeof(iv), e);
+    if (code == E_OK && (!content_encrypt(r->content_256, key, iv, buf_bytes(&plain), &encrypted) ||
+                         !enveloped_write(r, BYTES(key, key_len), iv, buf_bytes(&encrypted), out)))
         code = err_openssl(e, E_CRYPTO, "EnvelopedData of a key package");
-        out->failed = true;
-    }
+    out->failed |= code != E_OK;
     OPENSSL_cleanse(key, sizeof(key));
     stack_wipe();
     return code;
