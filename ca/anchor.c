@@ -30,10 +30,12 @@ struct anchor {
     struct buf pem;
 };
 
-/* A CA whose chain to the anchor was found good. */
+/* A CA whose chain to the anchor was found good, with what was sent above the leaf then. */
 struct issuer {
     const struct anchor *anchor;
-    bool is_anchor;      /* stands in the anchor's own file: nobody has to send it */
+    struct buf sent_der;
+    struct bytes sent[CLIENT_CHAIN_COUNT]; /* into sent_der */
+    size_t sent_n;
     struct buf der;
     struct cert cert;    /* into der */
     struct pubkey key;   /* into der */
@@ -49,10 +51,16 @@ struct anchors {
 
 /* ---- the anchors ---- */
 
+static void issuer_clear(struct issuer *i)
+{
+    buf_clear(&i->der);
+    buf_clear(&i->sent_der);
+}
+
 void anchors_forget(struct anchors *a)
 {
     for (size_t i = 0; i < a->issuer_n; i++)
-        buf_clear(&a->issuer[i].der);
+        issuer_clear(&a->issuer[i]);
     a->issuer_n = a->oldest = 0;
 }
 
@@ -164,13 +172,41 @@ static bool issuers_window(STACK_OF(X509) *chain, struct issuer *out)
     return true;
 }
 
+/* The same certificates in the same order. */
+static bool was_sent(const struct issuer *i, const struct bytes *above, size_t n)
+{
+    if (n != i->sent_n)
+        return false;
+    for (size_t k = 0; k < n; k++)
+        if (!bytes_equal(above[k], i->sent[k]))
+            return false;
+    return true;
+}
+
+static bool sent_take(struct issuer *i, const struct bytes *above, size_t n)
+{
+    size_t at = 0;
+
+    if (n > ARRAY_LEN(i->sent))
+        return false;
+    for (size_t k = 0; k < n; k++)
+        buf_add_bytes(&i->sent_der, above[k]);
+    if (!buf_ok(&i->sent_der))
+        return false;
+    for (size_t k = 0; k < n; at += above[k++].len)
+        i->sent[k] = BYTES(i->sent_der.p + at, above[k].len);
+    i->sent_n = n;
+    return true;
+}
+
 /* Where this CA is remembered already, else the next place. */
 static struct issuer *issuer_place(struct anchors *all, const struct issuer *found)
 {
     struct issuer *place;
 
     for (size_t i = 0; i < all->issuer_n; i++)
-        if (all->issuer[i].anchor == found->anchor && bytes_equal(buf_bytes(&all->issuer[i].der), buf_bytes(&found->der)))
+        if (all->issuer[i].anchor == found->anchor && was_sent(&all->issuer[i], found->sent, found->sent_n) &&
+            bytes_equal(buf_bytes(&all->issuer[i].der), buf_bytes(&found->der)))
             return &all->issuer[i];
     if (all->issuer_n < ISSUERS_MAX)
         return &all->issuer[all->issuer_n++];
@@ -180,21 +216,22 @@ static struct issuer *issuer_place(struct anchors *all, const struct issuer *fou
 }
 
 /* The chain was found good: its leaf's issuer is remembered. What cannot be remembered is judged anew the next time. */
-static void issuer_remember(struct anchors *all, const struct anchor *a, X509_STORE_CTX *judged)
+static void issuer_remember(struct anchors *all, const struct anchor *a, STACK_OF(X509) *chain, const struct bytes *above,
+                            size_t above_n)
 {
-    STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(judged);
-    struct issuer found = {.anchor = a, .is_anchor = X509_STORE_CTX_get_num_untrusted(judged) <= 1, .der = BUF_INIT(0)};
+    struct issuer found = {.anchor = a, .sent_der = BUF_INIT(CLIENT_CHAIN_MAX_LEN), .der = BUF_INIT(0)};
     struct issuer *place;
     struct err ignored;
 
     if (sk_X509_num(chain) < 2 || !der_of(sk_X509_value(chain, 1), &found.der) || !issuers_window(chain, &found) ||
         cert_read(buf_bytes(&found.der), &found.cert, &ignored) != E_OK || !found.cert.is_ca || found.cert.ski.len == 0 ||
-        !(found.cert.key_usage & USAGE_KEY_CERT_SIGN) || pubkey_read(found.cert.spki, &found.key, &ignored) != E_OK) {
-        buf_clear(&found.der);
+        !(found.cert.key_usage & USAGE_KEY_CERT_SIGN) || name_check(found.cert.subject, "subject", &ignored) != E_OK ||
+        pubkey_read(found.cert.spki, &found.key, &ignored) != E_OK || !sent_take(&found, above, above_n)) {
+        issuer_clear(&found);
         return;
     }
     place = issuer_place(all, &found);
-    buf_clear(&place->der);
+    issuer_clear(place);
     *place = found;
 }
 
@@ -226,7 +263,7 @@ static enum err_code chain_judge(struct anchors *all, const struct anchor *a, co
         good = false;
     }
     if (good)
-        issuer_remember(all, a, ctx);
+        issuer_remember(all, a, X509_STORE_CTX_get0_chain(ctx), chain + 1, chain_n - 1);
     sk_X509_pop_free(others, X509_free);
     err_openssl(e, E_DENIED, "X509_verify_cert");
     if (ctx && X509_STORE_CTX_get_error(ctx) == X509_V_ERR_OUT_OF_MEM)
@@ -302,7 +339,7 @@ static bool leaf_is_plain(const struct cert *leaf, const struct pubkey *key)
     struct err ignored;
 
     if (key->alg == KEY_NONE || leaf->is_ca || leaf->has_unique_ids || leaf->aki.len == 0 || name_is_empty(leaf->subject) ||
-        bytes_equal(leaf->subject, leaf->issuer) || name_check(leaf->subject, "subject", &ignored) != E_OK)
+        name_check(leaf->subject, "subject", &ignored) != E_OK || name_matches(leaf->subject, leaf->issuer))
         return false;
     der_init(&list, leaf->extensions.p, leaf->extensions.len);
     while (!der_at_end(&list))
@@ -311,19 +348,11 @@ static bool leaf_is_plain(const struct cert *leaf, const struct pubkey *key)
     return true;
 }
 
-static bool is_sent(const struct issuer *i, const struct bytes *chain, size_t chain_n)
-{
-    for (size_t k = 1; k < chain_n; k++)
-        if (bytes_equal(chain[k], buf_bytes(&i->der)))
-            return true;
-    return false;
-}
-
 static bool issuer_serves(const struct issuer *i, const struct anchor *a, const struct bytes *chain, size_t chain_n,
                           const struct cert *leaf, int64_t now)
 {
     return i->anchor == a && bytes_equal(i->cert.subject, leaf->issuer) && bytes_equal(i->cert.ski, leaf->aki) &&
-           now >= i->from && now < i->until && (i->is_anchor || is_sent(i, chain, chain_n));
+           now >= i->from && now < i->until && was_sent(i, chain + 1, chain_n - 1);
 }
 
 /* true: it verifies. false says nothing. */

@@ -2,11 +2,11 @@
 /*
  * The manufacturers' trust anchors, and judging the chain of a birth certificate under one of them (RFC 5280 section 6).
  *
- * OpenSSL judges whole chains. The CA right above the device's certificate is the same for all devices of a manufacturer, so a CA
- * whose chain was found good is remembered with its anchor: by its complete DER, for as long as every certificate above the
- * device's is valid and these anchors are loaded. Under such a CA only the device's certificate is judged, here: its signature each
- * time, its dates, and that it has nothing but extensions whose meaning is plain. For everything else OpenSSL is asked as before, so
- * what is remembered changes how long an answer takes and not the answer.
+ * OpenSSL judges whole chains. The certificates above the device's are the same for all devices of a manufacturer, so a CA whose
+ * chain was found good is remembered with its anchor and with all that was sent above the device's certificate, octet for octet, for
+ * as long as every certificate of that chain is valid and these anchors are loaded. When the same is sent again, only the device's
+ * certificate is judged, here: its signature each time, its dates, and that it has nothing but extensions whose meaning is plain.
+ * For everything else OpenSSL is asked as before, so what is remembered changes how long an answer takes and not the answer.
  *
  * For one thread.
  */

@@ -111,17 +111,28 @@ static struct anchors *fresh(void)
     return a;
 }
 
-/* E_INVALID: the leaf cannot even be read. */
-static enum err_code judge(struct anchors *a, const char *anchor, const struct made *leaf, const struct made *ca, int64_t now)
+static enum err_code judge_chain(struct anchors *a, const char *anchor, const struct bytes *chain, size_t n, int64_t now)
 {
-    struct bytes chain[2] = {BYTES(leaf->der, (size_t)leaf->len), BYTES(ca ? ca->der : NULL, ca ? (size_t)ca->len : 0)};
     struct pubkey key;
     struct cert read;
     struct err e;
 
     if (cert_read(chain[0], &read, &e) != E_OK || pubkey_identify(read.spki, &key, &e) != E_OK)
         return E_INVALID;
-    return anchor_judge(a, anchor, chain, ca ? 2 : 1, &read, &key, now, &e);
+    return anchor_judge(a, anchor, chain, n, &read, &key, now, &e);
+}
+
+static struct bytes der_of(const struct made *m)
+{
+    return BYTES(m->der, (size_t)m->len);
+}
+
+/* E_INVALID: the leaf cannot even be read. */
+static enum err_code judge(struct anchors *a, const char *anchor, const struct made *leaf, const struct made *ca, int64_t now)
+{
+    struct bytes chain[2] = {der_of(leaf), ca ? der_of(ca) : BYTES(NULL, 0)};
+
+    return judge_chain(a, anchor, chain, ca ? 2 : 1, now);
 }
 
 static const struct spec plain = {.name = "plain", .ext = {PLAIN_AKI}, .good = true};
@@ -217,6 +228,7 @@ static const struct spec leaves[] = {
     {.name = "empty subject, SAN critical", .subject = "", .ext = {USUAL, {"subjectAltName", "critical,DNS:a.example"}}, .good = true},
     {.name = "empty subject", .subject = "", .ext = {USUAL}},
     {.name = "the subject of its CA", .subject = "ca", .ext = {USUAL}},
+    {.name = "the subject of its CA in other letters", .subject = " CA", .ext = {USUAL}},
     {.name = "a control character in the subject", .subject = "a\x01", .ext = {USUAL}, .good = true},
     {.name = "a proxy", .ext = {USUAL, {"1.3.6.1.5.5.7.1.14", "critical,DER:300c300a06082b06010505071501"}}},
     {.name = "broken CRL addresses", .ext = {USUAL, {"2.5.29.31", "DER:0500"}}},
@@ -344,6 +356,27 @@ static void a_known_ca_must_be_sent_all_the_same(void **state)
     made_free(&leaf);
 }
 
+static void every_ca_in_between_must_be_sent_again(void **state)
+{
+    static const struct spec lower_spec = {.name = "lower", .ext = {CA_EXT, PLAIN_AKI}};
+    static const uint8_t no_certificate[] = {0x30, 0x00};
+    struct made lower = make(&lower_spec, &w.ca, NULL), leaf = make(&plain, &lower, NULL);
+    struct bytes all[] = {der_of(&leaf), der_of(&lower), der_of(&w.ca)};
+    struct bytes part[] = {der_of(&leaf), der_of(&lower)};
+    struct bytes more[] = {der_of(&leaf), der_of(&lower), der_of(&w.ca), BYTES_OF(no_certificate)};
+    struct anchors *a = fresh();
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(judge_chain(a, "maker", part, 2, NOW), E_DENIED);
+        assert_int_equal(judge_chain(a, "maker", more, 4, NOW), E_DENIED);
+        assert_int_equal(judge_chain(a, "maker", all, 3, NOW), E_OK);
+    }
+    anchors_free(a);
+    made_free(&leaf);
+    made_free(&lower);
+}
+
 static void another_certificate_of_the_same_name_and_key_is_another_ca(void **state)
 {
     static const struct spec no_ca = {.name = "ca", .ext = {{"keyUsage", "critical,digitalSignature"}, {"subjectKeyIdentifier", "hash"}, PLAIN_AKI}};
@@ -427,6 +460,7 @@ int main(void)
         cmocka_unit_test(a_ca_is_known_under_its_own_anchor_only),
         cmocka_unit_test(anchors_read_again_know_nothing_of_before),
         cmocka_unit_test(a_known_ca_must_be_sent_all_the_same),
+        cmocka_unit_test(every_ca_in_between_must_be_sent_again),
         cmocka_unit_test(another_certificate_of_the_same_name_and_key_is_another_ca),
         cmocka_unit_test(another_key_under_the_name_and_key_id_of_a_known_ca_signs_nothing),
         cmocka_unit_test(a_ca_that_constrains_names_is_asked_about_each),
