@@ -56,7 +56,7 @@ void buf_clear(struct buf *b)
 void buf_reset(struct buf *b)
 {
     b->len = 0;
-    b->failed = false;
+    b->failed = b->no_memory = false;
 }
 
 void buf_wipe(struct buf *b)
@@ -172,7 +172,7 @@ void buf_printf(struct buf *b, const char *fmt, ...)
     }
     large = spare_malloc((size_t)n + 1);
     if (!large) {
-        b->failed = true;
+        b->failed = b->no_memory = true;
         return;
     }
     va_start(ap, fmt);

@@ -230,15 +230,11 @@ static void front_send_config(struct core *c, struct front_link *f)
 
 static void front_hello(struct core *c, struct front_link *f)
 {
-    struct svc_purge *purge = calloc(1, sizeof(*purge));
+    static struct svc_purge purge = {.all = true}; /* 28 KiB; one thread */
 
     front_send_config(c, f);
-    if (purge) {
-        purge->seq = core_seq(c);
-        purge->all = true;
-        front_send_purge(f, purge);
-        free(purge);
-    }
+    purge.seq = core_seq(c);
+    front_send_purge(f, &purge);
     f->hello = true;
 }
 

@@ -216,6 +216,24 @@ static void base64_is_not_called_bad_for_want_of_memory(void **state)
     every_allocation_fails_once("base64", decode, (char[]){"MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDEy"});
 }
 
+static void a_buffer_without_memory_is_not_too_large(void **state)
+{
+    struct buf b = BUF_INIT(4096);
+    struct err e;
+
+    (void)state;
+    count = 0;
+    fails_at = 1;
+    buf_printf(&b, "%300d", 1);
+    fails_at = 0;
+    assert_int_equal(buf_err(&b, &e, "too large"), E_NOMEM);
+    buf_reset(&b);
+    buf_printf(&b, "%5000d", 1);
+    assert_false(buf_ok(&b));
+    assert_int_equal(buf_err(&b, &e, "too large"), E_INVALID);
+    buf_clear(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +241,7 @@ int main(void)
         cmocka_unit_test(a_secret_is_not_called_wrong_for_want_of_memory),
         cmocka_unit_test(credentials_are_not_called_malformed_for_want_of_memory),
         cmocka_unit_test(base64_is_not_called_bad_for_want_of_memory),
+        cmocka_unit_test(a_buffer_without_memory_is_not_too_large),
     };
 
     if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
