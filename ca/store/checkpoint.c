@@ -199,10 +199,10 @@ static bool thread_start(struct checkpoint *ck)
 
 static void ask_sync(struct checkpoint *ck)
 {
+    ck->syncs++;
     if (!thread_start(ck)) /* the complete copy syncs everything all the same */
         return;
     ck->synced = ck->copied;
-    ck->syncs++;
     atomic_store(&ck->busy, true);
     pthread_mutex_lock(&ck->lock);
     ck->asked = true;

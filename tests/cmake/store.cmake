@@ -2,4 +2,5 @@
 foreach(noun store store_factory audit marks checkpoint)
   inkan_test(test_${noun} SOURCES tests/unit/test_${noun}.c tests/unit/ledger_fixture.c USES store)
 endforeach()
+target_link_options(test_checkpoint PRIVATE -Wl,--wrap=pthread_create)
 inkan_test(test_unit_rule SOURCES tests/unit/test_unit_rule.c USES store)

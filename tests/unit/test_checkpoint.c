@@ -38,6 +38,16 @@ int fdatasync(int fd)
     return real(fd);
 }
 
+/* The linker sends the store's call here. */
+static bool no_threads;
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+    return no_threads ? EAGAIN : __real_pthread_create(thread, attr, start, arg);
+}
+
 static void begin_counting(void)
 {
     writer = pthread_self();
@@ -141,6 +151,31 @@ static void readers_snapshot_is_never_copied_over(void **state)
     assert_survives(l, COMMITS);
 }
 
+/* Commits larger than what is left to the end of a round: then only the count of syncs asked for ends it. */
+static void log_begins_anew_without_a_thread(void **state)
+{
+    struct ledger *l = *state;
+    char name[16];
+
+    begin_counting();
+    no_threads = true;
+    for (unsigned n = 1; n <= COMMITS / 5; n++) {
+        static uint8_t value[VALUE_LEN];
+
+        memset(value, (int)n, sizeof(value));
+        OK(l, store_begin(l->s, &l->e));
+        for (unsigned k = 0; k < 5; k++) {
+            snprintf(name, sizeof(name), "value-%u", k);
+            OK(l, store_meta_set(l->s, name, BYTES_OF(value), &l->e));
+        }
+        OK(l, store_commit(l->s, &l->e));
+        OK(l, store_checkpoint_step(l->s, &l->e));
+    }
+    no_threads = false;
+    assert_int_equal(syncs_of_thread, 0);
+    assert_in_range(store_wal_size(l->s), 55u << 20, 120u << 20);
+}
+
 static void failed_sync_in_the_thread_is_in_doubt(void **state)
 {
     struct ledger *l = *state;
@@ -195,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(log_begins_anew_and_every_commit_costs_one_sync),
         T(readers_snapshot_is_never_copied_over),
+        T(log_begins_anew_without_a_thread),
         T(failed_sync_in_the_thread_is_in_doubt),
         T(idle_checkpoint_takes_the_mark_away),
         T(step_inside_a_transaction_is_refused),
