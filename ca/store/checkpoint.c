@@ -65,7 +65,7 @@ struct checkpoint {
     pthread_cond_t more;
     bool asked, stop;
     _Atomic bool busy;
-    _Atomic int rc; /* of the last sync */
+    _Atomic int rc; /* of the first sync that failed: the disk says so once, and of the next one that all is well */
 };
 
 /* --- the log's file ------------------------------------------------------------------------------------------- */
@@ -164,6 +164,7 @@ static int log_watch(struct log_file *log, sqlite3 *db)
 static void *sync_main(void *arg)
 {
     struct checkpoint *ck = arg;
+    int rc;
 
     pthread_mutex_lock(&ck->lock);
     while (!ck->stop) {
@@ -173,7 +174,9 @@ static void *sync_main(void *arg)
         }
         ck->asked = false;
         pthread_mutex_unlock(&ck->lock);
-        atomic_store(&ck->rc, ck->file->pMethods->xSync(ck->file, SQLITE_SYNC_NORMAL));
+        rc = ck->file->pMethods->xSync(ck->file, SQLITE_SYNC_NORMAL);
+        if (rc != SQLITE_OK)
+            atomic_store(&ck->rc, rc);
         atomic_store(&ck->busy, false);
         pthread_mutex_lock(&ck->lock);
     }
@@ -288,6 +291,7 @@ void checkpoint_stop(struct store *s)
         pthread_mutex_unlock(&ck->lock);
         pthread_join(ck->thread, NULL);
         ck->started = false;
+        s->doubtful |= atomic_load(&ck->rc) != SQLITE_OK; /* the log stays for the next open */
     }
     unmark(ck);
     sqlite3_close(ck->mark);
@@ -348,17 +352,25 @@ static enum err_code copy(struct store *s, struct err *e)
     return E_OK;
 }
 
-enum err_code store_checkpoint_step(struct store *s, struct err *e)
+/* Not after a failed sync: what was copied may be lost, and the log alone has it. */
+static enum err_code may_checkpoint(struct store *s, struct err *e)
 {
-    struct checkpoint *ck = s->checkpoint;
-    bool due, idle;
+    int rc;
 
     if (s->mode != STORE_WRITE || s->in_tx)
         return err_set(e, E_INTERNAL, "ledger %s: checkpoint %s", s->path, s->in_tx ? "inside a transaction" : "from a reader");
-    if (atomic_load(&ck->rc) != SQLITE_OK)
-        return store_fail(s, atomic_load(&ck->rc), "sync", e);
+    rc = atomic_load(&s->checkpoint->rc);
+    return rc == SQLITE_OK ? E_OK : store_fail(s, rc, "sync", e);
+}
+
+enum err_code store_checkpoint_step(struct store *s, struct err *e)
+{
+    struct checkpoint *ck = s->checkpoint;
+    bool due, idle = ck && !atomic_load(&ck->busy); /* before its result is looked at */
+
+    if (may_checkpoint(s, e) != E_OK)
+        return e->code;
     due = ck->end - ck->begun >= ROUND / ck->smaller;
-    idle = !atomic_load(&ck->busy);
     if (ck->marked) {
         if (ck->end == ck->marked)
             return E_OK;
@@ -379,9 +391,8 @@ enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e)
 {
     int rc;
 
-    if (s->mode != STORE_WRITE || s->in_tx)
-        return err_set(e, E_INTERNAL, "ledger %s: checkpoint %s", s->path,
-                       s->in_tx ? "inside a transaction" : "from a reader");
+    if (may_checkpoint(s, e) != E_OK)
+        return e->code;
     if (store_wal_size(s) <= wal_max)
         return E_OK;
     unmark(s->checkpoint);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ca/store/store_int.h"
@@ -40,18 +41,20 @@ int fdatasync(int fd)
 
 /* The linker sends the store's call here. */
 static bool no_threads;
+static unsigned threads;
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
 {
+    threads++;
     return no_threads ? EAGAIN : __real_pthread_create(thread, attr, start, arg);
 }
 
 static void begin_counting(void)
 {
     writer = pthread_self();
-    syncs_of_writer = syncs_of_thread = 0;
+    syncs_of_writer = syncs_of_thread = threads = 0;
     thread_fails = false;
 }
 
@@ -194,6 +197,51 @@ static void failed_sync_in_the_thread_is_in_doubt(void **state)
     thread_fails = false;
 }
 
+/* Until the thread was asked once and has failed; nobody has looked at its result then. */
+static void commit_until_thread_failed(struct ledger *l)
+{
+    const struct timespec pause = {0, 20000000};
+
+    begin_counting();
+    thread_fails = true;
+    for (unsigned n = 1; threads == 0; n++) {
+        commit_value(l, n);
+        OK(l, store_checkpoint_step(l->s, &l->e));
+    }
+    while (syncs_of_thread == 0)
+        nanosleep(&pause, NULL);
+    nanosleep(&pause, NULL);
+    thread_fails = false;
+}
+
+/* Here the next sync of the same file succeeds: the log is all there is of what the first may have lost. */
+static void failed_sync_ends_no_log(void **state)
+{
+    struct ledger *l = *state;
+    uint64_t length;
+
+    commit_until_thread_failed(l);
+    length = store_wal_size(l->s);
+    REFUSED(l, E_STORE, store_checkpoint(l->s, 0, &l->e));
+    assert_int_equal(store_wal_size(l->s), length);
+}
+
+static void failed_sync_before_the_close_leaves_the_log(void **state)
+{
+    struct ledger *l = *state;
+    char log[128];
+    struct stat st;
+
+    commit_until_thread_failed(l);
+    snprintf(log, sizeof(log), "%s-wal", l->path);
+    ledger_close(l);
+    assert_int_equal(stat(log, &st), 0);
+    assert_true(st.st_size > VALUE_LEN);
+    ledger_reopen(l);
+    assert_int_equal(stat(log, &st), 0);
+    assert_true(st.st_size < VALUE_LEN);
+}
+
 static void idle_checkpoint_takes_the_mark_away(void **state)
 {
     struct ledger *l = *state;
@@ -232,6 +280,8 @@ int main(void)
         T(readers_snapshot_is_never_copied_over),
         T(log_begins_anew_without_a_thread),
         T(failed_sync_in_the_thread_is_in_doubt),
+        T(failed_sync_ends_no_log),
+        T(failed_sync_before_the_close_leaves_the_log),
         T(idle_checkpoint_takes_the_mark_away),
         T(step_inside_a_transaction_is_refused),
     };
