@@ -148,13 +148,17 @@ static enum err_code write_pair(enum key_alg alg, struct bytes given, struct byt
     return good ? E_OK : err_set(e, E_TOKEN, "the module's PrivateKeyInfo is not one of a %s key", key_alg_name(alg));
 }
 
-static void destroy(const struct p11 *m, CK_SESSION_HANDLE s, const struct pair *p)
+/* All of it is tried; the first failure. */
+static CK_RV destroy(const struct p11 *m, CK_SESSION_HANDLE s, const struct pair *p)
 {
     const CK_OBJECT_HANDLE all[] = {p->prv, p->pub, p->wrap};
+    CK_RV first = CKR_OK, rv;
 
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        if (all[i] != CK_INVALID_HANDLE)
-            (void)m->f->C_DestroyObject(s, all[i]);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        rv = all[i] != CK_INVALID_HANDLE ? m->f->C_DestroyObject(s, all[i]) : CKR_OK;
+        first = first == CKR_OK ? rv : first;
+    }
+    return first;
 }
 
 enum err_code p11_session_pair(const struct p11 *m, CK_SESSION_HANDLE session, enum key_alg alg, struct buf *pkcs8, struct buf *spki,
@@ -165,6 +169,7 @@ enum err_code p11_session_pair(const struct p11 *m, CK_SESSION_HANDLE session, e
     AUTO_SECRET_BUF given = {0};
     struct bytes seed = {NULL, 0};
     enum err_code code = E_OK;
+    CK_RV destroyed;
 
     *rv = CKR_OK;
     if (!type || !secret_buf_init(&given, WRAPPED_MAX))
@@ -179,7 +184,11 @@ enum err_code p11_session_pair(const struct p11 *m, CK_SESSION_HANDLE session, e
     } else if (*rv == CKR_OK && code == E_OK) {
         *rv = take_wrapped(m, session, &pair, &given, call);
     }
-    destroy(m, session, &pair);
+    destroyed = destroy(m, session, &pair);
+    if (*rv == CKR_OK && destroyed != CKR_OK) { /* it would lie there with the private key in it: nobody gets this one */
+        *call = "C_DestroyObject";
+        *rv = destroyed;
+    }
     if (*rv != CKR_OK)
         code = err_rv(e, *rv, *call);
     if (code == E_OK)

@@ -595,6 +595,36 @@ static void passing_troubles_lose_no_request(void **state)
     }
 }
 
+/* The session that could not destroy it is closed, which destroys it, and another pair is made. */
+static void a_pair_that_stays_in_the_token_is_not_given_out(void **state)
+{
+    static const enum key_alg algs[] = {KEY_P256, KEY_ED25519};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(algs); i++) {
+        AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
+        struct msg_reader r;
+        struct err e = {0};
+        struct child c;
+        struct msg m;
+
+        quiet(NULL);
+        c = serve_all();
+        bench_rules(&shared, "C_DestroyObject rv=0x6 first=1\n");
+        msg_begin(&m, SIGNER_GENERATE, 7);
+        msg_put_u8(&m, (uint8_t)algs[i]);
+        msg_put_u32(&m, 20000);
+        msg_put_u64(&m, 7);
+        send_msg(c.link, &m, -1);
+        receive(c.link, SIGNER_GENERATED, &packet, &r);
+        assert_int_equal(msg_get_err(&r, &e), E_OK);
+        assert_int_equal(bench_calls(&shared, "C_GenerateKeyPair"), 2);
+        assert_true(bench_logged(&shared, "signer-session-reopened"));
+        bench_rules(&shared, NULL);
+        stop(&c);
+    }
+}
+
 static void a_new_login_generation_resolves_every_key_again(void **state)
 {
     struct child c = serve_all();
@@ -1331,6 +1361,7 @@ int main(int argc, char **argv)
         T(a_link_from_another_kind_of_process_is_refused),
         T(no_key_is_searched_for_on_the_request_path),
         T(passing_troubles_lose_no_request),
+        T(a_pair_that_stays_in_the_token_is_not_given_out),
         T(a_new_login_generation_resolves_every_key_again),
         T(a_wrong_job_fails_alone),
         T(a_failed_device_leaves_the_process),
