@@ -621,6 +621,8 @@ static void check_profile_use(struct conf_reading *r, size_t i)
         BAD_PROFILE(r, i, key_usage, "kind %s needs digitalSignature", kind);
     if ((p->eku & ~rule->eku_allowed) != 0)
         BAD_PROFILE(r, i, eku, "names a use that kind %s must not have", kind);
+    if (p->eku == 0 && rule->eku != 0 && r->conf->records_token[0] != '\0') /* ca/record_check.c tells them apart by it */
+        BAD_PROFILE(r, i, eku, "is empty: with records kind %s needs a use, or its certificates would pass for the record key's", kind);
     if ((p->kind == PROFILE_TLS_SERVER || p->kind == PROFILE_OCSP_SIGNER) && (p->eku & rule->eku) == 0)
         BAD_PROFILE(r, i, eku, "kind %s needs %s", kind, p->kind == PROFILE_TLS_SERVER ? "serverAuth" : "OCSPSigning");
     if (p->key_algs == 0)

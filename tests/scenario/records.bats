@@ -183,6 +183,29 @@ PY
     [[ $output == *"unable to get"* ]]
 }
 
+@test "a unit's own key signs no report, though the CA of the record key certified it" {
+    /usr/bin/python3 - "$dir/report.jws" "$units/WO-7-01" "$dir/forged.jws" <<'PY'
+import base64, hashlib, json, subprocess, sys
+from asn1crypto import algos, pem, x509
+report, unit, out = sys.argv[1:]
+b64 = lambda b: base64.urlsafe_b64encode(b).rstrip(b"=").decode()
+der = pem.unarmor(open(unit + ".pem", "rb").read())[2]
+head = {"alg": "ES256", "kid": x509.Certificate.load(der).public_key.sha1.hex(), "typ": "inkan-close-out",
+        "x5t#S256": b64(hashlib.sha256(der).digest())}
+j = json.load(open(report))
+j["protected"] = b64(json.dumps(head, separators=(",", ":")).encode())
+signed = subprocess.run(["openssl", "dgst", "-sha256", "-sign", unit + ".key"], check=True, capture_output=True,
+                        input=(j["protected"] + "." + j["payload"]).encode()).stdout
+j["signature"] = b64(b"".join(v.to_bytes(32, "big") for v in algos.DSASignature.load(signed).native.values()))
+json.dump(j, open(out, "w"))
+PY
+    cat "$units/WO-7-01.pem" "$dir/maker-ca.pem" > "$dir/forger.pem"
+    run inkan order verify "$dir/forged.jws" --signer "$dir/forger.pem" --ca "$dir/maker-root.pem"
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ $output == *"is not one for records"* ]]
+}
+
 # hand_over FORMAT: exported, and read by a program that knows nothing of this project
 hand_over() {
     inkan order export WO-7 --format "$1" --out "$dir/out-$1"
