@@ -73,8 +73,9 @@
  * box.show       {name}                                          one of them
  * box.records    {name?, all?, limit?}                           what was set aside, or with all:1 everything: rows {box, stream, seq, at, outcome, reason, body}
  * box.link       {name, profile, csr}                            the certificate a box's inkan-sync presents. As cert.issue
- * box.outbox     {cert?, unit?, status?}                         at a box: a page of its rows after these. {box, epoch, last, records, heard, counts?}
- * box.heard      {changes, heard}                                at a box: what the centre answered. {changed}
+ * box.outbox     {cert?, unit?, status?}                         at a box: a page of its rows after these. {box, epoch, last, records, audit, centre, heard,
+ *                                                                counts?}
+ * box.heard      {changes, heard, centre, seen?}                 at a box: what the centre answered. {changed, forked}
  * ocsp.list      {}                                              rows {issuer, not_after, renew_at, token, key}
  * audit.export   {from?, to?}                                    rows {seq, time, event, actor, actor_kind, domain, object, detail, prev_hash, hash}
  * audit.heads    {}                                              rows {seq, time, hash, key, tbs, signature}

@@ -28,6 +28,7 @@ struct intake {
     struct actor by;
     int64_t now;
     json_t *aside;
+    json_t *seen;      /* the audit entry the box named last; NULL: none */
     const char *alarm; /* of the record at hand; NULL: none */
 };
 
@@ -476,7 +477,8 @@ static enum err_code compare(struct intake *in, const json_t *q, struct buf *out
 static enum err_code keep_state(struct intake *in, const json_t *q, struct err *e)
 {
     AUTO_BUF text = BUF_INIT(1024);
-    AUTO_JSON *of = json_pack("{s:O?, s:O?}", "counts", json_object_get(q, "counts"), "last", json_object_get(q, "last"));
+    AUTO_JSON *of = json_pack("{s:O*, s:O?, s:O?}", "audit", json_object_get(q, "audit"), "counts", json_object_get(q, "counts"), "last",
+                              json_object_get(q, "last"));
     AUTO(char) *said = of ? json_dumps(of, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     char object[ID_MAX_LEN + 8], before[1024];
 
@@ -532,9 +534,17 @@ static bool feed_row(void *arg, const struct status_row *row)
     return true;
 }
 
+/* Up to where the box has heard this ledger: one that was restored tells all again. */
+static uint64_t heard(struct intake *in, const json_t *q)
+{
+    uint64_t seq = (uint64_t)json_integer_value(json_object_get(q, "heard"));
+
+    return bytes_equal(bytes_str(text_of(q, "centre")), buf_bytes(&in->c->follow_id)) && seq <= core_seq(in->c) ? seq : 0;
+}
+
 static enum err_code answer(struct intake *in, const json_t *q, struct buf *body, struct err *e)
 {
-    struct feed f = {in, json_array(), (uint64_t)json_integer_value(json_object_get(q, "heard")), 0};
+    struct feed f = {in, json_array(), heard(in, q), 0};
     AUTO_JSON *j = NULL;
     AUTO(char) *text = NULL;
 
@@ -542,7 +552,8 @@ static enum err_code answer(struct intake *in, const json_t *q, struct buf *body
         json_decref(f.list);
         return e->code;
     }
-    j = json_pack("{s:O, s:{s:I, s:I, s:I}, s:o, s:I, s:b}", "set_aside", in->aside, "had", "cert", (json_int_t)in->state.had[BOX_CERTS],
+    j = json_pack("{s:O*, s:s#, s:O, s:{s:I, s:I, s:I}, s:o, s:I, s:b}", "seen", in->seen, "centre", (const char *)in->c->follow_id.p,
+                  (int)in->c->follow_id.len, "set_aside", in->aside, "had", "cert", (json_int_t)in->state.had[BOX_CERTS],
                   "unit", (json_int_t)in->state.had[BOX_UNITS], "status", (json_int_t)in->state.had[BOX_STATUS], "changes", f.list, "heard",
                   (json_int_t)f.to, "more", f.to < core_seq(in->c));
     text = j ? json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
@@ -571,7 +582,9 @@ static enum err_code run(struct intake *in, const struct svc_factory *q, const j
         return code;
     }
     /* Its texts are the store's: the next call may take them. */
+    AUTO_JSON *said = in->state.said ? json_loads(in->state.said, 0, NULL) : NULL;
     AUTO(char) *difference = strdup(in->state.difference);
+    in->seen = json_object_get(said, "audit");
     in->state.difference = difference ? difference : "";
     if (take_page(in, json_object_get(j, "records"), e) != E_OK || keep_state(in, j, e) != E_OK)
         return e->code;

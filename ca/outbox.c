@@ -139,23 +139,101 @@ static json_t *streams_json(const uint64_t n[BOX_STREAMS])
                      (json_int_t)n[BOX_STATUS]);
 }
 
+/* ---- which ledger this is ---- */
+
+/* The ledger, how often it was restored, and a random word since its last fork: rows are numbered anew under another epoch. */
+static enum err_code epoch_of(struct core *c, char out[BOX_EPOCH_MAX + 1], struct err *e)
+{
+    AUTO_BUF fork = BUF_INIT(64);
+    enum err_code code = store_meta_get(c->store, "box_fork", &fork, e);
+
+    if (code != E_OK && code != E_NOT_FOUND)
+        return code;
+    *e = (struct err){0};
+    snprintf(out, BOX_EPOCH_MAX + 1, "%.*s%s%.*s", (int)c->follow_id.len, (const char *)c->follow_id.p, fork.len ? "-" : "", (int)fork.len,
+             fork.p ? (const char *)fork.p : "");
+    return E_OK;
+}
+
+/* Its newest audit entry: the centre keeps it and says it again, so that a ledger that was set back, or copied, finds out. */
+static json_t *audit_json(struct core *c, struct err *e)
+{
+    uint8_t hash[32];
+    uint64_t seq = 0;
+
+    if (store_audit_last(c->store, &seq, hash, e) != E_OK)
+        return NULL;
+    return json_pack("{s:I, s:o}", "seq", (json_int_t)seq, "hash", json_hex(BYTES_OF(hash)));
+}
+
+/* The entry that the centre saw is not in this ledger: it was set back without a restore, or another one goes by its name. */
+static enum err_code is_fork(struct core *c, const json_t *seen, bool *out, struct err *e)
+{
+    json_int_t seq = json_integer_value(json_object_get(seen, "seq"));
+    const char *hex = json_string_value(json_object_get(seen, "hash"));
+    uint8_t hash[32], ours[32];
+    size_t len = 0;
+    enum err_code code;
+
+    *out = false;
+    if (seq <= 0 || !hex)
+        return E_OK;
+    if (!hex_decode(hex, strlen(hex), hash, sizeof(hash), &len) || len != sizeof(hash))
+        return err_set(e, E_INVALID, "seen: not an audit entry");
+    code = store_audit_hash(c->store, (uint64_t)seq, ours, e);
+    if (code != E_OK && code != E_NOT_FOUND)
+        return code;
+    *out = code == E_NOT_FOUND || memcmp(ours, hash, sizeof(hash)) != 0;
+    *e = (struct err){0};
+    return E_OK;
+}
+
+/* A new epoch: everything is told again, so that rows under numbers the centre has already reach it too. */
+static enum err_code part_from_fork(struct core *c, const json_t *seen, const struct actor *by, int64_t now, struct err *e)
+{
+    uint8_t word[6];
+    char hex[2 * sizeof(word) + 1];
+
+    if (random_bytes(word, sizeof(word), e) != E_OK)
+        return e->code;
+    hex_encode(word, sizeof(word), hex);
+    log_note(LOG_ERROR, "box-forked", "epoch", hex);
+    if (store_meta_set(c->store, "box_fork", bytes_str(hex), e) != E_OK)
+        return e->code;
+    return core_audit(c, by, "box-forked", "", "ledger",
+                      json_pack("{s:I, s:s}", "seen", json_integer_value(json_object_get(seen, "seq")), "epoch", hex), now, e);
+}
+
+/* Which ledger of the centre was heard last, and up to where. */
+static enum err_code centre_known(struct core *c, struct buf *id, int64_t *heard, struct err *e)
+{
+    enum err_code code = store_meta_get(c->store, "centre_id", id, e);
+
+    if (code != E_OK && code != E_NOT_FOUND)
+        return code;
+    *e = (struct err){0};
+    return store_meta_get_i64(c->store, "centre_heard", heard, e);
+}
+
 void op_box_outbox(struct core *c, struct admin_call *call)
 {
     const uint64_t from[BOX_STREAMS] = {(uint64_t)admin_int(call, "cert", 0), (uint64_t)admin_int(call, "unit", 0),
                                         (uint64_t)admin_int(call, "status", 0)};
     struct page p = {.c = c, .records = json_array()};
+    AUTO_BUF centre = BUF_INIT(BOX_EPOCH_MAX);
     uint64_t last[BOX_STREAMS] = {0};
+    char epoch[BOX_EPOCH_MAX + 1] = "";
     int64_t heard = 0;
-    json_t *result;
+    json_t *result, *audit = NULL;
     struct err e = {0};
 
     if (!c->conf->box_name[0])
         err_set(&e, E_CONFLICT, "this service is no line box (box.name)");
-    else if (store_meta_get_i64(c->store, "centre_heard", &heard, &e) == E_OK && store_outbox_last(c->store, last, &e) == E_OK &&
-             fill(&p, from, last, &e) != E_OK)
+    else if (epoch_of(c, epoch, &e) == E_OK && (audit = audit_json(c, &e)) && centre_known(c, &centre, &heard, &e) == E_OK &&
+             store_outbox_last(c->store, last, &e) == E_OK && fill(&p, from, last, &e) != E_OK)
         err_wrap(&e, "outbox");
-    result = json_pack("{s:s, s:s#, s:o, s:o, s:I}", "box", c->conf->box_name, "epoch", (const char *)c->follow_id.p, (int)c->follow_id.len,
-                       "last", streams_json(last), "records", p.records, "heard", (json_int_t)heard);
+    result = json_pack("{s:s, s:s, s:o, s:o, s:o?, s:s#, s:I}", "box", c->conf->box_name, "epoch", epoch, "last", streams_json(last), "records",
+                       p.records, "audit", audit, "centre", centre.p ? (const char *)centre.p : "", (int)centre.len, "heard", (json_int_t)heard);
     if (e.code == E_OK && json_array_size(p.records) == 0) {
         json_t *said = json_object();
 
@@ -213,10 +291,24 @@ static enum err_code change_one(struct core *c, struct admin_call *call, const j
     return E_OK;
 }
 
+/* A centre that was restored counts its rows anew: the number may be lower than the last. */
+static enum err_code keep_heard(struct core *c, struct bytes centre, int64_t heard, struct err *e)
+{
+    AUTO_BUF known = BUF_INIT(BOX_EPOCH_MAX);
+    int64_t before = 0;
+
+    if (centre_known(c, &known, &before, e) != E_OK || (heard == before && bytes_equal(centre, buf_bytes(&known))))
+        return e->code;
+    if (store_meta_set(c->store, "centre_id", centre, e) != E_OK)
+        return e->code;
+    return store_meta_set_i64(c->store, "centre_heard", heard, e);
+}
+
 void op_box_heard(struct core *c, struct admin_call *call)
 {
-    const json_t *changes = json_object_get(call->args, "changes");
-    int64_t now = core_stamp(c), n = 0, before = 0, heard = admin_int(call, "heard", 0);
+    const json_t *changes = json_object_get(call->args, "changes"), *seen = json_object_get(call->args, "seen");
+    int64_t now = core_stamp(c), n = 0;
+    bool forked = false;
     struct err e = {0};
     enum err_code code = E_OK;
     json_t *j;
@@ -231,9 +323,9 @@ void op_box_heard(struct core *c, struct admin_call *call)
                 code = change_one(c, call, j, now, &n, &e);
         }
         if (code == E_OK)
-            code = store_meta_get_i64(c->store, "centre_heard", &before, &e);
-        if (code == E_OK && heard > before)
-            code = store_meta_set_i64(c->store, "centre_heard", heard, &e);
+            code = keep_heard(c, bytes_str(admin_text(call, "centre")), admin_int(call, "heard", 0), &e);
+        if (code == E_OK && (code = is_fork(c, seen, &forked, &e)) == E_OK && forked)
+            code = part_from_fork(c, seen, &call->by, now, &e);
         if (code != E_OK) {
             core_doubt(c, &e);
             core_rollback(c);
@@ -245,5 +337,5 @@ void op_box_heard(struct core *c, struct admin_call *call)
     if (code != E_OK)
         admin_fail(call, &e);
     else
-        admin_done(call, json_pack("{s:I}", "changed", (json_int_t)n), -1);
+        admin_done(call, json_pack("{s:I, s:b}", "changed", (json_int_t)n, "forked", forked), -1);
 }

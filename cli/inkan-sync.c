@@ -138,11 +138,14 @@ static void tell_set_aside(const json_t *answer)
 /* What the centre revoked, held or released is done here before the centre is told that it was heard. */
 static bool hear(struct sync *s, const json_t *answer)
 {
-    AUTO(json_t) *args = json_pack("{s:O, s:O}", "changes", json_object_get(answer, "changes"), "heard", json_object_get(answer, "heard"));
+    AUTO(json_t) *args = json_pack("{s:O, s:O, s:O, s:O*}", "changes", json_object_get(answer, "changes"), "heard", json_object_get(answer, "heard"),
+                                   "centre", json_object_get(answer, "centre"), "seen", json_object_get(answer, "seen"));
     AUTO(json_t) *done = args ? core_call(s, "box.heard", args) : NULL;
 
     if (done && json_integer_value(json_object_get(done, "changed")) > 0)
         say("certificates changed by the centre", NULL);
+    if (json_is_true(json_object_get(done, "forked")))
+        say("the centre has heard of another past of this ledger", "everything is told again under a new epoch");
     return done != NULL;
 }
 

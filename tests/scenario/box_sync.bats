@@ -137,6 +137,54 @@ of_box() { # FILTER: of what the centre knows of the box
     [ "$(inkan cert show "$units/lost-1.idevid.pem" --json | jq -r .status)" = good ]
 }
 
+@test "sync: a box whose ledger and marks were both set back reuses rows, and the centre hears of those too" {
+    mkdir "$box/snapshot"
+    as_box stop_service
+    cp -a "$box/state" "$box/marks" "$box/snapshot/"
+    as_box start_service 3>&- 4>&-
+    wait_for 30 as_box health_is_ready
+    unit_box_birth first-1
+    unit_box_birth first-2
+    box_sync --once
+    as_box stop_service
+    rm -rf "$box/state" "$box/marks"
+    mv "$box/snapshot/state" "$box/snapshot/marks" "$box/"
+    as_box start_service 3>&- 4>&-
+    wait_for 30 as_box health_is_ready
+    unit_box_birth second-1
+    unit_box_birth second-2
+    run box_sync --once
+    [ "$status" -eq 0 ]
+    [[ $output == *"another past of this ledger"* ]]
+    grep -q "event=box-forked" "$box/log/inkan.log"
+    for unit in first-1 first-2 second-1 second-2; do
+        [ "$(inkan cert show "$units/$unit.idevid.pem" --json | jq -r .status)" = good ]
+    done
+    [[ $(of_box .difference) == *"devices: "* ]]
+    # Once: it stays with its new epoch.
+    epoch=$(of_box .epoch)
+    unit_box_birth second-3
+    box_sync --once
+    [ "$(of_box .epoch)" = "$epoch" ]
+}
+
+@test "sync: a centre that was restored counts its changes anew, and the box hears them" {
+    inkan backup --out "$dir/old.backup" > /dev/null
+    for i in 1 2 3; do
+        inkan cert hold "$units/s-2.idevid.pem" --yes
+        inkan cert release "$units/s-2.idevid.pem" --yes
+    done
+    box_sync --once
+    stop_service
+    "$programs/inkan" restore "$dir/old.backup" --config "$dir/inkan.yaml"
+    start_service 3>&- 4>&-
+    inkan restore --accept > /dev/null
+    wait_for 30 health_is_ready
+    inkan cert revoke "$units/s-3.idevid.pem" --reason keyCompromise --yes
+    box_sync --once
+    [ "$(box_inkan cert show "$units/s-3.idevid.pem" --json | jq -r .status)" = revoked ]
+}
+
 @test "sync: a device that is known from somewhere else raises an alarm; more devices than were granted are told" {
     unit_birth twice-1
     openssl ecparam -name prime256v1 -genkey -noout -out "$box/thief.key"
