@@ -323,13 +323,6 @@ static bool take_box_state(void *arg, const struct box_state_row *row)
     return true;
 }
 
-static bool count_aside(void *arg, const struct box_record_row *row)
-{
-    (void)row;
-    ++*(json_int_t *)arg;
-    return true;
-}
-
 struct grant_sum {
     uint64_t units;
 };
@@ -356,20 +349,19 @@ static json_t *box_json(struct core *c, const struct box_rows *b, size_t i, stru
 {
     AUTO_BUF cert = BUF_INIT(CERT_MAX_LEN);
     struct grant_sum granted = {0};
-    uint64_t devices = 0;
-    json_int_t aside = 0;
+    uint64_t devices = 0, aside = 0;
     json_t *units = json_object();
     json_t *j = json_pack("{s:s, s:b, s:I, s:I, s:s, s:o}", "name", b->name[i], "good", box_is_good(c, b->id[i], &cert), "not_after",
                           (json_int_t)b->not_after[i], "heard_at", (json_int_t)0, "difference", "", "units", units);
 
     if (store_box_state_each(c->store, b->name[i], take_box_state, j, e) == E_OK &&
-        store_box_record_each(c->store, b->name[i], true, 0, 0, count_aside, &aside, e) == E_OK &&
+        store_box_aside_count(c->store, b->name[i], &aside, e) == E_OK &&
         store_budget_each(c->store, b->name[i], sum_grants, &granted, e) == E_OK &&
         store_box_unit_count(c->store, b->name[i], put_units, units, e) == E_OK &&
         store_box_devices(c->store, b->id[i], &devices, e) == E_OK) {
         json_object_set_new(j, "devices", json_integer((json_int_t)devices));
         json_object_set_new(j, "granted", json_integer((json_int_t)granted.units));
-        json_object_set_new(j, "set_aside", json_integer(aside));
+        json_object_set_new(j, "set_aside", json_integer((json_int_t)aside));
         return j;
     }
     json_decref(j);

@@ -15,6 +15,8 @@
 
 #define FEED_SCAN 2000 /* rows of the status log looked at for one answer */
 #define FEED_MAX  200  /* changes told in one answer */
+#define ROWS_MAX  600  /* records of one page: the outbox sends 200 of each stream at most */
+#define TOLD_MAX  40   /* of those set aside, told in one answer; the ledger has all */
 
 static const char *const stream_names[BOX_STREAMS] = {"cert", "unit", "status"};
 
@@ -83,6 +85,58 @@ static bool id_or_empty(const char *s)
     return !*s || id_is_valid(s);
 }
 
+static const struct conf_ca *root_of(struct intake *in)
+{
+    const struct authority *above = authority_above(in->c, in->issuer.id);
+
+    return above ? conf_ca_root(in->c->conf, above->conf) : NULL;
+}
+
+static bool is_of_root(struct intake *in, const char *ca, const struct conf_ca *root)
+{
+    const struct conf_ca *named = ca && ca[0] ? conf_find_ca(in->c->conf, ca) : NULL;
+
+    return named && root && conf_ca_root(in->c->conf, named) == root;
+}
+
+/* The anchor under which the centre believes what this box makes for that domain; "" = none. */
+static const char *anchor_of(struct intake *in, const char *domain, bool *named)
+{
+    const struct conf_ca *root = root_of(in);
+
+    *named = false;
+    for (size_t i = 0; i < in->c->conf->anchors_n; i++) {
+        const struct conf_anchor *a = &in->c->conf->anchors[i];
+
+        for (size_t k = 0; k < a->domains.n; k++) {
+            if (strcmp(a->domains.v[k], domain) != 0)
+                continue;
+            *named = true;
+            if (is_of_root(in, a->ca, root))
+                return a->name;
+        }
+    }
+    return "";
+}
+
+/* A domain that names its makers (anchors) or what makes its LDevIDs (labels) takes none of another. */
+static bool serves(struct intake *in, const char *domain, bool ldevid)
+{
+    const struct conf *conf = in->c->conf;
+    bool named = false;
+
+    if (!ldevid)
+        return anchor_of(in, domain, &named)[0] || !named;
+    for (size_t i = 0; i < conf->labels_n; i++) {
+        const struct conf_profile *p = strcmp(conf->labels[i].domain, domain) == 0 ? conf_find_profile(conf, conf->labels[i].profile) : NULL;
+
+        if (p && is_of_root(in, p->ca, root_of(in)))
+            return true;
+        named |= p != NULL;
+    }
+    return !named;
+}
+
 /* Everything a taken-over box could have written wrongly. Nothing is written here. */
 static enum err_code judge_cert(struct intake *in, const json_t *j, struct bytes der, struct cert *cert, struct err *e)
 {
@@ -109,6 +163,8 @@ static enum err_code judge_cert(struct intake *in, const json_t *j, struct bytes
         return err_set(e, E_INVALID, "domain \"%.64s\" is not one of the centre's", domain);
     if (strcmp(kind, "idevid") != 0 && strcmp(kind, "ldevid") != 0)
         return err_set(e, E_INVALID, "kind \"%.32s\"", kind);
+    if (!serves(in, domain, strcmp(kind, "ldevid") == 0))
+        return err_set(e, E_DENIED, "domain \"%s\" believes other CAs than that of this box", domain);
     if (!id_is_valid(text_of(j, "profile")))
         return err_set(e, E_INVALID, "profile");
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -117,33 +173,17 @@ static enum err_code judge_cert(struct intake *in, const json_t *j, struct bytes
     return E_OK;
 }
 
-/* The anchor under which the centre believes what this box makes for that domain; "" = none. */
-static const char *anchor_of(struct intake *in, const char *domain)
-{
-    const struct authority *above = authority_above(in->c, in->issuer.id);
-    const struct conf_ca *root = above ? conf_ca_root(in->c->conf, above->conf) : NULL;
-
-    for (size_t i = 0; root && i < in->c->conf->anchors_n; i++) {
-        const struct conf_anchor *a = &in->c->conf->anchors[i];
-        const struct conf_ca *named = a->ca[0] ? conf_find_ca(in->c->conf, a->ca) : NULL;
-
-        for (size_t k = 0; named && conf_ca_root(in->c->conf, named) == root && k < a->domains.n; k++)
-            if (strcmp(a->domains.v[k], domain) == 0)
-                return a->name;
-    }
-    return "";
-}
-
 static enum err_code device_of(struct intake *in, const json_t *j, uint64_t *device, uint64_t *unit, struct err *e)
 {
     struct device_row row;
+    bool named;
     enum err_code code = store_device_find(in->c->store, text_of(j, "domain"), text_of(j, "device_id"), &row, e);
 
     if (code == E_NOT_FOUND) {
         row = (struct device_row){.domain = text_of(j, "domain"), .device_id = text_of(j, "device_id"), .product = text_of(j, "product"),
                                   .model = text_of(j, "model"), .lot = text_of(j, "lot"), .order_no = text_of(j, "order"),
                                   .station = text_of(j, "station"), .line = text_of(j, "line"), .firmware = "",
-                                  .anchor = anchor_of(in, text_of(j, "domain")), .state = DEVICE_DECLARED, .declared_at = in->now};
+                                  .anchor = anchor_of(in, text_of(j, "domain"), &named), .state = DEVICE_DECLARED, .declared_at = in->now};
         code = store_device_insert(in->c->store, &row, e);
     }
     *device = row.id;
@@ -369,7 +409,8 @@ static enum err_code one_record(struct intake *in, const json_t *j, enum box_str
     }
     snprintf(object, sizeof(object), "box:%s", in->box);
     log_failure("box-record-set-aside", &why);
-    json_array_append_new(in->aside, json_pack("{s:s, s:I, s:s}", "stream", stream_names[stream], "seq", (json_int_t)seq, "reason", why.msg));
+    if (json_array_size(in->aside) < TOLD_MAX)
+        json_array_append_new(in->aside, json_pack("{s:s, s:I, s:s}", "stream", stream_names[stream], "seq", (json_int_t)seq, "reason", why.msg));
     if (note_record(in, j, stream, seq, BOX_ASIDE, why.msg, e) != E_OK)
         return e->code;
     return core_audit(c, &in->by, "box-record-set-aside", "", object,
@@ -392,6 +433,8 @@ static enum err_code take_page(struct intake *in, const json_t *records, struct 
     size_t i;
     json_t *j;
 
+    if (json_array_size(records) > ROWS_MAX)
+        return err_set(e, E_INVALID, "%zu records, at most %d", json_array_size(records), ROWS_MAX);
     json_array_foreach(records, i, j)
     {
         uint64_t seq = (uint64_t)json_integer_value(json_object_get(j, "seq"));
@@ -430,13 +473,6 @@ static bool add_granted(void *arg, const struct budget_row *row)
     return true;
 }
 
-static bool count_aside(void *arg, const struct box_record_row *row)
-{
-    (void)row;
-    ++*(uint64_t *)arg;
-    return true;
-}
-
 /* Its counts against ours; only when everything it has is here. */
 static enum err_code compare(struct intake *in, const json_t *q, struct buf *out, struct err *e)
 {
@@ -459,7 +495,7 @@ static enum err_code compare(struct intake *in, const json_t *q, struct buf *out
         return e->code;
     if (devices > granted)
         buf_printf(out, "over budget: %llu devices, %llu units were granted; ", (unsigned long long)devices, (unsigned long long)granted);
-    if (store_box_record_each(in->c->store, in->box, true, 0, 0, count_aside, &aside, e) != E_OK)
+    if (store_box_aside_count(in->c->store, in->box, &aside, e) != E_OK)
         return e->code;
     if (aside)
         buf_printf(out, "%llu records were set aside; ", (unsigned long long)aside);

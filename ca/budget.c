@@ -160,6 +160,22 @@ static enum err_code paying(struct core *c, const char *order_no, struct grant *
                        : REFUSE(e, "budget-missing", "this line box has no issuance budget for devices without an order");
 }
 
+/* What was over stays over, also when the operator vouches for an earlier time (`inkan clock accept`). */
+static void remember_end(struct core *c, const struct budget_row *row, int64_t now)
+{
+    struct budget_marks *marks = &c->budgets->marks;
+    int64_t before = marks->time;
+    struct err e = {0};
+
+    if (before > row->until)
+        return;
+    marks->time = now;
+    if (budget_marks_write(c->conf->dir_marks, marks, &e) == E_OK)
+        return;
+    marks->time = before;
+    log_failure("budget-marks-failed", &e);
+}
+
 static enum err_code judge(struct core *c, const char *order_no, int64_t now, struct grant *g, struct budget_row *row,
                            struct budget_mark **mark, struct err *e)
 {
@@ -178,8 +194,10 @@ static enum err_code judge(struct core *c, const char *order_no, int64_t now, st
     if (now < k->marks.time)
         now = k->marks.time;
     clock_format(row->until, until);
-    if (now > row->until)
+    if (now > row->until) {
+        remember_end(c, row, now);
         return REFUSE(e, "budget-expired", "the issuance budget ended at %s", until);
+    }
     if (row->spent >= row->units)
         return REFUSE(e, "budget-spent", "all units of the issuance budget \"%s\" are spent", row->scope);
     return E_OK;
@@ -265,6 +283,8 @@ static enum err_code put_mark(struct core *c, const struct budget *b, uint64_t *
                        b->scope);
     if (m && m->number == b->number)
         return E_OK;
+    if (marks->time < b->issued_at) /* the centre's clock: it is at least that late */
+        marks->time = b->issued_at;
     if (budget_mark_set(marks, b->scope, b->number, 0, e) != E_OK || budget_marks_write(c->conf->dir_marks, marks, e) != E_OK)
         return e->code;
     marks->exists = true;

@@ -259,6 +259,17 @@ enum err_code store_box_record_each(struct store *s, const char *box, bool aside
     return q_end(&q, e);
 }
 
+enum err_code store_box_aside_count(struct store *s, const char *box, uint64_t *n, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_ASIDE_COUNT);
+
+    q_text(&q, box);
+    if (q_one(&q, e) != E_OK)
+        return e->code;
+    *n = col_u64(&q);
+    return q_end(&q, e);
+}
+
 enum err_code store_box_unit_put(struct store *s, const char *box, const char *order_no, const char *device_id, const char *state,
                                  struct err *e)
 {

@@ -74,6 +74,7 @@ typedef bool (*box_record_fn)(void *arg, const struct box_record_row *row);
 /* By id; `aside`: only what was set aside. `box` NULL: of all. */
 MUST_CHECK enum err_code store_box_record_each(struct store *s, const char *box, bool aside, uint64_t after_id, uint64_t limit,
                                                box_record_fn fn, void *arg, struct err *e);
+MUST_CHECK enum err_code store_box_aside_count(struct store *s, const char *box, uint64_t *n, struct err *e);
 
 MUST_CHECK enum err_code store_box_unit_put(struct store *s, const char *box, const char *order_no, const char *device_id,
                                             const char *state, struct err *e);

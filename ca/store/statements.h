@@ -127,6 +127,7 @@ X(BOX_RECORD_EACH,
 X(BOX_RECORD_ASIDE,
   "SELECT id, box, epoch, stream, seq, at, outcome, reason, body FROM box_record WHERE (?1 IS NULL OR box = ?1) AND id > ?2 "
   "AND outcome = 2 ORDER BY id LIMIT ?3")
+X(BOX_ASIDE_COUNT, "SELECT count(*) FROM box_record WHERE box = ?1 AND outcome = 2")
 X(BOX_UNIT_PUT,
   "INSERT INTO box_unit (device_id, order_no, box, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (device_id, order_no, box) "
   "DO UPDATE SET state = excluded.state")

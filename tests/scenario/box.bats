@@ -374,3 +374,19 @@ box_restore() { # FILE
     [ "$status" -eq 1 ]
     [[ $output == *"budget-expired: "* ]]
 }
+
+@test "budget: over stays over when the operator vouches for an earlier time" {
+    set_clock 1300
+    box_budget 10 20m WO-6
+    unit_order_birth wo6-1 WO-6
+    set_clock 2800
+    run unit_order_birth wo6-2 WO-6
+    [ "$status" -eq 1 ]
+    [[ $output == *"budget-expired: "* ]]
+    set_clock 1400
+    box_inkan clock accept --yes
+    wait_for 20 as_box health_is_ready
+    run unit_order_birth wo6-2 WO-6
+    [ "$status" -eq 1 ]
+    [[ $output == *"budget-expired: "* ]]
+}

@@ -8,7 +8,8 @@ load ../lib/fault
 
 setup_file() {
     side_dir
-    instance_up maker_path_len=1 "extra_profiles=$box_profile" || return 1
+    instance_up maker_path_len=1 "extra_profiles=$box_profile" "extra_domains=  - name: others" \
+        "extra_anchors=  - {name: other-maker, ca: fleet-ca, domains: [others]}" || return 1
     box_domains=elsewhere box_up || { tail -n 40 "$box/log/inkan.log"; return 1; }
     box_certify && box_link && wait_for 20 as_box health_is_ready && box_budget 20 30d
 }
@@ -216,18 +217,36 @@ of_box() { # FILTER: of what the centre knows of the box
     forged=$(base64 -w0 "$box/f.der")
     genuine=$(openssl x509 -in "$units/s-4.idevid.pem" -outform DER | base64 -w0)
     fleet=$(openssl x509 -in "$dir/fleet-ca.pem" -outform DER | base64 -w0)
-    record() { # SEQ DER DEVICE
-        printf '{"stream":"cert","seq":%d,"der":"%s","kind":"idevid","profile":"idevid","domain":"example","device_id":"%s"}' "$1" "$2" "$3"
+    record() { # SEQ DER DEVICE [DOMAIN]
+        printf '{"stream":"cert","seq":%d,"der":"%s","kind":"idevid","profile":"idevid","domain":"%s","device_id":"%s"}' "$1" "$2" "${4:-example}" "$3"
     }
-    body="{\"epoch\":\"$epoch\",\"last\":{},\"records\":[$(record "$next" "$forged" forged-1),$(record $((next + 1)) "$genuine" s-5),$(record $((next + 2)) "$fleet" fleet),$(record $((next + 3)) nonsense x)]}"
+    body="{\"epoch\":\"$epoch\",\"last\":{},\"records\":[$(record "$next" "$forged" forged-1),$(record $((next + 1)) "$genuine" s-5),$(record $((next + 2)) "$fleet" fleet),$(record $((next + 3)) nonsense x),$(record $((next + 4)) "$genuine" s-4 others)]}"
     status=$(curl -sS --cacert "$dir/fleet-root.pem" --cert "$box/link.pem" --key "$box/link.key" -o "$dir/body" -w '%{http_code}' -H 'Content-Type: application/json' \
         -d "$body" "https://localhost:$port/v1/box/line-a/records")
     [ "$status" = 200 ]
-    [ "$(jq '.set_aside | length' "$dir/body")" -eq 4 ]
+    [ "$(jq '.set_aside | length' "$dir/body")" -eq 5 ]
     jq -r '.set_aside[0].reason' "$dir/body" | grep "signature is not that of the box's CA"
     jq -r '.set_aside[1].reason' "$dir/body" | grep 'does not name device "s-5"'
     jq -r '.set_aside[2].reason' "$dir/body" | grep "not issued by the CA of this box"
-    [ "$(jq .had.cert "$dir/body")" -eq $((next + 3)) ]
+    jq -r '.set_aside[4].reason' "$dir/body" | grep 'domain "others" believes other CAs'
+    [ "$(jq .had.cert "$dir/body")" -eq $((next + 4)) ]
     run inkan device show forged-1
     [ "$status" -eq 1 ]
+}
+
+@test "sync: a page of nothing but bad records is taken and told in part, a longer one is refused" {
+    bad_page() { # RECORDS
+        python3 - "$1" "$(of_box .epoch)" "$(of_box .had.cert)" << 'PY' > "$box/bad.json"
+import json, sys
+n, epoch, had = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+print(json.dumps({"epoch": epoch, "last": {}, "records": [{"stream": "cert", "seq": had + 1 + i} for i in range(n)]}, separators=(",", ":")))
+PY
+        curl -sS --cacert "$dir/fleet-root.pem" --cert "$box/link.pem" --key "$box/link.key" -o "$dir/body" -w '%{http_code}' \
+            -H 'Content-Type: application/json' -d "@$box/bad.json" "https://localhost:$port/v1/box/line-a/records"
+    }
+    [ "$(bad_page 700)" = 400 ]
+    before=$(of_box .set_aside)
+    [ "$(bad_page 600)" = 200 ]
+    [ "$(of_box .set_aside)" -eq $((before + 600)) ]
+    [ "$(jq '.set_aside | length' "$dir/body")" -eq 40 ]
 }
