@@ -204,6 +204,13 @@ static void errors_wrap_from_the_outside(void **state)
     err_wrap(&e, "%s", longer);
     assert_int_equal(strlen(e.msg), sizeof(e.msg) - 1);
     assert_int_equal(err_set(NULL, E_IO, "nobody listens"), E_IO);
+    /* What goes into JSON is UTF-8, also what was quoted in part, or is none. */
+    err_set(&e, E_INVALID, "%.4s: no", "ab\xc3\xa9\xc3\xa9");
+    assert_string_equal(e.msg, "ab\xc3\xa9: no");
+    err_set(&e, E_INVALID, "%.3s: no", "ab\xc3\xa9");
+    assert_string_equal(e.msg, "ab?: no");
+    err_set(&e, E_INVALID, "%s", "\xed\xa0\x80 \xf0\x9f\x94\x91 \xf0\x9f\x94");
+    assert_string_equal(e.msg, "??? \xf0\x9f\x94\x91 ???");
     assert_string_equal(err_code_name(E_NOT_FOUND), "not-found");
 }
 
