@@ -9,6 +9,7 @@
 
 #define PAGE_ROWS  200
 #define EVENTS_MAX 300
+#define EVENTS_ROOM ((size_t)512 << 10)
 #define CHAIN_MAX  8
 
 /* ---- orders ---- */
@@ -242,7 +243,7 @@ void op_unit_show(struct core *c, struct admin_call *call)
     json_t *j = NULL;
 
     if (unit_find(c, admin_text(call, "unit"), order_no, sizeof(order_no), &u, &e) == E_OK)
-        j = factory_unit_json(c->store, order_no, &u, EVENTS_MAX, &e);
+        j = factory_unit_json(c->store, order_no, &u, EVENTS_MAX, EVENTS_ROOM, &e);
     if (j)
         admin_done(call, j, -1);
     else

@@ -21,6 +21,7 @@
 #define DETAIL_MAX        2048
 #define SKIP_MAX          1000 /* ids of a range passed over in one request */
 #define EVENTS_SHOWN      100
+#define UNIT_FRAME        2048 /* octets of a unit without its events, at most */
 
 /* One request as it is worked on. */
 struct act {
@@ -212,12 +213,17 @@ static enum err_code do_reserve(struct act *a, struct err *e)
 
 /* ---- challenge and confirm ---- */
 
-static void challenge_mac(const struct core *c, const char *text, size_t len, char hex[65])
+/* With the number of reworks: what was signed before one says nothing about the unit after it. */
+static void challenge_mac(const struct act *a, const char *text, size_t len, char hex[65])
 {
+    const struct core *c = a->c;
+    char all[CHALLENGE_TEXT + 24];
     uint8_t mac[32];
     unsigned n = sizeof(mac);
+    int all_len = snprintf(all, sizeof(all), "%.*s%llu", (int)len, text, (unsigned long long)a->u.reworks);
 
-    if (!HMAC(EVP_sha256(), c->secret_key.p, (int)c->secret_key.len, (const uint8_t *)text, len, mac, &n) || n != sizeof(mac))
+    if (!HMAC(EVP_sha256(), c->secret_key.p, (int)c->secret_key.len, (const uint8_t *)all, (size_t)all_len, mac, &n) ||
+        n != sizeof(mac))
         abort();
     hex_encode(mac, sizeof(mac), hex);
 }
@@ -247,7 +253,7 @@ static enum err_code do_challenge(struct act *a, struct err *e)
     if (certificate_of(a, &row, e) != E_OK)
         return e->code;
     n = challenge_head(a, row.der_hash, a->now, text, sizeof(text));
-    challenge_mac(a->c, text, n, mac);
+    challenge_mac(a, text, n, mac);
     buf_add(a->body, text, n);
     buf_add(a->body, mac, 64);
     return E_OK;
@@ -270,7 +276,7 @@ static enum err_code challenge_check(struct act *a, const char *given, const uin
     if (n >= sizeof(text) || strncmp(given, text, n) != 0)
         return factory_refuse(a->g, e, E_DENIED, "challenge-wrong",
                               "the challenge is of another order, unit or certificate: ask for a new one");
-    challenge_mac(a->c, text, n, mac);
+    challenge_mac(a, text, n, mac);
     if (strlen(given + n) != 64 || CRYPTO_memcmp(given + n, mac, 64) != 0)
         return factory_refuse(a->g, e, E_DENIED, "challenge-wrong", "this is no challenge of ours");
     if (when > a->now + CHALLENGE_EARLY_S || a->now - when > CHALLENGE_GOOD_S)
@@ -333,6 +339,8 @@ static enum err_code do_confirm(struct act *a, struct err *e)
 
     if (certificate_of(a, &row, e) != E_OK)
         return e->code;
+    if (row.status == CERT_REVOKED && (a->u.state == UNIT_ISSUED || a->u.state == UNIT_HELD || a->u.state == UNIT_REWORK))
+        return factory_refuse(a->g, e, E_DENIED, "unit-not-issued", "the unit's certificate is revoked: issue again, with a new key");
     buf_add_bytes(&der, row.der);
     hex_encode(row.serial, row.serial_len, a->serial);
     if ((code = challenge_check(a, challenge, row.der_hash, e)) != E_OK ||
@@ -428,7 +436,7 @@ static enum err_code do_order(struct act *a, struct err *e)
 
 static enum err_code do_unit(struct act *a, struct err *e)
 {
-    json_t *j = factory_unit_json(a->c->store, a->o->order_no, &a->u, EVENTS_SHOWN, e);
+    json_t *j = factory_unit_json(a->c->store, a->o->order_no, &a->u, EVENTS_SHOWN, FACTORY_ANSWER_MAX - UNIT_FRAME, e);
 
     if (!j)
         return e->code == E_OK ? err_set(e, E_NOMEM, "unit") : e->code;

@@ -35,8 +35,9 @@ MUST_CHECK enum err_code factory_note(struct core *c, const struct work_order *o
 MUST_CHECK enum err_code factory_firmware(const struct work_order *o, const char *firmware, bool needed, struct grant *g,
                                           struct err *e);
 
-/* The unit with its newest `events_max` events; NULL: no memory or a ledger error (in `e`). */
-json_t *factory_unit_json(struct store *s, const char *order_no, const struct unit_row *u, size_t events_max, struct err *e);
+/* The unit with its newest events, at most `events_max` and of `room` octets; NULL: no memory or a ledger error (in `e`). */
+json_t *factory_unit_json(struct store *s, const char *order_no, const struct unit_row *u, size_t events_max, size_t room,
+                          struct err *e);
 json_t *factory_counts_json(const struct order_tally *t);
 /* Ends the steps of an order that closes; the next start goes on. */
 void factory_close_stop(struct work_order *o);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Work orders and units as JSON, for stations and operators. Runs with any store: the core's, or a reader's in its thread. */
+#include <string.h>
+
 #include "ca/factory_int.h"
 
 static bool put_refusal(void *arg, const char *reason, uint64_t n)
@@ -56,20 +58,25 @@ json_t *factory_order_json(struct store *s, const struct order_row *row, struct 
     return j;
 }
 
+#define EVENT_FRAME 512 /* octets of an event without its detail, at most */
+
 struct events {
     json_t *list;
-    size_t max;
+    size_t room;
 };
 
-/* The newest ones: a long list loses its beginning. */
+/* The newest come first: a long record loses its beginning. */
 static bool put_event(void *arg, const struct unit_event_row *row)
 {
     struct events *ev = arg;
-    json_t *detail = json_loads(row->detail, 0, NULL);
+    size_t len = EVENT_FRAME + strlen(row->detail);
+    json_t *detail;
 
-    if (json_array_size(ev->list) == ev->max)
-        json_array_remove(ev->list, 0);
-    json_array_append_new(ev->list, json_pack("{s:I, s:s, s:s, s:s, s:s, s:o}", "time", (json_int_t)row->time, "event", row->event,
+    if (len > ev->room)
+        return false;
+    ev->room -= len;
+    detail = json_loads(row->detail, 0, NULL);
+    json_array_insert_new(ev->list, 0, json_pack("{s:I, s:s, s:s, s:s, s:s, s:o}", "time", (json_int_t)row->time, "event", row->event,
                                               "station", row->station_name, "badge", row->badge, "tool", row->tool, "detail",
                                               detail ? detail : json_object()));
     return true;
@@ -90,9 +97,10 @@ static json_t *cert_json(struct store *s, uint64_t id, struct err *e)
                      "not_before", (json_int_t)row.not_before, "not_after", (json_int_t)row.not_after);
 }
 
-json_t *factory_unit_json(struct store *s, const char *order_no, const struct unit_row *u, size_t events_max, struct err *e)
+json_t *factory_unit_json(struct store *s, const char *order_no, const struct unit_row *u, size_t events_max, size_t room,
+                          struct err *e)
 {
-    struct events ev = {.list = json_array(), .max = events_max};
+    struct events ev = {.list = json_array(), .room = room};
     uint64_t id = u->id, cert = u->cert;
     json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "order", order_no, "device_id",
                           u->device_id, "state", unit_state_name((enum unit_state)u->state), "ordinal", (json_int_t)u->ordinal,
@@ -102,7 +110,7 @@ json_t *factory_unit_json(struct store *s, const char *order_no, const struct un
                           "reworks", (json_int_t)u->reworks);
     json_t *c = cert ? cert_json(s, cert, e) : NULL;
 
-    if ((cert && !c) || store_unit_event_each(s, id, put_event, &ev, e) != E_OK) {
+    if ((cert && !c) || store_unit_event_each(s, id, events_max, put_event, &ev, e) != E_OK) {
         json_decref(j);
         json_decref(c);
         json_decref(ev.list);

@@ -684,12 +684,14 @@ enum err_code store_unit_event_add(struct store *s, struct unit_event_row *row, 
     return E_OK;
 }
 
-enum err_code store_unit_event_each(struct store *s, uint64_t unit, unit_event_row_fn fn, void *arg, struct err *e)
+enum err_code store_unit_event_each(struct store *s, uint64_t unit, uint64_t limit, unit_event_row_fn fn, void *arg,
+                                    struct err *e)
 {
     struct query q = q_begin(s, Q_EVENT_EACH);
     struct unit_event_row row;
 
     q_u64(&q, unit);
+    q_i64(&q, limit_or_all(limit));
     while (q_next(&q, e)) {
         row = (struct unit_event_row){0};
         row.id = col_u64(&q);

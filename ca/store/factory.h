@@ -152,6 +152,8 @@ struct unit_event_row {
 };
 MUST_CHECK enum err_code store_unit_event_add(struct store *s, struct unit_event_row *row, struct err *e); /* sets id */
 typedef bool (*unit_event_row_fn)(void *arg, const struct unit_event_row *row);
-MUST_CHECK enum err_code store_unit_event_each(struct store *s, uint64_t unit, unit_event_row_fn fn, void *arg, struct err *e);
+/* The last `limit` of them, the newest first. */
+MUST_CHECK enum err_code store_unit_event_each(struct store *s, uint64_t unit, uint64_t limit, unit_event_row_fn fn, void *arg,
+                                               struct err *e);
 
 #endif

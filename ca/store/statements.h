@@ -348,7 +348,7 @@ X(EVENT_INSERT,
   "INSERT INTO unit_event (unit, time, event, station, badge, tool, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
 X(EVENT_EACH,
   "SELECT e.id, e.unit, e.time, e.event, e.station, e.badge, e.tool, e.detail, coalesce(s.name, '') FROM unit_event e "
-  "LEFT JOIN station s ON s.id = e.station WHERE e.unit = ?1 ORDER BY e.id")
+  "LEFT JOIN station s ON s.id = e.station WHERE e.unit = ?1 ORDER BY e.id DESC LIMIT ?2")
 X(REQUEST_INSERT,
   "INSERT INTO request (state, device, credential_hash, operation, label, profile, bound, content_hash, spki_hash, csr, why, "
   "created_at, expires_at, decided_at, decided_by, reason, ended_at, cert) "

@@ -391,8 +391,11 @@ static void events_are_only_added_and_come_in_their_order(void **state)
     OK(l, store_request_find(l->s, order, st.id, "r1", &unit, &l->e));
     assert_int_equal(unit, u.id);
     COMMIT(l);
-    OK(l, store_unit_event_each(l->s, u.id, note_event, text, &l->e));
-    assert_string_equal(text, "reserved:issue-1:B-7:st/1:{} held::::{\"n\":1} ");
+    OK(l, store_unit_event_each(l->s, u.id, 0, note_event, text, &l->e));
+    assert_string_equal(text, "held::::{\"n\":1} reserved:issue-1:B-7:st/1:{} ");
+    text[0] = '\0';
+    OK(l, store_unit_event_each(l->s, u.id, 1, note_event, text, &l->e));
+    assert_string_equal(text, "held::::{\"n\":1} ");
 }
 
 int main(void)
