@@ -177,7 +177,13 @@ struct label_to {
 static void send_order_label(void *arg, const struct conf_label *l)
 {
     struct label_to *to = arg;
+    struct err e = {0};
 
+    if (conf_find_label(to->core->conf, l->name)) { /* the configuration was read again since the order was opened */
+        err_set(&e, E_CONFLICT, "order %s: the configuration has an EST label of that name, which takes its place", l->name);
+        log_failure("label-failed", &e);
+        return;
+    }
     send_label(to->core, to->front, l);
 }
 

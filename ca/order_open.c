@@ -36,6 +36,18 @@ void factory_open_stop(struct core *c)
         opening_free(k);
 }
 
+static size_t live_count(struct core *c)
+{
+    struct work_order *o;
+    size_t n = 0;
+
+    LIST_FOREACH(o, &c->factory->orders, link)
+    {
+        n += o->state != ORDER_CLOSED;
+    }
+    return n;
+}
+
 /* What the file cannot know: whether this service has what it names. */
 static enum err_code fits_service(struct core *c, const struct order_spec *spec, struct err *e)
 {
@@ -51,6 +63,8 @@ static enum err_code fits_service(struct core *c, const struct order_spec *spec,
         return err_set(e, E_CONFLICT, "order %s: the configuration has an EST label of that name", spec->order_no);
     if (clock_now() > spec->not_after)
         return err_set(e, E_DENIED, "order %s has ended already", spec->order_no);
+    if (!factory_live(c, spec->order_no) && live_count(c) >= ORDERS_LIVE_MAX)
+        return err_set(e, E_BUSY, "%d orders are open: close those that are done", ORDERS_LIVE_MAX);
     return E_OK;
 }
 
@@ -148,6 +162,19 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     opening_free(k);
 }
 
+/* Two that end one after the other would open the order twice: the second time, perhaps, while it closes. */
+static struct order_opening *opening_of(struct core *c, const char *order_no)
+{
+    struct order_opening *k;
+
+    LIST_FOREACH(k, &c->factory->openings, link)
+    {
+        if (strcmp(k->spec.order_no, order_no) == 0)
+            return k;
+    }
+    return NULL;
+}
+
 /* An order that is there: the same file goes on where it is, another one is refused. */
 static enum err_code known_order(struct order_opening *k, struct bytes file, bool *open, struct err *e)
 {
@@ -171,6 +198,7 @@ enum err_code factory_open(struct core *c, struct order_spec *spec, struct bytes
                            void *arg, struct err *e)
 {
     struct order_opening *k = calloc(1, sizeof(*k));
+    struct order_opening *other;
     struct timeval now = {0, 0};
     bool open = false;
     enum err_code code;
@@ -182,9 +210,12 @@ enum err_code factory_open(struct core *c, struct order_spec *spec, struct bytes
     *k = (struct order_opening){.core = c, .by = *by, .spec = *spec, .done = done, .arg = arg};
     k->by.request_digest = (struct bytes){NULL, 0}; /* it is the caller's */
     order_spec_init(spec);
+    other = opening_of(c, k->spec.order_no);
     LIST_INSERT_HEAD(&c->factory->openings, k, link);
     k->step = evtimer_new(c->base, on_step, k);
     code = k->step ? core_may_sign(c, clock_now(), e) : err_set(e, E_NOMEM, "order");
+    if (code == E_OK && other)
+        code = err_set(e, E_BUSY, "order %s is being opened by another call", k->spec.order_no);
     if (code == E_OK)
         code = fits_service(c, &k->spec, e);
     if (code == E_OK)

@@ -13,6 +13,7 @@
 
 #define ORDER_FILE_MAX     ((size_t)64 << 20)
 #define ORDER_UNITS_MAX    1000000
+#define ORDERS_LIVE_MAX    500 /* each is a label of the fronts, and looked at each second */
 #define ORDER_LIST_MAX     ((size_t)16 << 10) /* stations, firmware releases, targets: octets of each list */
 #define ORDER_NOTE_MAX     1024
 #define ORDER_DIGITS_MAX   18
