@@ -150,7 +150,7 @@ static enum err_code admit(struct core *c, struct work_order *o, const struct sv
     if (in->chain_n == 0 || in->verdict == SVC_CLIENT_NONE)
         return err_set(e, E_DENIED, "a station's certificate is needed here");
     if ((code = factory_station(c, in->chain[0], now, st, g, e)) != E_OK ||
-        (code = factory_admit(o, st, STATION_ISSUE | STATION_REWORK, ORDER_BEGIN, now, g, e)) != E_OK ||
+        (code = factory_admit(o, st, STATION_ISSUE | STATION_REWORK, ORDER_WORK, now, g, e)) != E_OK ||
         (code = read_said(in->unit, g, e)) != E_OK ||
         (code = factory_firmware(o, g->unit.firmware, false, g, e)) != E_OK)
         return code;
@@ -161,6 +161,22 @@ static enum err_code admit(struct core *c, struct work_order *o, const struct sv
     if (in->operation == SVC_SERVERKEYGEN && g->profile->keygen == KEYGEN_OFF)
         return factory_refuse(g, e, E_DENIED, "key-mode", "the order's profile makes no keys");
     return E_OK;
+}
+
+/* The order's time is for what begins: a reply that was lost is repeated outside it too. */
+static bool is_lost_reply(struct core *c, struct work_order *o, const struct csr *csr, const char *device_id, int64_t now,
+                          struct grant *g)
+{
+    const char *reason = g->unit.reason;
+    struct err e = {0};
+    struct unit_row u;
+    bool same = false;
+
+    if (factory_unit(c, o, device_id, false, now, g, &u, &e) == E_OK && g->device.state != DEVICE_STOPPED)
+        (void)(same_key(c, &u, csr, g, &same, &e) == E_OK);
+    core_doubt(c, &e);
+    g->unit.reason = reason;
+    return same && g->repeat;
 }
 
 enum err_code factory_authorise(struct core *c, struct work_order *o, const struct svc_enroll *in, const struct csr *csr,
@@ -175,8 +191,11 @@ enum err_code factory_authorise(struct core *c, struct work_order *o, const stru
     if (in->operation == SVC_SIMPLEREENROLL)
         return factory_renew_station(c, in, csr, now, g, e);
     if ((code = admit(c, o, in, now, &st, g, e)) != E_OK || (code = enroll_device_id(csr, device_id, e)) != E_OK ||
-        (code = enroll_check_request(in, csr, g, e)) != E_OK || (!keygen && (code = key_fits(c, csr, g, e)) != E_OK) ||
-        (code = factory_unit(c, o, device_id, true, now, g, &u, e)) != E_OK)
+        (code = enroll_check_request(in, csr, g, e)) != E_OK || (!keygen && (code = key_fits(c, csr, g, e)) != E_OK))
+        return code;
+    if ((code = factory_admit(o, &st, 0, ORDER_BEGIN, now, g, e)) != E_OK)
+        return !keygen && is_lost_reply(c, o, csr, device_id, now, g) ? E_OK : code;
+    if ((code = factory_unit(c, o, device_id, true, now, g, &u, e)) != E_OK)
         return code;
     g->unit.id = u.id;
     memcpy(g->credential, o->credential, sizeof(g->credential));
