@@ -339,6 +339,16 @@ enum err_code factory_station(struct core *c, struct bytes leaf, int64_t now, st
     return in_date(k, now, g, e);
 }
 
+enum err_code factory_station_stays(struct core *c, const char *name, struct err *e)
+{
+    struct station_row reg;
+    enum err_code code = store_station_by_name(c->store, name, &reg, e);
+
+    if (code == E_OK && reg.revoked_at)
+        return err_set(e, E_DENIED, "station-revoked: station %s was revoked meanwhile", name);
+    return code;
+}
+
 void factory_stations_changed(struct core *c)
 {
     memset(c->factory->station, 0, sizeof(c->factory->station));

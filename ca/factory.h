@@ -31,7 +31,8 @@ struct work_order {
     uint8_t credential[32]; /* what repeats compare: SHA-256("inkan-order-1:" order_no) */
     struct conf_label label; /* the order as an EST label; its texts are those above */
     struct order_closing *closing; /* while its units are ended; NULL: that is not under way */
-    struct err close_error;  /* why it stays closing; E_OK: nothing stands in the way */
+    struct err close_error;  /* why it stays closing, E_CONFLICT: a person must look; E_OK: nothing stands in the way */
+    uint64_t close_at;       /* ticks of the core: not before this one is a failed close tried again */
 };
 
 /* A station as its registration says; its certificate is the one presented. */
@@ -89,6 +90,8 @@ enum err_code factory_refuse(struct grant *g, struct err *e, enum err_code code,
  */
 MUST_CHECK enum err_code factory_station(struct core *c, struct bytes leaf, int64_t now, struct factory_station *st,
                                          struct grant *g, struct err *e);
+/* Its certificate is signed: is the station still registered? E_DENIED: it was revoked meanwhile. */
+MUST_CHECK enum err_code factory_station_stays(struct core *c, const char *name, struct err *e);
 /* A registration changed: what is known of stations is asked anew. */
 void factory_stations_changed(struct core *c);
 enum order_need {

@@ -1024,6 +1024,8 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
 
     if (j->facts.id && enroll_still_allowed(c, &j->grant, e) != E_OK)
         return e->code;
+    if (j->profile->kind == PROFILE_STATION && factory_station_stays(c, j->facts.station, e) != E_OK)
+        return e->code;
     if (draft_complete(&j->draft, j->sign_alg, buf_bytes(&j->sig), &j->cert, &read, e) != E_OK)
         return e->code;
     if (j->is_root && root_row(j, &read, now, e) != E_OK)

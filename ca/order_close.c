@@ -12,6 +12,7 @@
 
 #define STEP_UNITS  250
 #define COUNT_UNITS 20000 /* ids counted in one step */
+#define CLOSE_AGAIN_TICKS (10 * 4)
 
 enum closing_phase { CLOSING_UNITS, CLOSING_COUNT };
 
@@ -306,7 +307,9 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
         return;
     }
     core_doubt(c, &e);
-    o->close_error = e;
+    if (e.code == E_CONFLICT)
+        o->close_error = e;
+    o->close_at = c->ticks + CLOSE_AGAIN_TICKS;
     log_close(o, "order-not-closed", &e);
     closing_end(k, code, &e);
 }
@@ -390,10 +393,10 @@ void factory_tick(struct core *c)
     if (c->seal != SEAL_NONE || core_may_sign(c, clock_now(), &e) != E_OK)
         return;
     hold_due(c);
-    /* Those that a start found half closed; one that could not be closed waits for an operator. */
+    /* Those that a start found half closed, or that met a passing failure; one whose counts differ waits for an operator. */
     LIST_FOREACH(o, &c->factory->orders, link)
     {
-        if (o->state == ORDER_CLOSING && !o->closing && o->close_error.code == E_OK &&
+        if (o->state == ORDER_CLOSING && !o->closing && o->close_error.code == E_OK && c->ticks >= o->close_at &&
             closing_start(c, o, &ACTOR_CORE, NULL, NULL, &e) != E_OK)
             log_failure("order-not-closed", &e);
     }
