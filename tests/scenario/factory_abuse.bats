@@ -1,0 +1,108 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# What a station that means harm, or an operator in a hurry, can do to a factory line: as little as possible.
+load ../lib/instance
+load ../lib/factory
+
+setup_file() {
+    instance_up
+    station_add issue-1 issue
+    station_add verify-1 verify
+    station_add qa-1 qa
+    station_add rework-1 rework
+    order_open WO-a
+    order_open WO-late "not_after: \"$(date -u -d '+8 sec' +%FT%TZ)\""
+    [ "$(unit_issue issue-1 WO-late WO-late-00000001)" = 200 ]
+}
+teardown_file() { instance_down; }
+setup() { instance_load; }
+
+@test "a certificate that an operator revoked does not count: its unit is confirmed with another key" {
+    [ "$(unit_issue issue-1 WO-a WO-a-00000001)" = 200 ]
+    inkan cert revoke "$units/WO-a-00000001.pem" --reason keyCompromise --yes
+    [ "$(unit_confirm WO-a WO-a-00000001)" = 403 ]
+    [ "$(unit_state WO-a WO-a-00000001)" = issued ]
+    device_key WO-a-00000001
+    unit_done WO-a WO-a-00000001
+}
+
+@test "a confirm from before a rework does not end the rework" {
+    [ "$(unit_issue issue-1 WO-a WO-a-00000002)" = 200 ]
+    confirm=$(unit_sign WO-a WO-a-00000002)
+    [ "$(unit_post verify-1 WO-a WO-a-00000002 confirm "$confirm")" = 200 ]
+    [ "$(unit_post qa-1 WO-a WO-a-00000002 rework)" = 200 ]
+    [ "$(unit_post verify-1 WO-a WO-a-00000002 confirm "$confirm")" = 403 ]
+    [ "$(body .error)" = challenge-wrong ]
+    [ "$(unit_state WO-a WO-a-00000002)" = rework ]
+    # Its own key, proven anew, does.
+    [ "$(unit_confirm WO-a WO-a-00000002)" = 200 ]
+}
+
+@test "a unit with a long record is still read: the newest events" {
+    [ "$(unit_issue issue-1 WO-a WO-a-00000003)" = 200 ]
+    for i in $(seq 45); do
+        [ "$(unit_post issue-1 WO-a WO-a-00000003 event "{\"event\":\"note\",\"detail\":{\"n\":$i,\"x\":\"$(printf %02000d 0)\"}}")" = 200 ]
+    done
+    [ "$(as verify-1 "$(factory_url WO-a)/units/WO-a-00000003")" = 200 ]
+    [ "$(body '.events[-1].detail.detail.n')" = 45 ]
+}
+
+@test "a refusal is told, counted and audited whatever was sent" {
+    before=$(inkan audit export | jq -es 'map(select(.event == "unit-refused")) | length')
+    name=$(printf 'x%.0s' 1; printf '\303\251%.0s' $(seq 60))
+    [ "$(unit_post issue-1 WO-a WO-a-00000003 event "{\"event\":\"note\",\"$name\":1}")" = 400 ]
+    [ "$(body .error)" = invalid ]
+    [ "$(inkan audit export | jq -es 'map(select(.event == "unit-refused")) | length')" = $((before + 1)) ]
+}
+
+@test "the stored certificate is given again after the order's time, and nothing new" {
+    cp "$units/WO-late-00000001.pem" "$units/first.pem"
+    refused_late() { [ "$(unit_issue issue-1 WO-late WO-late-00000021)" = 403 ] && grep -q order-expired "$dir/body"; }
+    wait_for 10 refused_late
+    [ "$(unit_issue issue-1 WO-late WO-late-00000001)" = 200 ]
+    cmp "$units/WO-late-00000001.pem" "$units/first.pem"
+    device_key WO-late-00000001
+    [ "$(unit_issue issue-1 WO-late WO-late-00000001)" = 403 ]
+    grep -q order-expired "$dir/body"
+    [ "$(unit_issue issue-1 WO-late WO-late-00000002)" = 403 ]
+    grep -q order-expired "$dir/body"
+}
+
+@test "one file is opened by one call at a time" {
+    seq -f 'long-%g' 1 200000 | jq -cRS --arg from "$(date -u -d '-1 min' +%FT%TZ)" --arg to "$(date -u -d '+1 day' +%FT%TZ)" -n '[inputs] | {
+        order: "WO-long", domain: "example", product: "meter", quantity: 1000, profile: "idevid", key_mode: "device", device_ids: {list: .},
+        stations: ["line:L1"], not_before: $from, not_after: $to, rekeys: 1, rework: 1, orphan_after_s: 3600}' > "$dir/WO-long.json"
+    "$programs/inkan" order sign "$dir/WO-long.json" --key "$dir/order-signer.key" --out "$dir/WO-long.jws"
+    for i in 1 2 3; do
+        inkan order open "$dir/WO-long.jws" > "$dir/open.$i" 2>&1 3>&- &
+    done
+    wait
+    cat "$dir"/open.?
+    grep -l 'is being opened by another call' "$dir"/open.? | wc -l | grep -qx 2
+    [ "$(inkan audit export | jq -es 'map(select(.event == "order-opened" and .object == "order:WO-long")) | length')" = 1 ]
+}
+
+@test "a label of the configuration with an order's name takes its place, and everything else goes on" {
+    order_open WO-l
+    sed -i '/^labels:/a\  - {name: WO-l, domain: example, profile: ldevid, auth_cert: true, auth_password: false}' "$dir/inkan.yaml"
+    kill -HUP "$(cat "$dir/run/inkand.pid")"
+    wait_for 5 grep -q 'order WO-l: the configuration has an EST label of that name' "$dir/log/inkan.log"
+    [ "$(unit_issue issue-1 WO-a WO-a-00000004)" = 200 ]
+    no grep -q core-link-broken "$dir/log/inkan.log"
+}
+
+@test "more open orders than the fronts have room for are refused, and none of them is harmed" {
+    stop_service
+    sqlite3 "$dir/state/ledger/ledger.db" "INSERT INTO work_order SELECT NULL, 'M-' || value, domain, product, model, lot, line, profile, key_mode,
+            quantity, by_list, 'M-' || value || '-', first, digits, stations, firmware, targets, not_before, not_after, rekeys_allowed, rework_allowed,
+            defer_allowed, orphan_after_s, evidence, customer_key, note, file_hash, signer, kid, state, opened_at, closed_at, units_after
+            FROM work_order, generate_series(1, 500) WHERE order_no = 'WO-a';
+        INSERT INTO order_tally SELECT id, 0,0,0,0,0,0,0,0,0,0,0,0,0 FROM work_order WHERE order_no LIKE 'M-%';
+        INSERT INTO order_file SELECT id, x'00', x'' FROM work_order WHERE order_no LIKE 'M-%'"
+    start_service 3>&-
+    wait_for 20 health_is_ready
+    [ "$(unit_issue issue-1 M-500 M-500-00000001)" = 200 ]
+    run order_open WO-one-more
+    [ "$status" = 1 ]
+    [[ $output == *"close those that are done"* ]]
+}
