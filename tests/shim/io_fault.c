@@ -8,7 +8,7 @@
  *
  *   process=core      the supervisor's name for it (core, status, signer-issuing, front-0, ...)
  *   call=write        write: write, writev, pwrite, pwritev, ftruncate; sync: fsync, fdatasync; send: sendmsg, sendmmsg
- *   path=TEXT         only descriptors whose path has this in it
+ *   path=TEXT         only descriptors whose path has this in it; TEXT$: whose path ends so
  *   n=N               at the N-th such call, once (INKAN_TEST_IO.fired is made then); 0: at every one
  *   do=kill           SIGKILL to the own process instead of the call
  *   do=torn           the same after half of the octets have been written
@@ -112,6 +112,7 @@ static void read_rule(const char *path)
 static int path_fits(int fd)
 {
     char link[64], path[4096];
+    size_t wanted = strlen(rule.path);
     ssize_t n;
 
     if (!rule.path[0])
@@ -119,7 +120,11 @@ static int path_fits(int fd)
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     n = readlink(link, path, sizeof(path) - 1);
     path[n > 0 ? n : 0] = '\0';
-    return n > 0 && strstr(path, rule.path) != NULL;
+    if (n <= 0)
+        return 0;
+    if (rule.path[wanted - 1] != '$')
+        return strstr(path, rule.path) != NULL;
+    return (size_t)n >= wanted - 1 && memcmp(path + n - (wanted - 1), rule.path, wanted - 1) == 0;
 }
 
 #define REAL(name) __extension__({ static __typeof__(&name) f; if (!f) *(void **)&f = real(#name); f; })
