@@ -54,7 +54,7 @@ struct job {
 
     /* JOB_GENERATE */
     enum key_alg key_alg;
-    struct buf pkcs8;          /* a secret_buf */
+    struct buf pkcs8;          /* a secret_buf, made when a worker takes the job */
     struct buf spki;
 
     /* JOB_KEYS, JOB_DROP: one reference each; NULL where the key was refused already */

@@ -4,6 +4,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/privkey.h"
 #include "base/proc.h"
 #include "hsm/engine_int.h"
 
@@ -167,6 +168,10 @@ static bool run_generate(struct worker *w, struct job *j)
 
     if (clock_mono_ms() > j->deadline_ms) {
         err_set(&j->e, E_BUSY, "token \"%s\": waited longer than its deadline", w->g->conf->name);
+        return true;
+    }
+    if (!j->pkcs8.p && !secret_buf_init(&j->pkcs8, PRIVKEY_MAX_LEN)) { /* only now: locked memory is not for what waits */
+        err_set(&j->e, E_NOMEM, "token \"%s\": no memory for a new key", w->g->conf->name);
         return true;
     }
     for (;;) {

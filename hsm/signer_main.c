@@ -343,10 +343,8 @@ static enum err_code do_generate(struct link *l, struct msg_reader *r, struct er
     if (l->peer != PROC_CORE || alg == KEY_NONE)
         return err_set(e, E_INVALID, "SIGNER_GENERATE: of no kind, or from a process that makes no keys");
     j = job_new(JOB_GENERATE, l->id, r->request_id);
-    if (!j || !secret_buf_init(&j->pkcs8, PRIVKEY_MAX_LEN)) {
-        job_free(j);
+    if (!j)
         return err_set(e, E_NOMEM, "SIGNER_GENERATE");
-    }
     buf_init(&j->spki, SPKI_MAX_LEN);
     j->key_alg = alg;
     j->rid = rid;

@@ -595,6 +595,47 @@ static void passing_troubles_lose_no_request(void **state)
     }
 }
 
+static void send_generate(int link, enum key_alg alg)
+{
+    struct msg m;
+
+    msg_begin(&m, SIGNER_GENERATE, 7);
+    msg_put_u8(&m, (uint8_t)alg);
+    msg_put_u32(&m, 20000);
+    msg_put_u64(&m, 7);
+    send_msg(link, &m, -1);
+}
+
+static void assert_generated(int link)
+{
+    AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
+    struct msg_reader r;
+    struct err e = {0};
+
+    receive(link, SIGNER_GENERATED, &packet, &r);
+    if (msg_get_err(&r, &e) != E_OK)
+        fail_msg("%s", e.msg);
+}
+
+/* Locked memory is for keys that are there, not for those that wait to be made. */
+static void more_pairs_than_there_is_locked_memory_for_may_wait(void **state)
+{
+    enum { PAIRS = 1100 };
+    struct child c;
+
+    (void)state;
+    shared.queue = 2048;
+    bench_configure(&shared);
+    c = serve_all();
+    bench_rules(&shared, "C_GenerateKeyPair latency_ms=700 first=2\n");
+    for (unsigned i = 0; i < PAIRS; i++)
+        send_generate(c.link, KEY_P256);
+    for (unsigned i = 0; i < PAIRS; i++)
+        assert_generated(c.link);
+    bench_rules(&shared, NULL);
+    stop(&c);
+}
+
 /* The session that could not destroy it is closed, which destroys it, and another pair is made. */
 static void a_pair_that_stays_in_the_token_is_not_given_out(void **state)
 {
@@ -602,22 +643,13 @@ static void a_pair_that_stays_in_the_token_is_not_given_out(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(algs); i++) {
-        AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
-        struct msg_reader r;
-        struct err e = {0};
         struct child c;
-        struct msg m;
 
         quiet(NULL);
         c = serve_all();
         bench_rules(&shared, "C_DestroyObject rv=0x6 first=1\n");
-        msg_begin(&m, SIGNER_GENERATE, 7);
-        msg_put_u8(&m, (uint8_t)algs[i]);
-        msg_put_u32(&m, 20000);
-        msg_put_u64(&m, 7);
-        send_msg(c.link, &m, -1);
-        receive(c.link, SIGNER_GENERATED, &packet, &r);
-        assert_int_equal(msg_get_err(&r, &e), E_OK);
+        send_generate(c.link, algs[i]);
+        assert_generated(c.link);
         assert_int_equal(bench_calls(&shared, "C_GenerateKeyPair"), 2);
         assert_true(bench_logged(&shared, "signer-session-reopened"));
         bench_rules(&shared, NULL);
@@ -1361,6 +1393,7 @@ int main(int argc, char **argv)
         T(a_link_from_another_kind_of_process_is_refused),
         T(no_key_is_searched_for_on_the_request_path),
         T(passing_troubles_lose_no_request),
+        T(more_pairs_than_there_is_locked_memory_for_may_wait),
         T(a_pair_that_stays_in_the_token_is_not_given_out),
         T(a_new_login_generation_resolves_every_key_again),
         T(a_wrong_job_fails_alone),
