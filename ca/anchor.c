@@ -77,6 +77,28 @@ void anchors_free(struct anchors *a)
     free(a);
 }
 
+/* Its key is made, and has a strength; its extensions are read. */
+static bool is_whole(X509 *x)
+{
+    EVP_PKEY *key = X509_get0_pubkey(x);
+
+    return key && EVP_PKEY_get_security_bits(key) > 0 && X509_check_purpose(x, -1, 0) == 1;
+}
+
+/*
+ * For want of memory OpenSSL reads a certificate by half, does not say so and never reads the rest: under an anchor read so no
+ * device would be let in any more. What is wrong is wrong again.
+ */
+static X509 *whole_cert(struct bytes der)
+{
+    X509 *x = libctx_x509(der);
+
+    if (!x || is_whole(x))
+        return x;
+    X509_free(x);
+    return libctx_x509(der);
+}
+
 static enum err_code anchor_read(const struct conf_anchor *conf, struct anchor *out, struct err *e)
 {
     AUTO_BUF text = BUF_INIT(ANCHOR_FILE_MAX);
@@ -100,9 +122,11 @@ static enum err_code anchor_read(const struct conf_anchor *conf, struct anchor *
             return err_wrap(e, "anchor \"%s\"", conf->name);
         if (!read.is_ca)
             return err_set(e, E_INVALID, "anchor \"%s\": certificate %zu is not a CA", conf->name, count + 1);
-        x = libctx_x509(buf_bytes(&der));
-        if (!x || X509_STORE_add_cert(out->store, x) != 1)
-            return err_openssl(e, E_INVALID, "X509_STORE_add_cert");
+        x = whole_cert(buf_bytes(&der));
+        if (!x || !is_whole(x) || X509_STORE_add_cert(out->store, x) != 1) {
+            err_openssl(e, E_INVALID, "X509_STORE_add_cert");
+            return err_wrap(e, "anchor \"%s\": certificate %zu", conf->name, count + 1);
+        }
         pem_write(&out->pem, "CERTIFICATE", buf_bytes(&der));
     }
     return count ? E_OK : err_set(e, E_INVALID, "anchor \"%s\": %s holds no certificate", conf->name, conf->file);
@@ -239,14 +263,14 @@ static void issuer_remember(struct anchors *all, const struct anchor *a, STACK_O
 static enum err_code chain_judge(struct anchors *all, const struct anchor *a, const struct bytes *chain, size_t chain_n,
                                  int64_t now, struct err *e)
 {
-    AUTO(X509) *leaf = libctx_x509(chain[0]);
+    AUTO(X509) *leaf = whole_cert(chain[0]);
     AUTO(X509_STORE_CTX) *ctx = X509_STORE_CTX_new();
     STACK_OF(X509) *others = sk_X509_new_null();
     X509_VERIFY_PARAM *param;
     bool good = leaf && ctx && others;
 
     for (size_t i = 1; good && i < chain_n; i++) {
-        X509 *x = libctx_x509(chain[i]);
+        X509 *x = whole_cert(chain[i]);
         good = x && sk_X509_push(others, x) > 0;
         if (!good)
             X509_free(x);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -117,8 +118,10 @@ static enum err_code judge_chain(struct anchors *a, const char *anchor, const st
     struct cert read;
     struct err e;
 
-    if (cert_read(chain[0], &read, &e) != E_OK || pubkey_identify(read.spki, &key, &e) != E_OK)
+    if (cert_read(chain[0], &read, &e) != E_OK)
         return E_INVALID;
+    if (pubkey_identify(read.spki, &key, &e) != E_OK)
+        return e.code;
     return anchor_judge(a, anchor, chain, n, &read, &key, now, &e);
 }
 
@@ -450,6 +453,61 @@ static void more_cas_than_are_remembered_are_served_alike(void **state)
     anchors_free(a);
 }
 
+/* ---- no memory ---- */
+
+static unsigned long fails_at, count; /* OpenSSL's allocations; fails_at 0: none fails */
+
+static bool fails(void)
+{
+    return fails_at && ++count == fails_at;
+}
+
+static void *openssl_malloc(size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return n && !fails() ? malloc(n) : NULL;
+}
+
+static void *openssl_realloc(void *p, size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return fails() ? NULL : realloc(p, n);
+}
+
+static void openssl_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(p);
+}
+
+/* Read by half an anchor would let nobody in any more. */
+static void an_anchor_is_read_whole_or_not_at_all(void **state)
+{
+    struct made leaf = make(&plain, &w.ca, NULL);
+    bool hit = true;
+
+    (void)state;
+    for (unsigned long n = 1; hit; n++) {
+        struct err e = {0};
+        struct anchors *a;
+
+        count = 0;
+        fails_at = n;
+        a = anchors_read(&w.conf, &e);
+        hit = count >= n;
+        fails_at = 0;
+        if (!a && (!hit || e.code != E_NOMEM))
+            fail_msg("allocation %lu: code %d: %s", n, e.code, e.msg);
+        if (a && judge(a, "maker", &leaf, &w.ca, NOW) != E_OK)
+            fail_msg("allocation %lu: the anchor lets nobody in", n);
+        anchors_free(a);
+    }
+    made_free(&leaf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,7 +523,10 @@ int main(void)
         cmocka_unit_test(another_key_under_the_name_and_key_id_of_a_known_ca_signs_nothing),
         cmocka_unit_test(a_ca_that_constrains_names_is_asked_about_each),
         cmocka_unit_test(more_cas_than_are_remembered_are_served_alike),
+        cmocka_unit_test(an_anchor_is_read_whole_or_not_at_all),
     };
 
+    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+        return 1;
     return cmocka_run_group_tests(tests, setup, teardown);
 }
