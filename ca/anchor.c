@@ -259,6 +259,22 @@ static void issuer_remember(struct anchors *all, const struct anchor *a, STACK_O
     *place = found;
 }
 
+static bool chain_verifies(X509_STORE_CTX *ctx, const struct anchor *a, X509 *leaf, STACK_OF(X509) *others, int64_t now)
+{
+    X509_VERIFY_PARAM *param;
+
+    X509_STORE_CTX_cleanup(ctx);
+    if (X509_STORE_CTX_init(ctx, a->store, leaf, others) != 1)
+        return false;
+    param = X509_STORE_CTX_get0_param(ctx);
+    X509_VERIFY_PARAM_set_time(param, now);
+    X509_VERIFY_PARAM_set_depth(param, VERIFY_DEPTH);
+    X509_VERIFY_PARAM_set_auth_level(param, VERIFY_LEVEL);
+    X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
+    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
+    return X509_verify_cert(ctx) == 1;
+}
+
 /* E_DENIED, E_NOMEM: `e` says why. */
 static enum err_code chain_judge(struct anchors *all, const struct anchor *a, const struct bytes *chain, size_t chain_n,
                                  int64_t now, struct err *e)
@@ -266,26 +282,17 @@ static enum err_code chain_judge(struct anchors *all, const struct anchor *a, co
     AUTO(X509) *leaf = whole_cert(chain[0]);
     AUTO(X509_STORE_CTX) *ctx = X509_STORE_CTX_new();
     STACK_OF(X509) *others = sk_X509_new_null();
-    X509_VERIFY_PARAM *param;
-    bool good = leaf && ctx && others;
+    bool complete = leaf && ctx && others, good = false;
 
-    for (size_t i = 1; good && i < chain_n; i++) {
+    for (size_t i = 1; complete && i < chain_n; i++) {
         X509 *x = whole_cert(chain[i]);
-        good = x && sk_X509_push(others, x) > 0;
-        if (!good)
+        complete = x && sk_X509_push(others, x) > 0;
+        if (!complete)
             X509_free(x);
     }
-    if (good && X509_STORE_CTX_init(ctx, a->store, leaf, others) == 1) {
-        param = X509_STORE_CTX_get0_param(ctx);
-        X509_VERIFY_PARAM_set_time(param, now);
-        X509_VERIFY_PARAM_set_depth(param, VERIFY_DEPTH);
-        X509_VERIFY_PARAM_set_auth_level(param, VERIFY_LEVEL);
-        X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
-        X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
-        good = X509_verify_cert(ctx) == 1;
-    } else {
-        good = false;
-    }
+    /* For want of memory OpenSSL also says that a signature is wrong or an issuer unknown: what is wrong is wrong again. */
+    for (int i = 0; complete && !good && i < 2; i++)
+        good = chain_verifies(ctx, a, leaf, others, now);
     if (good)
         issuer_remember(all, a, X509_STORE_CTX_get0_chain(ctx), chain + 1, chain_n - 1);
     sk_X509_pop_free(others, X509_free);

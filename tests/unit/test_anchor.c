@@ -483,6 +483,42 @@ static void openssl_free(void *p, const char *file, int line)
     free(p);
 }
 
+/* Without memory for a hash the process ends (base/bytes.h). */
+void __real_sha256(struct bytes in, uint8_t out[32]);
+void __wrap_sha256(struct bytes in, uint8_t out[32]);
+
+void __wrap_sha256(struct bytes in, uint8_t out[32])
+{
+    unsigned long kept = fails_at;
+
+    fails_at = 0;
+    __real_sha256(in, out);
+    fails_at = kept;
+}
+
+static void a_chain_is_not_denied_for_want_of_memory(void **state)
+{
+    struct made leaf = make(&plain, &w.ca, NULL);
+    bool hit = true;
+
+    (void)state;
+    for (unsigned long n = 1; hit; n++) {
+        struct anchors *a = fresh();
+        enum err_code code;
+
+        count = 0;
+        fails_at = n;
+        code = judge(a, "maker", &leaf, &w.ca, NOW);
+        hit = count >= n;
+        fails_at = 0;
+        if (code != E_OK && (!hit || code != E_NOMEM))
+            fail_msg("allocation %lu: code %d", n, code);
+        assert_int_equal(judge(a, "maker", &leaf, &w.ca, NOW), E_OK);
+        anchors_free(a);
+    }
+    made_free(&leaf);
+}
+
 /* Read by half an anchor would let nobody in any more. */
 static void an_anchor_is_read_whole_or_not_at_all(void **state)
 {
@@ -523,6 +559,7 @@ int main(void)
         cmocka_unit_test(another_key_under_the_name_and_key_id_of_a_known_ca_signs_nothing),
         cmocka_unit_test(a_ca_that_constrains_names_is_asked_about_each),
         cmocka_unit_test(more_cas_than_are_remembered_are_served_alike),
+        cmocka_unit_test(a_chain_is_not_denied_for_want_of_memory),
         cmocka_unit_test(an_anchor_is_read_whole_or_not_at_all),
     };
 
