@@ -287,8 +287,47 @@ static void on_confirmed(struct core *c, void *arg, bool confirmed, const char *
     admin_done_but(call, result, &e);
 }
 
+#define SAME_KEY_MAX 64
+
+struct same_key {
+    uint64_t except, id[SAME_KEY_MAX];
+    size_t n;
+    enum cert_status to;
+};
+
+static bool take_same_key(void *arg, const struct cert_row *row)
+{
+    struct same_key *s = arg;
+    bool changes = s->to == CERT_REVOKED ? row->status != CERT_REVOKED : s->to == CERT_ON_HOLD ? row->status == CERT_GOOD : row->status == CERT_ON_HOLD;
+
+    if (row->id != s->except && changes && s->n < SAME_KEY_MAX)
+        s->id[s->n++] = row->id;
+    return true;
+}
+
+/*
+ * The CA of a line box may have several certificates, all of one key and name (box_may_be_certified): whoever has the key could go
+ * on with any of them, so they share their fate. `seq` rises to the last change.
+ */
+static enum err_code change_box_ca(struct core *c, struct admin_call *call, const struct revocation *r, const char *requester,
+                                   uint64_t except, uint64_t *seq, struct err *e)
+{
+    struct same_key s = {.except = except, .to = r->to};
+    struct cert_row row;
+    bool changed;
+
+    if (store_cert_each_of(c->store, requester, PROFILE_ISSUING_CA, 0, take_same_key, &s, e) != E_OK)
+        return e->code;
+    for (size_t i = 0; i < s.n; i++)
+        if (store_cert_by_id(c->store, s.id[i], &row, e) != E_OK ||
+            revoke_apply(c, &row, r, &call->by, core_stamp(c), &changed, seq, e) != E_OK)
+            return e->code;
+    return E_OK;
+}
+
 static void change_status(struct core *c, struct admin_call *call, struct revocation *r)
 {
+    char requester[ID_MAX_LEN + 8] = "";
     struct cert_row row;
     bool changed = false;
     uint64_t seq = 0;
@@ -300,8 +339,13 @@ static void change_status(struct core *c, struct admin_call *call, struct revoca
         code = err_set(&e, E_STORE, "sealed: %s", c->seal_why);
     else if ((code = core_begin(c, &e)) == E_OK) {
         code = find_cert(c, call, &row, &e);
-        if (code == E_OK)
+        if (code == E_OK) {
+            if (row.kind == PROFILE_ISSUING_CA && strncmp(row.requester, "box:", 4) == 0)
+                text_copy(requester, sizeof(requester), row.requester);
             code = revoke_apply(c, &row, r, &call->by, core_stamp(c), &changed, &seq, &e);
+        }
+        if (code == E_OK && requester[0])
+            code = change_box_ca(c, call, r, requester, row.id, &seq, &e);
         if (code != E_OK) {
             core_doubt(c, &e);
             core_rollback(c);

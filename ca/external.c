@@ -103,6 +103,9 @@ static enum err_code is_for_us(const struct core *c, const struct authority *a, 
     if (a->exists && !bytes_equal(own->subject, buf_bytes(&a->subject)))
         return err_set(e, E_CONFLICT, "the certificate writes the subject in other octets than the one in use: lists and certificates "
                                       "of this CA name those");
+    /* One from before, or from before a hold, would undo what the list says of this key. */
+    if (a->foreign && a->foreign->link[0].status != CERT_GOOD && !bytes_equal(own->der, buf_bytes(&a->foreign->link[0].cert)))
+        return err_set(e, E_CONFLICT, "the certificate in use is %s: its key gets no other", cert_status_name(a->foreign->link[0].status));
     if (p->path_len >= 0 && (own->path_len < 0 || own->path_len > p->path_len))
         return err_set(e, E_INVALID, "RFC 5280 4.2.1.9: pathLenConstraint is %d, profile \"%s\" says at most %d", own->path_len, p->name,
                        p->path_len);

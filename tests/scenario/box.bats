@@ -8,7 +8,7 @@ load ../lib/fault
 setup_file() {
     side_dir
     use_test_clock
-    instance_up maker_path_len=1 "extra_profiles=$box_profile  - {name: deep, kind: issuing-ca, validity: none}
+    instance_up maker_path_len=1 "extra_profiles=$box_profile${box_profile/line-ca/line-ca-2}  - {name: deep, kind: issuing-ca, validity: none}
   - {name: ended, kind: issuing-ca, validity: 30d, path_len: 0}
 " || return 1
     keep_setting INKAN_TEST_CLOCK "$INKAN_TEST_CLOCK"
@@ -189,6 +189,27 @@ parent_list() {
     # Its list and its OCSP go on.
     wait_for 20 box_inkan crl publish --issuer line-a
     inkan cert release "$box/line-a.pem" --yes
+    parent_list free.crl
+    box_inkan crl import "$box/free.crl"
+    wait_for 20 as_box health_is_ready
+}
+
+@test "revocation: all certificates of the box's key share their fate, and none of them is put in its place" {
+    cp "$box/line-a.pem" "$box/first.pem"
+    inkan ca sign line-a --issuer maker-ca --profile line-ca-2 --csr "$box/line-a.csr" --chain --out "$box/line-a.pem"
+    box_inkan ca install line-a --cert "$box/line-a.pem"
+    first=$(cert_serial "$box/first.pem")
+    [ "$(cert_serial "$box/line-a.pem")" != "$first" ]
+    inkan cert hold "$box/line-a.pem" --yes
+    [ "$(inkan cert show "$box/first.pem" --json | jq -r .status)" = on_hold ]
+    parent_list both.crl
+    openssl crl -inform DER -in "$box/both.crl" -noout -text | grep -qi "Serial Number: $first"
+    box_inkan crl import "$box/both.crl"
+    run box_inkan ca install line-a --cert "$box/first.pem"
+    [ "$status" -eq 1 ]
+    [[ $output == *"its key gets no other"* ]]
+    inkan cert release "$box/line-a.pem" --yes
+    [ "$(inkan cert show "$box/first.pem" --json | jq -r .status)" = good ]
     parent_list free.crl
     box_inkan crl import "$box/free.crl"
     wait_for 20 as_box health_is_ready
