@@ -135,6 +135,7 @@ prepare() { # NAME
         inkan clock accept --yes
         waits_for 10 signs "clk-g-$jump"
     done
+    ledger_query "SELECT seq, time, event, actor, object, detail FROM audit WHERE time < $before - 60 OR time > $before + 7200"
     [ "$(ledger_query "SELECT COUNT(*) FROM audit WHERE time < $before - 60 OR time > $before + 7200")" = 0 ]
     [ "$(ledger_query "SELECT COUNT(*) FROM status_log WHERE time < $before - 60 OR time > $before + 7200")" = 0 ]
     [ "$(ledger_query "SELECT COUNT(*) FROM crl WHERE this_update > $before + 7200")" = 0 ]
