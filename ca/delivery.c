@@ -82,6 +82,7 @@ struct candidate {
     struct recipient *r;
     int64_t now;
     bool found;
+    uint64_t row; /* 0: not one of the ledger's */
     enum err_code code;
     struct err *e;
 };
@@ -116,6 +117,7 @@ static bool try_row(void *arg, const struct cert_row *row)
 {
     struct candidate *t = arg;
 
+    t->row = row->id;
     return row->status != CERT_GOOD || !try_certificate(t, row->der);
 }
 
@@ -141,6 +143,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
         return e->code;
     if (!t.found)
         return err_set(e, E_DENIED, "no certificate is known here under this AsymmetricDecryptKeyIdentifier (RFC 7030 4.4.1.2)");
+    g->recipient_cert = t.row;
     return t.code;
 }
 
@@ -170,6 +173,17 @@ enum err_code delivery_choose(struct core *c, const struct svc_enroll *in, const
     if (code == E_OK)
         code = recipient_choose(&g->recipient, d->capabilities, p->keygen_key, e);
     return code == E_OK ? connection_is_strong(in, p->keygen_key, e) : code;
+}
+
+enum err_code delivery_still_allowed(struct core *c, const struct grant *g, struct err *e)
+{
+    struct kek_row row;
+
+    if (g->recipient.kind != RECIPIENT_KEK)
+        return E_OK;
+    if (store_kek_find(c->store, g->device.domain, buf_bytes(&g->recipient.id), &row, e) != E_OK)
+        return err_wrap(e, "recipient");
+    return row.revoked_at ? err_set(e, E_DENIED, "the key it is encrypted for was revoked meanwhile") : E_OK;
 }
 
 struct sent_keys {

@@ -22,5 +22,7 @@ MUST_CHECK enum err_code delivery_choose(struct core *c, const struct svc_enroll
  * go on.
  */
 MUST_CHECK enum err_code delivery_again(struct core *c, int64_t now, struct grant *g, bool *settled, struct err *e);
+/* Before it leaves: is the key shared beforehand that it is encrypted for still one (E_DENIED)? */
+MUST_CHECK enum err_code delivery_still_allowed(struct core *c, const struct grant *g, struct err *e);
 
 #endif

@@ -1003,14 +1003,14 @@ enum err_code enroll_still_allowed(struct core *c, const struct grant *g, struct
 
     if (code == E_OK && g->replaces && (code = store_cert_by_id(c->store, g->replaces, &row, e)) == E_OK && row.first_used_at)
         code = err_set(e, E_DENIED, "the key that was sent before was used meanwhile");
-    for (int i = 0; code == E_OK && i < 2; i++) {
-        uint64_t id = i ? g->renews : g->presented;
+    for (int i = 0; code == E_OK && i < 3; i++) {
+        uint64_t id = (const uint64_t[]){g->presented, g->renews, g->recipient_cert}[i];
 
         if (id == 0)
             continue;
         code = store_cert_by_id(c->store, id, &row, e);
         if (code == E_OK && row.status != CERT_GOOD)
-            code = err_set(e, E_DENIED, "the client certificate was revoked meanwhile");
+            code = err_set(e, E_DENIED, "the %s was revoked meanwhile", i == 2 ? "recipient's certificate" : "client certificate");
     }
-    return code;
+    return code == E_OK ? delivery_still_allowed(c, g, e) : code;
 }

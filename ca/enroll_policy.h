@@ -59,6 +59,7 @@ struct grant {
     bool supersede;               /* factory reset: the device's other LDevIDs are revoked with the result */
     uint64_t replaces;            /* serverkeygen: cert row of the key that was not delivered; superseded with the result */
     struct recipient recipient;   /* serverkeygen: whom the key is encrypted for; RECIPIENT_NONE: in clear */
+    uint64_t recipient_cert;      /* its cert row; 0 = a KEK, or the one presented */
     bool binding_judged;
     bool repeat;
     struct buf stored;            /* the repeat's answer */

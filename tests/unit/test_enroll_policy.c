@@ -8,6 +8,7 @@
 #include "base/auto.h"
 #include "ca/enroll_policy.h"
 #include "ca/request.h"
+#include "ca/store/kek.h"
 
 #define NOW    (T0 + 1000)
 #define DAY    86400
@@ -567,6 +568,28 @@ static void a_device_stopped_meanwhile_gets_nothing(void **state)
     assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_DENIED);
 }
 
+/* While the signatures were made. */
+static void a_recipient_revoked_meanwhile_receives_nothing(void **state)
+{
+    struct bench *b = *state;
+    struct kek_row kek = {.key_id = {7}, .key_id_len = 1, .bits = 128, .sealed = BYTES("sealed", 6), .created_at = NOW};
+
+    assert_int_equal(ask(b), E_OK);
+    text_copy(kek.domain, sizeof(kek.domain), b->grant.device.domain);
+    OK(b->ledger, store_kek_insert(b->core.store, &kek, &b->ledger->e));
+    b->grant.recipient.kind = RECIPIENT_KEK;
+    buf_add_u8(&b->grant.recipient.id, 7);
+    assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_OK);
+    OK(b->ledger, store_kek_revoke(b->core.store, kek.id, NOW, &b->ledger->e));
+    assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_DENIED);
+
+    b->grant.recipient.kind = RECIPIENT_EC;
+    b->grant.recipient_cert = issued(b, 1);
+    assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_OK);
+    ledger_change(b->ledger, 1, CERT_REVOKED, REASON_PRIVILEGE_WITHDRAWN);
+    assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_DENIED);
+}
+
 /* ---- an operator decides ---- */
 
 static const struct actor operator = {.name = "operator:root", .kind = "operator"};
@@ -844,6 +867,7 @@ int main(void)
         TEST(a_suspended_device_does_not_escape_by_a_reset),
         TEST(an_expired_certificate_is_no_obstacle),
         TEST(a_device_stopped_meanwhile_gets_nothing),
+        TEST(a_recipient_revoked_meanwhile_receives_nothing),
         TEST(an_approved_request_is_issued_once_and_repeated),
         TEST(a_refused_request_stays_refused_and_says_why),
         TEST(nobody_decides_too_late),
