@@ -1005,8 +1005,8 @@ static void check_box(struct conf_reading *r)
 {
     const struct conf *c = r->conf;
 
-    if (c->box_name[0] != '\0' && !id_is_valid(c->box_name))
-        BAD_TOP(r, box_name, "\"%.80s\" is not a name", c->box_name);
+    if (c->box_name[0] != '\0' && (!id_is_valid(c->box_name) || strlen(c->box_name) > ORDER_NO_MAX))
+        BAD_TOP(r, box_name, "\"%.80s\" is not a name of at most %d characters", c->box_name, ORDER_NO_MAX);
     if ((c->box_name[0] == '\0') != (c->box_centre_key[0] == '\0'))
         BAD_TOP(r, box_centre_key, "%s", c->box_name[0] ? "is missing: budgets are checked with it" : "needs box.name");
 }

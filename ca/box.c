@@ -65,6 +65,8 @@ enum err_code box_may_be_certified(struct core *c, const char *name, struct byte
 
     if (subject.len == 0 || !name_get(subject, OID_CN, text, sizeof(text)))
         return err_set(e, E_INVALID, "the request's subject has no CN");
+    if (strlen(name) > ORDER_NO_MAX) /* its place in the path of /v1/box */
+        return err_set(e, E_INVALID, "the name of a line box has at most %d characters", ORDER_NO_MAX);
     if (store_issuer_each(c->store, look_at_issuer, &s, e) != E_OK)
         return e->code;
     if (conf_find_ca(c->conf, name) || s.name_taken)

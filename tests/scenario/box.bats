@@ -65,6 +65,9 @@ setup() {
     run inkan ca sign thief --issuer maker-ca --profile line-ca --csr "$units/thief.csr"
     [ "$status" -eq 1 ]
     [[ $output == *"this subject already"* ]]
+    run inkan ca sign "$(printf 'l%.0s' {1..49})" --issuer maker-ca --profile line-ca --csr "$box/line-a.csr"
+    [ "$status" -eq 1 ]
+    [[ $output == *"at most 48 characters"* ]]
 }
 
 @test "ca: what is not its certificate is not installed" {

@@ -34,6 +34,9 @@ of_box() { # FILTER: of what the centre knows of the box
     [ "$(of_box '"\(.devices) \(.set_aside) \(.difference)"')" = "8 0 " ]
     inkan cert show "$units/s-3.idevid.pem" --json > "$box/shown.json"
     [ "$(jq -r '"\(.status) \(.issuer) \(.device_id)"' "$box/shown.json")" = "good line-a s-3" ]
+    # The centre answers OCSP for its own CAs alone: nothing about the box's, not even what it knows.
+    run openssl ocsp -issuer "$box/line-a.pem" -cert "$units/s-3.idevid.pem" -url "http://localhost:$((port + 1))/ocsp" -CAfile "$dir/maker-root.pem"
+    [[ $output == *unauthorized* ]]
     before=$(inkan cert list --json | jq length)
     box_sync --once
     box_sync --once
