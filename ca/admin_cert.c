@@ -325,6 +325,18 @@ static enum err_code change_box_ca(struct core *c, struct admin_call *call, cons
     return E_OK;
 }
 
+/* At a line box: what the centre put on hold is released there, and the box hears of it. */
+static enum err_code refuse_release(struct core *c, const struct cert_row *cert, struct err *e)
+{
+    struct status_row newest;
+
+    if (cert->status != CERT_ON_HOLD)
+        return E_OK;
+    if (store_status_by_seq(c->store, cert->status_seq, &newest, e) != E_OK)
+        return e->code;
+    return strcmp(newest.origin, "centre") == 0 ? err_set(e, E_CONFLICT, "the centre holds it: it is released there") : E_OK;
+}
+
 static void change_status(struct core *c, struct admin_call *call, struct revocation *r)
 {
     char requester[ID_MAX_LEN + 8] = "";
@@ -339,6 +351,8 @@ static void change_status(struct core *c, struct admin_call *call, struct revoca
         code = err_set(&e, E_STORE, "sealed: %s", c->seal_why);
     else if ((code = core_begin(c, &e)) == E_OK) {
         code = find_cert(c, call, &row, &e);
+        if (code == E_OK && r->to == CERT_GOOD && (code = refuse_release(c, &row, &e)) == E_OK)
+            code = store_cert_by_id(c->store, row.id, &row, &e); /* its texts are good until the next call only */
         if (code == E_OK) {
             if (row.kind == PROFILE_ISSUING_CA && strncmp(row.requester, "box:", 4) == 0)
                 text_copy(requester, sizeof(requester), row.requester);

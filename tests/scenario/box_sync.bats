@@ -93,12 +93,15 @@ of_box() { # FILTER: of what the centre knows of the box
     box_inkan crl publish --issuer line-a > /dev/null
     [ "$(box_inkan crl get --issuer line-a | openssl crl -inform DER -noout -text | grep -c 'Serial Number')" -eq 3 ]
     # A hold of the centre's own ends at the centre alone.
-    box_inkan cert release "$units/s-7.idevid.pem" --yes
-    box_sync --once
+    run box_inkan cert release "$units/s-7.idevid.pem" --yes
+    [ "$status" -eq 1 ]
+    [[ $output == *"the centre holds it"* ]]
+    [ "$(box_inkan cert show "$units/s-7.idevid.pem" --json | jq -r .status)" = on_hold ]
     box_sync --once
     [ "$(inkan cert show "$units/s-7.idevid.pem" --json | jq -r .status)" = on_hold ]
     inkan cert release "$units/s-7.idevid.pem" --yes
     box_sync --once
+    [ "$(box_inkan cert show "$units/s-7.idevid.pem" --json | jq -r .status)" = good ]
     [ "$(inkan cert show "$units/s-7.idevid.pem" --json | jq -r .status)" = good ]
 }
 
