@@ -401,8 +401,10 @@ struct core {
     struct guess_limit *guesses;
     struct anchors *anchors; /* manufacturer anchors, parsed */
     struct secret secret_key;
-    uint64_t refused_unauthenticated; /* since the last summary entry */
-    int64_t refused_since;
+    struct refused_sum {
+        uint64_t count; /* since the last summary entry */
+        int64_t since;
+    } refused_unknown, refused_stations; /* peers nobody knows; stations that were refused too often for an entry each */
 
     struct audit_pending *audit_pending;
     int64_t audit_head_at_ms;

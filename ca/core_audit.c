@@ -275,27 +275,25 @@ void audit_head_start(struct core *c)
     p->busy = true;
 }
 
-/* Refusals of peers nobody knows are only counted: one entry a minute. */
-static void refused_summary(struct core *c, int64_t now)
+/* Refusals that are only counted: one entry a minute. */
+static void refused_summary(struct core *c, struct refused_sum *sum, const char *event, const char *object, int64_t now)
 {
     struct err e = {0};
 
-    if (c->refused_unauthenticated == 0 || now - c->refused_since < REFUSED_EVERY_S)
+    if (sum->count == 0 || now - sum->since < REFUSED_EVERY_S)
         return;
     if (core_begin(c, &e) != E_OK)
         return;
-    if (core_audit(c, &ACTOR_CORE, "enroll-refused-unauthenticated", "", "est",
-                   json_pack("{s:I, s:I}", "count", (json_int_t)c->refused_unauthenticated, "since",
-                             (json_int_t)c->refused_since),
-                   core_stamp(c), &e) != E_OK) {
+    if (core_audit(c, &ACTOR_CORE, event, "", object,
+                   json_pack("{s:I, s:I}", "count", (json_int_t)sum->count, "since", (json_int_t)sum->since), core_stamp(c),
+                   &e) != E_OK) {
         core_doubt(c, &e);
         core_rollback(c);
         log_failure("audit-failed", &e);
         return;
     }
     core_commit(c);
-    c->refused_unauthenticated = 0;
-    c->refused_since = now;
+    *sum = (struct refused_sum){.since = now};
 }
 
 void audit_tick(struct core *c)
@@ -304,7 +302,8 @@ void audit_tick(struct core *c)
     uint8_t hash[32];
     struct err e = {0};
 
-    refused_summary(c, core_stamp(c));
+    refused_summary(c, &c->refused_unknown, "enroll-refused-unauthenticated", "est", core_stamp(c));
+    refused_summary(c, &c->refused_stations, "unit-refused-often", "factory", core_stamp(c));
     if (!c->audit_key[0])
         return;
     if (store_audit_last(c->store, &seq, hash, &e) != E_OK) {

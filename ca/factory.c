@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "ca/capture.h"
 #include "ca/factory_int.h"
 
@@ -233,6 +234,21 @@ static void unit_object(char *out, size_t size, const char *order_no, const char
         snprintf(out, size, "order:%s", order_no);
 }
 
+/* A stolen station's certificate must not fill the disk: the order counts every refusal, the trail tells of so many. */
+static bool is_told(struct core *c, uint64_t station)
+{
+    int64_t now = clock_mono_ms(), *until = &c->factory->told_until_ms[station % TOLD_ROWS];
+
+    if (*until < now)
+        *until = now;
+    if (*until - now > TOLD_AT_ONCE * TOLD_EVERY_MS) {
+        c->refused_stations.count++;
+        return false;
+    }
+    *until += TOLD_EVERY_MS;
+    return true;
+}
+
 enum err_code factory_refused(struct core *c, const struct grant *g, const struct actor *by, const struct err *why,
                               int64_t now, struct err *e)
 {
@@ -240,20 +256,24 @@ enum err_code factory_refused(struct core *c, const struct grant *g, const struc
     const char *reason = u->reason ? u->reason : "";
     char object[UNIT_OBJECT_MAX];
     struct alarm_row alarm = {.time = now, .kind = g->alarm, .domain = g->device.domain, .object = object, .text = why->msg};
+    struct err again = {0};
     enum err_code code = E_OK;
 
     unit_object(object, sizeof(object), u->order_no, u->device_id);
-    if (u->order && u->reason)
-        code = store_order_refused(c->store, u->order, reason, e);
-    if (code == E_OK)
-        code = core_audit(c, by, "unit-refused", g->device.domain, object,
-                          json_pack("{s:s, s:s, s:s, s:s}", "alarm", g->alarm ? g->alarm : "", "code",
-                                    err_code_name(why->code), "reason", reason, "why", why->msg),
-                          now, e);
-    if (code != E_OK || !g->alarm)
+    if (u->order && u->reason && store_order_refused(c->store, u->order, reason, e) != E_OK)
+        return e->code;
+    if (g->alarm)
+        code = store_alarm_insert(c->store, &alarm, &again);
+    if (code != E_OK && code != E_CONFLICT) {
+        *e = again;
         return code;
-    code = store_alarm_insert(c->store, &alarm, e);
-    return code == E_CONFLICT ? E_OK : code;
+    }
+    if (!(g->alarm && code == E_OK) && !is_told(c, u->station))
+        return E_OK;
+    return core_audit(c, by, "unit-refused", g->device.domain, object,
+                      json_pack("{s:s, s:s, s:s, s:s}", "alarm", g->alarm ? g->alarm : "", "code", err_code_name(why->code),
+                                "reason", reason, "why", why->msg),
+                      now, e);
 }
 
 /* ---- stations ---- */

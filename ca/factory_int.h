@@ -15,7 +15,13 @@ struct known_station {
     uint64_t at;               /* store_changes then: as long as it stays, no certificate changed */
 };
 
+/* Refusals of one station that get an entry of the trail each: so many at once, then one each TOLD_EVERY_MS. Others are counted. */
+#define TOLD_AT_ONCE  500
+#define TOLD_EVERY_MS 500
+#define TOLD_ROWS     64
+
 struct factory {
+    int64_t told_until_ms[TOLD_ROWS]; /* by the station's row: monotonic time at which it has all its entries again */
     struct known_station station[STATIONS_KNOWN]; /* by the first octet of the certificate's hash */
     LIST_HEAD(, work_order) orders;
     LIST_HEAD(, order_opening) openings;

@@ -855,7 +855,7 @@ static void refuse(struct issue_job *j, const struct err *why, int64_t now)
     if (!asked || !(is_refusal(why->code) || why->code == E_BUSY))
         return;
     if (!j->grant.authenticated) {
-        c->refused_unauthenticated++;
+        c->refused_unknown.count++;
         return;
     }
     if (why->code == E_BUSY && !j->grant.unit.reason) /* load, not policy */

@@ -106,3 +106,18 @@ setup() { instance_load; }
     [ "$status" = 1 ]
     [[ $output == *"close those that are done"* ]]
 }
+
+@test "a station that is refused all the time does not fill the trail; the order counts every refusal" {
+    start_refused=$(refused WO-a unit-not-reserved)
+    curl -sS --cacert "$dir/fleet-root.pem" --cert "$dir/verify-1.pem" --key "$dir/verify-1.key" -o /dev/null \
+        "$(factory_url WO-a)/units/x-[1-900]/challenge"
+    [ "$(refused WO-a unit-not-reserved)" = $((start_refused + 900)) ]
+    told=$(inkan audit export | jq -es 'map(select(.event == "unit-refused" and (.object | startswith("unit:WO-a/x-")))) | length')
+    [ "$told" -ge 500 ]
+    [ "$told" -lt 600 ]
+    # An alarm that is new is always told.
+    device_key WO-a-00000005 "$units/WO-a-00000003.key"
+    [ "$(unit_issue issue-1 WO-a WO-a-00000005)" = 403 ]
+    told_often() { inkan audit export | jq -es 'any(.event == "unit-refused-often")'; }
+    wait_for 5 told_often
+}
