@@ -141,7 +141,8 @@ refuses() {
 @test "an order before its time and one after it refuse" {
     order_open WO-early "not_before: \"$(date -u -d '+1 hour' +%FT%TZ)\""
     refuses WO-early order-not-yet 403 "$(unit_issue issue-1 WO-early WO-early-00000001)"
-    while [ "$(unit_issue issue-1 WO-late WO-late-00000001)" = 200 ]; do sleep 0.5; done
+    late_is_over() { unit_issue issue-1 WO-late WO-late-00000021 > /dev/null; grep -q order-expired "$dir/body"; }
+    wait_for 10 late_is_over
     refuses WO-late order-expired 403 "$(unit_issue issue-1 WO-late WO-late-00000002)"
     # What it has may be finished.
     [ "$(unit_confirm WO-late WO-late-00000001)" = 200 ]
