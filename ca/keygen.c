@@ -11,6 +11,7 @@
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/param_build.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
@@ -23,6 +24,8 @@
 
 AUTO_TYPE(EVP_PKEY, EVP_PKEY_free)
 AUTO_TYPE(EVP_PKEY_CTX, EVP_PKEY_CTX_free)
+AUTO_TYPE(OSSL_PARAM, OSSL_PARAM_free)
+AUTO_TYPE(OSSL_PARAM_BLD, OSSL_PARAM_BLD_free)
 
 /* ---- one pair ---- */
 
@@ -142,24 +145,59 @@ enum err_code new_key_make(enum key_alg alg, struct new_key *out, struct err *e)
     return make_clean(alg, NULL, out, e);
 }
 
-/* Do the private octets give this public key? By OpenSSL: the writer is ours. */
-static bool belong_together(struct bytes pkcs8, struct bytes spki)
+/* From its parts and not by d2i: OpenSSL's decoders free a copy of the whole PrivateKeyInfo as it is. */
+static EVP_PKEY *private_of(const struct key_parts *k, EVP_PKEY *public)
 {
-    const unsigned char *p = pkcs8.p, *s = spki.p;
-    PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, (long)pkcs8.len);
-    AUTO(EVP_PKEY) *private = info ? EVP_PKCS82PKEY(info) : NULL;
-    AUTO(EVP_PKEY) *public = d2i_PUBKEY(NULL, &s, (long)spki.len);
-    AUTO(EVP_PKEY_CTX) *ctx = private ? EVP_PKEY_CTX_new(private, NULL) : NULL;
-    bool good = ctx && public && EVP_PKEY_pairwise_check(ctx) == 1 && EVP_PKEY_eq(private, public) == 1;
+    const struct {
+        const char *name;
+        struct bytes value;
+    } numbers[] = {{OSSL_PKEY_PARAM_PRIV_KEY, k->secret},    {OSSL_PKEY_PARAM_RSA_N, k->n},
+                   {OSSL_PKEY_PARAM_RSA_E, k->e},            {OSSL_PKEY_PARAM_RSA_D, k->d},
+                   {OSSL_PKEY_PARAM_RSA_FACTOR1, k->p},      {OSSL_PKEY_PARAM_RSA_FACTOR2, k->q},
+                   {OSSL_PKEY_PARAM_RSA_EXPONENT1, k->dp},   {OSSL_PKEY_PARAM_RSA_EXPONENT2, k->dq},
+                   {OSSL_PKEY_PARAM_RSA_COEFFICIENT1, k->qi}};
+    AUTO(EVP_PKEY_CTX) *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, public, NULL);
+    AUTO(OSSL_PARAM_BLD) *list = OSSL_PARAM_BLD_new();
+    AUTO(OSSL_PARAM) *params = NULL;
+    BIGNUM *n[ARRAY_LEN(numbers)] = {NULL};
+    uint8_t point[POINT_MAX];
+    size_t point_len = 0;
+    EVP_PKEY *key = NULL;
+    bool good = ctx && list;
 
-    PKCS8_PRIV_KEY_INFO_free(info);
-    return good;
+    if (k->alg == KEY_ED25519)
+        return EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, k->secret.p, k->secret.len);
+    if (good && !key_rsa_bits(k->alg))
+        good = OSSL_PARAM_BLD_push_utf8_string(list, OSSL_PKEY_PARAM_GROUP_NAME, k->alg == KEY_P256 ? "P-256" : "P-384", 0) == 1 &&
+               EVP_PKEY_get_octet_string_param(public, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point), &point_len) == 1 &&
+               OSSL_PARAM_BLD_push_octet_string(list, OSSL_PKEY_PARAM_PUB_KEY, point, point_len) == 1;
+    for (size_t i = 0; good && i < ARRAY_LEN(numbers); i++)
+        if (numbers[i].value.len)
+            good = (n[i] = BN_secure_new()) && BN_bin2bn(numbers[i].value.p, (int)numbers[i].value.len, n[i]) &&
+                   OSSL_PARAM_BLD_push_BN(list, numbers[i].name, n[i]) == 1;
+    params = good ? OSSL_PARAM_BLD_to_param(list) : NULL;
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        BN_clear_free(n[i]);
+    if (params && EVP_PKEY_fromdata_init(ctx) == 1)
+        (void)EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_KEYPAIR, params);
+    return key;
+}
+
+/* Do the private numbers give this public key? By OpenSSL: the reader is ours. */
+static bool belong_together(const struct key_parts *k, struct bytes spki)
+{
+    const unsigned char *s = spki.p;
+    AUTO(EVP_PKEY) *public = d2i_PUBKEY(NULL, &s, (long)spki.len);
+    AUTO(EVP_PKEY) *private = public ? private_of(k, public) : NULL;
+    AUTO(EVP_PKEY_CTX) *ctx = private ? EVP_PKEY_CTX_new(private, NULL) : NULL;
+
+    return ctx && EVP_PKEY_pairwise_check(ctx) == 1 && EVP_PKEY_eq(private, public) == 1;
 }
 
 enum err_code new_key_take(enum key_alg alg, struct bytes pkcs8, struct bytes spki, struct new_key *out, struct err *e)
 {
     struct key_parts parts;
-    bool good = privkey_read(pkcs8, alg, &parts) && belong_together(pkcs8, spki);
+    bool good = privkey_read(pkcs8, alg, &parts) && belong_together(&parts, spki);
 
     stack_wipe();
     *out = (struct new_key){0};

@@ -67,7 +67,9 @@ make_keys() {
     keygen() { /usr/bin/python3 "$source_dir/tests/lib/keygen.py" "$@"; }
     kek=$(inkan kek add 6b656b --json | jq -r .key)
     cat "$dir/maker-ca.pem" "$dir/maker-root.pem" > "$dir/maker.pem"
-    echo "kek $kek" > "$side/made"
+    (umask 077 && openssl rand -hex 32 > "$side/kek")
+    inkan kek add 6b656c --key-file "$side/kek" > /dev/null
+    { echo "kek $kek"; echo "kek-given $(cat "$side/kek")"; } > "$side/made"
     for by in $made_by; do
         for n in 1 2; do
             form=$([ "$n" = 1 ] || echo "kek=6b656b cap=aes256-wrap")
@@ -122,7 +124,7 @@ finds_canary() {
 
 @test "1,000 certificates were issued and the lists hold every kind of secret" {
     [ "$(ledger_query "SELECT COUNT(*) FROM cert WHERE profile = 'ldevid'")" = 1000 ]
-    for kind in pin so-pin inkan-issuing-key inkan-fleet-root-key inkan-ocsp-key group-secret device-secret-20 device-secret-25 kek made-service-p256-2 made-service-ed25519-2-seed made-service-rsa2048-1-prime1 \
+    for kind in pin so-pin inkan-issuing-key inkan-fleet-root-key inkan-ocsp-key group-secret device-secret-20 device-secret-25 kek kek-given made-service-p256-2 made-service-ed25519-2-seed made-service-rsa2048-1-prime1 \
         made-token-p256-1 made-token-rsa2048-2-private; do
         grep -q "^$kind" "$side/hidden"
     done

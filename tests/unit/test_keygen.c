@@ -3,6 +3,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -170,6 +173,73 @@ static void a_key_leaves_no_octets_behind(void **state)
     assert_memory_equal(at + 16, zero, PRIVKEY_EC_MAX - 16); /* the heap itself keeps its lists in the first octets */
 }
 
+#define NEEDLE 24
+#define MASK   0x5a
+/* The octets of `masked`, which hides them so that it is no find itself, in this order or the other, in [begin, end). */
+static bool lies_in(const uint8_t *begin, const uint8_t *end, const uint8_t masked[NEEDLE])
+{
+    for (const uint8_t *p = begin; p + NEEDLE <= end; p++) {
+        size_t n = 0, r = 0;
+
+        while (n < NEEDLE && p[n] == (masked[n] ^ MASK))
+            n++;
+        while (r < NEEDLE && p[r] == (masked[NEEDLE - 1 - r] ^ MASK))
+            r++;
+        if (n == NEEDLE || r == NEEDLE)
+            return true;
+    }
+    return false;
+}
+
+/* Of malloc, unless a checker has put another in its place. */
+static void heap_bounds(const uint8_t **begin, const uint8_t **end)
+{
+    FILE *f = fopen("/proc/self/maps", "re");
+    unsigned long from = 0, to = 0;
+    char line[512];
+
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f))
+        if (strstr(line, "[heap]"))
+            assert_int_equal(sscanf(line, "%lx-%lx", &from, &to), 2);
+    fclose(f);
+    *begin = (const uint8_t *)from;
+    *end = (const uint8_t *)to;
+}
+
+/* Nor does what OpenSSL needs to make it, and to look at one that a token made. */
+static void the_heap_holds_no_key_that_was_given_out(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct new_key made, taken;
+        struct key_parts parts;
+        uint8_t masked[NEEDLE], *canary;
+        const uint8_t *begin, *end;
+        struct err e = {0};
+
+        print_message("%s\n", kinds[i].name);
+        assert_int_equal(new_key_make(kinds[i].alg, &made, &e), E_OK);
+        assert_int_equal(new_key_take(kinds[i].alg, buf_bytes(&made.pkcs8), buf_bytes(&made.spki), &taken, &e), E_OK);
+        assert_true(privkey_read(buf_bytes(&made.pkcs8), kinds[i].alg, &parts));
+        for (size_t k = 0; k < NEEDLE; k++)
+            masked[k] = (parts.p.len ? parts.p : parts.secret).p[k] ^ MASK;
+        new_key_free(&made);
+        new_key_free(&taken);
+        heap_bounds(&begin, &end);
+        assert_false(lies_in(begin, end, masked));
+
+        canary = malloc(NEEDLE);
+        assert_non_null(canary);
+        for (size_t k = 0; k < NEEDLE; k++)
+            canary[k] = masked[k] ^ MASK;
+        if (canary >= begin && canary < end)
+            assert_true(lies_in(begin, end, masked));
+        OPENSSL_cleanse(canary, NEEDLE);
+        free(canary);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +247,7 @@ int main(void)
         cmocka_unit_test(a_pair_from_elsewhere_must_belong_together),
         cmocka_unit_test(the_pool_keeps_as_many_as_wanted),
         cmocka_unit_test(a_key_leaves_no_octets_behind),
+        cmocka_unit_test(the_heap_holds_no_key_that_was_given_out),
     };
 
     (void)secret_heap_open();
