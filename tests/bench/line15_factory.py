@@ -37,15 +37,15 @@ class Order:
 def run(bench):
     each, rounds = (300, 1) if bench.quick else (2000, 5)
     many = 100000 if bench.long else 10 * each
-    devices = enrolllib.make_devices(bench, "u-", each * 4 * rounds)
-    asked = 0.5 if bench.quick else 2
+    asked, enough = (0.5, 2500) if bench.quick else (1, 5000) # seconds; devices that suffice for them
+    devices = enrolllib.make_devices(bench, "u-", enough * 4 * rounds)
 
     with enrolllib.service(bench) as s:
         order = Order(bench, s, 4 * rounds * each + many)
         secret = enrolllib.group_secret(s, "u-")
 
         def parts():
-            enrollment = enrolllib.figures(enrolllib.load(bench, s.cpu, ["--port", str(s.port), *devices.take(each), *secret, "--connections",
+            enrollment = enrolllib.figures(enrolllib.load(bench, s.cpu, ["--port", str(s.port), *devices.take(enough), *secret, "--connections",
                                                                          str(CONNECTIONS), "--phase", f"0:{asked}"]))["cpu"]
             answer = enrolllib.figures(enrolllib.load(bench, s.cpu, ["--port", str(s.port), "--kind", "get", "--path", enrolllib.CSRATTRS,
                                                                      *devices.some(100), *secret, "--connections", str(CONNECTIONS),
