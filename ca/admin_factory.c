@@ -358,25 +358,15 @@ static enum err_code station_register(struct core *c, struct admin_call *call, s
 static void on_station_cert(struct core *c, void *arg, const struct issue_result *r)
 {
     struct admin_call *call = arg;
-    struct authority *a = authority_by_id(c, r->issuer);
-    json_t *chain;
-    size_t n = 0;
+    json_t *result;
 
     if (r->code != E_OK) {
         admin_fail(call, &r->err);
         return;
     }
-    chain = json_array();
-    for (struct authority *up = a; up && up->exists && n < CHAIN_MAX; up = authority_parent(c, up), n++) {
-        json_array_append_new(chain, json_base64(buf_bytes(&up->cert)));
-        if (authority_is_root(up))
-            break;
-    }
-    admin_done(call,
-               json_pack("{s:s, s:o, s:o, s:s, s:o, s:I}", "name", admin_text(call, "name"), "cert", json_base64(r->cert), "chain",
-                         chain, "issuer", a ? a->conf->name : "", "serial", json_hex(r->serial), "not_after",
-                         (json_int_t)r->not_after),
-               -1);
+    result = admin_issued_json(c, r);
+    json_object_set_new(result, "name", json_string(admin_text(call, "name")));
+    admin_done(call, result, -1);
 }
 
 void op_station_add(struct core *c, struct admin_call *call)
