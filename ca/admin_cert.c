@@ -360,12 +360,7 @@ static void change_status(struct core *c, struct admin_call *call, struct revoca
         }
         if (code == E_OK && requester[0])
             code = change_box_ca(c, call, r, requester, row.id, &seq, &e);
-        if (code != E_OK) {
-            core_doubt(c, &e);
-            core_rollback(c);
-        } else {
-            core_commit(c);
-        }
+        core_end(c, code, &e);
     }
     if (code != E_OK) {
         admin_fail(call, &e);

@@ -414,12 +414,7 @@ void op_device_stop(struct core *c, struct admin_call *call)
             code = core_audit(c, &call->by, "device-stopped", domain, object,
                               json_pack("{s:s, s:I}", "reason", crl_reason_name(reason), "revoked", revoked),
                               core_stamp(c), &e);
-        if (code != E_OK) {
-            core_doubt(c, &e);
-            core_rollback(c);
-        } else {
-            core_commit(c);
-        }
+        core_end(c, code, &e);
     }
     if (code != E_OK) {
         admin_fail(call, &e);

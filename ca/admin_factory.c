@@ -481,12 +481,7 @@ void op_station_revoke(struct core *c, struct admin_call *call)
         if (code == E_OK)
             code = core_audit(c, &call->by, "station-revoked", row.domain, object,
                               json_pack("{s:I}", "revoked", (json_int_t)call->left), now, &e);
-        if (code != E_OK) {
-            core_doubt(c, &e);
-            core_rollback(c);
-        } else {
-            core_commit(c);
-        }
+        core_end(c, code, &e);
     }
     if (code != E_OK) {
         admin_fail(call, &e);

@@ -77,12 +77,7 @@ void op_kek_add(struct core *c, struct admin_call *call)
         code = random_bytes(kek, sizeof(kek), &e);
     if (code == E_OK && (code = core_begin(c, &e)) == E_OK) {
         code = add(c, call, domain, &row, BYTES(kek, kek_len), &e);
-        if (code == E_OK) {
-            core_commit(c);
-        } else {
-            core_doubt(c, &e);
-            core_rollback(c);
-        }
+        core_end(c, code, &e);
     }
     if (code == E_OK && !given) {
         hex_encode(kek, kek_len, shown);
@@ -159,12 +154,7 @@ void op_kek_revoke(struct core *c, struct admin_call *call)
         err_set(&e, E_NOT_FOUND, "there is no such key-encryption key in domain %s", domain);
     if (code == E_OK && row.revoked_at == 0 && (code = core_begin(c, &e)) == E_OK) { /* again: no change */
         code = destroy(c, call, &row, &e);
-        if (code == E_OK) {
-            core_commit(c);
-        } else {
-            core_doubt(c, &e);
-            core_rollback(c);
-        }
+        core_end(c, code, &e);
     }
     if (code == E_OK)
         admin_done(call, NULL, -1);

@@ -106,12 +106,7 @@ enum err_code budget_open(struct core *c, struct err *e)
     if ((code = newest_budgets(c, &newest, e)) == E_OK && (code = core_begin(c, e)) == E_OK) {
         for (size_t i = 0; i < newest.n && code == E_OK; i++)
             code = forfeit(c, &newest.row[i], e);
-        if (code == E_OK) {
-            core_commit(c);
-        } else {
-            core_doubt(c, e);
-            core_rollback(c);
-        }
+        core_end(c, code, e);
     }
     free(newest.row);
     return code;
@@ -343,12 +338,7 @@ void op_budget_install(struct core *c, struct admin_call *call)
     else if ((code = admin_file(call, BUDGET_FILE_MAX, &file, &e)) == E_OK && (code = verify(c, buf_bytes(&file), &b, &e)) == E_OK &&
              (code = core_begin(c, &e)) == E_OK) {
         code = install(c, &call->by, &b, buf_bytes(&file), &changed, &e);
-        if (code == E_OK) {
-            core_commit(c);
-        } else {
-            core_doubt(c, &e);
-            core_rollback(c);
-        }
+        core_end(c, code, &e);
     }
     if (code == E_OK)
         code = store_budget_get(c->store, b.box, b.number, &row, &e);

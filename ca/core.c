@@ -91,6 +91,16 @@ void core_rollback(struct core *c)
     c->purge.all = false;
 }
 
+void core_end(struct core *c, enum err_code code, const struct err *e)
+{
+    if (code == E_OK) {
+        core_commit(c);
+        return;
+    }
+    core_doubt(c, e);
+    core_rollback(c);
+}
+
 enum err_code core_savepoint_end(struct core *c, enum err_code code, struct err *e)
 {
     if (code == E_OK)

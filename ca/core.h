@@ -432,6 +432,7 @@ int64_t core_stamp(struct core *c);
 MUST_CHECK enum err_code core_begin(struct core *c, struct err *e);
 void core_commit(struct core *c);   /* returns only when durable */
 void core_rollback(struct core *c); /* also forgets collected purge items */
+void core_end(struct core *c, enum err_code code, const struct err *e); /* E_OK: commits; else rolls back, or leaves in doubt */
 void core_doubt(struct core *c, const struct err *e); /* leaves the process when the ledger is in doubt */
 /* One savepoint around a change: undo on failure. */
 MUST_CHECK enum err_code core_savepoint_end(struct core *c, enum err_code code, struct err *e);

@@ -217,12 +217,7 @@ static void raise_alarm(struct core *c, const struct work_order *o, const struct
     if (code == E_OK)
         code = core_audit(c, &ACTOR_CORE, "alarm-raised", o->domain, object,
                           json_pack("{s:s, s:s}", "kind", alarm.kind, "why", why->msg), core_stamp(c), &e);
-    if (code != E_OK) {
-        core_doubt(c, &e);
-        core_rollback(c);
-    } else {
-        core_commit(c);
-    }
+    core_end(c, code, &e);
 }
 
 static enum err_code close_row(struct order_closing *k, struct err *e)

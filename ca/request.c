@@ -217,12 +217,7 @@ void request_tick(struct core *c)
             n++;
         if (code == E_NOT_FOUND || code == E_OK)
             code = forget ? store_request_forget(c->store, now - KEEP_EXPIRED_S, now - KEEP_DECIDED_S, &e) : E_OK;
-        if (code == E_OK) {
-            core_commit(c);
-        } else {
-            core_doubt(c, &e);
-            core_rollback(c);
-        }
+        core_end(c, code, &e);
     }
     if (code != E_OK) {
         core_doubt(c, &e);
