@@ -8,33 +8,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <curl/curl.h>
 #include <jansson.h>
 
 #include "base/auto.h"
-#include "base/bytes.h"
 #include "base/limits.h"
 #include "cli/admin_client.h"
+#include "enroll/client/https.h"
 
 AUTO_TYPE(json_t, json_decref)
 
 #define DEFAULT_SOCKET "/run/inkan/admin.sock"
 #define PATIENCE_S     60
-#define TIMEOUT_S      30
 #define BACK_OFF_MAX_S 60
 
 struct sync {
-    const char *socket_path, *url, *cert, *key, *anchor;
+    const char *socket_path, *url;
+    struct https_options https;
     bool once;
     double interval_s, rate; /* between two looks when there is nothing to tell; pages a second at most */
-    CURL *curl;
-    struct buf answer;
-    uint64_t sent;           /* records since the start */
-    char error[CURL_ERROR_SIZE + 128];
+    struct https *centre;
+    char error[HTTPS_ERROR_MAX];
 };
 
 enum outcome { DRAINED, MORE, FAILED_NOW };
@@ -45,6 +41,12 @@ static void on_signal(int sig)
 {
     (void)sig;
     stopping = 1;
+}
+
+static bool is_stopping(void *arg)
+{
+    (void)arg;
+    return stopping;
 }
 
 static void say(const char *what, const char *detail)
@@ -72,50 +74,27 @@ static json_t *core_call(struct sync *s, const char *op, const json_t *args)
     return result;
 }
 
-static size_t take_answer(char *p, size_t size, size_t n, void *arg)
-{
-    struct sync *s = arg;
-
-    buf_add(&s->answer, p, size * n);
-    return buf_ok(&s->answer) ? size * n : 0;
-}
-
 /* POSTs to the centre. NULL: nothing usable came back. */
 static json_t *centre_call(struct sync *s, const char *box, const json_t *request)
 {
     AUTO(char) *body = json_dumps(request, JSON_COMPACT | JSON_SORT_KEYS);
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     char url[2048];
+    struct https_request r = {.url = url, .content_type = "application/json", .body = body, .body_len = body ? strlen(body) : 0};
+    struct https_answer a = {0};
     json_error_t where;
     json_t *j = NULL;
-    long status = 0;
-    CURLcode rc;
 
-    headers = curl_slist_append(headers, "Expect:");
     snprintf(url, sizeof(url), "%s/v1/box/%s/records", s->url, box);
-    buf_reset(&s->answer);
-    curl_easy_setopt(s->curl, CURLOPT_URL, url);
-    curl_easy_setopt(s->curl, CURLOPT_POSTFIELDS, body ? body : "");
-    curl_easy_setopt(s->curl, CURLOPT_POSTFIELDSIZE, (long)(body ? strlen(body) : 0));
-    curl_easy_setopt(s->curl, CURLOPT_HTTPHEADER, headers);
-    s->error[0] = '\0';
-    rc = curl_easy_perform(s->curl);
-    curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (rc != CURLE_OK) {
-        if (!s->error[0])
-            snprintf(s->error, sizeof(s->error), "%s", curl_easy_strerror(rc));
-    } else if (status != 200) {
-        snprintf(s->error, sizeof(s->error), "the centre answers %ld: %.*s", status, (int)(s->answer.len < 200 ? s->answer.len : 200),
-                 s->answer.p ? (const char *)s->answer.p : "");
-    } else {
-        j = json_loadb((const char *)s->answer.p, s->answer.len, JSON_REJECT_DUPLICATES, &where);
-        if (!json_is_object(json_object_get(j, "had"))) {
-            snprintf(s->error, sizeof(s->error), "the centre's answer cannot be read");
-            json_decref(j);
-            j = NULL;
-        }
+    if (!https_call(s->centre, &r, &a))
+        snprintf(s->error, sizeof(s->error), "%s", a.error);
+    else if (a.status != 200)
+        snprintf(s->error, sizeof(s->error), "the centre answers %ld: %.200s", a.status, a.body);
+    else if (!(j = json_loadb(a.body, a.body_len, JSON_REJECT_DUPLICATES, &where)) || !json_is_object(json_object_get(j, "had"))) {
+        snprintf(s->error, sizeof(s->error), "the centre's answer cannot be read");
+        json_decref(j);
+        j = NULL;
     }
-    curl_slist_free_all(headers);
+    https_answer_clear(&a);
     return j;
 }
 
@@ -155,7 +134,6 @@ static enum outcome turn(struct sync *s, json_t **had)
     AUTO(json_t) *page = core_call(s, "box.outbox", *had);
     AUTO(json_t) *answer = NULL;
     const char *box = json_string_value(json_object_get(page, "box"));
-    size_t n = json_array_size(json_object_get(page, "records"));
     bool moved;
 
     if (!page || !box)
@@ -173,7 +151,6 @@ static enum outcome turn(struct sync *s, json_t **had)
     moved = !json_equal(*had, json_object_get(answer, "had"));
     json_decref(*had);
     *had = json_incref(json_object_get(answer, "had"));
-    s->sent += n;
     if (!hear(s, answer))
         return FAILED_NOW;
     /* A centre that has other rows than was thought: from there, at once. */
@@ -259,9 +236,9 @@ static int read_options(struct sync *s, int argc, char **argv)
     while ((o = getopt_long(argc, argv, "", options, NULL)) != -1)
         switch (o) {
         case 'u': s->url = optarg; break;
-        case 'c': s->cert = optarg; break;
-        case 'k': s->key = optarg; break;
-        case 'a': s->anchor = optarg; break;
+        case 'c': s->https.cert = optarg; break;
+        case 'k': s->https.key = optarg; break;
+        case 'a': s->https.ca = optarg; break;
         case 's': s->socket_path = optarg; break;
         case 'i': fine &= positive(optarg, &s->interval_s); break;
         case 'r': fine &= positive(optarg, &s->rate); break;
@@ -270,41 +247,15 @@ static int read_options(struct sync *s, int argc, char **argv)
         case 'V': puts("inkan-sync " INKAN_VERSION); return 0;
         default: fine = false; break;
         }
-    if (fine && optind == argc && s->url && s->cert && s->key && s->anchor && strncmp(s->url, "https://", 8) == 0)
+    if (fine && optind == argc && s->url && s->https.cert && s->https.key && s->https.ca && strncmp(s->url, "https://", 8) == 0)
         return -1;
     usage(stderr);
     return 2;
 }
 
-static bool set_up(struct sync *s)
-{
-    bool ok = (s->curl = curl_easy_init()) != NULL;
-
-#define SET(option, value) ok = ok && curl_easy_setopt(s->curl, option, value) == CURLE_OK
-    SET(CURLOPT_PROTOCOLS_STR, "https");
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_PROXY, "");
-    SET(CURLOPT_CONNECTTIMEOUT, 10L);
-    SET(CURLOPT_TIMEOUT, (long)TIMEOUT_S);
-    SET(CURLOPT_SSL_VERIFYPEER, 1L);
-    SET(CURLOPT_SSL_VERIFYHOST, 2L);
-    SET(CURLOPT_CAINFO, s->anchor);
-    SET(CURLOPT_CAPATH, NULL);
-    SET(CURLOPT_SSLCERT, s->cert);
-    SET(CURLOPT_SSLKEY, s->key);
-    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    SET(CURLOPT_WRITEFUNCTION, take_answer);
-    SET(CURLOPT_WRITEDATA, s);
-    SET(CURLOPT_ERRORBUFFER, s->error);
-    SET(CURLOPT_TCP_KEEPALIVE, 1L);
-#undef SET
-    return ok;
-}
-
 int main(int argc, char **argv)
 {
-    struct sync s = {.socket_path = DEFAULT_SOCKET, .interval_s = 10, .rate = 20, .answer = BUF_INIT(FACTORY_ANSWER_MAX)};
+    struct sync s = {.socket_path = DEFAULT_SOCKET, .interval_s = 10, .rate = 20, .https = {.body_max = FACTORY_ANSWER_MAX, .stop = is_stopping}};
     struct sigaction stop = {.sa_handler = on_signal};
     int code = read_options(&s, argc, argv);
 
@@ -313,13 +264,11 @@ int main(int argc, char **argv)
     srand48((long)time(NULL) ^ (long)getpid());
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGINT, &stop, NULL);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !set_up(&s)) {
+    if (!(s.centre = https_new(&s.https))) {
         say("libcurl cannot be used", NULL);
         return 1;
     }
     code = run(&s);
-    curl_easy_cleanup(s.curl);
-    curl_global_cleanup();
-    buf_clear(&s.answer);
+    https_free(s.centre);
     return code;
 }

@@ -2,7 +2,6 @@
 /* Enrollment, renewal, anchors: the order of steps. */
 #include "enroll/client/device.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
@@ -70,7 +69,6 @@ enum device_result device_open(const struct device_options *o, struct device **o
         snprintf(open_error, sizeof open_error, "out of memory");
         return DEVICE_BROKEN;
     }
-    curl_global_init(CURL_GLOBAL_DEFAULT);
     own_options(d, o);
     r = check_options(d);
     if (r == DEVICE_OK)

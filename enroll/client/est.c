@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One EST request over libcurl: our trust anchors, our client key, bounded answers, no redirects. */
-#include <curl/curl.h>
+/* One EST request: our trust anchors, our client key, the channel binding in the request. */
 #include <openssl/err.h>
 #include <openssl/pkcs7.h>
 #include <openssl/ssl.h>
@@ -8,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "enroll/client/device_int.h"
+#include "enroll/client/https.h"
 
 /*
  * The channel binding exists only after the handshake, but Content-Length is sent before the body is made: the body is
@@ -21,41 +20,17 @@
 struct transfer {
     struct device *d;
     const struct est_call *call;
-    CURL *curl;
     STACK_OF(X509) *anchors;
-    bool ignore_time; /* the system clock is behind what we know */
-    char answer[DEVICE_ANSWER_MAX];
-    size_t answer_len;
-    char body[BODY_SIZE];
-    size_t body_sent;
-    bool body_made;
     enum device_result body_result;
+    struct https_answer answer;
 };
 
-static size_t take_answer(char *p, size_t size, size_t n, void *arg)
-{
-    struct transfer *t = arg;
-
-    if (size * n > sizeof t->answer - 1 - t->answer_len)
-        return 0;
-    memcpy(t->answer + t->answer_len, p, size * n);
-    t->answer_len += size * n;
-    return size * n;
-}
-
 /* tls-unique on TLS 1.2 (RFC 5929 3.1), tls-exporter on 1.3 (RFC 9266 2); base64 text. */
-static bool channel_binding(CURL *curl, char out[64])
+static bool channel_binding(SSL *ssl, char out[64])
 {
-    const struct curl_tlssessioninfo *info = NULL;
     unsigned char raw[64];
     size_t len;
-    SSL *ssl;
 
-    if (curl_easy_getinfo(curl, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK || !info || info->backend != CURLSSLBACKEND_OPENSSL)
-        return false;
-    ssl = info->internals;
-    if (!ssl)
-        return false;
     if (SSL_version(ssl) >= TLS1_3_VERSION) {
         len = 32;
         if (SSL_export_keying_material(ssl, raw, len, "EXPORTER-Channel-Binding", 24, (const unsigned char *)"", 0, 1) != 1)
@@ -69,13 +44,14 @@ static bool channel_binding(CURL *curl, char out[64])
     return true;
 }
 
-static bool make_body(struct transfer *t)
+static bool make_body(void *arg, SSL *ssl, char *body, size_t size)
 {
+    struct transfer *t = arg;
     char binding[64], *base64;
     const struct csr_request *r = t->call->request;
     size_t len;
 
-    if (r->bind && !channel_binding(t->curl, binding)) {
+    if (r->bind && !channel_binding(ssl, binding)) {
         t->body_result = device_fail(t->d, DEVICE_BROKEN, "this TLS connection offers no channel binding");
         return false;
     }
@@ -83,86 +59,31 @@ static bool make_body(struct transfer *t)
     if (t->body_result != DEVICE_OK)
         return false;
     len = strlen(base64);
-    if (len > sizeof t->body) {
+    if (len > size) {
         free(base64);
-        t->body_result = device_fail(t->d, DEVICE_BROKEN, "the request is %zu octets, at most %zu", len, sizeof t->body);
+        t->body_result = device_fail(t->d, DEVICE_BROKEN, "the request is %zu octets, at most %zu", len, size);
         return false;
     }
-    memset(t->body, '\n', sizeof t->body);
-    memcpy(t->body, base64, len);
+    memset(body, '\n', size);
+    memcpy(body, base64, len);
     free(base64);
-    t->body_made = true;
     return true;
 }
 
-static size_t give_body(char *p, size_t size, size_t n, void *arg)
+static bool credentials(void *arg, struct https_credentials *out)
 {
     struct transfer *t = arg;
-    size_t room = size * n, left;
-
-    if (!t->body_made && !make_body(t))
-        return CURL_READFUNC_ABORT;
-    left = sizeof t->body - t->body_sent;
-    if (room > left)
-        room = left;
-    memcpy(p, t->body + t->body_sent, room);
-    t->body_sent += room;
-    return room;
-}
-
-/* libcurl rewinds when it must send the body again (a reused connection that was closed): the binding is another then. */
-static int rewind_body(void *arg, curl_off_t offset, int origin)
-{
-    struct transfer *t = arg;
-
-    if (origin != SEEK_SET || offset != 0)
-        return CURL_SEEKFUNC_FAIL;
-    t->body_sent = 0;
-    t->body_made = false;
-    return CURL_SEEKFUNC_OK;
-}
-
-static CURLcode set_up_tls(CURL *curl, void *ctx, void *arg)
-{
-    struct transfer *t = arg;
-    SSL_CTX *ssl = ctx;
-    X509_STORE *store = X509_STORE_new();
     const struct credential *c = t->call->client;
 
-    (void)curl;
-    if (!store)
-        return CURLE_OUT_OF_MEMORY;
-    for (int i = 0; i < sk_X509_num(t->anchors); i++)
-        X509_STORE_add_cert(store, sk_X509_value(t->anchors, i));
-    if (t->ignore_time)
-        X509_STORE_set_flags(store, X509_V_FLAG_NO_CHECK_TIME);
-    SSL_CTX_set_cert_store(ssl, store);
-    SSL_CTX_set_mode(ssl, SSL_MODE_NO_AUTO_CHAIN);
+    out->anchors = t->anchors;
+    out->ignore_time = device_now(t->d) < clock_floor(t->d); /* the system clock is behind what we know */
     if (c) {
-        if (SSL_CTX_use_certificate(ssl, c->cert) != 1 || SSL_CTX_use_PrivateKey(ssl, c->key.pkey) != 1)
-            return CURLE_SSL_CERTPROBLEM;
-        for (int i = 0; c->chain && i < sk_X509_num(c->chain); i++)
-            SSL_CTX_add1_chain_cert(ssl, sk_X509_value(c->chain, i));
+        X509_up_ref(c->cert);
+        out->leaf = c->cert;
+        out->key = c->key.pkey;
+        out->chain = c->chain;
     }
-    return CURLE_OK;
-}
-
-static size_t take_header(char *p, size_t size, size_t n, void *arg)
-{
-    struct transfer *t = arg;
-    size_t len = size * n;
-
-    if (len > 12 && strncasecmp(p, "Retry-After:", 12) == 0) {
-        char text[16] = "";
-        size_t at = 12, out = 0;
-
-        while (at < len && p[at] == ' ')
-            at++;
-        while (at < len && out + 1 < sizeof text && p[at] >= '0' && p[at] <= '9')
-            text[out++] = p[at++];
-        t->d->retry_after = (unsigned)strtoul(text, NULL, 10);
-    }
-    return len;
+    return true;
 }
 
 static bool read_password(struct device *d, char *out, size_t size)
@@ -179,76 +100,24 @@ static bool read_password(struct device *d, char *out, size_t size)
     return true;
 }
 
-static bool set_options(struct transfer *t, char *url, size_t url_size, struct curl_slist **headers)
-{
-    CURL *c = t->curl;
-    const struct device *d = t->d;
-    char password[512];
-    bool ok = true;
-
-    if ((size_t)snprintf(url, url_size, "%s/%s", d->o.url, t->call->operation) >= url_size)
-        return false;
-#define SET(option, value) ok = ok && curl_easy_setopt(c, option, value) == CURLE_OK
-    SET(CURLOPT_URL, url);
-    SET(CURLOPT_PROTOCOLS_STR, "https");
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_PROXY, "");
-    SET(CURLOPT_CONNECTTIMEOUT, 15L);
-    SET(CURLOPT_TIMEOUT, d->o.timeout_s ? d->o.timeout_s : 30L);
-    SET(CURLOPT_SSL_VERIFYPEER, 1L);
-    SET(CURLOPT_SSL_VERIFYHOST, 2L);
-    SET(CURLOPT_CAINFO, NULL);
-    SET(CURLOPT_CAPATH, NULL);
-    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
-    SET(CURLOPT_SSL_CTX_FUNCTION, set_up_tls);
-    SET(CURLOPT_SSL_CTX_DATA, t);
-    SET(CURLOPT_WRITEFUNCTION, take_answer);
-    SET(CURLOPT_WRITEDATA, t);
-    SET(CURLOPT_HEADERFUNCTION, take_header);
-    SET(CURLOPT_HEADERDATA, t);
-    SET(CURLOPT_MAXFILESIZE, (long)DEVICE_ANSWER_MAX);
-    if (t->call->request) {
-        *headers = curl_slist_append(*headers, "Content-Type: application/pkcs10");
-        *headers = curl_slist_append(*headers, "Content-Transfer-Encoding: base64");
-        *headers = curl_slist_append(*headers, "Expect:");
-        SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_POSTFIELDSIZE, (long)BODY_SIZE);
-        SET(CURLOPT_READFUNCTION, give_body);
-        SET(CURLOPT_READDATA, t);
-        SET(CURLOPT_SEEKFUNCTION, rewind_body);
-        SET(CURLOPT_SEEKDATA, t);
-        SET(CURLOPT_HTTPHEADER, *headers);
-    }
-    if (ok && t->call->with_password) {
-        ok = read_password(t->d, password, sizeof password);
-        SET(CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
-        SET(CURLOPT_USERNAME, d->o.user);
-        SET(CURLOPT_PASSWORD, password);
-        OPENSSL_cleanse(password, sizeof password);
-    }
-#undef SET
-    return ok;
-}
-
 /* First line of a plain-text refusal, printable octets only. */
-static void answer_text(const struct transfer *t, char *out, size_t size)
+static void answer_text(const struct https_answer *a, char *out, size_t size)
 {
     size_t n = 0;
 
-    while (n < t->answer_len && n + 1 < size && t->answer[n] >= 0x20 && t->answer[n] < 0x7f) {
-        out[n] = t->answer[n];
+    while (n < a->body_len && n + 1 < size && a->body[n] >= 0x20 && a->body[n] < 0x7f) {
+        out[n] = a->body[n];
         n++;
     }
     out[n] = 0;
 }
 
-static enum device_result judge(struct transfer *t, long status)
+static enum device_result judge(struct transfer *t)
 {
+    long status = t->answer.status;
     char text[256];
 
-    answer_text(t, text, sizeof text);
+    answer_text(&t->answer, text, sizeof text);
     switch (status) {
     case 200:
     case 204:
@@ -264,81 +133,80 @@ static enum device_result judge(struct transfer *t, long status)
     }
 }
 
-/* Skips white space, then strict. */
-static enum device_result decode_answer(struct transfer *t, unsigned char **der, size_t *len)
+static enum device_result call(struct transfer *t, struct https *h, const char *url, const char *password)
 {
-    char *in = malloc(t->answer_len + 1);
-    size_t n = 0, pad = 0;
-    int out;
+    static const char *const headers[] = {"Content-Transfer-Encoding: base64", NULL};
+    const struct est_call *c = t->call;
+    struct https_request r = {.url = url};
 
-    *der = malloc(t->answer_len / 4 * 3 + 4);
-    if (!in || !*der) {
-        free(in);
-        return device_fail(t->d, DEVICE_BROKEN, "out of memory");
+    if (c->request)
+        r = (struct https_request){url, "application/pkcs10", .body_make = make_body, .body_arg = t, .body_len = BODY_SIZE, .headers = headers};
+    if (c->with_password) {
+        r.user = t->d->o.user;
+        r.password = password;
     }
-    for (size_t i = 0; i < t->answer_len; i++) {
-        if (!strchr(" \t\r\n", t->answer[i]) || t->answer[i] == 0)
-            in[n++] = t->answer[i];
-    }
-    in[n] = 0;
-    while (pad < 2 && n > pad && in[n - 1 - pad] == '=')
-        pad++;
-    out = n % 4 == 0 && n > 0 ? EVP_DecodeBlock(*der, (unsigned char *)in, (int)n) : -1;
-    free(in);
-    if (out < (int)pad || out < 0) {
-        free(*der);
-        *der = NULL;
-        return device_fail(t->d, DEVICE_AGAIN, "%s: the answer is not base64", t->call->operation);
-    }
-    *len = (size_t)out - pad;
-    return DEVICE_OK;
+    if (!https_call(h, &r, &t->answer) && t->body_result == DEVICE_OK)
+        return device_fail(t->d, DEVICE_AGAIN, "%s: %s", c->operation, t->answer.error);
+    t->d->retry_after = t->answer.retry_after_s;
+    return t->body_result == DEVICE_OK ? judge(t) : t->body_result;
 }
 
-enum device_result est_call(struct device *d, const struct est_call *call, unsigned char **der, size_t *len)
+enum device_result est_call(struct device *d, const struct est_call *c, unsigned char **der, size_t *len)
 {
-    struct transfer *t = calloc(1, sizeof *t);
-    struct curl_slist *headers = NULL;
-    char url[2048], reason[CURL_ERROR_SIZE] = "";
+    struct transfer t = {.d = d, .call = c};
+    struct https_options o = {.credentials = credentials, .credentials_arg = &t, .connect_s = 15, .timeout_s = d->o.timeout_s, .body_max = DEVICE_ANSWER_MAX};
+    struct https *h = https_new(&o);
+    char url[2048], password[512] = "";
     enum device_result r;
-    CURLcode code;
-    long status = 0;
 
     *der = NULL;
     *len = 0;
     d->retry_after = 0;
-    if (!t)
-        return device_fail(d, DEVICE_BROKEN, "out of memory");
-    t->d = d;
-    t->call = call;
-    t->ignore_time = device_now(d) < clock_floor(d);
-    r = anchors_load(d, &t->anchors);
-    if (r != DEVICE_OK)
-        goto out;
-    t->curl = curl_easy_init();
-    if (!t->curl || !set_options(t, url, sizeof url, &headers)) {
-        r = d->error[0] ? DEVICE_BROKEN : device_fail(d, DEVICE_BROKEN, "libcurl could not be set up for %s", d->o.url);
-        goto out;
-    }
-    curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, reason);
-    code = curl_easy_perform(t->curl);
-    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (t->body_result != DEVICE_OK)
-        r = t->body_result;
-    else if (code != CURLE_OK)
-        r = device_fail(d, DEVICE_AGAIN, "%s: %s", call->operation, reason[0] ? reason : curl_easy_strerror(code));
-    else
-        r = judge(t, status);
-    if (r == DEVICE_OK && status == 200)
-        r = decode_answer(t, der, len);
-out:
-    curl_slist_free_all(headers);
-    if (t->curl)
-        curl_easy_cleanup(t->curl);
-    sk_X509_pop_free(t->anchors, X509_free);
-    OPENSSL_cleanse(t, sizeof *t);
-    free(t);
+    r = anchors_load(d, &t.anchors);
+    if (r == DEVICE_OK && (!h || (size_t)snprintf(url, sizeof url, "%s/%s", d->o.url, c->operation) >= sizeof url))
+        r = device_fail(d, DEVICE_BROKEN, "libcurl could not be set up for %s", d->o.url);
+    if (r == DEVICE_OK && c->with_password && !read_password(d, password, sizeof password))
+        r = DEVICE_BROKEN;
+    if (r == DEVICE_OK)
+        r = call(&t, h, url, password);
+    if (r == DEVICE_OK && t.answer.status == 200 && !base64_decode(t.answer.body, t.answer.body_len, der, len))
+        r = device_fail(d, DEVICE_AGAIN, "%s: the answer is not base64", c->operation);
+    OPENSSL_cleanse(password, sizeof password);
+    https_answer_clear(&t.answer);
+    https_free(h);
+    sk_X509_pop_free(t.anchors, X509_free);
     ERR_clear_error();
     return r;
+}
+
+bool base64_decode(const char *text, size_t text_len, unsigned char **out, size_t *len)
+{
+    size_t n = 0, pad = 0;
+    char *flat = malloc(text_len + 1);
+    int octets = -1;
+
+    *out = NULL;
+    if (!flat)
+        return false;
+    for (size_t i = 0; i < text_len; i++)
+        if (!text[i] || !strchr(" \t\r\n", text[i]))
+            flat[n++] = text[i];
+    flat[n] = '\0';
+    while (pad < 2 && pad < n && flat[n - 1 - pad] == '=')
+        pad++;
+    if (n > 0 && n % 4 == 0 && (*out = malloc(n / 4 * 3 + 1)) != NULL)
+        octets = EVP_DecodeBlock(*out, (const unsigned char *)flat, (int)n);
+    OPENSSL_cleanse(flat, n);
+    free(flat);
+    ERR_clear_error();
+    if (octets < (int)pad || octets < 0) {
+        free(*out);
+        *out = NULL;
+        return false;
+    }
+    *len = (size_t)octets - pad;
+    (*out)[*len] = 0;
+    return true;
 }
 
 enum device_result certs_only_read(struct device *d, const unsigned char *der, size_t len, STACK_OF(X509) **out)

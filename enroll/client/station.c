@@ -331,7 +331,6 @@ struct station *station_open(const struct station_options *o, station_report *re
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    curl_global_init(CURL_GLOBAL_DEFAULT);
     s->creds = credentials_load(&s->o, error);
     s->journal = s->creds ? journal_open(s->o.journal, s->o.order, error) : NULL;
     if (!s->journal) {

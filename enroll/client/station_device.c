@@ -301,7 +301,7 @@ static bool do_in_session(struct fixture_command *c, const char *step, const cha
     } else if (strncmp(line.p, "fail ", 5) == 0) {
         last_line(&(struct data){line.p + 5, line.len - 5}, text);
     } else if (strncmp(line.p, "ok ", 3) == 0) {
-        ok = strcmp(line.p + 3, "-") == 0 || data_from_base64(line.p + 3, out);
+        ok = strcmp(line.p + 3, "-") == 0 || data_from_base64(line.p + 3, strlen(line.p + 3), out);
     }
     if (!ok && !text[0])
         snprintf(text, STATION_TEXT_MAX, "the device session answered neither ok nor fail");

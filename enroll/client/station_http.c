@@ -46,32 +46,15 @@ bool data_to_base64(const struct data *in, struct data *out)
     return true;
 }
 
-bool data_from_base64(const char *text, struct data *out)
+bool data_from_base64(const char *text, size_t text_len, struct data *out)
 {
-    size_t n = 0, pad = 0;
-    char *flat = malloc(strlen(text) + 1);
-    int len = -1;
+    unsigned char *p;
+    size_t len;
 
     data_clear(out);
-    if (!flat)
+    if (!base64_decode(text, text_len, &p, &len))
         return false;
-    for (; *text; text++)
-        if (!strchr(" \t\r\n", *text))
-            flat[n++] = *text;
-    flat[n] = '\0';
-    while (pad < 2 && pad < n && flat[n - 1 - pad] == '=')
-        pad++;
-    out->p = malloc(n / 4 * 3 + 4);
-    if (out->p && n > 0 && n % 4 == 0)
-        len = EVP_DecodeBlock((unsigned char *)out->p, (const unsigned char *)flat, (int)n);
-    free(flat);
-    ERR_clear_error();
-    if (len < (int)pad || len < 0) {
-        data_clear(out);
-        return false;
-    }
-    out->len = (size_t)len - pad;
-    out->p[out->len] = '\0';
+    *out = (struct data){(char *)p, len};
     return true;
 }
 
@@ -189,103 +172,32 @@ bool credentials_expired(struct credentials *c, char text[STATION_TEXT_MAX])
 
 /* ---- one request ------------------------------------------------------------------------------------------------------- */
 
-static CURLcode set_up_tls(CURL *curl, void *ctx, void *arg)
+static bool lend(void *arg, struct https_credentials *out)
 {
     struct link *l = arg;
-    SSL_CTX *ssl = ctx;
-    X509_STORE *store = X509_STORE_new();
-    X509 *leaf = leaf_get1(l->creds, &l->generation);
-    bool ok = store != NULL;
 
-    (void)curl;
-    for (int i = 0; ok && i < sk_X509_num(l->creds->anchors); i++)
-        X509_STORE_add_cert(store, sk_X509_value(l->creds->anchors, i));
-    if (store)
-        SSL_CTX_set_cert_store(ssl, store);
-    SSL_CTX_set_mode(ssl, SSL_MODE_NO_AUTO_CHAIN);
-    ok = ok && SSL_CTX_use_certificate(ssl, leaf) == 1 && SSL_CTX_use_PrivateKey(ssl, l->creds->key.pkey) == 1;
-    for (int i = 0; ok && i < sk_X509_num(l->creds->chain); i++)
-        SSL_CTX_add1_chain_cert(ssl, sk_X509_value(l->creds->chain, i));
-    X509_free(leaf);
-    return ok ? CURLE_OK : CURLE_SSL_CERTPROBLEM;
-}
-
-static size_t take_body(char *p, size_t size, size_t n, void *arg)
-{
-    struct data *body = &((struct link *)arg)->into->body;
-    char *more;
-
-    n *= size;
-    if (n > STATION_DATA_MAX - body->len)
-        return 0;
-    more = realloc(body->p, body->len + n + 1);
-    if (!more)
-        return 0;
-    memcpy(more + body->len, p, n);
-    body->p = more;
-    body->len += n;
-    more[body->len] = '\0';
-    return n;
-}
-
-static size_t take_header(char *p, size_t size, size_t n, void *arg)
-{
-    struct link *l = arg;
-    char text[16] = "";
-    size_t at = 12, out = 0;
-
-    n *= size;
-    if (n <= 12 || strncasecmp(p, "Retry-After:", 12) != 0)
-        return n;
-    while (at < n && p[at] == ' ')
-        at++;
-    while (at < n && out + 1 < sizeof text && p[at] >= '0' && p[at] <= '9')
-        text[out++] = p[at++];
-    l->into->retry_after_s = (unsigned)strtoul(text, NULL, 10);
-    return n;
+    *out = (struct https_credentials){.anchors = l->creds->anchors, .leaf = leaf_get1(l->creds, &l->generation), .key = l->creds->key.pkey, .chain = l->creds->chain};
+    return true;
 }
 
 bool link_init(struct link *l, const struct station_options *o, struct credentials *c)
 {
-    bool ok;
+    struct https_options https = {.credentials = lend, .credentials_arg = l, .timeout_s = (long)o->timeout_s, .body_max = STATION_DATA_MAX};
 
-    *l = (struct link){.o = o, .creds = c, .curl = curl_easy_init()};
-    ok = l->curl != NULL;
-#define SET(option, value) ok = ok && curl_easy_setopt(l->curl, option, value) == CURLE_OK
-    SET(CURLOPT_PROTOCOLS_STR, "https");
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_PROXY, "");
-    SET(CURLOPT_CONNECTTIMEOUT, 10L);
-    SET(CURLOPT_TIMEOUT, (long)(o->timeout_s ? o->timeout_s : 30));
-    SET(CURLOPT_SSL_VERIFYPEER, 1L);
-    SET(CURLOPT_SSL_VERIFYHOST, 2L);
-    SET(CURLOPT_CAINFO, NULL);
-    SET(CURLOPT_CAPATH, NULL);
-    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
-    SET(CURLOPT_SSL_CTX_FUNCTION, set_up_tls);
-    SET(CURLOPT_SSL_CTX_DATA, l);
-    SET(CURLOPT_WRITEFUNCTION, take_body);
-    SET(CURLOPT_WRITEDATA, l);
-    SET(CURLOPT_HEADERFUNCTION, take_header);
-    SET(CURLOPT_HEADERDATA, l);
-    SET(CURLOPT_ERRORBUFFER, l->error);
-    SET(CURLOPT_TCP_KEEPALIVE, 1L);
-#undef SET
-    return ok;
+    *l = (struct link){.o = o, .creds = c};
+    l->https = https_new(&https);
+    return l->https != NULL;
 }
 
 void link_clear(struct link *l)
 {
-    if (l->curl)
-        curl_easy_cleanup(l->curl);
+    https_free(l->https);
     *l = (struct link){0};
 }
 
 void answer_clear(struct answer *a)
 {
-    data_clear(&a->body);
+    https_answer_clear(&a->http);
     *a = (struct answer){0};
 }
 
@@ -312,92 +224,68 @@ static bool copy_reason(char *out, size_t size, const char *in, size_t len)
 /* JSON {"error","text"}, or "request RID: [reason: ]text". */
 static void refusal_read(struct answer *a)
 {
-    json_t *j = a->body.len ? json_loadb(a->body.p, a->body.len, 0, NULL) : NULL;
+    const char *body = a->http.body;
+    json_t *j = a->http.body_len ? json_loadb(body, a->http.body_len, 0, NULL) : NULL;
     const char *error = json_string_value(json_object_get(j, "error")), *text = json_string_value(json_object_get(j, "text"));
     const char *p, *colon;
 
     if (error && copy_reason(a->reason, sizeof a->reason, error, strlen(error))) {
         copy_line(a->text, sizeof a->text, text ? text : error);
-    } else if (a->body.len) {
-        p = strncmp(a->body.p, "request ", 8) == 0 ? strstr(a->body.p, ": ") : NULL;
-        p = p ? p + 2 : a->body.p;
+    } else if (a->http.body_len) {
+        p = strncmp(body, "request ", 8) == 0 ? strstr(body, ": ") : NULL;
+        p = p ? p + 2 : body;
         colon = strstr(p, ": ");
         if (colon && copy_reason(a->reason, sizeof a->reason, p, (size_t)(colon - p)))
             p = colon + 2;
         copy_line(a->text, sizeof a->text, p);
     }
     if (!a->text[0])
-        snprintf(a->text, sizeof a->text, "HTTP status %ld", a->status);
-    if (json_is_integer(json_object_get(j, "retry_after")) && a->retry_after_s == 0)
-        a->retry_after_s = (unsigned)json_integer_value(json_object_get(j, "retry_after"));
+        snprintf(a->text, sizeof a->text, "HTTP status %ld", a->http.status);
+    if (json_is_integer(json_object_get(j, "retry_after")) && a->http.retry_after_s == 0)
+        a->http.retry_after_s = (unsigned)json_integer_value(json_object_get(j, "retry_after"));
     json_decref(j);
 }
 
 static enum call_result judge(struct answer *a)
 {
-    if (a->status == 200)
+    long status = a->http.status;
+
+    if (status == 200)
         return CALL_OK;
     refusal_read(a);
-    if (a->status == 202) {
+    if (status == 202) {
         snprintf(a->text, sizeof a->text, "accepted, to be signed later");
         return CALL_LATER;
     }
-    return a->status >= 500 || a->status == 429 || a->status == 408 ? CALL_LATER : CALL_REFUSED;
+    return status >= 500 || status == 429 || status == 408 ? CALL_LATER : CALL_REFUSED;
 }
 
-/* What is said of the unit to EST, where there is no JSON. */
-static struct curl_slist *unit_header(const struct station_options *o, struct curl_slist *list)
+/* What is said of the unit to EST, where there is no JSON. false: nothing. */
+static bool unit_header(const struct station_options *o, char *text, size_t size)
 {
-    char text[520];
-    int n = snprintf(text, sizeof text, "Inkan-Unit: %s%s%s%s%s%s%s%s", o->badge ? "badge=" : "", o->badge ? o->badge : "",
+    int n = snprintf(text, size, "Inkan-Unit: %s%s%s%s%s%s%s%s", o->badge ? "badge=" : "", o->badge ? o->badge : "",
                      o->badge && (o->tool || o->firmware) ? ";" : "", o->tool ? "tool=" : "", o->tool ? o->tool : "",
                      o->tool && o->firmware ? ";" : "", o->firmware ? "firmware=" : "", o->firmware ? o->firmware : "");
 
-    if (n <= (int)strlen("Inkan-Unit: ") || n >= (int)sizeof text)
-        return list;
-    return curl_slist_append(list, text);
+    return n > (int)strlen("Inkan-Unit: ") && n < (int)size;
 }
 
 enum call_result link_call(struct link *l, const char *path, const char *type, const char *body, struct answer *a)
 {
-    struct curl_slist *headers = NULL;
-    char url[2048], content_type[80];
-    enum call_result result;
-    CURLcode code;
+    char url[2048], unit[500];
+    const char *headers[] = {NULL, NULL};
+    struct https_request r = {.url = url, .content_type = type, .body = body, .body_len = type ? strlen(body) : 0, .headers = headers};
 
     answer_clear(a);
-    l->into = a;
-    l->error[0] = '\0';
     snprintf(url, sizeof url, "%s%s", l->o->url, path);
-    curl_easy_setopt(l->curl, CURLOPT_URL, url);
+    if (type && strcmp(type, "application/pkcs10") == 0 && unit_header(l->o, unit, sizeof unit))
+        headers[0] = unit;
     /* A connection made with the certificate before the last renewal is not used again. */
-    curl_easy_setopt(l->curl, CURLOPT_FRESH_CONNECT, l->generation != __atomic_load_n(&l->creds->generation, __ATOMIC_ACQUIRE) ? 1L : 0L);
-    if (type) {
-        snprintf(content_type, sizeof content_type, "Content-Type: %s", type);
-        headers = curl_slist_append(NULL, content_type);
-        headers = curl_slist_append(headers, "Expect:");
-        if (strcmp(type, "application/pkcs10") == 0)
-            headers = unit_header(l->o, headers);
-        curl_easy_setopt(l->curl, CURLOPT_POST, 1L);
-        curl_easy_setopt(l->curl, CURLOPT_POSTFIELDS, body);
-        curl_easy_setopt(l->curl, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
-    } else {
-        curl_easy_setopt(l->curl, CURLOPT_HTTPGET, 1L);
-    }
-    curl_easy_setopt(l->curl, CURLOPT_HTTPHEADER, headers);
-    code = curl_easy_perform(l->curl);
-    curl_easy_getinfo(l->curl, CURLINFO_RESPONSE_CODE, &a->status);
-    curl_slist_free_all(headers);
-    ERR_clear_error();
-    if (code != CURLE_OK) {
-        a->status = 0;
-        copy_line(a->text, sizeof a->text, l->error[0] ? l->error : curl_easy_strerror(code));
-        result = CALL_LATER;
-    } else {
-        result = judge(a);
-    }
-    l->into = NULL;
-    return result;
+    r.fresh = l->generation != __atomic_load_n(&l->creds->generation, __ATOMIC_ACQUIRE);
+    if (https_call(l->https, &r, &a->http))
+        return judge(a);
+    copy_line(a->text, sizeof a->text, a->http.error);
+    return CALL_LATER;
 }
 
 /* ---- renewal ------------------------------------------------------------------------------------------------------------ */
@@ -453,7 +341,7 @@ bool credentials_renew(struct credentials *c, struct link *l, char text[STATION_
     }
     if (link_call(l, path, "application/pkcs10", base64, &a) != CALL_OK)
         snprintf(text, STATION_TEXT_MAX, "%s", a.text);
-    else if (!data_from_base64(a.body.p ? a.body.p : "", &cms) ||
+    else if (!data_from_base64(a.http.body, a.http.body_len, &cms) ||
              certs_only_read(&d, (const unsigned char *)cms.p, cms.len, &certs) != DEVICE_OK ||
              X509_check_private_key(sk_X509_value(certs, 0), c->key.pkey) != 1)
         snprintf(text, STATION_TEXT_MAX, "the answer holds no certificate of this station's key");

@@ -3,12 +3,12 @@
 #ifndef INKAN_ENROLL_CLIENT_STATION_INT_H
 #define INKAN_ENROLL_CLIENT_STATION_INT_H
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 #include "enroll/client/device_int.h"
+#include "enroll/client/https.h"
 #include "enroll/client/station.h"
 
 #define STATION_DATA_MAX (64 * 1024)
@@ -23,7 +23,7 @@ void data_clear(struct data *d);
 bool data_set(struct data *d, const void *p, size_t len);
 /* One line without LF, NUL-terminated. Strict on the way in: false unless it is whole base64. */
 bool data_to_base64(const struct data *in, struct data *out);
-bool data_from_base64(const char *text, struct data *out);
+bool data_from_base64(const char *text, size_t text_len, struct data *out);
 
 /* ---- journal (station_journal.c) --------------------------------------------------------------------------------- */
 
@@ -68,9 +68,7 @@ enum call_result {
 };
 
 struct answer {
-    long status; /* 0: none */
-    struct data body;
-    unsigned retry_after_s;
+    struct https_answer http;
     char reason[48];              /* of a refusal: one word of docs/factory.md, "" when it gave none */
     char text[STATION_TEXT_MAX];  /* for people */
 };
@@ -87,9 +85,7 @@ struct link {
     const struct station_options *o;
     struct credentials *creds;
     unsigned generation; /* of the credentials the connection was made with */
-    CURL *curl;
-    struct answer *into;
-    char error[CURL_ERROR_SIZE];
+    struct https *https;
 };
 bool link_init(struct link *l, const struct station_options *o, struct credentials *c);
 void link_clear(struct link *l);

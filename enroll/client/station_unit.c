@@ -79,7 +79,7 @@ static enum step_end ask(struct work *w, enum station_step step, const char *pat
 
         if (r == CALL_OK)
             return STEP_DONE;
-        if (step == STATION_ISSUE && w->answer.status == 202) { /* it comes later: the fixture is free for another unit */
+        if (step == STATION_ISSUE && w->answer.http.status == 202) { /* it comes later: the fixture is free for another unit */
             snprintf(w->out->reason, sizeof w->out->reason, "captured");
             return STEP_LEFT;
         }
@@ -88,7 +88,7 @@ static enum step_end ask(struct work *w, enum station_step step, const char *pat
         if (credentials_expired(w->f->link.creds, text))
             return cannot(w, text);
         pause = pause_next(pause);
-        seconds = w->answer.retry_after_s ? w->answer.retry_after_s : pause;
+        seconds = w->answer.http.retry_after_s ? w->answer.http.retry_after_s : pause;
         seconds *= 1 + (double)(random() % 1000) / 2000; /* fixtures do not come back together */
         snprintf(note, sizeof note, "again in %.0f s: %.120s", seconds, w->answer.text);
         station_note(w->f, step, note);
@@ -178,7 +178,7 @@ static enum step_end reserve_allotted(struct work *w)
 
     if (end != STEP_DONE)
         return end;
-    j = json_loadb(w->answer.body.p, w->answer.body.len, 0, NULL);
+    j = json_loadb(w->answer.http.body, w->answer.http.body_len, 0, NULL);
     id = json_string_value(json_object_get(j, "device_id"));
     ok = id && *id && strlen(id) <= STATION_ID_MAX;
     if (ok) {
@@ -233,7 +233,7 @@ static X509 *certificate_of_answer(struct work *w, X509_REQ *req)
     STACK_OF(X509) *certs = NULL;
     X509 *cert = NULL;
 
-    if (w->answer.body.p && data_from_base64(w->answer.body.p, &cms) &&
+    if (data_from_base64(w->answer.http.body, w->answer.http.body_len, &cms) &&
         certs_only_read(&d, (const unsigned char *)cms.p, cms.len, &certs) == DEVICE_OK &&
         EVP_PKEY_eq(X509_get0_pubkey(sk_X509_value(certs, 0)), X509_REQ_get0_pubkey(req)) == 1)
         cert = sk_X509_shift(certs);
@@ -304,7 +304,7 @@ static enum step_end write_certificate(struct work *w)
     char *pem;
     long len;
 
-    if (w->u->cert && data_from_base64(w->u->cert, &der))
+    if (w->u->cert && data_from_base64(w->u->cert, strlen(w->u->cert), &der))
         cert = certificate_read(&der);
     if (!cert || !bio || PEM_write_bio_X509(bio, cert) != 1) {
         end = cannot(w, "the certificate of the unit is not in the journal");
@@ -344,7 +344,7 @@ static enum step_end confirm_once(struct work *w)
     end = ask(w, STATION_CONFIRM, path, NULL, NULL);
     if (end != STEP_DONE)
         return end;
-    if (!data_set(&w->sent, w->answer.body.p ? w->answer.body.p : "", w->answer.body.len))
+    if (!data_set(&w->sent, w->answer.http.body, w->answer.http.body_len))
         return cannot(w, "out of memory");
     if (!on_device(w, STATION_CONFIRM, "sign"))
         return STEP_DEVICE;
