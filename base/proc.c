@@ -56,6 +56,7 @@ const char *proc_kind_name(enum proc_kind k)
     static const char *const names[PROC_KINDS] = {
         [PROC_SUPERVISOR] = "supervisor", [PROC_FRONT] = "front",   [PROC_CORE] = "core",
         [PROC_STATUS] = "status",         [PROC_SIGNER] = "signer", [PROC_TOKEN] = "token",
+        [PROC_ADMIN] = "admin",           [PROC_NOTIFY] = "notify",
     };
 
     return (unsigned)k < PROC_KINDS ? names[k] : "unknown";

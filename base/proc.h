@@ -38,7 +38,7 @@
 #define PROC_CONTROL_FD 3
 #define PROC_PIN_FD     4 /* signer and inkan-token: the PIN, where its source is fd:N or prompt; a sealed memory file */
 
-enum proc_kind { PROC_SUPERVISOR, PROC_FRONT, PROC_CORE, PROC_STATUS, PROC_SIGNER, PROC_TOKEN, PROC_KINDS };
+enum proc_kind { PROC_SUPERVISOR, PROC_FRONT, PROC_CORE, PROC_STATUS, PROC_SIGNER, PROC_TOKEN, PROC_ADMIN, PROC_NOTIFY, PROC_KINDS };
 const char *proc_kind_name(enum proc_kind k); /* "front": the program is inkan-front */
 
 /* What the core may ask of the supervisor. */

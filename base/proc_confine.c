@@ -174,6 +174,12 @@ static int add_supervisor_rules(scmp_filter_ctx f)
     return rc == 0 ? allow_processes(f) : rc;
 }
 
+/* It speaks with the world: one thread, no database. */
+static bool is_networked(enum proc_kind kind)
+{
+    return kind == PROC_FRONT || kind == PROC_ADMIN || kind == PROC_NOTIFY;
+}
+
 static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
 {
     bool signer = kind == PROC_SIGNER || kind == PROC_TOKEN;
@@ -184,9 +190,9 @@ static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
     rc = ALLOW(f, common);
     if (rc == 0)
         rc = ALLOW(f, files);
-    if (rc == 0 && kind != PROC_FRONT)
+    if (rc == 0 && !is_networked(kind))
         rc = ALLOW(f, store);
-    if (rc == 0 && kind != PROC_FRONT)
+    if (rc == 0 && !is_networked(kind))
         rc = allow_threads(f);
     if (rc == 0)
         rc = signer ? ALLOW(f, module) : allow_data_memory(f);

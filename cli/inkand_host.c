@@ -31,6 +31,7 @@
 
 /* ---- users ---- */
 
+/* NULL: no process of this kind is configured. */
 static const char *user_of(const struct conf *c, enum proc_kind kind)
 {
     switch (kind) {
@@ -45,10 +46,12 @@ static const char *user_of(const struct conf *c, enum proc_kind kind)
     case PROC_SIGNER:
     case PROC_TOKEN:
         return c->user_signer;
+    case PROC_ADMIN:
+    case PROC_NOTIFY:
     case PROC_KINDS:
         break;
     }
-    return "";
+    return NULL;
 }
 
 static enum err_code find_user(const char *name, struct identity *out, struct err *e)
@@ -76,7 +79,7 @@ enum err_code host_check_users(const struct conf *c, struct err *e)
     for (int kind = 0; kind < PROC_KINDS; kind++) {
         const char *name = user_of(c, (enum proc_kind)kind);
 
-        if (name[0] != '\0' && find_user(name, &id, e) != E_OK)
+        if (name && name[0] != '\0' && find_user(name, &id, e) != E_OK)
             return e->code;
     }
     return E_OK;
@@ -116,6 +119,8 @@ enum err_code host_users(struct host *h, const struct conf *c, struct err *e)
     for (int kind = 0; kind < PROC_KINDS; kind++) {
         const char *name = user_of(c, (enum proc_kind)kind);
 
+        if (!name)
+            continue;
         if (!h->privileged) {
             h->users[kind].uid = geteuid();
             h->users[kind].gid = getegid();

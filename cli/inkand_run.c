@@ -240,11 +240,11 @@ static bool are_linked(const struct child *a, const struct child *b)
 {
     if (a->kind > b->kind)
         return are_linked(b, a);
-    switch (a->kind) { /* front < core < status < signer < token */
+    switch (a->kind) { /* front < core < status < signer < token < admin < notify */
     case PROC_FRONT:
         return b->kind == PROC_CORE || b->kind == PROC_STATUS;
     case PROC_CORE:
-        return b->kind == PROC_STATUS || b->kind == PROC_SIGNER || b->kind == PROC_TOKEN;
+        return b->kind > PROC_CORE;
     case PROC_STATUS:
         return b->kind == PROC_SIGNER && answers_ocsp(b->s->conf, token_of(b)->name);
     default:
@@ -556,6 +556,8 @@ static unsigned stop_rank(const struct child *c)
     switch (c->kind) {
     case PROC_FRONT:
     case PROC_TOKEN:
+    case PROC_ADMIN:
+    case PROC_NOTIFY:
         return 0;
     case PROC_STATUS:
         return 1;
