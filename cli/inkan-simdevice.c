@@ -3,12 +3,14 @@
  * inkan-simdevice: units of a factory line that exist only on disk, to try a line with. The device command of inkan-station.
  *
  * DIR/UNIT/key.pem and cert.pem are what the unit holds: a key pair made by it, the certificate written to it. Both are
- * written beside, synced and renamed, so that a kill or a power cut leaves the old or the new one.
+ * written beside, synced and renamed, so that a kill or a power cut leaves the old or the new one. A key that the service made
+ * waits in next.pem until its certificate is there.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <openssl/cms.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -29,7 +31,11 @@
 
 struct options {
     const char *dir, *key;
-    bool session, no_sync, list;
+    bool session, no_sync, list, server_key;
+    struct kek {
+        unsigned char id[64], key[32];
+        size_t id_len, len; /* len 0: keys come in clear */
+    } kek;
     unsigned bad, lose; /* units in a thousand */
     unsigned slow_ms;   /* of each step */
 };
@@ -97,9 +103,9 @@ static BIO *kept(const struct options *o, const char *unit, const char *name)
     return unit_path(o, unit, name, path) ? BIO_new_file(path, "r") : NULL;
 }
 
-static EVP_PKEY *key_kept(const struct options *o, const char *unit)
+static EVP_PKEY *key_kept(const struct options *o, const char *unit, const char *name)
 {
-    BIO *in = kept(o, unit, "key.pem");
+    BIO *in = kept(o, unit, name);
     EVP_PKEY *key = in ? PEM_read_bio_PrivateKey(in, NULL, NULL, NULL) : NULL;
 
     BIO_free(in);
@@ -153,25 +159,52 @@ static bool is_one_of(const char *unit, const char *kind, unsigned per_mille)
     return h % 1000 < per_mille;
 }
 
-/* The key it has, else a new one, kept before anybody sees a request for it. */
+static bool key_keep(const struct options *o, const char *unit, const char *name, EVP_PKEY *key)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    struct data pem = {0};
+    bool ok = bio && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1 && pem_out(bio, &pem) &&
+              keep(o, unit, name, pem.p, pem.len);
+
+    if (pem.p)
+        OPENSSL_cleanse(pem.p, pem.len);
+    free(pem.p);
+    BIO_free(bio);
+    return ok;
+}
+
+/* Asks for a key that is wrapped with the unit's own: its identifier and what the unit can undo (docs/keygen.md). */
+static bool ask_wrapped(const struct options *o, X509_REQ *req)
+{
+    static const unsigned char capabilities[] = {
+        0x30, 0x34, 0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2d, /* aes256-wrap */
+        0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x05,             /* aes128-wrap */
+        0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2a,             /* aes256-cbc */
+        0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x02,             /* aes128-cbc */
+    };
+
+    return X509_REQ_add1_attr_by_txt(req, "1.2.840.113549.1.9.16.2.37", V_ASN1_OCTET_STRING, o->kek.id, (int)o->kek.id_len) == 1 &&
+           X509_REQ_add1_attr_by_NID(req, NID_SMIMECapabilities, V_ASN1_SEQUENCE, capabilities, (int)sizeof capabilities) == 1;
+}
+
+/*
+ * The key it has, else a new one, kept before anybody sees a request for it. Where the service makes the key the request has
+ * one for the form's sake, of which nothing is kept.
+ */
 static bool do_csr(const struct options *o, const char *unit, struct data *out)
 {
-    EVP_PKEY *key = key_kept(o, unit);
+    EVP_PKEY *key = o->server_key ? key_make(o) : key_kept(o, unit, "key.pem");
     X509_REQ *req = X509_REQ_new();
     X509_NAME *name;
     BIO *bio = BIO_new(BIO_s_mem());
-    struct data pem = {0};
     bool ok = req && bio;
 
-    if (!key && ok) {
+    if (!key && ok && !o->server_key) {
         key = key_make(o);
-        ok = key && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1 && pem_out(bio, &pem) &&
-             keep(o, unit, "key.pem", pem.p, pem.len);
-        if (pem.p)
-            OPENSSL_cleanse(pem.p, pem.len);
-        free(pem.p);
-        (void)BIO_reset(bio);
+        ok = key && key_keep(o, unit, "key.pem", key);
     }
+    if (ok && o->kek.len)
+        ok = ask_wrapped(o, req);
     name = ok ? X509_REQ_get_subject_name(req) : NULL;
     ok = ok && key && X509_REQ_set_version(req, X509_REQ_VERSION_1) == 1 &&
          X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)unit, -1, -1, 0) == 1 &&
@@ -184,6 +217,100 @@ static bool do_csr(const struct options *o, const char *unit, struct data *out)
     return ok || why[0] || fail("no key or no request could be made", unit);
 }
 
+/* SignedData, as it stands in EnvelopedData: an element and no ContentInfo (RFC 7030 4.4.2). The key package in it. */
+static BIO *package_of(BIO *signed_data)
+{
+    static const unsigned char kind[] = {0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02};
+    unsigned char *p, *whole, *at;
+    long len = BIO_get_mem_data(signed_data, &p);
+    int content = ASN1_object_size(1, (int)len, 0), all = ASN1_object_size(1, (int)sizeof kind + content, V_ASN1_SEQUENCE);
+    const unsigned char *in = whole = at = malloc((size_t)all);
+    BIO *out = BIO_new(BIO_s_mem());
+    CMS_ContentInfo *cms;
+
+    if (!whole || !out) {
+        free(whole);
+        BIO_free(out);
+        return NULL;
+    }
+    ASN1_put_object(&at, 1, (int)sizeof kind + content, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL);
+    memcpy(at, kind, sizeof kind);
+    at += sizeof kind;
+    ASN1_put_object(&at, 1, (int)len, 0, V_ASN1_CONTEXT_SPECIFIC);
+    memcpy(at, p, (size_t)len);
+    cms = d2i_CMS_ContentInfo(NULL, &in, all);
+    /* Who signed is not asked: this unit has no trust anchor. One that has verifies the chain as well. */
+    if (!cms || CMS_verify(cms, NULL, NULL, NULL, out, CMS_NO_SIGNER_CERT_VERIFY | CMS_BINARY) != 1) {
+        BIO_free(out);
+        out = NULL;
+    }
+    CMS_ContentInfo_free(cms);
+    OPENSSL_cleanse(whole, (size_t)all);
+    free(whole);
+    return out;
+}
+
+/* The first of AsymmetricKeyPackage ::= SEQUENCE OF OneAsymmetricKey (RFC 5958 2). */
+static PKCS8_PRIV_KEY_INFO *key_unwrap(const struct options *o, const struct data *in)
+{
+    const unsigned char *p = in->p;
+    CMS_ContentInfo *cms = d2i_CMS_ContentInfo(NULL, &p, (long)in->len);
+    unsigned char *key = OPENSSL_memdup(o->kek.key, o->kek.len), *id = OPENSSL_memdup(o->kek.id, o->kek.id_len);
+    BIO *opened = BIO_new(BIO_s_mem()), *package = NULL;
+    PKCS8_PRIV_KEY_INFO *info = NULL;
+    STACK_OF(CMS_RecipientInfo) *recipients = cms ? CMS_get0_RecipientInfos(cms) : NULL;
+    CMS_RecipientInfo *mine = sk_CMS_RecipientInfo_value(recipients, 0);
+    unsigned char *der;
+    long len;
+    int tag, class;
+
+    if (mine && opened && CMS_RecipientInfo_type(mine) == CMS_RECIPINFO_KEK && CMS_RecipientInfo_kekri_id_cmp(mine, id, o->kek.id_len) == 0 &&
+        CMS_RecipientInfo_set0_key(mine, key, o->kek.len) == 1) {
+        key = NULL; /* the recipient's now */
+        if (CMS_RecipientInfo_decrypt(cms, mine) == 1 && CMS_decrypt(cms, NULL, NULL, NULL, opened, CMS_BINARY) == 1)
+            package = package_of(opened);
+    }
+    if (package) {
+        len = BIO_get_mem_data(package, &der);
+        p = der;
+        if (ASN1_get_object(&p, &len, &tag, &class, len) == V_ASN1_CONSTRUCTED && tag == V_ASN1_SEQUENCE)
+            info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, len);
+    }
+    OPENSSL_free(key);
+    OPENSSL_free(id);
+    BIO_free(package);
+    BIO_free(opened);
+    CMS_ContentInfo_free(cms);
+    return info;
+}
+
+/* A key that the service made: into next.pem, beside what the unit has. */
+static bool do_key(const struct options *o, const char *unit, const struct data *in)
+{
+    const unsigned char *p = in->p;
+    PKCS8_PRIV_KEY_INFO *info = o->kek.len ? key_unwrap(o, in) : d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, (long)in->len);
+    EVP_PKEY *key = info ? EVP_PKCS82PKEY(info) : NULL;
+    bool ok = key ? key_keep(o, unit, "next.pem", key) : fail("that is no key for this unit", unit);
+
+    EVP_PKEY_free(key);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    ERR_clear_error();
+    return ok;
+}
+
+/* The key of this certificate takes the place of the one before. false: there is none that waits, or the disk failed. */
+static bool next_key_takes_over(const struct options *o, const char *unit, X509 *cert)
+{
+    EVP_PKEY *next = key_kept(o, unit, "next.pem");
+    char from[PATH_LEN], to[PATH_LEN];
+    bool ok = next && cert && X509_check_private_key(cert, next) == 1 && unit_path(o, unit, "next.pem", from) && unit_path(o, unit, "key.pem", to) &&
+              rename(from, to) == 0;
+
+    EVP_PKEY_free(next);
+    ERR_clear_error();
+    return ok;
+}
+
 /* A unit that loses its memory once: the key is gone when the certificate comes. */
 static bool forgets(const struct options *o, const char *unit)
 {
@@ -191,7 +318,7 @@ static bool forgets(const struct options *o, const char *unit)
 
     if (!is_one_of(unit, "lose", o->lose) || !unit_path(o, unit, "forgot", mark) || access(mark, F_OK) == 0)
         return false;
-    if (!keep(o, unit, "forgot", "", 0) || !unit_path(o, unit, "key.pem", key))
+    if (!keep(o, unit, "forgot", "", 0) || !unit_path(o, unit, o->server_key ? "next.pem" : "key.pem", key))
         return false;
     unlink(key);
     return true;
@@ -202,9 +329,13 @@ static bool do_install(const struct options *o, const char *unit, const struct d
 {
     BIO *bio = BIO_new_mem_buf(in->p, (int)in->len), *back = NULL;
     X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    EVP_PKEY *key = forgets(o, unit) ? NULL : key_kept(o, unit);
+    EVP_PKEY *key = NULL;
     bool ok = false;
 
+    if (!forgets(o, unit)) {
+        next_key_takes_over(o, unit, cert);
+        key = key_kept(o, unit, "key.pem");
+    }
     if (!cert)
         fail("that is no certificate", unit);
     else if (!key)
@@ -233,7 +364,7 @@ static bool do_install(const struct options *o, const char *unit, const struct d
 
 static bool do_sign(const struct options *o, const char *unit, const struct data *in, struct data *out)
 {
-    EVP_PKEY *key = key_kept(o, unit);
+    EVP_PKEY *key = key_kept(o, unit, "key.pem");
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool ok = false;
 
@@ -259,6 +390,8 @@ static bool do_step(const struct options *o, const char *step, const char *unit,
         return fail("not a unit", unit);
     if (strcmp(step, "csr") == 0)
         return do_csr(o, unit, out);
+    if (strcmp(step, "key") == 0 && o->server_key)
+        return do_key(o, unit, in);
     if (strcmp(step, "install") == 0)
         return do_install(o, unit, in, out);
     if (strcmp(step, "sign") == 0)
@@ -320,6 +453,7 @@ static void session_line(const struct options *o, char *line)
         EVP_EncodeBlock(base64, out.p, (int)out.len);
         printf("ok %s\n", (char *)base64);
     }
+    OPENSSL_cleanse(octets, sizeof octets);
     free(out.p);
     fflush(stdout);
 }
@@ -344,7 +478,7 @@ static int run_session(const struct options *o)
 /* "UNIT SERIAL SHA256 yes|no|key|empty": what it holds; yes: key and certificate fit, no: they do not, key: no certificate yet. */
 static void list_unit(const struct options *o, const char *unit)
 {
-    EVP_PKEY *key = key_kept(o, unit);
+    EVP_PKEY *key = key_kept(o, unit, "key.pem");
     BIO *in = kept(o, unit, "cert.pem");
     X509 *cert = in ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
     BIGNUM *serial = cert ? ASN1_INTEGER_to_BN(X509_get0_serialNumber(cert), NULL) : NULL;
@@ -393,6 +527,8 @@ static void usage(FILE *f)
           "  --dir DIR     where the units are; made when missing\n"
           "  --session     for inkan-station --device-session\n"
           "  --key TYPE    p256 (default), p384, ed25519, rsa2048, rsa3072\n"
+          "  --server-key  the service makes the key (inkan-station --key-mode server)\n"
+          "  --kek FILE    the same, wrapped with a key that the units have: \"IDENTIFIER KEY\" in hex (inkan kek add)\n"
           "  --list        what each unit holds: name, serial, SHA-256 of the certificate, yes when its key fits\n"
           "  --no-sync     faster; what a power cut leaves is left to chance\n"
           "  --slow MS     each step takes so long\n"
@@ -411,12 +547,28 @@ static bool key_is_known(const char *key)
     return false;
 }
 
+/* "IDENTIFIER KEY", both in hex, the key 16 or 32 octets. */
+static bool kek_read(const char *path, struct kek *out)
+{
+    FILE *f = fopen(path, "re");
+    char id[2 * sizeof out->id + 1] = "", key[2 * sizeof out->key + 1] = "";
+    bool ok = f && fscanf(f, "%128s %64s", id, key) == 2 && OPENSSL_hexstr2buf_ex(out->id, sizeof out->id, &out->id_len, id, '\0') == 1 &&
+              OPENSSL_hexstr2buf_ex(out->key, sizeof out->key, &out->len, key, '\0') == 1 && (out->len == 16 || out->len == 32);
+
+    if (f)
+        fclose(f);
+    OPENSSL_cleanse(key, sizeof key);
+    if (!ok)
+        fprintf(stderr, "inkan-simdevice: %s is not \"IDENTIFIER KEY\" in hex\n", path);
+    return ok;
+}
+
 int main(int argc, char **argv)
 {
-    enum { DIR_ = 256, SESSION, LIST, KEY, NO_SYNC, SLOW, BAD, LOSE, HELP, VERSION };
+    enum { DIR_ = 256, SESSION, LIST, KEY, SERVER_KEY, KEK, NO_SYNC, SLOW, BAD, LOSE, HELP, VERSION };
     static const struct option options[] = {
         {"dir", required_argument, NULL, DIR_}, {"session", no_argument, NULL, SESSION}, {"list", no_argument, NULL, LIST},
-        {"key", required_argument, NULL, KEY},
+        {"key", required_argument, NULL, KEY}, {"server-key", no_argument, NULL, SERVER_KEY}, {"kek", required_argument, NULL, KEK},
         {"no-sync", no_argument, NULL, NO_SYNC}, {"slow", required_argument, NULL, SLOW},
         {"bad", required_argument, NULL, BAD}, {"lose", required_argument, NULL, LOSE},
         {"help", no_argument, NULL, HELP}, {"version", no_argument, NULL, VERSION}, {NULL, 0, NULL, 0}};
@@ -430,6 +582,12 @@ int main(int argc, char **argv)
         case SESSION: o.session = true; break;
         case LIST: o.list = true; break;
         case KEY: o.key = optarg; break;
+        case SERVER_KEY: o.server_key = true; break;
+        case KEK:
+            o.server_key = true;
+            if (!kek_read(optarg, &o.kek))
+                return 2;
+            break;
         case NO_SYNC: o.no_sync = true; break;
         case SLOW: o.slow_ms = (unsigned)strtoul(optarg, NULL, 10) % 100000; break;
         case BAD: o.bad = (unsigned)strtoul(optarg, NULL, 10); break;

@@ -43,6 +43,7 @@ static void usage(FILE *f)
           "  --cert FILE --key KEY  of this station (inkan station add); KEY: PEM file or pkcs11: URI\n"
           "  --renew                renew them at two thirds of their life\n"
           "  --order ORDER          the work order\n"
+          "  --key-mode MODE        its key_mode: device (default), server, server-encrypted\n"
           "  --steps LIST           of reserve,issue,write,confirm,pack,ship (default issue,write,confirm)\n"
           "  --ids FILE             device_ids, one a line: a file, a scanner's device, - (default) for standard input\n"
           "  --allot                the order gives the numbers (needs the step reserve; implies it)\n"
@@ -74,7 +75,7 @@ struct invocation {
 };
 
 enum {
-    OPT_CONFIG = 256, OPT_URL, OPT_CA, OPT_CERT, OPT_KEY, OPT_RENEW, OPT_ORDER, OPT_STEPS, OPT_IDS, OPT_ALLOT, OPT_COUNT,
+    OPT_CONFIG = 256, OPT_URL, OPT_CA, OPT_CERT, OPT_KEY, OPT_RENEW, OPT_ORDER, OPT_KEY_MODE, OPT_STEPS, OPT_IDS, OPT_ALLOT, OPT_COUNT,
     OPT_JOURNAL, OPT_COMMAND, OPT_SESSION, OPT_TRIES, OPT_DEVICE_TIMEOUT, OPT_FIXTURES, OPT_FAILURES, OPT_RETRY_FAILED,
     OPT_BADGE, OPT_TOOL, OPT_FIRMWARE, OPT_CARTON, OPT_TIMEOUT, OPT_QUIET, OPT_JSON, OPT_HELP, OPT_VERSION,
 };
@@ -87,6 +88,7 @@ static const struct option options[] = {
     {"key", required_argument, NULL, OPT_KEY},
     {"renew", no_argument, NULL, OPT_RENEW},
     {"order", required_argument, NULL, OPT_ORDER},
+    {"key-mode", required_argument, NULL, OPT_KEY_MODE},
     {"steps", required_argument, NULL, OPT_STEPS},
     {"ids", required_argument, NULL, OPT_IDS},
     {"allot", no_argument, NULL, OPT_ALLOT},
@@ -154,6 +156,16 @@ static bool steps_read(const char *text, unsigned *out)
     return true;
 }
 
+static bool key_mode_read(const char *text, enum station_key_mode *out)
+{
+    for (int i = 0; i < STATION_KEY_MODES; i++)
+        if (strcmp(text, station_key_mode_name[i]) == 0) {
+            *out = (enum station_key_mode)i;
+            return true;
+        }
+    return complain("unknown key mode", text);
+}
+
 static bool apply(struct invocation *in, int option, const char *value)
 {
     struct station_options *o = &in->o;
@@ -165,6 +177,7 @@ static bool apply(struct invocation *in, int option, const char *value)
     case OPT_KEY: o->key = value; return true;
     case OPT_RENEW: o->renew = true; return true;
     case OPT_ORDER: o->order = value; return true;
+    case OPT_KEY_MODE: return key_mode_read(value, &o->key_mode);
     case OPT_STEPS: return steps_read(value, &o->steps);
     case OPT_IDS: in->ids = value; return true;
     case OPT_ALLOT: in->allot = true; return true;

@@ -12,6 +12,7 @@
  *
  *   step     in                                            out
  *   csr      -                                             certification request, DER or PEM; the same key until `install`
+ *   key      only where the service makes the key: it, DER nothing
  *   install  certificate, PEM                              nothing, or the certificate as read back
  *   sign     octets to sign                                signature (ECDSA in DER, RSA PKCS#1 v1.5, Ed25519)
  *
@@ -38,12 +39,22 @@ enum station_step {
 };
 extern const char *const station_step_name[STATION_STEPS];
 
+/* The order's key_mode: who makes the device's key. What the service makes passes through this station's memory, never to its disk. */
+enum station_key_mode {
+    STATION_KEY_DEVICE,
+    STATION_KEY_SERVER,           /* EST serverkeygen; wrapped for the device when its request asks for that */
+    STATION_KEY_SERVER_ENCRYPTED, /* the same; a key in clear is refused */
+    STATION_KEY_MODES
+};
+extern const char *const station_key_mode_name[STATION_KEY_MODES];
+
 struct station_options {
     const char *url;      /* "https://host[:port]" */
     const char *ca;       /* PEM, trust anchors of the service */
     const char *cert;     /* of this station, PEM, leaf first */
     const char *key;      /* PEM file or pkcs11: URI */
     const char *order;
+    enum station_key_mode key_mode;
     const char *journal;  /* made when missing; one process at a time */
     const char *device_command;
     const char *badge, *tool, *firmware, *carton; /* recorded with the unit; NULL without */

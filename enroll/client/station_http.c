@@ -19,6 +19,8 @@
 
 void data_clear(struct data *d)
 {
+    if (d->p)
+        OPENSSL_cleanse(d->p, d->len);
     free(d->p);
     *d = (struct data){0};
 }

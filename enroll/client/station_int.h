@@ -14,7 +14,7 @@
 #define STATION_DATA_MAX (64 * 1024)
 #define STATION_TEXT_MAX 256
 
-/* Octets with a length; `p` is NUL-terminated beyond it, malloc'ed. */
+/* Octets with a length; `p` is NUL-terminated beyond it, malloc'ed. Wiped when it is cleared: it may be a key. */
 struct data {
     char *p;
     size_t len;
@@ -94,6 +94,17 @@ enum call_result link_call(struct link *l, const char *path, const char *type, c
 void answer_clear(struct answer *a);
 /* Asks for the next certificate when the present one is past two thirds of its life. false with `text`: it was due and failed. */
 bool credentials_renew(struct credentials *c, struct link *l, char text[STATION_TEXT_MAX], bool *renewed);
+
+/* ---- a key made by the service (station_parcel.c) ---------------------------------------------------------------- */
+
+struct parcel {
+    struct data key;   /* PrivateKeyInfo, or EnvelopedData when it is wrapped for the device */
+    bool is_wrapped;
+    struct data certs; /* certs-only */
+};
+/* `type` is the Content-Type of the answer. Strict: false, and nothing in `out`, unless it is what RFC 7030 4.4.2 says. */
+bool parcel_read(const char *type, const char *body, size_t len, struct parcel *out);
+void parcel_clear(struct parcel *p);
 
 /* ---- the device (station_device.c) --------------------------------------------------------------------------------- */
 

@@ -15,6 +15,8 @@
 
 const char *const station_step_name[STATION_STEPS] = {"reserve", "issue", "write", "confirm", "pack", "ship"};
 
+const char *const station_key_mode_name[STATION_KEY_MODES] = {"device", "server", "server-encrypted"};
+
 /* What a step comes to. */
 enum step_end { STEP_DONE, STEP_LEFT, STEP_REFUSED, STEP_DEVICE, STEP_CANNOT };
 
@@ -25,6 +27,7 @@ struct work {
     const struct station_options *o;
     struct answer answer;
     struct data sent, got; /* to and from the device */
+    struct data key;       /* made by the service, on its way to the device; nowhere else */
 };
 
 /* ---- refusals ------------------------------------------------------------------------------------------------------------ */
@@ -225,20 +228,17 @@ static X509 *certificate_read(const struct data *der)
     return cert;
 }
 
-/* The certificate of an EST answer, when it is of the request's key. */
-static X509 *certificate_of_answer(struct work *w, X509_REQ *req)
+/* The certificate of an EST answer; when `key` is given, only one of that key. */
+static X509 *certificate_of(const struct data *cms, EVP_PKEY *key)
 {
     struct device d = {0};
-    struct data cms = {0};
     STACK_OF(X509) *certs = NULL;
     X509 *cert = NULL;
 
-    if (data_from_base64(w->answer.http.body, w->answer.http.body_len, &cms) &&
-        certs_only_read(&d, (const unsigned char *)cms.p, cms.len, &certs) == DEVICE_OK &&
-        EVP_PKEY_eq(X509_get0_pubkey(sk_X509_value(certs, 0)), X509_REQ_get0_pubkey(req)) == 1)
+    if (certs_only_read(&d, (const unsigned char *)cms->p, cms->len, &certs) == DEVICE_OK &&
+        (!key || EVP_PKEY_eq(X509_get0_pubkey(sk_X509_value(certs, 0)), key) == 1))
         cert = sk_X509_shift(certs);
     sk_X509_pop_free(certs, X509_free);
-    data_clear(&cms);
     ERR_clear_error();
     return cert;
 }
@@ -266,11 +266,52 @@ static enum step_end certificate_keep(struct work *w, X509 *cert)
     return journal_failed(w, ok) ? STEP_CANNOT : STEP_DONE;
 }
 
+/* What simpleenroll answered. */
+static enum step_end take_certificate(struct work *w, X509_REQ *req)
+{
+    const struct https_answer *a = &w->answer.http;
+    struct data cms = {0};
+    X509 *cert = data_from_base64(a->body, a->body_len, &cms) ? certificate_of(&cms, X509_REQ_get0_pubkey(req)) : NULL;
+    enum step_end end = cert ? certificate_keep(w, cert) : refused(w, "bad-answer", "the answer holds no certificate of the device's key");
+
+    X509_free(cert);
+    data_clear(&cms);
+    return end;
+}
+
+/* What serverkeygen answered. A key that does not reach the device is lost: the next request brings another (docs/keygen.md). */
+static enum step_end take_parcel(struct work *w)
+{
+    const struct https_answer *a = &w->answer.http;
+    struct parcel parcel = {0};
+    char type[160];
+    X509 *cert = NULL;
+    enum step_end end;
+
+    if (https_header(a, "Content-Type", type, sizeof type) && parcel_read(type, a->body, a->body_len, &parcel))
+        cert = certificate_of(&parcel.certs, NULL);
+    answer_clear(&w->answer);
+    if (!cert)
+        end = refused(w, "bad-answer", "the answer is not a key and its certificate");
+    else if (w->o->key_mode == STATION_KEY_SERVER_ENCRYPTED && !parcel.is_wrapped)
+        end = refused(w, "bad-answer", "the key is not encrypted");
+    else
+        end = certificate_keep(w, cert);
+    if (end == STEP_DONE) {
+        data_clear(&w->key);
+        w->key = parcel.key;
+        parcel.key = (struct data){0};
+    }
+    parcel_clear(&parcel);
+    X509_free(cert);
+    return end;
+}
+
 static enum step_end issue(struct work *w)
 {
+    bool made_there = w->o->key_mode != STATION_KEY_DEVICE;
     struct data base64 = {0};
     X509_REQ *req = NULL;
-    X509 *cert = NULL;
     char path[128];
     enum step_end end;
 
@@ -279,19 +320,34 @@ static enum step_end issue(struct work *w)
         return cannot(w, "out of memory");
     if (!on_device(w, STATION_ISSUE, "csr"))
         return STEP_DEVICE;
-    snprintf(path, sizeof path, "/.well-known/est/%s/simpleenroll", w->o->order);
+    snprintf(path, sizeof path, "/.well-known/est/%s/%s", w->o->order, made_there ? "serverkeygen" : "simpleenroll");
     if (!csr_to_base64(&w->got, &base64, &req))
         end = device_failed(w, "device", "csr: what the device gave is not a certification request");
     else
         end = ask(w, STATION_ISSUE, path, "application/pkcs10", base64.p);
-    if (end == STEP_DONE) {
-        cert = certificate_of_answer(w, req);
-        end = cert ? certificate_keep(w, cert) : refused(w, "bad-answer", "the answer holds no certificate of the device's key");
-    }
-    X509_free(cert);
+    if (end == STEP_DONE)
+        end = made_there ? take_parcel(w) : take_certificate(w, req);
     X509_REQ_free(req);
     data_clear(&base64);
     return end;
+}
+
+/*
+ * Hands over the key that came with the certificate. After a restart there is none: either the device had it before, or it
+ * refuses the certificate and the unit is begun again.
+ */
+static bool write_key(struct work *w)
+{
+    bool ok;
+
+    if (!w->key.p)
+        return true;
+    data_clear(&w->sent);
+    w->sent = w->key;
+    w->key = (struct data){0};
+    ok = on_device(w, STATION_WRITE, "key");
+    data_clear(&w->sent);
+    return ok;
 }
 
 /* Writes the certificate; what the device reads back, when it does, must be the same. */
@@ -304,6 +360,10 @@ static enum step_end write_certificate(struct work *w)
     char *pem;
     long len;
 
+    if (!write_key(w)) {
+        end = STEP_DEVICE;
+        goto out;
+    }
     if (w->u->cert && data_from_base64(w->u->cert, strlen(w->u->cert), &der))
         cert = certificate_read(&der);
     if (!cert || !bio || PEM_write_bio_X509(bio, cert) != 1) {
@@ -461,4 +521,5 @@ void unit_run(struct fixture *f, struct unit *u, struct outcome *out)
     answer_clear(&w.answer);
     data_clear(&w.sent);
     data_clear(&w.got);
+    data_clear(&w.key);
 }

@@ -5,7 +5,8 @@
     line_stub.py DIR [--quantity N] [--fault KIND:N]...
 
 Makes DIR/ca.pem, DIR/station.pem and DIR/station.key, writes its port to DIR/port and serves one order, WO-1, until it is
-killed. Each unit it has issued for is a line of DIR/issued "ID SERIAL", each confirmed one a line of DIR/confirmed.
+killed. Each certificate it has issued is a line of DIR/issued "ID SERIAL", each one that a later key replaced a line of DIR/revoked
+"ID SERIAL", each confirmed unit a line of DIR/confirmed. Keys of serverkeygen are sent in clear.
 
 KIND, at each N-th request (of the whole run): `busy` answers 503 with Retry-After: 1; `lost` does the work and closes without
 an answer; `later` answers a simpleenroll with 202; `stale` answers a confirm with challenge-stale.
@@ -73,8 +74,9 @@ class Order:
             self.units.setdefault(device, {"state": "reserved", "spki": None})
             return {"order": ORDER, "device_id": device, "state": "reserved"}
 
-    def issue(self, csr):
-        pem = openssl("req", "-inform", "DER", "-verify", "-noout", "-pubkey", data=csr)
+    def issue(self, csr, pem=None):
+        """The certificate of the request's key, or of the public key `pem`."""
+        pem = pem or openssl("req", "-inform", "DER", "-verify", "-noout", "-pubkey", data=csr)
         subject = openssl("req", "-inform", "DER", "-noout", "-subject", "-nameopt", "multiline", data=csr).decode()
         device = re.search(r"commonName *= (.*)", subject).group(1)
         if device.startswith("WRONG"):
@@ -86,15 +88,27 @@ class Order:
                 return unit["cert"]
             if unit["state"] == "confirmed":
                 raise Refused(403, "unit-confirmed")
-            serial = int.from_bytes(hashlib.sha256(csr).digest()[:8], "big") | 1
-            with tempfile.NamedTemporaryFile() as f:
-                f.write(csr)
-                f.flush()
+            serial = int.from_bytes(hashlib.sha256(csr + pem).digest()[:8], "big") | 1
+            with tempfile.NamedTemporaryFile() as f, tempfile.NamedTemporaryFile() as key:
+                for file, content in ((f, csr), (key, pem)):
+                    file.write(content)
+                    file.flush()
                 cert = openssl("x509", "-req", "-inform", "DER", "-in", f.name, "-CA", f"{self.dir}/ca.pem", "-CAkey", f"{self.dir}/ca.key",
-                               "-set_serial", str(serial), "-days", "1", "-outform", "DER")
-            unit.update(spki=pem, cert=cert, state="issued")
+                               "-force_pubkey", key.name, "-set_serial", str(serial), "-days", "1", "-outform", "DER")
+            if unit["spki"]:
+                self.log("revoked", f"{device} {unit['serial']:x}")
+            unit.update(spki=pem, cert=cert, serial=serial, state="issued")
             self.log("issued", f"{device} {serial:x}")
             return cert
+
+    def make_key(self, csr):
+        """The two parts of RFC 7030 4.4.2; each time another key."""
+        key = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-outform", "DER")
+        info = openssl("pkcs8", "-topk8", "-nocrypt", "-inform", "DER", "-outform", "DER", data=key)
+        cert = self.issue(csr, openssl("pkey", "-inform", "DER", "-pubout", data=key))
+        parts = (("application/pkcs8", info), ("application/pkcs7-mime; smime-type=certs-only", certs_only(cert)))
+        return b"".join(b"--limit\r\nContent-Type: %s\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n" % (kind.encode(), base64.b64encode(data))
+                        for kind, data in parts) + b"--limit--\r\n"
 
     def challenge(self, device):
         unit = self.units.get(device)
@@ -145,6 +159,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def serve(self, body):
         """(content type, octets) of the answer."""
         path = self.path.split("/")
+        if path[-1] == "serverkeygen":
+            return "multipart/mixed; boundary=limit", self.order.make_key(base64.b64decode(body))
         if path[1:3] == [".well-known", "est"]:
             return "application/pkcs7-mime", base64.b64encode(certs_only(self.order.issue(base64.b64decode(body))))
         if path[3] != ORDER:
