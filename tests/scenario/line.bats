@@ -60,6 +60,9 @@ state_of() { # ORDER ID
     [ "$(inkan order units WO-S --state confirmed --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')" -eq 15 ]
     run station issue-1 WO-S --steps reserve --allot --count 1 --journal "$dir/other.journal"
     [ "$status" -eq 0 ] # issue may reserve
+    run bash -c "$(declare -f station); dir=$dir; port=$port; programs=$programs; echo WO-S-00000001 | station issue-1 WO-S --key-mode server --journal $dir/keys.journal"
+    [ "$status" -eq 4 ]
+    [[ $output == *"reason=key-mode"* ]]
     station_make pack-1 pack
     run bash -c "$(declare -f station); dir=$dir; port=$port; programs=$programs; echo WO-S-00000001 | station pack-1 WO-S"
     [ "$status" -eq 4 ]
