@@ -49,6 +49,14 @@ static enum step_end refused(struct work *w, const char *reason, const char *tex
     return STEP_REFUSED;
 }
 
+/* EST says nothing more of an order that is not open, nor of one whose profile makes no keys. */
+static enum step_end no_such_path(struct work *w)
+{
+    if (w->o->key_mode == STATION_KEY_DEVICE)
+        return refused(w, "unknown-order", "there is no such order");
+    return refused(w, "key-mode", "there is no such order, or its profile makes no keys");
+}
+
 static enum step_end device_failed(struct work *w, const char *reason, const char *text)
 {
     snprintf(w->out->reason, sizeof w->out->reason, "%s", reason);
@@ -86,6 +94,8 @@ static enum step_end ask(struct work *w, enum station_step step, const char *pat
             snprintf(w->out->reason, sizeof w->out->reason, "captured");
             return STEP_LEFT;
         }
+        if (step == STATION_ISSUE && w->answer.http.status == 404 && !w->answer.reason[0])
+            return no_such_path(w);
         if (r == CALL_REFUSED)
             return refused(w, w->answer.reason, w->answer.text);
         if (credentials_expired(w->f->link.creds, text))

@@ -63,6 +63,9 @@ state_of() { # ORDER ID
     run bash -c "$(declare -f station); dir=$dir; port=$port; programs=$programs; echo WO-S-00000001 | station issue-1 WO-S --key-mode server --journal $dir/keys.journal"
     [ "$status" -eq 4 ]
     [[ $output == *"reason=key-mode"* ]]
+    run bash -c "$(declare -f station); dir=$dir; port=$port; programs=$programs; echo WO-X-00000001 | station issue-1 WO-X"
+    [ "$status" -eq 4 ]
+    [[ $output == *"reason=unknown-order"* ]]
     station_make pack-1 pack
     run bash -c "$(declare -f station); dir=$dir; port=$port; programs=$programs; echo WO-S-00000001 | station pack-1 WO-S"
     [ "$status" -eq 4 ]
