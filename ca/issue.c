@@ -1136,28 +1136,27 @@ static void log_issued(const struct issue_job *j)
 }
 
 /*
- * The results of a batch under one savepoint: together they nearly always succeed, and every savepoint copies the pages that
- * change under it. false: one did not, nothing is written, each is to be tried alone.
+ * The results of a batch as the first of a transaction, without a savepoint: together they nearly always succeed, and every savepoint
+ * copies the pages that change under it. false: nothing is written, each is to be tried alone; where one did not succeed, the
+ * transaction was rolled back.
  */
 static bool record_together(struct issuance *q, int64_t now)
 {
     struct core *c = q->core;
     struct err e = {0};
     struct issue_job *j;
-    enum err_code code = E_OK;
 
     if (q->back_n < 2)
         return false;
-    if (store_savepoint(c->store, &e) != E_OK) {
-        core_doubt(c, &e);
-        return false;
-    }
     TAILQ_FOREACH(j, &q->back, link)
     {
-        if (j->sign_error.code == E_OK && (code = record(j, now, &e)) != E_OK)
-            break;
+        if (j->sign_error.code == E_OK && record(j, now, &e) != E_OK) {
+            core_doubt(c, &e);
+            core_rollback(c);
+            return false;
+        }
     }
-    return core_savepoint_end(c, code, &e) == E_OK;
+    return true;
 }
 
 static void finish(struct issue_job *j, bool recorded, int64_t now)
@@ -1546,20 +1545,29 @@ static void ask_again(struct issuance *q, struct issue_job *j)
     q->queue_n++;
 }
 
+static bool begin(struct issuance *q)
+{
+    struct err e = {0};
+
+    if (core_begin(q->core, &e) == E_OK)
+        return true;
+    log_failure("ledger-busy", &e);
+    refuse_all(q, &e);
+    return false;
+}
+
 static void run_transaction(struct issuance *q, int64_t now, bool may_sign)
 {
     struct core *c = q->core;
-    struct err e = {0};
     struct issue_job *j;
     size_t prepared = 0, before = q->signing_n;
     bool recorded;
 
-    if (core_begin(c, &e) != E_OK) {
-        log_failure("ledger-busy", &e);
-        refuse_all(q, &e);
+    if (!begin(q))
         return;
-    }
     recorded = record_together(q, now);
+    if (!store_in_transaction(c->store) && !begin(q))
+        return;
     while ((j = TAILQ_FIRST(&q->back))) {
         TAILQ_REMOVE(&q->back, j, link);
         q->back_n--;

@@ -53,6 +53,7 @@ struct checkpoint {
     int begun;  /* the end when everything was in the database */
     int copied, synced;
     int marked; /* where the snapshot stands; 0: none is held */
+    int since;  /* commits since it was taken */
     int portion;
     int next;   /* here the next portion is due */
     bool held_up; /* by another reader's snapshot */
@@ -226,6 +227,7 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
         ck->next = ck->portion;
     }
     ck->end = pages;
+    ck->since++;
     return SQLITE_OK;
 }
 
@@ -314,6 +316,7 @@ void checkpoint_free(struct store *s)
 static void mark(struct checkpoint *ck)
 {
     ck->next = ck->end + ck->portion;
+    ck->since = 0;
     if (sqlite3_exec(ck->mark, "BEGIN; PRAGMA user_version", NULL, NULL, NULL) == SQLITE_OK)
         ck->marked = ck->end;
     else if (!sqlite3_get_autocommit(ck->mark))
@@ -352,6 +355,14 @@ static enum err_code copy(struct store *s, struct err *e)
     return E_OK;
 }
 
+/* A rest of two commits becomes no smaller by another portion: one is made before that is copied, one before the rest is. */
+static bool rest_is_small(const struct checkpoint *ck)
+{
+    int rest = ck->end - ck->copied;
+
+    return rest <= REST / ck->smaller || (ck->since <= 2 && rest <= PORTION_MIN / ck->smaller);
+}
+
 /* Not after a failed sync: what was copied may be lost, and the log alone has it. */
 static enum err_code may_checkpoint(struct store *s, struct err *e)
 {
@@ -380,7 +391,7 @@ enum err_code store_checkpoint_step(struct store *s, struct err *e)
             ask_sync(ck);
         return E_OK;
     }
-    if (due && idle && !ck->held_up && (ck->end - ck->copied <= REST / ck->smaller || ck->syncs >= SYNCS_MAX))
+    if (due && idle && !ck->held_up && (rest_is_small(ck) || ck->syncs >= SYNCS_MAX))
         return copy(s, e);
     if (ck->end >= ck->next || (due && idle && !ck->held_up))
         mark(ck);

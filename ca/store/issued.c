@@ -30,8 +30,8 @@ enum err_code store_intent_insert(struct store *s, const struct intent_row *row,
     q_text(&q, row->domain);
     q_ref(&q, row->device);
     q_i64(&q, row->created_at);
-    code = q_exec_one(&q, e);
-    if (code == E_NOT_FOUND)
+    code = q_exec(&q, e);
+    if (code == E_CONFLICT && e->native == SQLITE_CONSTRAINT_NOTNULL)
         return err_set(e, E_CONFLICT, "intent %s: a certificate has this serial", serial_hex(ROW_SERIAL(row), hex));
     return code == E_OK ? E_OK : err_wrap(e, "intent %s", serial_hex(ROW_SERIAL(row), hex));
 }

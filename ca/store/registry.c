@@ -463,20 +463,20 @@ enum err_code store_spki_unit(struct store *s, const uint8_t spki_hash[32], uint
 enum err_code store_spki_claim(struct store *s, const uint8_t spki_hash[32], uint64_t unit, int64_t at, struct err *e)
 {
     uint64_t owner = 0;
-    enum err_code code = store_spki_unit(s, spki_hash, &owner, e);
-    struct query q;
+    struct query q = q_begin(s, Q_SPKI_CLAIM);
 
-    if (code == E_OK)
-        return owner == unit ? E_OK
-                             : err_set(e, E_CONFLICT, "public key belongs to unit %llu, not to unit %llu",
-                                       (unsigned long long)owner, (unsigned long long)unit);
-    if (code != E_NOT_FOUND)
-        return code;
-    q = q_begin(s, Q_SPKI_CLAIM);
     q_bytes(&q, BYTES(spki_hash, 32));
     q_u64(&q, unit);
     q_i64(&q, at);
-    return q_exec(&q, e);
+    if (q_exec(&q, e) != E_OK)
+        return e->code;
+    if (sqlite3_changes(s->db) > 0)
+        return E_OK;
+    if (store_spki_unit(s, spki_hash, &owner, e) != E_OK)
+        return e->code;
+    return owner == unit ? E_OK
+                         : err_set(e, E_CONFLICT, "public key belongs to unit %llu, not to unit %llu",
+                                   (unsigned long long)owner, (unsigned long long)unit);
 }
 
 /* --- enrollment secrets -------------------------------------------------------------------------------------- */

@@ -167,11 +167,13 @@ X(DEVICE_EACH_UNIT, "SELECT " DEVICE_COLS " FROM device WHERE unit = ?8 AND " DE
 X(DEVICE_COUNT, "SELECT count(*) FROM device WHERE " DEVICE_MATCH)
 
 X(SPKI_UNIT, "SELECT unit FROM spki WHERE hash = ?1")
-X(SPKI_CLAIM, "INSERT INTO spki (hash, unit, at) VALUES (?1, ?2, ?3)")
+X(SPKI_CLAIM, "INSERT INTO spki (hash, unit, at) VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING")
 
+/* A serial that a certificate has gives the state NULL, which the table refuses. INSERT ... SELECT ... WHERE NOT EXISTS would say it
+ * plainly, but is to SQLite a statement of many rows: it keeps a copy of every page that changes under it. */
 X(INTENT_INSERT,
   "INSERT INTO intent (issuer, serial, tbs_hash, profile_hash, requester, domain, device, created_at, state, "
-  "finished_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0 WHERE NOT EXISTS (" CERT_OF_SERIAL ")")
+  "finished_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, CASE WHEN EXISTS (" CERT_OF_SERIAL ") THEN NULL ELSE 0 END, 0)")
 X(INTENT_FINISH,
   "UPDATE intent SET state = ?3, finished_at = ?4 WHERE issuer = ?1 AND serial = ?2 AND state = 0 AND state <> 1 "
   "AND (?3 <> 1 OR EXISTS (" CERT_OF_SERIAL "))")

@@ -48,7 +48,7 @@ FAULTS = [
           ("ca/store/sql.c", "        if (vanished || is_disk_or_memory(rc) || (s->in_tx && code == E_STORE))\n            s->doubtful = true;\n", "")],
          "test_store", "every_failing_write_or_sync_puts_the_batch_in_doubt"),
     unit("serial-drawn-again", "no serial is used twice",
-         [("ca/store/statements.h", '0, 0 WHERE NOT EXISTS (" CERT_OF_SERIAL ")")', '0, 0")')],
+         [("ca/store/statements.h", 'CASE WHEN EXISTS (" CERT_OF_SERIAL ") THEN NULL ELSE 0 END, 0)")', '0, 0)")')],
          "test_store", "serial_of_an_intent_is_never_drawn_again"),
     bats("intents-stay-open", "an intent that never became a certificate is void at the next start",
          [("ca/core.c", "seal_read(c, e) != E_OK || void_open_intents(c, e) != E_OK ||", "seal_read(c, e) != E_OK ||")],

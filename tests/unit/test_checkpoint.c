@@ -69,6 +69,20 @@ static void commit_value(struct ledger *l, unsigned n)
     OK(l, store_commit(l->s, &l->e));
 }
 
+static void commit_values(struct ledger *l, unsigned n, unsigned count)
+{
+    static uint8_t value[VALUE_LEN];
+    char name[16];
+
+    memset(value, (int)(n & 0xff), sizeof(value));
+    OK(l, store_begin(l->s, &l->e));
+    for (unsigned k = 0; k < count; k++) {
+        snprintf(name, sizeof(name), "value-%u", k);
+        OK(l, store_meta_set(l->s, name, BYTES_OF(value), &l->e));
+    }
+    OK(l, store_commit(l->s, &l->e));
+}
+
 static void assert_is(struct ledger *l, struct store *s, unsigned n)
 {
     struct buf value = BUF_INIT(VALUE_LEN);
@@ -154,24 +168,31 @@ static void readers_snapshot_is_never_copied_over(void **state)
     assert_survives(l, COMMITS);
 }
 
+/* Portion after portion would leave a rest of two commits each time. */
+static void round_of_large_commits_ends_soon(void **state)
+{
+    const struct timespec pause = {0, 1000000}; /* the thread is ready when the writer looks */
+    struct ledger *l = *state;
+
+    begin_counting();
+    for (unsigned n = 1; n <= COMMITS / 3; n++) {
+        commit_values(l, n, 3);
+        OK(l, store_checkpoint_step(l->s, &l->e));
+        nanosleep(&pause, NULL);
+    }
+    assert_in_range(store_wal_size(l->s), 38u << 20, 60u << 20);
+    assert_in_range(syncs_of_thread, 3, 12);
+}
+
 /* Commits larger than what is left to the end of a round: then only the count of syncs asked for ends it. */
 static void log_begins_anew_without_a_thread(void **state)
 {
     struct ledger *l = *state;
-    char name[16];
 
     begin_counting();
     no_threads = true;
     for (unsigned n = 1; n <= COMMITS / 5; n++) {
-        static uint8_t value[VALUE_LEN];
-
-        memset(value, (int)n, sizeof(value));
-        OK(l, store_begin(l->s, &l->e));
-        for (unsigned k = 0; k < 5; k++) {
-            snprintf(name, sizeof(name), "value-%u", k);
-            OK(l, store_meta_set(l->s, name, BYTES_OF(value), &l->e));
-        }
-        OK(l, store_commit(l->s, &l->e));
+        commit_values(l, n, 5);
         OK(l, store_checkpoint_step(l->s, &l->e));
     }
     no_threads = false;
@@ -279,6 +300,7 @@ int main(void)
         T(log_begins_anew_and_every_commit_costs_one_sync),
         T(readers_snapshot_is_never_copied_over),
         T(log_begins_anew_without_a_thread),
+        T(round_of_large_commits_ends_soon),
         T(failed_sync_in_the_thread_is_in_doubt),
         T(failed_sync_ends_no_log),
         T(failed_sync_before_the_close_leaves_the_log),
