@@ -73,6 +73,8 @@ static inline bool size_mul(size_t a, size_t b, size_t *out)
     return !__builtin_mul_overflow(a, b, out);
 }
 
+/* The value of one digit, upper or lower case; -1: it is none. */
+int hex_digit(char c);
 /* Lower-case hex without colons. `out` holds 2 * len + 1 octets. */
 void hex_encode(const uint8_t *p, size_t len, char *out);
 /* Accepts upper and lower case, even length; false on anything else or when more than `max` octets. */

@@ -335,9 +335,9 @@ static bool sum_grants(void *arg, const struct budget_row *row)
     return true;
 }
 
-static bool put_units(void *arg, const char *order_no, const char *state, uint64_t n)
+bool box_count_units(void *units, const char *order_no, const char *state, uint64_t n)
 {
-    json_t *units = arg, *order = json_object_get(units, order_no);
+    json_t *order = json_object_get(units, order_no);
 
     if (!order) {
         order = json_object();
@@ -359,7 +359,7 @@ static json_t *box_json(struct core *c, const struct box_rows *b, size_t i, stru
     if (store_box_state_each(c->store, b->name[i], take_box_state, j, e) == E_OK &&
         store_box_aside_count(c->store, b->name[i], &aside, e) == E_OK &&
         store_budget_each(c->store, b->name[i], sum_grants, &granted, e) == E_OK &&
-        store_box_unit_count(c->store, b->name[i], put_units, units, e) == E_OK &&
+        store_box_unit_count(c->store, b->name[i], box_count_units, units, e) == E_OK &&
         store_box_devices(c->store, b->id[i], &devices, e) == E_OK) {
         json_object_set_new(j, "devices", json_integer((json_int_t)devices));
         json_object_set_new(j, "granted", json_integer((json_int_t)granted.units));

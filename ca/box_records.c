@@ -453,19 +453,6 @@ static enum err_code take_page(struct intake *in, const json_t *records, struct 
 
 /* ---- what the box says of itself ---- */
 
-
-static bool count_unit(void *arg, const char *order_no, const char *state, uint64_t n)
-{
-    json_t *units = arg, *order = json_object_get(units, order_no);
-
-    if (!order) {
-        order = json_object();
-        json_object_set_new(units, order_no, order);
-    }
-    json_object_set_new(order, state, json_integer((json_int_t)n));
-    return true;
-}
-
 /* Units granted to the box, over all its budgets. */
 static bool add_granted(void *arg, const struct budget_row *row)
 {
@@ -491,7 +478,7 @@ static enum err_code compare(struct intake *in, const json_t *q, struct buf *out
     }
     if (store_box_devices(in->c->store, in->issuer.id, &devices, e) != E_OK ||
         store_budget_each(in->c->store, in->box, add_granted, &granted, e) != E_OK ||
-        store_box_unit_count(in->c->store, in->box, count_unit, units, e) != E_OK)
+        store_box_unit_count(in->c->store, in->box, box_count_units, units, e) != E_OK)
         return e->code;
     if (devices > granted)
         buf_printf(out, "over budget: %llu devices, %llu units were granted; ", (unsigned long long)devices, (unsigned long long)granted);

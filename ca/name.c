@@ -337,11 +337,6 @@ static enum err_code rdn_text_take(const char **text, struct rdn_text *out, stru
     return E_OK;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Escapes and variables of one value; variables are put in as they are. */
 static enum err_code value_expand(const struct rdn_text *in, template_var_fn var, void *arg, char *out, size_t size,
                                   struct err *e)

@@ -104,14 +104,7 @@ static enum err_code fill(struct page *p, const uint64_t from[BOX_STREAMS], cons
 
 static bool count_units(void *arg, const char *order_no, unsigned state, uint64_t n)
 {
-    json_t *units = arg, *order = json_object_get(units, order_no);
-
-    if (!order) {
-        order = json_object();
-        json_object_set_new(units, order_no, order);
-    }
-    json_object_set_new(order, unit_state_name((enum unit_state)state), json_integer((json_int_t)n));
-    return true;
+    return box_count_units(arg, order_no, unit_state_name((enum unit_state)state), n);
 }
 
 /* Reads all units: asked for when everything was told. */

@@ -523,6 +523,28 @@ void conn_answer_shared(struct conn *c, const struct http_answer *a, evbuffer_re
     answer_queue(c, a, release, arg, false);
 }
 
+/* The choice follows from the code alone. */
+const struct code_status *code_status(enum err_code code)
+{
+    static const struct code_status all[ERR_CODES_COUNT] = {
+        [E_INVALID] = {400, "the request is not acceptable"},
+        [E_UNAUTHENTICATED] = {401, "authentication failed"},
+        [E_DENIED] = {403, "not allowed"},
+        [E_NOT_FOUND] = {403, "not allowed"},
+        [E_CONFLICT] = {403, "not allowed"},
+        [E_PENDING] = {202, ""},
+        [E_BUSY] = {503, "too many requests, try again later"},
+        [E_TOKEN] = {503, "the service cannot answer now, try again"},
+        [E_STORE] = {503, "the service cannot answer now, try again"},
+        [E_IO] = {503, "the service cannot answer now, try again"},
+        [E_NOMEM] = {503, "the service cannot answer now, try again"},
+        [E_CRYPTO] = {500, "internal error"},
+        [E_INTERNAL] = {500, "internal error"},
+    };
+
+    return &all[code];
+}
+
 void conn_refuse(struct conn *c, int status, const char *text, const char *headers, uint32_t retry_after_s)
 {
     char rid[17], body[ERROR_TEXT_MAX];

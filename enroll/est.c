@@ -512,28 +512,6 @@ static void answer_key(struct conn *c, const struct svc_enroll_result *r, bool c
     buf_wipe(&text);
 }
 
-struct code_status {
-    int status;
-    const char *text; /* when the core gives none */
-};
-
-/* What a refusal of the core is in HTTP; the choice follows from the code alone. */
-static const struct code_status code_status[ERR_CODES_COUNT] = {
-    [E_INVALID] = {400, "the request is not acceptable"},
-    [E_UNAUTHENTICATED] = {401, "authentication failed"},
-    [E_DENIED] = {403, "not allowed"},
-    [E_NOT_FOUND] = {403, "not allowed"},
-    [E_CONFLICT] = {403, "not allowed"},
-    [E_PENDING] = {202, ""},
-    [E_BUSY] = {503, "too many requests, try again later"},
-    [E_TOKEN] = {503, "the service cannot answer now, try again"},
-    [E_STORE] = {503, "the service cannot answer now, try again"},
-    [E_IO] = {503, "the service cannot answer now, try again"},
-    [E_NOMEM] = {503, "the service cannot answer now, try again"},
-    [E_CRYPTO] = {500, "internal error"},
-    [E_INTERNAL] = {500, "internal error"},
-};
-
 /* RFC 7030 4.2.3: Retry-After must be there, a text may. */
 static void answer_pending(struct conn *c, const char *text, uint32_t retry_after_s, bool close)
 {
@@ -550,7 +528,7 @@ void est_on_result(struct conn *c, const struct svc_enroll_result *r)
 {
     /* RFC 9266 4.1: an exporter value serves one authentication; the connection ends with it. */
     bool close = r->binding_judged && c->peer.version && strcmp(c->peer.version, "1.3") == 0;
-    const struct code_status *cs = &code_status[r->code];
+    const struct code_status *cs = code_status(r->code);
     const char *headers = NULL, *text = r->text[0] ? r->text : cs->text;
     uint32_t retry = r->retry_after_s;
     int status = cs->status;

@@ -178,43 +178,32 @@ void factory_on_request(struct conn *c)
         conn_wait(c, WAIT_CORE);
 }
 
-struct code_status {
-    int status;
-    const char *text; /* when the core gives none */
-};
-
 /* Unlike in EST the caller is a machine of ours: it is told what is missing (404) and what stands in the way (409). */
-static const struct code_status code_status[ERR_CODES_COUNT] = {
-    [E_OK] = {200, ""},
-    [E_INVALID] = {400, "the request is not acceptable"},
-    [E_UNAUTHENTICATED] = {403, "not allowed"},
-    [E_DENIED] = {403, "not allowed"},
-    [E_NOT_FOUND] = {404, "no such resource"},
-    [E_CONFLICT] = {409, "not in this state"},
-    [E_PENDING] = {202, ""},
-    [E_BUSY] = {503, "too many requests, try again later"},
-    [E_TOKEN] = {503, "the service cannot answer now, try again"},
-    [E_STORE] = {503, "the service cannot answer now, try again"},
-    [E_IO] = {503, "the service cannot answer now, try again"},
-    [E_NOMEM] = {503, "the service cannot answer now, try again"},
-    [E_CRYPTO] = {500, "internal error"},
-    [E_INTERNAL] = {500, "internal error"},
-};
+static struct code_status status_of(enum err_code code)
+{
+    switch (code) {
+    case E_OK: return (struct code_status){200, ""};
+    case E_UNAUTHENTICATED: return (struct code_status){403, "not allowed"};
+    case E_NOT_FOUND: return (struct code_status){404, "no such resource"};
+    case E_CONFLICT: return (struct code_status){409, "not in this state"};
+    default: return *code_status(code);
+    }
+}
 
 void factory_on_result(struct conn *c, const struct svc_factory_result *r)
 {
-    const struct code_status *cs = &code_status[r->code];
-    bool later = cs->status == 202 || cs->status == 503;
+    const struct code_status cs = status_of(r->code);
+    bool later = cs.status == 202 || cs.status == 503;
     uint32_t retry = later && r->retry_after_s == 0 ? RETRY_OWN_S : later ? r->retry_after_s : 0;
 
     conn_wait_done(c, WAIT_CORE);
     c->u.est.factory.code = r->code;
     if (r->body.len == 0) {
-        conn_refuse(c, cs->status, cs->text, NULL, retry);
+        conn_refuse(c, cs.status, cs.text, NULL, retry);
         return;
     }
     conn_answer(c, &(struct http_answer){
-                       .status = cs->status,
+                       .status = cs.status,
                        .content_type = r->is_text ? "text/plain; charset=utf-8" : "application/json",
                        .body = r->body,
                        .retry_after_s = retry,

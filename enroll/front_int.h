@@ -171,6 +171,12 @@ void conn_answer_secret(struct conn *c, const struct http_answer *a);
 void conn_answer_shared(struct conn *c, const struct http_answer *a, evbuffer_ref_cleanup_cb release, void *arg);
 /* "request 1a2b: TEXT" as text/plain, no-store. `headers` as in struct http_answer. */
 void conn_refuse(struct conn *c, int status, const char *text, const char *headers, uint32_t retry_after_s);
+/* What a code of the core is in HTTP, to anybody; lives for ever. */
+struct code_status {
+    int status;
+    const char *text; /* when the core gives none */
+};
+const struct code_status *code_status(enum err_code code);
 /* The request waits for an answer with c->rid from that link. */
 void conn_wait(struct conn *c, unsigned links);
 /* The waiting connection with this request id, or NULL. */

@@ -497,17 +497,6 @@ enum http_event http_feed(struct http_reader *r, const uint8_t *p, size_t len, s
     return HTTP_EVENT_MORE;
 }
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static bool has_dot_segment(const char *path)
 {
     for (const char *s = path; (s = strchr(s, '/')) != NULL;) {
@@ -527,8 +516,8 @@ bool http_path_decode(struct bytes raw, char *out, size_t size)
         int c = raw.p[i];
 
         if (c == '%') {
-            int hi = i + 2 < raw.len ? hex_digit(raw.p[i + 1]) : -1;
-            int lo = i + 2 < raw.len ? hex_digit(raw.p[i + 2]) : -1;
+            int hi = i + 2 < raw.len ? hex_digit((char)raw.p[i + 1]) : -1;
+            int lo = i + 2 < raw.len ? hex_digit((char)raw.p[i + 2]) : -1;
 
             if (hi < 0 || lo < 0)
                 return false;

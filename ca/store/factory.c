@@ -285,6 +285,22 @@ enum err_code store_order_id_count(struct store *s, uint64_t id, uint64_t *n, st
 
 /* --- counts -------------------------------------------------------------------------------------------------- */
 
+/* What an order's own counts and those taken from its units have in common. */
+static void tally_columns(struct query *q, struct order_tally *out)
+{
+    out->reserved = col_i64(q);
+    out->issued = col_i64(q);
+    out->confirmed = col_i64(q);
+    out->packed = col_i64(q);
+    out->shipped = col_i64(q);
+    out->unused = col_i64(q);
+    out->voided = col_i64(q);
+    out->orphaned = col_i64(q);
+    out->scrapped = col_i64(q);
+    out->rekeyed = col_i64(q);
+    out->reworked = col_i64(q);
+}
+
 enum err_code store_tally(struct store *s, uint64_t order, struct order_tally *out, struct err *e)
 {
     struct query q = q_begin(s, Q_TALLY);
@@ -293,19 +309,9 @@ enum err_code store_tally(struct store *s, uint64_t order, struct order_tally *o
     q_u64(&q, order);
     if (q_one(&q, e) != E_OK)
         return e->code;
+    tally_columns(&q, out);
     out->next = col_i64(&q);
-    out->reserved = col_i64(&q);
     out->captured = col_i64(&q);
-    out->issued = col_i64(&q);
-    out->confirmed = col_i64(&q);
-    out->packed = col_i64(&q);
-    out->shipped = col_i64(&q);
-    out->unused = col_i64(&q);
-    out->voided = col_i64(&q);
-    out->orphaned = col_i64(&q);
-    out->scrapped = col_i64(&q);
-    out->rekeyed = col_i64(&q);
-    out->reworked = col_i64(&q);
     return q_end(&q, e);
 }
 
@@ -341,17 +347,7 @@ enum err_code store_tally_of_units(struct store *s, uint64_t order, uint64_t aft
     q_u64(&q, to);
     if (q_one(&q, e) != E_OK)
         return e->code;
-    out->reserved = col_i64(&q);
-    out->issued = col_i64(&q);
-    out->confirmed = col_i64(&q);
-    out->packed = col_i64(&q);
-    out->shipped = col_i64(&q);
-    out->unused = col_i64(&q);
-    out->voided = col_i64(&q);
-    out->orphaned = col_i64(&q);
-    out->scrapped = col_i64(&q);
-    out->rekeyed = col_i64(&q);
-    out->reworked = col_i64(&q);
+    tally_columns(&q, out);
     out->stock = col_i64(&q);
     return q_end(&q, e);
 }

@@ -51,13 +51,13 @@
     "stations, firmware, targets, not_before, not_after, rekeys_allowed, rework_allowed, defer_allowed, "              \
     "orphan_after_s, evidence, customer_key, note, file_hash, signer, kid, state, opened_at, closed_at, units_after"
 #define TALLY_COLS                                                                                                     \
-    "next, reserved, captured, issued, confirmed, packed, shipped, unused, voided, orphaned, scrapped, rekeyed, reworked"
+    "reserved, issued, confirmed, packed, shipped, unused, voided, orphaned, scrapped, rekeyed, reworked, next, captured"
 #define STATION_COLS "id, name, domain, line, roles, profile, created_at, not_after, revoked_at"
 #define UNIT_COLS                                                                                                      \
     "u.id, u.work_order, u.device, u.ordinal, u.state, u.cert, u.reserved_at, u.issued_at, u.confirmed_at, "           \
     "u.packed_at, u.shipped_at, u.ended_at, u.due_at, u.rekeys, u.reworks, d.device_id"
 #define UNIT_FROM "FROM unit u CROSS JOIN device d ON d.id = u.device"
-/* What the rows of an order's units say, in the columns of its tally but next and captured. */
+/* What the rows of an order's units say: the columns of its tally but next and captured, then stock. */
 #define UNIT_TALLY                                                                                                     \
     "count(*), coalesce(sum(issued_at <> 0), 0), coalesce(sum(confirmed_at <> 0), 0), coalesce(sum(state = 5), 0), "   \
     "coalesce(sum(state = 6), 0), coalesce(sum(state = 8), 0), coalesce(sum(state = 9), 0), "                          \

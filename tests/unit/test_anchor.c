@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -16,6 +15,7 @@
 
 #include "base/auto.h"
 #include "ca/anchor.h"
+#include "tests/unit/failing_alloc.h"
 
 #define NOW        1800000000
 #define CA_LIFE    1000 /* seconds after NOW at which the CA "short" ends; "root2" ends so too */
@@ -455,47 +455,6 @@ static void more_cas_than_are_remembered_are_served_alike(void **state)
 
 /* ---- no memory ---- */
 
-static unsigned long fails_at, count; /* OpenSSL's allocations; fails_at 0: none fails */
-
-static bool fails(void)
-{
-    return fails_at && ++count == fails_at;
-}
-
-static void *openssl_malloc(size_t n, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return n && !fails() ? malloc(n) : NULL;
-}
-
-static void *openssl_realloc(void *p, size_t n, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return fails() ? NULL : realloc(p, n);
-}
-
-static void openssl_free(void *p, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(p);
-}
-
-/* Without memory for a hash the process ends (base/bytes.h). */
-void __real_sha256(struct bytes in, uint8_t out[32]);
-void __wrap_sha256(struct bytes in, uint8_t out[32]);
-
-void __wrap_sha256(struct bytes in, uint8_t out[32])
-{
-    unsigned long kept = fails_at;
-
-    fails_at = 0;
-    __real_sha256(in, out);
-    fails_at = kept;
-}
-
 static void a_chain_is_not_denied_for_want_of_memory(void **state)
 {
     struct made leaf = make(&plain, &w.ca, NULL);
@@ -563,7 +522,7 @@ int main(void)
         cmocka_unit_test(an_anchor_is_read_whole_or_not_at_all),
     };
 
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+    if (!openssl_may_fail())
         return 1;
     return cmocka_run_group_tests(tests, setup, teardown);
 }

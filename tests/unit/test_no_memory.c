@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
@@ -21,6 +20,7 @@
 #include "ca/core.h"
 #include "ca/csr.h"
 #include "enroll/basic.h"
+#include "tests/unit/failing_alloc.h"
 
 AUTO_TYPE(EVP_PKEY, EVP_PKEY_free)
 AUTO_TYPE(X509_REQ, X509_REQ_free)
@@ -29,17 +29,8 @@ AUTO_TYPE(X509_REQ, X509_REQ_free)
 
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t n, size_t size);
-void __real_sha256(struct bytes in, uint8_t out[32]);
 void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t n, size_t size);
-void __wrap_sha256(struct bytes in, uint8_t out[32]);
-
-static unsigned long fails_at, count; /* one thread at a time; fails_at 0: none */
-
-static bool fails(void)
-{
-    return fails_at && ++count == fails_at;
-}
 
 void *__wrap_malloc(size_t n)
 {
@@ -49,37 +40,6 @@ void *__wrap_malloc(size_t n)
 void *__wrap_calloc(size_t n, size_t size)
 {
     return fails() ? NULL : __real_calloc(n, size);
-}
-
-static void *openssl_malloc(size_t n, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return n && !fails() ? __real_malloc(n) : NULL;
-}
-
-static void *openssl_realloc(void *p, size_t n, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return fails() ? NULL : realloc(p, n);
-}
-
-static void openssl_free(void *p, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(p);
-}
-
-/* Without memory for a hash the process ends (base/bytes.h). */
-void __wrap_sha256(struct bytes in, uint8_t out[32])
-{
-    unsigned long kept = fails_at;
-
-    fails_at = 0;
-    __real_sha256(in, out);
-    fails_at = kept;
 }
 
 struct try {
@@ -244,7 +204,7 @@ int main(void)
         cmocka_unit_test(a_buffer_without_memory_is_not_too_large),
     };
 
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+    if (!openssl_may_fail())
         return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
