@@ -108,6 +108,8 @@ struct conf_profile {        /* profiles: */
     bool basic_reenroll;     /* simplereenroll with a password alone */
     unsigned renew_percent;  /* "due for renewal" from this share of the life, default 66 */
     int64_t expired_grace_s; /* simplereenroll with an expired certificate, default 0 = never */
+    int64_t retire_after_s;  /* a renewal ends the certificate it replaces: so long after; 0 = when the new one is first used */
+    bool retire_never;
     enum reenroll_rule idevid_reenroll;
     int64_t clone_window_s;
     enum keygen_by keygen;   /* serverkeygen: off, or who makes the key */
@@ -121,6 +123,9 @@ struct conf_profile {        /* profiles: */
 
 struct conf_domain {         /* domains: one owner's world */
     char *name;
+    char *owner_key;         /* PEM, public key of who owns the devices: transfers are signed with it; "" = none */
+    bool quarantine_hold;    /* quarantine puts the operational certificates on hold */
+    bool enroll_before_shipped; /* a unit that is confirmed or merely certified by its line may enrol */
 };
 
 struct conf_anchor {         /* anchors: manufacturer trust anchors */

@@ -234,6 +234,10 @@ static const struct conf_key profile_keys[] = {
      .help = "Share of its life after which a certificate is due for renewal."},
     {.name = "expired_grace", .type = T_DURATION, PROFILE(expired_grace_s), .min = 0, .max = (int64_t)3660 * DAY,
      .def = "0s", .help = "How long after its end a certificate may still renew itself; 0s: never."},
+    {.name = "retire_after", .type = T_VALIDITY, PROFILE(retire_after_s), .offset2 = offsetof(struct conf_profile, retire_never),
+     .min = 0, .max = (int64_t)3660 * DAY, .def = "none",
+     .help = "After a renewal the certificate it replaced is revoked as superseded so long after; 0s: once the new one is used here; "
+             "none: it lives to its end."},
     {.name = "idevid_reenroll", .type = T_ENUM, PROFILE(idevid_reenroll), .names = reenroll_rules, .def = "supersede",
      .help = "What happens when a device in service enrols again from its birth certificate with a new key: the old certificate is "
              "superseded, an operator decides (inkan request), or it is refused."},
@@ -256,8 +260,15 @@ static const struct conf_key profile_keys[] = {
      .help = "Retry-After of such a 202."},
 };
 
+#define DOMAIN(member) AT(conf_domain, member)
 static const struct conf_key domain_keys[] = {
-    {.name = "name", .type = T_TEXT, AT(conf_domain, name), .required = true, .help = "One owner's world."},
+    {.name = "name", .type = T_TEXT, DOMAIN(name), .required = true, .help = "One owner's world."},
+    {.name = "owner_key", .type = T_PATH, DOMAIN(owner_key), .def = "",
+     .help = "PEM, the owner's public key or certificate: transfer orders and their acceptance are signed with it."},
+    {.name = "quarantine_hold", .type = T_BOOL, DOMAIN(quarantine_hold), .def = "false",
+     .help = "Quarantine puts operational certificates on hold. A service that goes by lists alone then refuses the update path too."},
+    {.name = "enroll_before_shipped", .type = T_BOOL, DOMAIN(enroll_before_shipped), .def = "false",
+     .help = "A unit of a work order may enrol before it is shipped."},
 };
 
 #define ANCHOR(member) AT(conf_anchor, member)

@@ -325,22 +325,19 @@ static enum err_code change_box_ca(struct core *c, struct admin_call *call, cons
     return E_OK;
 }
 
-/* At a line box: what the centre put on hold is released there, and the box hears of it. */
-static enum err_code refuse_release(struct core *c, const struct cert_row *cert, struct err *e)
+/* An operator's release ends an operator's hold, and no other. */
+static enum err_code refuse_release(const struct cert_row *cert, struct err *e)
 {
-    struct status_row newest;
+    uint8_t others = cert->status == CERT_ON_HOLD ? cert->hold_by & (uint8_t)~HOLD_OPERATOR : 0;
+    char text[256];
 
-    if (cert->status != CERT_ON_HOLD)
-        return E_OK;
-    if (store_status_by_seq(c->store, cert->status_seq, &newest, e) != E_OK)
-        return e->code;
-    return strcmp(newest.origin, "centre") == 0 ? err_set(e, E_CONFLICT, "the centre holds it: it is released there") : E_OK;
+    return others && !(cert->hold_by & HOLD_OPERATOR) ? err_set(e, E_CONFLICT, "the certificate is held by %s", hold_text(others, text, sizeof(text))) : E_OK;
 }
 
 static void change_status(struct core *c, struct admin_call *call, struct revocation *r)
 {
-    char requester[ID_MAX_LEN + 8] = "";
-    struct cert_row row;
+    char requester[ID_MAX_LEN + 8] = "", text[256];
+    struct cert_row row = {0};
     bool changed = false;
     uint64_t seq = 0;
     json_t *result;
@@ -351,8 +348,8 @@ static void change_status(struct core *c, struct admin_call *call, struct revoca
         code = err_set(&e, E_STORE, "sealed: %s", c->seal_why);
     else if ((code = core_begin(c, &e)) == E_OK) {
         code = find_cert(c, call, &row, &e);
-        if (code == E_OK && r->to == CERT_GOOD && (code = refuse_release(c, &row, &e)) == E_OK)
-            code = store_cert_by_id(c->store, row.id, &row, &e); /* its texts are good until the next call only */
+        if (code == E_OK && r->to == CERT_GOOD)
+            code = refuse_release(&row, &e);
         if (code == E_OK) {
             if (row.kind == PROFILE_ISSUING_CA && strncmp(row.requester, "box:", 4) == 0)
                 text_copy(requester, sizeof(requester), row.requester);
@@ -360,6 +357,8 @@ static void change_status(struct core *c, struct admin_call *call, struct revoca
         }
         if (code == E_OK && requester[0])
             code = change_box_ca(c, call, r, requester, row.id, &seq, &e);
+        if (code == E_OK)
+            code = store_cert_by_id(c->store, row.id, &row, &e);
         core_end(c, code, &e);
     }
     if (code != E_OK) {
@@ -367,7 +366,9 @@ static void change_status(struct core *c, struct admin_call *call, struct revoca
         return;
     }
     revoke_changed(c);
-    result = json_pack("{s:s, s:I, s:b}", "status", cert_status_name(r->to), "seq", (json_int_t)seq, "changed", changed);
+    result = json_pack("{s:s, s:I, s:b}", "status", cert_status_name((enum cert_status)row.status), "seq", (json_int_t)seq, "changed", changed);
+    if (row.status == CERT_ON_HOLD && r->to == CERT_GOOD)
+        json_object_set_new(result, "held_by", json_string(hold_text(row.hold_by, text, sizeof(text))));
     call->state = json_dumps(result, JSON_COMPACT);
     json_decref(result);
     links_confirm(c, seq, on_confirmed, call);

@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 
 #include "ca/admin_int.h"
+#include "ca/life.h"
 
 #define PAGE_ROWS     200
 #define CERTS_MAX     256
@@ -172,12 +173,14 @@ void op_device_import(struct core *c, struct admin_call *call)
 
 static json_t *device_json(const struct device_row *d)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "domain", d->domain, "device_id",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "domain", d->domain, "device_id",
                      d->device_id, "state", device_state_name((enum device_state)d->state), "product", d->product,
                      "model", d->model, "lot", d->lot, "order", d->order_no, "station", d->station, "line", d->line,
-                     "firmware", d->firmware, "anchor", d->anchor, "declared_at",
-                     (json_int_t)d->declared_at, "enrolled_at", (json_int_t)d->enrolled_at, "stopped_at",
-                     (json_int_t)d->stopped_at, "unit", (json_int_t)d->unit);
+                     "firmware", d->firmware, "anchor", d->anchor, "before",
+                     device_state_name((enum device_state)d->prev_state), "scope",
+                     access_scope_name(device_scope((enum device_state)d->state)), "declared_at",
+                     (json_int_t)d->declared_at, "enrolled_at", (json_int_t)d->enrolled_at, "state_at",
+                     (json_int_t)d->state_at, "unit", (json_int_t)d->unit);
 }
 
 struct page {
@@ -197,12 +200,13 @@ static bool put_device(void *arg, const struct device_row *row)
 
 static bool device_state_from(const char *s, int *out)
 {
+    enum device_state state;
+
     *out = -1;
     if (!s)
         return true;
-    for (int i = 0; i < DEVICE_STATES; i++)
-        if (strcmp(device_state_name((enum device_state)i), s) == 0)
-            *out = i;
+    if (device_state_from_name(s, &state))
+        *out = (int)state;
     return *out >= 0;
 }
 
@@ -239,7 +243,7 @@ void op_device_list(struct core *c, struct admin_call *call)
     int state;
 
     if (!device_state_from(admin_text(call, "state"), &state)) {
-        err_set(&e, E_INVALID, "state: declared, enrolled or stopped");
+        err_set(&e, E_INVALID, "state: there is none of that name");
         admin_fail(call, &e);
         return;
     }
@@ -295,86 +299,6 @@ void op_device_show(struct core *c, struct admin_call *call)
 
 /* ---- stop ---- */
 
-struct held {
-    uint64_t id[CERTS_MAX], seen;
-    size_t n;
-    int64_t now;
-};
-
-static bool take_held(void *arg, const struct cert_row *row)
-{
-    struct held *h = arg;
-
-    if (h->n == CERTS_MAX) /* a page is full: the next one begins here */
-        return false;
-    h->seen = row->id;
-    /* The birth certificate stays: the unit is refused by its state, and may come back to service from repair. */
-    if (row->kind != PROFILE_IDEVID && row->status != CERT_REVOKED && row->not_after >= h->now)
-        h->id[h->n++] = row->id;
-    return true;
-}
-
-static enum err_code stop_one(struct core *c, struct admin_call *call, uint64_t device, enum crl_reason reason,
-                              uint64_t *seq, json_int_t *revoked, struct err *e)
-{
-    struct held h = {.now = core_stamp(c)};
-    struct cert_filter f = {.device = device, .status = -1};
-    struct revocation r = {.to = CERT_REVOKED, .reason = reason};
-    struct cert_row row;
-    bool changed;
-
-    if (store_device_set_state(c->store, device, DEVICE_STOPPED, h.now, e) != E_OK)
-        return e->code;
-    do {
-        f.after_id = h.seen;
-        h.n = 0;
-        if (store_cert_each(c->store, &f, take_held, &h, e) != E_OK)
-            return e->code;
-        for (size_t i = 0; i < h.n; i++) {
-            if (store_cert_by_id(c->store, h.id[i], &row, e) != E_OK ||
-                revoke_apply(c, &row, &r, &call->by, h.now, &changed, seq, e) != E_OK)
-                return e->code;
-            *revoked += changed;
-        }
-    } while (h.n == CERTS_MAX);
-    return E_OK;
-}
-
-struct unit_devices {
-    uint64_t id[64];
-    size_t n;
-};
-
-static bool take_device(void *arg, const struct device_row *row)
-{
-    struct unit_devices *u = arg;
-
-    if (u->n == ARRAY_LEN(u->id))
-        return false;
-    u->id[u->n++] = row->id;
-    return true;
-}
-
-/* Every row of a unit, in every domain. */
-static enum err_code stop_unit(struct core *c, struct admin_call *call, uint64_t id, enum crl_reason reason,
-                               uint64_t *seq, json_int_t *revoked, struct err *e)
-{
-    struct device_filter f = {.state = -1, .unit = id};
-    struct unit_devices unit;
-
-    do {
-        unit.n = 0;
-        if (store_device_each(c->store, &f, take_device, &unit, e) != E_OK)
-            return e->code;
-        for (size_t i = 0; i < unit.n; i++)
-            if (stop_one(c, call, unit.id[i], reason, seq, revoked, e) != E_OK)
-                return e->code;
-        if (unit.n)
-            f.after_id = unit.id[unit.n - 1];
-    } while (unit.n == ARRAY_LEN(unit.id));
-    return E_OK;
-}
-
 static void on_stop_confirmed(struct core *c, void *arg, bool confirmed, const char *missing)
 {
     struct admin_call *call = arg;
@@ -390,30 +314,30 @@ static void on_stop_confirmed(struct core *c, void *arg, bool confirmed, const c
     admin_done_but(call, result, &e);
 }
 
+/* Before it was ever proven a unit is a reject of the line; later its owner retires it. */
+static enum device_state stopped_state(const struct device_row *row)
+{
+    return row->state <= DEVICE_CONFIRMED ? DEVICE_SCRAPPED : DEVICE_DECOMMISSIONED;
+}
+
 void op_device_stop(struct core *c, struct admin_call *call)
 {
-    enum crl_reason reason = REASON_CESSATION_OF_OPERATION;
+    struct life_change ch = {.reason = REASON_CESSATION_OF_OPERATION, .why = "stopped", .only_from = DEVICE_STATES};
     const char *reason_name = admin_text(call, "reason");
-    char object[ID_MAX_LEN * 2 + 16], domain[ID_MAX_LEN + 1];
     struct device_row row;
     uint64_t seq = 0;
-    json_int_t revoked = 0;
+    bool changed = false;
     struct err e = {0};
     enum err_code code;
 
     if (c->seal == SEAL_RESTORE)
         code = err_set(&e, E_STORE, "sealed: %s", c->seal_why);
-    else if (reason_name && (!crl_reason_from_name(reason_name, &reason) || reason == REASON_CERTIFICATE_HOLD ||
-                             reason == REASON_REMOVE_FROM_CRL))
+    else if (reason_name && (!crl_reason_from_name(reason_name, &ch.reason) || ch.reason == REASON_CERTIFICATE_HOLD ||
+                             ch.reason == REASON_REMOVE_FROM_CRL))
         code = err_set(&e, E_INVALID, "reason: \"%s\" is not one of RFC 5280 5.3.1 for a revocation", reason_name);
     else if ((code = find_device(c, call, &row, &e)) == E_OK && (code = core_begin(c, &e)) == E_OK) {
-        snprintf(domain, sizeof(domain), "%s", row.domain);
-        snprintf(object, sizeof(object), "device:%s/%s", row.domain, row.device_id);
-        code = stop_unit(c, call, row.unit, reason, &seq, &revoked, &e); /* stopped follows the unit */
-        if (code == E_OK)
-            code = core_audit(c, &call->by, "device-stopped", domain, object,
-                              json_pack("{s:s, s:I}", "reason", crl_reason_name(reason), "revoked", revoked),
-                              core_stamp(c), &e);
+        ch.to = stopped_state(&row);
+        code = life_apply(c, row.id, &ch, &call->by, core_stamp(c), &changed, &seq, &e);
         core_end(c, code, &e);
     }
     if (code != E_OK) {
@@ -421,7 +345,7 @@ void op_device_stop(struct core *c, struct admin_call *call)
         return;
     }
     revoke_changed(c);
-    call->left = (uint64_t)revoked;
+    call->left = changed;
     call->until = c->purge_seq; /* not the newest row: an issue is one, and no front confirms those */
     links_confirm(c, call->until, on_stop_confirmed, call);
 }

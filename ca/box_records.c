@@ -278,19 +278,9 @@ static enum err_code take_cert(struct intake *in, const json_t *j, enum box_outc
 
 /* ---- one change of status ---- */
 
-/* What the centre decided itself a box does not take back. */
-static bool is_ours(struct intake *in, const struct cert_row *cert)
-{
-    struct status_row newest;
-    struct err e = {0};
-
-    return cert->status != CERT_GOOD && store_status_by_seq(in->c->store, cert->status_seq, &newest, &e) == E_OK &&
-           strcmp(newest.origin, in->origin) != 0;
-}
-
 static enum err_code take_status(struct intake *in, const json_t *j, struct err *e)
 {
-    struct revocation change = {.origin = in->origin};
+    struct revocation change = {.origin = in->origin, .hold = HOLD_BOX};
     struct cert_row cert;
     uint8_t serial[SERIAL_MAX_LEN];
     size_t len = 0;
@@ -315,7 +305,7 @@ static enum err_code take_status(struct intake *in, const json_t *j, struct err 
         return change.to == CERT_GOOD ? E_OK : err_set(e, E_NOT_FOUND, "no certificate with serial %.40s is here", hex);
     if (code != E_OK)
         return code;
-    if (cert.status == CERT_REVOKED || (change.to == CERT_GOOD && is_ours(in, &cert)))
+    if (cert.status == CERT_REVOKED)
         return E_OK;
     return revoke_apply(in->c, &cert, &change, &in->by, in->now, &changed, &seq, e);
 }
@@ -542,6 +532,18 @@ static bool is_first(struct intake *in, const struct status_row *row)
            cert.issued_at == row->time;
 }
 
+/* A certificate that only the box holds is good as far as the centre goes. */
+static enum cert_status own_status(struct intake *in, const struct status_row *row)
+{
+    struct cert_row cert;
+    struct err e = {0};
+
+    if (row->status != CERT_ON_HOLD ||
+        store_cert_by_serial(in->c->store, row->issuer, BYTES(row->serial, row->serial_len), &cert, &e) != E_OK)
+        return row->status;
+    return cert.hold_by == HOLD_BOX ? CERT_GOOD : row->status;
+}
+
 static bool feed_row(void *arg, const struct status_row *row)
 {
     struct feed *f = arg;
@@ -552,7 +554,7 @@ static bool feed_row(void *arg, const struct status_row *row)
     if (row->issuer != f->in->issuer.id || row->origin[0] || (row->status == CERT_GOOD && is_first(f->in, row)))
         return true;
     json_array_append_new(f->list, json_pack("{s:o, s:s, s:i}", "serial", json_hex(BYTES(row->serial, row->serial_len)), "status",
-                                             cert_status_name((enum cert_status)row->status), "reason", (int)row->reason));
+                                             cert_status_name(own_status(f->in, row)), "reason", (int)row->reason));
     f->n++;
     return true;
 }

@@ -138,7 +138,7 @@ static enum err_code unit_of_key(struct core *c, const char *device_id, const ui
     device_facts_take(&g->device, &row);
     if ((code = store_spki_unit(c->store, spki_hash, &unit, e)) != E_OK)
         return code;
-    if (unit != g->device.unit || g->device.state == DEVICE_STOPPED)
+    if (unit != g->device.unit || device_facts_stopped(&g->device))
         return err_set(e, E_NOT_FOUND, "another unit's key, or stopped");
     return store_unit_newest(c->store, g->device.id, u, e);
 }
@@ -270,7 +270,7 @@ enum err_code capture_grant(struct core *c, uint64_t unit, int64_t now, struct g
     device_facts_take(&g->device, &device);
     if (u.state != UNIT_CAPTURED)
         return err_set(e, E_NOT_FOUND, "the unit is %s", unit_state_name((enum unit_state)u.state));
-    if (g->device.state == DEVICE_STOPPED)
+    if (device_facts_stopped(&g->device))
         return err_set(e, E_DENIED, "the device is stopped");
     /* The key may have been found compromised, or certified for another unit, since. */
     if (csr_read(buf_bytes(csr), &read, e) != E_OK)

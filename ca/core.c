@@ -89,6 +89,7 @@ void core_rollback(struct core *c)
     store_rollback(c->store);
     c->purge.n = 0;
     c->purge.all = false;
+    c->devices_changed = false;
 }
 
 void core_end(struct core *c, enum err_code code, const struct err *e)

@@ -273,10 +273,17 @@ struct revocation {
     int64_t invalidity;
     uint64_t batch;
     const char *origin; /* NULL = this node */
-    const char *event;  /* audit event; NULL: by the change */
+    const char *event;  /* name in the log; NULL: by the change */
+    uint8_t hold;       /* enum hold_by: whose hold this is, or whose release; 0 = HOLD_OPERATOR */
+    bool tells_state;   /* the row says that its device is `device_state` now */
+    enum device_state device_state;
 };
+/* "an operator (inkan cert release); the line ..." of enum hold_by bits. */
+const char *hold_text(uint8_t hold_by, char *out, size_t size);
 /*
- * One change of status inside the open transaction: state table, status-log row, audit entry. Again: no change.
+ * One change of status inside the open transaction: state table, status-log row, audit entry (not with a batch: its own entry
+ * tells of it). Again: no change, but for the reason of a revocation, which may become keyCompromise. A release takes away its
+ * own hold only; while another stands, the certificate stays on hold.
  * E_CONFLICT: the table does not allow it. Notes the purge item; revoke_changed sends it.
  */
 MUST_CHECK enum err_code revoke_apply(struct core *c, const struct cert_row *row, const struct revocation *r,
@@ -391,6 +398,7 @@ struct core {
     uint64_t next_id;
     uint64_t config_generation;
     struct svc_purge purge; /* collected inside the open transaction */
+    bool devices_changed;   /* states of devices changed inside the open transaction: the next purge goes out even when empty */
     uint64_t purge_seq;     /* of the newest purge: what a front must have confirmed to be in step */
     LIST_HEAD(, confirmation) confirmations;
 

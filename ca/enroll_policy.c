@@ -90,6 +90,7 @@ static void text_take(char out[ID_MAX_LEN + 1], const char *s)
 void device_facts_take(struct device_facts *out, const struct device_row *row)
 {
     *out = (struct device_facts){.id = row->id, .unit = row->unit, .state = row->state,
+                                 .prev_state = row->prev_state, .moved = row->moved_to != 0,
                                  .declared_at = row->declared_at, .group_secret = row->group_secret};
     text_take(out->device_id, row->device_id);
     text_take(out->domain, row->domain);
@@ -101,6 +102,11 @@ void device_facts_take(struct device_facts *out, const struct device_row *row)
     text_take(out->line, row->line);
     text_take(out->firmware, row->firmware);
     text_take(out->anchor, row->anchor);
+}
+
+bool device_facts_stopped(const struct device_facts *d)
+{
+    return !d->moved && device_is_stopped((enum device_state)d->state, (enum device_state)d->prev_state);
 }
 
 void grant_clear(struct grant *g)
@@ -162,14 +168,18 @@ static enum err_code find_device(struct core *c, const char *domain, const char 
     return code;
 }
 
-static enum err_code refuse_stopped(struct core *c, const struct device_facts *d, struct err *e)
+enum err_code enroll_refuse_stopped(struct core *c, struct device_facts *d, struct err *e)
 {
-    bool stopped = false;
+    struct unit_stand stand;
 
-    if (store_unit_is_stopped(c->store, d->unit, &stopped, e) != E_OK)
+    if (store_unit_stands(c->store, d->unit, d->id, &stand, e) != E_OK)
         return e->code;
-    if (stopped || d->state == DEVICE_STOPPED)
-        return err_set(e, E_DENIED, "the device is stopped");
+    if (stand.stopped)
+        return err_set(e, E_DENIED, "the device is stopped: %s", device_state_name(stand.by));
+    if (stand.state < DEVICE_STATES) {
+        d->state = (uint8_t)stand.state;
+        d->prev_state = (uint8_t)stand.prev;
+    }
     return E_OK;
 }
 
@@ -428,7 +438,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     } else {
         return code;
     }
-    if (code != E_OK || (code = refuse_stopped(c, &g->device, e)) != E_OK)
+    if (code != E_OK || (code = enroll_refuse_stopped(c, &g->device, e)) != E_OK)
         return code;
     if (in->operation != SVC_SERVERKEYGEN && is_idevid != (in->operation == SVC_SIMPLEENROLL))
         return err_set(e, E_DENIED,
@@ -437,7 +447,7 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     if (is_idevid) {
         code = join_unit(c, g, leaf_key.spki_hash, now, e);
         if (code == E_OK)
-            code = refuse_stopped(c, &g->device, e); /* of the unit it joined */
+            code = enroll_refuse_stopped(c, &g->device, e); /* of the unit it joined */
         if (code == E_OK && in->operation != SVC_SERVERKEYGEN)
             code = refuse_idevid_key(g, leaf_key.spki_hash, csr, e);
     }
@@ -565,7 +575,7 @@ static enum err_code by_device_secret(struct core *c, const struct secret_facts 
         return e->code;
     device_facts_take(&g->device, &row);
     became(g, &g->device);
-    if (refuse_stopped(c, &g->device, e) != E_OK)
+    if (enroll_refuse_stopped(c, &g->device, e) != E_OK)
         return e->code;
     if (memcmp(s->bound, zero, 32) == 0)
         return store_secret_bind(c->store, s->id, key, now, e);
@@ -629,7 +639,7 @@ static enum err_code by_group_secret(struct core *c, const struct secret_facts *
     if (code != E_OK)
         return code;
     device_facts_take(&g->device, &row);
-    if (refuse_stopped(c, &g->device, e) != E_OK)
+    if (enroll_refuse_stopped(c, &g->device, e) != E_OK)
         return e->code;
     if (g->device.group_secret != s->id)
         return err_set(e, E_DENIED, "the device is declared; a group secret serves devices that are not");
@@ -756,7 +766,7 @@ static enum err_code factory_reset(struct core *c, int64_t now, struct grant *g,
     struct live l = {.now = now, .kind = g->profile->kind};
     struct cert_filter f = {.device = g->device.id, .status = -1};
 
-    if (g->device.state != DEVICE_ENROLLED)
+    if (g->device.state != DEVICE_IN_SERVICE && g->device.state != DEVICE_QUARANTINED)
         return E_OK;
     if (store_cert_each(c->store, &f, count_live, &l, e) != E_OK)
         return e->code;
@@ -996,10 +1006,10 @@ enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, cons
     return code == E_OK ? new_key_wanted(c, csr, g, e) : code;
 }
 
-enum err_code enroll_still_allowed(struct core *c, const struct grant *g, struct err *e)
+enum err_code enroll_still_allowed(struct core *c, struct grant *g, struct err *e)
 {
     struct cert_row row;
-    enum err_code code = refuse_stopped(c, &g->device, e);
+    enum err_code code = enroll_refuse_stopped(c, &g->device, e);
 
     if (code == E_OK && g->replaces && (code = store_cert_by_id(c->store, g->replaces, &row, e)) == E_OK && row.first_used_at)
         code = err_set(e, E_DENIED, "the key that was sent before was used meanwhile");

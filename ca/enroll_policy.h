@@ -17,11 +17,16 @@ struct device_facts {
     char product[ID_MAX_LEN + 1], model[ID_MAX_LEN + 1], lot[ID_MAX_LEN + 1], order_no[ID_MAX_LEN + 1];
     char station[ID_MAX_LEN + 1], line[ID_MAX_LEN + 1], firmware[ID_MAX_LEN + 1];
     char anchor[ID_MAX_LEN + 1];
-    uint8_t state;
+    uint8_t state, prev_state; /* enum device_state */
+    bool moved;                /* another owner has it */
     int64_t declared_at;
     uint64_t group_secret;
 };
 void device_facts_take(struct device_facts *out, const struct device_row *row);
+/* By its own row; other rows of the unit may stop it too (enroll_refuse_stopped). */
+bool device_facts_stopped(const struct device_facts *d);
+/* Reads the state anew. E_DENIED: a row of the unit stops it. */
+MUST_CHECK enum err_code enroll_refuse_stopped(struct core *c, struct device_facts *d, struct err *e);
 
 /* An enrollment secret whose password was right: a copy, for rows live only until the next call. */
 struct secret_facts {
@@ -87,7 +92,7 @@ MUST_CHECK enum err_code enroll_precheck(struct core *c, const struct svc_enroll
 MUST_CHECK enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, const struct csr *csr,
                                           int64_t now, struct grant *out, struct err *e);
 /* The state when the signature is back: E_DENIED when the device was stopped or the renewed certificate revoked meanwhile. */
-MUST_CHECK enum err_code enroll_still_allowed(struct core *c, const struct grant *g, struct err *e);
+MUST_CHECK enum err_code enroll_still_allowed(struct core *c, struct grant *g, struct err *e);
 /* A key may serve one physical unit; claims it. E_DENIED with g->alarm set. */
 MUST_CHECK enum err_code enroll_claim_key(struct core *c, struct grant *g, const struct pubkey *key, int64_t now,
                                           struct err *e);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "ca/capture.h"
 #include "ca/factory_int.h"
+#include "ca/life.h"
 
 /* ---- work orders ---- */
 
@@ -484,7 +485,7 @@ static void change_row(const struct work_order *o, struct unit_row *u, enum unit
 static enum err_code cert_becomes(struct core *c, uint64_t id, enum cert_status to, enum crl_reason reason, const char *event,
                                   const struct actor *by, int64_t now, struct err *e)
 {
-    struct revocation r = {.to = to, .reason = reason, .event = event};
+    struct revocation r = {.to = to, .reason = reason, .event = event, .hold = HOLD_LINE};
     struct cert_row row;
     bool changed;
     uint64_t seq;
@@ -513,12 +514,26 @@ static bool take_live(void *arg, const struct cert_row *row)
     return true;
 }
 
-/* Scrap ends the device: all it holds is revoked, and it is refused everywhere. */
+/*
+ * Scrap ends the device: all it holds is revoked, and it is refused everywhere. One that came into service all the same is retired,
+ * which is what its owner would do.
+ */
 static enum err_code end_device(struct core *c, uint64_t device, const struct actor *by, int64_t now, struct err *e)
 {
     struct live_certs l = {0};
     struct cert_filter f = {.device = device, .status = -1};
+    struct life_change ch = {.to = DEVICE_SCRAPPED, .why = "scrapped on the line", .only_from = DEVICE_STATES};
+    struct device_row row;
+    struct life_rule rule;
+    bool changed;
+    uint64_t seq;
 
+    if (store_device_by_id(c->store, device, &row, e) != E_OK)
+        return e->code;
+    if (!life_rule((enum device_state)row.state, ch.to, &rule))
+        ch.to = DEVICE_DECOMMISSIONED;
+    if (life_rule((enum device_state)row.state, ch.to, &rule) && life_apply(c, device, &ch, by, now, &changed, &seq, e) != E_OK)
+        return e->code;
     do {
         f.after_id = l.seen;
         l.n = 0;
@@ -528,7 +543,37 @@ static enum err_code end_device(struct core *c, uint64_t device, const struct ac
             if (cert_becomes(c, l.id[i], CERT_REVOKED, REASON_CESSATION_OF_OPERATION, NULL, by, now, e) != E_OK)
                 return e->code;
     } while (l.n == ARRAY_LEN(l.id));
-    return store_device_set_state(c->store, device, DEVICE_STOPPED, now, e);
+    return E_OK;
+}
+
+/* What the change is to the state of the device. An issue is told with the certificate, a scrap by end_device. */
+static enum err_code change_state(struct core *c, const struct work_order *o, uint64_t device, enum unit_event event,
+                                  enum unit_state next, int64_t now, struct err *e)
+{
+    const struct conf_profile *p;
+    uint64_t seq;
+
+    if (next == UNIT_VOID || next == UNIT_ORPHAN || next == UNIT_UNUSED)
+        return life_step(c, device, DEVICE_DECLARED, true, now, e);
+    switch (event) {
+    case UNIT_DO_CAPTURE:
+        return life_step(c, device, DEVICE_KEYED, true, now, e);
+    case UNIT_DO_CONFIRM:
+        return life_step(c, device, DEVICE_CONFIRMED, true, now, e);
+    case UNIT_DO_REWORK:
+        return life_step(c, device, DEVICE_PROVISIONED, true, now, e);
+    case UNIT_DO_SHIP:
+        p = conf_find_profile(c->conf, o->profile);
+        if (!p || p->kind != PROFILE_LDEVID)
+            return life_step(c, device, DEVICE_SHIPPED, true, now, e);
+        /* It has its owner's certificate already: no enrollment brings it into service. */
+        if (life_step(c, device, DEVICE_SHIPPED, false, now, e) != E_OK ||
+            store_device_set_state(c->store, device, DEVICE_IN_SERVICE, now, e) != E_OK)
+            return e->code;
+        return store_device_log(c->store, device, DEVICE_IN_SERVICE, now, 0, "", &seq, e);
+    default:
+        return E_OK;
+    }
 }
 
 /* What the change is to the certificates the unit has; `u` is as it was before. */
@@ -590,7 +635,7 @@ enum err_code factory_change(struct core *c, const struct work_order *o, struct 
     /* What was kept to be signed later is signed now, or never. */
     if (u->state == UNIT_CAPTURED && capture_end(c, o, u->id, device_id, now, e) != E_OK)
         return err_wrap(e, "unit %s/%s", o->order_no, device_id);
-    if (change_certs(c, u, event, next, why, now, e) != E_OK)
+    if (change_certs(c, u, event, next, why, now, e) != E_OK || change_state(c, o, u->device, event, next, now, e) != E_OK)
         return err_wrap(e, "unit %s/%s", o->order_no, device_id);
     change_row(o, u, event, next, why->cert, now);
     if (store_unit_update(c->store, u, e) != E_OK || store_tally_add(c->store, o->id, &t, e) != E_OK ||
@@ -659,7 +704,7 @@ static enum err_code may_be_made_again(struct core *c, uint64_t device, uint8_t 
 
     if (code != E_OK && code != E_NOT_FOUND)
         return code;
-    if (!given_up || state == DEVICE_STOPPED || factory_live_by_id(c, last.order))
+    if (!given_up || state != DEVICE_DECLARED || factory_live_by_id(c, last.order))
         return factory_refuse(g, e, E_DENIED, "device-exists", "%s is known already%s", device_id,
                               code == E_OK ? " from another order" : "");
     return E_OK;

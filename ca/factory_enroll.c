@@ -172,7 +172,7 @@ static bool is_lost_reply(struct core *c, struct work_order *o, const struct csr
     struct unit_row u;
     bool same = false;
 
-    if (factory_unit(c, o, device_id, false, now, g, &u, &e) == E_OK && g->device.state != DEVICE_STOPPED)
+    if (factory_unit(c, o, device_id, false, now, g, &u, &e) == E_OK && !device_facts_stopped(&g->device))
         (void)(same_key(c, &u, csr, g, &same, &e) == E_OK);
     core_doubt(c, &e);
     g->unit.reason = reason;
@@ -199,7 +199,7 @@ enum err_code factory_authorise(struct core *c, struct work_order *o, const stru
         return code;
     g->unit.id = u.id;
     memcpy(g->credential, o->credential, sizeof(g->credential));
-    if (g->device.state == DEVICE_STOPPED)
+    if (device_facts_stopped(&g->device))
         return factory_refuse(g, e, E_DENIED, "unit-ended", "the device is stopped");
     if (!keygen && ((code = same_key(c, &u, csr, g, &same, e)) != E_OK || same))
         return code;

@@ -71,11 +71,13 @@ void status_row_get(struct msg_reader *r, struct status_row *out)
     out->not_after = msg_get_i64(r);
     out->batch = msg_get_u64(r);
     msg_get_str(r, out->origin, sizeof(out->origin));
-    if (r->failed || serial.len == 0 || out->seq == 0 || !crl_reason_name(out->reason)) {
+    if (r->failed || (serial.len == 0) != (out->issuer == 0) || out->seq == 0 || !crl_reason_name(out->reason)) {
         r->failed = true;
         return;
     }
-    memcpy(out->serial, serial.p, serial.len);
+    out->device_state = DEVICE_STATES;
+    if (serial.len)
+        memcpy(out->serial, serial.p, serial.len);
     out->serial_len = (uint8_t)serial.len;
 }
 

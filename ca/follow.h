@@ -18,6 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/life.h"
 #include "base/limits.h"
 #include "base/msg.h"
 
@@ -54,7 +55,7 @@ bool crl_reason_from_name(const char *s, enum crl_reason *out);
 /* One row of the status log: issuance too (status CERT_GOOD). */
 struct status_row {
     uint64_t seq;
-    uint32_t issuer;        /* issuer row id */
+    uint32_t issuer;        /* issuer row id; 0 = about a device alone, then serial_len is 0 too */
     uint8_t serial[SERIAL_MAX_LEN];
     uint8_t serial_len;
     enum cert_status status;
@@ -64,6 +65,12 @@ struct status_row {
     int64_t not_after;      /* of the certificate */
     uint64_t batch;         /* 0 = none */
     char origin[ID_MAX_LEN + 1]; /* "" = this node */
+    uint64_t device;        /* device row id, 0 = none */
+    uint8_t device_state;   /* enum device_state after this row; DEVICE_STATES: the row says nothing of it */
+    uint8_t kind;           /* enum profile_kind, when has_hash */
+    bool has_hash;          /* the certificate's first row: kind and der_hash are there */
+    uint8_t der_hash[32];   /* SHA-256 of the whole certificate */
+    uint8_t hold_by;        /* given to store_status_append: who holds it now (enum hold_by); not read back */
     unsigned shard;         /* of a serial that only an imported list knows; not sent, and not read back */
 };
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/der.h"
+#include "base/life.h"
 #include "base/oid.h"
 #include "ca/budget.h"
 #include "ca/capture.h"
@@ -631,7 +632,6 @@ static enum err_code order_device(struct issue_job *j, const struct pubkey *key,
     struct core *c = j->core;
     struct order_copy *o = &j->order;
     struct device_row row;
-    bool stopped = false;
     enum err_code code;
 
     memset(&j->facts, 0, sizeof(j->facts));
@@ -648,10 +648,8 @@ static enum err_code order_device(struct issue_job *j, const struct pubkey *key,
     if (code != E_OK)
         return code;
     device_facts_take(&j->facts, &row);
-    if (store_unit_is_stopped(c->store, j->facts.unit, &stopped, e) != E_OK)
-        return e->code;
-    if (stopped)
-        return err_set(e, E_DENIED, "device %s/%s is stopped", o->domain, o->device_id);
+    if (enroll_refuse_stopped(c, &j->facts, e) != E_OK)
+        return err_wrap(e, "device %s/%s", o->domain, o->device_id);
     j->grant.device = j->facts;
     if (o->product[0])
         set_text(j->facts.product, sizeof(j->facts.product), o->product);
@@ -964,6 +962,19 @@ static enum err_code revoke_undelivered(struct issue_job *j, int64_t now, struct
     return row.status == CERT_REVOKED ? E_OK : revoke_apply(c, &row, &r, &j->grant.by, now, &changed, &seq, e);
 }
 
+/* Where the device stands with this certificate: on the line, in service, or where it stood. */
+static enum device_state state_after(const struct issue_job *j)
+{
+    enum device_state s = (enum device_state)j->grant.device.state;
+    struct life_rule rule;
+
+    if (j->grant.unit.order)
+        return s <= DEVICE_CONFIRMED ? DEVICE_PROVISIONED : s;
+    if (j->profile->kind != PROFILE_LDEVID || s == DEVICE_QUARANTINED)
+        return s;
+    return s <= DEVICE_CONFIRMED || life_rule(s, DEVICE_IN_SERVICE, &rule) ? DEVICE_IN_SERVICE : s;
+}
+
 static enum err_code device_changes(struct issue_job *j, const struct cert_row *row, int64_t now, struct err *e)
 {
     struct core *c = j->core;
@@ -972,8 +983,8 @@ static enum err_code device_changes(struct issue_job *j, const struct cert_row *
                               .text = "an enrollment replaced a certificate that was still young"};
     enum err_code code;
 
-    if (j->profile->kind == PROFILE_LDEVID && j->facts.state == DEVICE_DECLARED &&
-        store_device_set_state(c->store, j->facts.id, DEVICE_ENROLLED, now, e) != E_OK)
+    if (row->device_state != g->device.state &&
+        store_device_set_state(c->store, j->facts.id, (enum device_state)row->device_state, now, e) != E_OK)
         return e->code;
     if (g->request && request_issued(c, g, row, now, e) != E_OK)
         return e->code;
@@ -1054,6 +1065,7 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
     row.issued_at = now;
     row.not_before = j->draft.not_before;
     row.not_after = j->draft.not_after;
+    row.device_state = (uint8_t)state_after(j);
     if (store_cert_issue(c->store, &row, e) != E_OK)
         return err_wrap(e, "certificate row");
     if (store_intent_finish(c->store, row.issuer, BYTES_OF(j->draft.serial), INTENT_DONE, now, e) != E_OK)

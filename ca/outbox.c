@@ -71,6 +71,18 @@ static bool put_event(void *arg, const struct outbox_event_row *row)
                          detail ? detail : json_object()));
 }
 
+/* A certificate that only the centre holds is good as far as this box goes. */
+static enum cert_status own_status(struct core *c, const struct status_row *row)
+{
+    struct cert_row cert;
+    struct err e = {0};
+
+    if (row->status != CERT_ON_HOLD ||
+        store_cert_by_serial(c->store, row->issuer, BYTES(row->serial, row->serial_len), &cert, &e) != E_OK)
+        return row->status;
+    return cert.hold_by == HOLD_CENTRE ? CERT_GOOD : row->status;
+}
+
 /* What came from the centre does not go back to it. */
 static bool put_status(void *arg, const struct status_row *row)
 {
@@ -80,7 +92,7 @@ static bool put_status(void *arg, const struct status_row *row)
     return add(p, row->seq,
                skip ? json_pack("{s:s, s:I, s:b}", "stream", "status", "seq", (json_int_t)row->seq, "skip", 1)
                     : json_pack("{s:s, s:I, s:o, s:s, s:i}", "stream", "status", "seq", (json_int_t)row->seq, "serial",
-                                json_hex(BYTES(row->serial, row->serial_len)), "status", cert_status_name((enum cert_status)row->status),
+                                json_hex(BYTES(row->serial, row->serial_len)), "status", cert_status_name(own_status(p->c, row)),
                                 "reason", (int)row->reason));
 }
 
@@ -244,20 +256,10 @@ void op_box_outbox(struct core *c, struct admin_call *call)
 
 /* ---- what the centre answered ---- */
 
-/* The centre's own hold alone is released by it. */
-static bool held_by_centre(struct core *c, const struct cert_row *cert)
-{
-    struct status_row newest;
-    struct err e = {0};
-
-    return cert->status == CERT_ON_HOLD && store_status_by_seq(c->store, cert->status_seq, &newest, &e) == E_OK &&
-           strcmp(newest.origin, "centre") == 0;
-}
-
 static enum err_code change_one(struct core *c, struct admin_call *call, const json_t *j, int64_t now, int64_t *n, struct err *e)
 {
     const char *hex = json_string_value(json_object_get(j, "serial")), *status = json_string_value(json_object_get(j, "status"));
-    struct revocation change = {.origin = "centre", .reason = (enum crl_reason)json_integer_value(json_object_get(j, "reason"))};
+    struct revocation change = {.origin = "centre", .hold = HOLD_CENTRE, .reason = (enum crl_reason)json_integer_value(json_object_get(j, "reason"))};
     uint8_t serial[SERIAL_MAX_LEN];
     size_t len = 0;
     struct cert_row cert;
@@ -274,11 +276,9 @@ static enum err_code change_one(struct core *c, struct admin_call *call, const j
         *e = (struct err){0};
         return E_OK; /* issued before this ledger was set back */
     }
-    if (cert.status == CERT_REVOKED || (change.to == CERT_GOOD && !held_by_centre(c, &cert)))
+    if (cert.status == CERT_REVOKED)
         return E_OK;
-    /* What was read of the row may be gone after the last call. */
-    if (store_cert_by_id(c->store, cert.id, &cert, e) != E_OK ||
-        revoke_apply(c, &cert, &change, &call->by, now, &changed, &seq, e) != E_OK)
+    if (revoke_apply(c, &cert, &change, &call->by, now, &changed, &seq, e) != E_OK)
         return e->code;
     *n += changed;
     return E_OK;

@@ -141,6 +141,7 @@ enum err_code profile_describe(const struct conf_profile *p, struct buf *out, ui
     put_bool(&b, "pop_required", p->pop_required);
     put_bool(&b, "rekey_required", p->rekey_required);
     put_int(&b, "renew_percent", (int64_t)p->renew_percent);
+    put_int(&b, "retire_after_s", p->retire_never ? -1 : p->retire_after_s);
     put_strings(&b, "san", &p->san);
     put_text(&b, "subject", p->subject);
     put_int(&b, "validity_s", p->validity_s);

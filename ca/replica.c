@@ -336,6 +336,8 @@ enum err_code replica_apply(struct replica *r, const struct status_row *rows, si
         struct staged_row row = staged(&rows[i]);
         bool later = r->stage && stage_part(&row) >= r->next;
 
+        if (row.issuer == 0) /* about a device alone */
+            continue;
         if (later ? stage_add(r->stage, &row, e) != E_OK : !put(r, &row, refused))
             return undo(r, "apply", e);
         if (row.time > time)

@@ -1319,7 +1319,8 @@ void responder_rows_applied(struct responder *r, const struct status_row *rows, 
     for (size_t i = 0; i < n; i++) {
         struct bytes serial = serial_magnitude(BYTES(rows[i].serial, rows[i].serial_len));
 
-        cache_drop(r, rows[i].issuer, serial.p, serial.len, NULL);
+        if (rows[i].issuer)
+            cache_drop(r, rows[i].issuer, serial.p, serial.len, NULL);
         time_seen(r, rows[i].time);
     }
     asking_go_on(r);

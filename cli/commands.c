@@ -94,7 +94,7 @@ const struct command commands[] = {
      command_device_import},
     {"device", "list", "device.list", "devices", "?device_id",
      OPTIONS(OPT_DOMAIN, {"product", "P", OPT_TEXT, "product", "of this product"}, {"lot", "L", OPT_TEXT, "lot", "of this lot"},
-             {"state", "S", OPT_TEXT, "state", "declared, enrolled or stopped"}, OPT_LIMIT),
+             {"state", "S", OPT_TEXT, "state", "declared, shipped, in_service, suspended, lost, ..."}, OPT_LIMIT),
      COLUMNS({"domain", "DOMAIN", CELL_TEXT}, {"device_id", "DEVICE", CELL_TEXT}, {"state", "STATE", CELL_TEXT},
              {"product", "PRODUCT", CELL_TEXT}, {"model", "MODEL", CELL_TEXT}, {"lot", "LOT", CELL_TEXT},
              {"declared_at", "DECLARED", CELL_TIME}, {"enrolled_at", "ENROLLED", CELL_TIME}),

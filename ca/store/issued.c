@@ -138,6 +138,8 @@ static void cert_get(struct query *q, struct cert_row *r)
     r->replaced_by = col_u64(q);
     r->first_used_at = col_i64(q);
     r->status_seq = col_u64(q);
+    r->hold_by = col_u8(q);
+    r->device_state = DEVICE_STATES;
 }
 
 static enum err_code cert_insert(struct store *s, struct cert_row *row, int64_t status_at, uint64_t status_seq, struct err *e)
@@ -335,10 +337,15 @@ enum err_code store_cert_count(struct store *s, const struct cert_filter *f, uin
 
 static void status_get(struct query *q, struct status_row *r)
 {
+    struct bytes hash;
+
     *r = (struct status_row){0};
     r->seq = col_u64(q);
     r->issuer = (uint32_t)col_u64(q);
-    col_serial(q, r->serial, &r->serial_len);
+    if (r->issuer)
+        col_serial(q, r->serial, &r->serial_len);
+    else
+        (void)col_bytes(q);
     r->status = (enum cert_status)col_u8(q);
     r->reason = (enum crl_reason)col_u8(q);
     r->time = col_i64(q);
@@ -346,6 +353,13 @@ static void status_get(struct query *q, struct status_row *r)
     r->not_after = col_i64(q);
     r->batch = col_u64(q);
     col_str(q, r->origin, sizeof(r->origin));
+    r->device = col_u64(q);
+    r->device_state = col_u8(q);
+    r->kind = col_u8(q);
+    hash = col_bytes(q);
+    r->has_hash = hash.len == sizeof(r->der_hash);
+    if (r->has_hash)
+        memcpy(r->der_hash, hash.p, hash.len);
 }
 
 enum err_code store_status_seq(struct store *s, uint64_t *seq, struct err *e)
@@ -377,8 +391,11 @@ struct status_now {
     uint64_t cert; /* 0: no certificate row */
     bool first;    /* no status row yet */
     enum cert_status status;
+    enum crl_reason reason;
+    uint8_t hold_by;
     unsigned shard;
     int64_t not_after;
+    uint64_t device;
 };
 
 /* A serial known only from an imported CRL. */
@@ -397,6 +414,7 @@ static enum err_code status_now_imported(struct store *s, const struct status_ro
     if (code != E_OK)
         return code;
     now->status = (enum cert_status)col_u8(&q);
+    now->reason = (enum crl_reason)col_u8(&q);
     return q_end(&q, e);
 }
 
@@ -417,14 +435,17 @@ static enum err_code status_now(struct store *s, const struct status_row *row, s
     now->first = col_u64(&q) == 0;
     now->shard = (unsigned)col_u64(&q);
     now->not_after = col_i64(&q);
+    now->reason = (enum crl_reason)col_u8(&q);
+    now->hold_by = col_u8(&q);
+    now->device = col_u64(&q);
     return q_end(&q, e);
 }
 
 /*
  * The first row of a certificate may say anything; a serial without a certificate is never good; a revoked certificate
- * never returns; the same again is no change.
+ * never returns; the same again is no change, unless others hold it or its key turns out to be compromised.
  */
-static bool may_follow(const struct status_now *now, enum cert_status next)
+static bool may_follow(const struct status_now *now, const struct status_row *row)
 {
     static const bool allowed[CERT_STATUSES][CERT_STATUSES] = {
         /*                  good   hold   revoked */
@@ -433,11 +454,15 @@ static bool may_follow(const struct status_now *now, enum cert_status next)
         [CERT_REVOKED] = {  false, false, false },
     };
 
-    if ((unsigned)next >= CERT_STATUSES)
+    if ((unsigned)row->status >= CERT_STATUSES)
         return false;
     if (now->first)
-        return now->cert != 0 || next != CERT_GOOD;
-    return allowed[now->status][next];
+        return now->cert != 0 || row->status != CERT_GOOD;
+    if (row->status == CERT_ON_HOLD && now->status == CERT_ON_HOLD)
+        return now->cert != 0 && row->hold_by != now->hold_by;
+    if (row->status == CERT_REVOKED && now->status == CERT_REVOKED)
+        return row->reason == REASON_KEY_COMPROMISE && now->reason != REASON_KEY_COMPROMISE;
+    return allowed[now->status][row->status];
 }
 
 static enum err_code log_insert(struct store *s, const struct status_row *row, struct err *e)
@@ -445,7 +470,7 @@ static enum err_code log_insert(struct store *s, const struct status_row *row, s
     struct query q = q_begin(s, Q_STATUS_INSERT);
 
     q_u64(&q, row->seq);
-    q_i64(&q, row->issuer);
+    q_ref(&q, row->issuer);
     q_bytes(&q, ROW_SERIAL(row));
     q_i64(&q, (int64_t)row->status);
     q_i64(&q, (int64_t)row->reason);
@@ -454,6 +479,10 @@ static enum err_code log_insert(struct store *s, const struct status_row *row, s
     q_i64(&q, row->not_after);
     q_u64(&q, row->batch);
     q_text(&q, row->origin);
+    q_ref(&q, row->device);
+    q_i64(&q, row->device ? row->device_state : DEVICE_STATES);
+    q_i64(&q, row->has_hash ? row->kind : 0);
+    q_bytes(&q, row->has_hash ? BYTES_OF(row->der_hash) : (struct bytes){NULL, 0});
     return q_exec(&q, e);
 }
 
@@ -466,6 +495,7 @@ static enum err_code cert_update(struct store *s, uint64_t cert, const struct st
     q_i64(&q, (int64_t)row->reason);
     q_i64(&q, row->time);
     q_u64(&q, row->seq);
+    q_i64(&q, row->status == CERT_ON_HOLD ? row->hold_by : 0);
     return q_exec_one(&q, e);
 }
 
@@ -521,13 +551,19 @@ enum err_code store_status_append(struct store *s, struct status_row *row, struc
 
     if (status_now(s, row, &now, e) != E_OK)
         return err_wrap(e, "status of %s", serial_hex(ROW_SERIAL(row), hex));
-    if (!may_follow(&now, row->status))
+    if (row->status == CERT_ON_HOLD && row->hold_by == 0)
+        row->hold_by = HOLD_OPERATOR;
+    if (!may_follow(&now, row))
         return err_set(e, E_CONFLICT, "certificate %s is %s and cannot become %s", serial_hex(ROW_SERIAL(row), hex),
                        names[now.status], (unsigned)row->status < CERT_STATUSES ? names[row->status] : "that");
     if (store_status_seq(s, &last, e) != E_OK)
         return e->code;
     row->seq = last + 1;
     row->not_after = now.not_after;
+    if (row->device == 0) {
+        row->device = now.device;
+        row->device_state = DEVICE_STATES;
+    }
     s->changes++;
     if (log_insert(s, row, e) != E_OK || (now.cert != 0 && cert_update(s, now.cert, row, e) != E_OK) ||
         (!(now.first && row->status == CERT_GOOD) && crl_change(s, row, now.shard, e) != E_OK)) {
@@ -538,6 +574,24 @@ enum err_code store_status_append(struct store *s, struct status_row *row, struc
     return E_OK;
 }
 
+enum err_code store_device_log(struct store *s, uint64_t id, enum device_state state, int64_t at, uint64_t batch,
+                               const char *origin, uint64_t *seq, struct err *e)
+{
+    struct status_row row = {.status = CERT_GOOD, .time = at, .batch = batch, .device = id, .device_state = (uint8_t)state};
+    uint64_t last;
+
+    snprintf(row.origin, sizeof(row.origin), "%s", origin ? origin : "");
+    if (store_status_seq(s, &last, e) != E_OK)
+        return e->code;
+    row.seq = last + 1;
+    if (log_insert(s, &row, e) != E_OK) {
+        s->seq_known = false;
+        return err_wrap(e, "status of device %llu", (unsigned long long)id);
+    }
+    *seq = s->status_seq = row.seq;
+    return E_OK;
+}
+
 uint64_t store_changes(const struct store *s)
 {
     return s->changes;
@@ -545,13 +599,15 @@ uint64_t store_changes(const struct store *s)
 
 enum err_code store_cert_issue(struct store *s, struct cert_row *row, struct err *e)
 {
-    struct status_row status = {.issuer = row->issuer, .status = CERT_GOOD, .time = row->issued_at, .not_after = row->not_after};
+    struct status_row status = {.issuer = row->issuer, .status = CERT_GOOD, .time = row->issued_at, .not_after = row->not_after,
+                                .device = row->device, .device_state = row->device_state, .kind = row->kind, .has_hash = true};
     uint64_t last;
 
     if (store_status_seq(s, &last, e) != E_OK)
         return e->code;
     memcpy(status.serial, row->serial, sizeof(status.serial));
     status.serial_len = row->serial_len;
+    memcpy(status.der_hash, row->der_hash, sizeof(status.der_hash));
     status.seq = last + 1;
     if (cert_insert(s, row, status.time, status.seq, e) != E_OK)
         return e->code;

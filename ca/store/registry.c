@@ -245,17 +245,6 @@ enum err_code store_profile_put(struct store *s, const uint8_t hash[32], const c
 
 /* --- devices ------------------------------------------------------------------------------------------------- */
 
-const char *device_state_name(enum device_state state)
-{
-    static const char *const names[DEVICE_STATES] = {
-        [DEVICE_DECLARED] = "declared",
-        [DEVICE_ENROLLED] = "enrolled",
-        [DEVICE_STOPPED] = "stopped",
-    };
-
-    return (unsigned)state < DEVICE_STATES ? names[state] : "unknown";
-}
-
 static void device_get(struct query *q, struct device_row *r)
 {
     *r = (struct device_row){0};
@@ -272,10 +261,12 @@ static void device_get(struct query *q, struct device_row *r)
     r->line = col_text(q);
     r->firmware = col_text(q);
     r->state = col_u8(q);
+    r->prev_state = col_u8(q);
+    r->state_at = col_i64(q);
     r->declared_at = col_i64(q);
     r->enrolled_at = col_i64(q);
-    r->stopped_at = col_i64(q);
     r->group_secret = col_u64(q);
+    r->moved_to = col_u64(q);
 }
 
 enum err_code store_device_insert(struct store *s, struct device_row *row, struct err *e)
@@ -295,10 +286,12 @@ enum err_code store_device_insert(struct store *s, struct device_row *row, struc
     q_text(&q, row->line);
     q_text(&q, row->firmware);
     q_i64(&q, row->state);
+    q_i64(&q, row->prev_state);
+    q_i64(&q, row->state_at ? row->state_at : row->declared_at);
     q_i64(&q, row->declared_at);
     q_i64(&q, row->enrolled_at);
-    q_i64(&q, row->stopped_at);
     q_ref(&q, row->group_secret);
+    q_ref(&q, row->moved_to);
     if (q_one(&q, e) == E_OK) {
         id = col_u64(&q);
         unit = col_u64(&q);
@@ -334,13 +327,37 @@ enum err_code store_device_by_id(struct store *s, uint64_t id, struct device_row
     return q_end(&q, e);
 }
 
-enum err_code store_device_set_state(struct store *s, uint64_t id, enum device_state state, int64_t at, struct err *e)
+static enum err_code device_goes(struct store *s, uint64_t id, unsigned from, enum device_state to, int64_t at, struct err *e)
 {
     struct query q = q_begin(s, Q_DEVICE_SET_STATE);
 
     q_u64(&q, id);
-    q_i64(&q, (int64_t)state);
+    q_i64(&q, (int64_t)to);
     q_i64(&q, at);
+    q_i64(&q, from);
+    return q_exec_one(&q, e);
+}
+
+enum err_code store_device_set_state(struct store *s, uint64_t id, enum device_state state, int64_t at, struct err *e)
+{
+    return device_goes(s, id, (1u << DEVICE_STATES) - 1, state, at, e);
+}
+
+enum err_code store_device_advance(struct store *s, uint64_t id, unsigned from, enum device_state to, int64_t at, bool *changed,
+                                   struct err *e)
+{
+    enum err_code code = device_goes(s, id, from, to, at, e);
+
+    *changed = code == E_OK;
+    return code == E_NOT_FOUND ? E_OK : code;
+}
+
+enum err_code store_device_set_moved(struct store *s, uint64_t id, uint64_t to, struct err *e)
+{
+    struct query q = q_begin(s, Q_DEVICE_SET_MOVED);
+
+    q_u64(&q, id);
+    q_ref(&q, to);
     return q_exec_one(&q, e);
 }
 
@@ -377,20 +394,29 @@ enum err_code store_device_set_firmware(struct store *s, uint64_t id, const char
     return q_exec_one(&q, e);
 }
 
-enum err_code store_unit_is_stopped(struct store *s, uint64_t unit, bool *stopped, struct err *e)
+enum err_code store_unit_stands(struct store *s, uint64_t unit, uint64_t device, struct unit_stand *out, struct err *e)
 {
-    struct query q = q_begin(s, Q_UNIT_STOPPED);
-    uint64_t devices;
+    struct query q = q_begin(s, Q_UNIT_STANDS);
+    size_t rows = 0;
 
-    *stopped = true;
+    *out = (struct unit_stand){.by = DEVICE_STATES, .state = DEVICE_STATES, .prev = DEVICE_STATES};
     q_u64(&q, unit);
-    if (q_one(&q, e) != E_OK)
-        return e->code;
-    devices = col_u64(&q);
-    *stopped = col_u64(&q) > 0;
+    for (; q_next(&q, e); rows++) {
+        uint64_t id = col_u64(&q);
+        enum device_state state = (enum device_state)col_u8(&q), prev = (enum device_state)col_u8(&q);
+
+        if (id == device) {
+            out->state = state;
+            out->prev = prev;
+        }
+        if (device_is_stopped(state, prev) && col_u64(&q) == 0) {
+            out->stopped = true;
+            out->by = state;
+        }
+    }
     if (q_end(&q, e) != E_OK)
         return e->code;
-    return devices > 0 ? E_OK : err_set(e, E_NOT_FOUND, "unit %llu has no device", (unsigned long long)unit);
+    return rows > 0 ? E_OK : err_set(e, E_NOT_FOUND, "unit %llu has no device", (unsigned long long)unit);
 }
 
 /* Binds DEVICE_MATCH. `prefix` holds what stands before a * at the end of device_id. */

@@ -7,7 +7,7 @@
 #define ISSUER_COLS "id, name, parent, key, subject, spki, cert, ski, not_before, not_after, created_at"
 #define DEVICE_COLS                                                                                                    \
     "id, unit, domain, device_id, anchor, product, model, lot, order_no, station, line, firmware, state, "             \
-    "declared_at, enrolled_at, stopped_at, group_secret"
+    "prev_state, state_at, declared_at, enrolled_at, group_secret, moved_to"
 #define DEVICE_MATCH                                                                                                   \
     "id > ?1 AND (?2 IS NULL OR domain = ?2) AND (?3 IS NULL OR device_id = ?3) "                                      \
     "AND (?4 IS NULL OR substr(device_id, 1, length(?4)) = ?4) AND (?5 IS NULL OR product = ?5) "                      \
@@ -15,12 +15,14 @@
 #define CERT_COLS                                                                                                      \
     "id, issuer, serial, der, der_hash, spki_hash, profile_hash, profile, kind, operation, device, domain, "           \
     "requester, credential_hash, order_no, station, line, model, lot, firmware, shard, issued_at, not_before, "        \
-    "not_after, status, reason, status_at, replaced_by, first_used_at, status_seq"
+    "not_after, status, reason, status_at, replaced_by, first_used_at, status_seq, hold_by"
 #define CERT_MATCH                                                                                                     \
     "id > ?1 AND (?2 = 0 OR issuer = ?2) AND (?3 = 0 OR device = ?3) AND (?4 IS NULL OR domain = ?4) "                 \
     "AND (?5 IS NULL OR profile = ?5) AND (?6 < 0 OR status = ?6) AND (?7 = 0 OR not_after < ?7)"
 #define CERT_OF_SERIAL "SELECT 1 FROM cert WHERE issuer = ?1 AND serial = ?2"
-#define STATUS_COLS "seq, issuer, serial, status, reason, time, invalidity, not_after, batch, origin"
+#define STATUS_COLS                                                                                                    \
+    "seq, issuer, serial, status, reason, time, invalidity, not_after, batch, origin, device, "                        \
+    "coalesce(device_state, 15), kind, der_hash"
 #define ENTRY_COLS "serial, status, reason, time, invalidity" /* what a CRL shows */
 #define CRL_COLS                                                                                                       \
     "issuer, shard, number, this_update, next_update, published_at, seq, entries, regular, sha256, der"
@@ -149,22 +151,30 @@ X(PROFILE_PUT, "INSERT INTO profile (hash, name, body, at) VALUES (?1, ?2, ?3, ?
 X(DEVICE_INSERT,
   "INSERT INTO device (" DEVICE_COLS ") VALUES ((SELECT coalesce(max(id), 0) + 1 FROM device), "
   "coalesce(?1, (SELECT coalesce(max(id), 0) + 1 FROM device)), "
-  "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) RETURNING id, unit")
+  "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) RETURNING id, unit")
 X(DEVICE_FIND, "SELECT " DEVICE_COLS " FROM device WHERE domain = ?1 AND device_id = ?2")
 X(DEVICE_BY_ID, "SELECT " DEVICE_COLS " FROM device WHERE id = ?1")
 X(DEVICE_SET_STATE,
-  "UPDATE device SET state = ?2, enrolled_at = CASE WHEN ?2 = 1 THEN ?3 ELSE enrolled_at END, "
-  "stopped_at = CASE WHEN ?2 = 2 THEN ?3 ELSE 0 END WHERE id = ?1")
+  "UPDATE device SET prev_state = state, state = ?2, state_at = ?3, "
+  "enrolled_at = iif(?2 = 5 AND enrolled_at = 0, ?3, enrolled_at) WHERE id = ?1 AND (?4 >> state) & 1")
+X(DEVICE_SET_MOVED, "UPDATE device SET moved_to = ?2 WHERE id = ?1")
 X(DEVICE_SET_UNIT, "UPDATE device SET unit = ?2 WHERE id = ?1")
 X(DEVICE_SET_ORDER,
   "UPDATE device SET anchor = ?2, product = ?3, model = ?4, lot = ?5, order_no = ?6, station = ?7, line = ?8 WHERE id = ?1")
 X(DEVICE_SET_FIRMWARE, "UPDATE device SET firmware = ?2 WHERE id = ?1")
-X(UNIT_STOPPED, "SELECT count(*), coalesce(sum(state = 2), 0) FROM device WHERE unit = ?1")
+X(UNIT_STANDS, "SELECT id, state, prev_state, moved_to FROM device WHERE unit = ?1")
 X(DEVICE_EACH, "SELECT " DEVICE_COLS " FROM device WHERE " DEVICE_MATCH " ORDER BY id LIMIT ?9")
 X(DEVICE_EACH_NAMED,
   "SELECT " DEVICE_COLS " FROM device WHERE domain = ?2 AND device_id = ?3 AND " DEVICE_MATCH " ORDER BY id LIMIT ?9")
 X(DEVICE_EACH_UNIT, "SELECT " DEVICE_COLS " FROM device WHERE unit = ?8 AND " DEVICE_MATCH " ORDER BY id LIMIT ?9")
 X(DEVICE_COUNT, "SELECT count(*) FROM device WHERE " DEVICE_MATCH)
+
+X(DEVICE_EVENT_ADD,
+  "INSERT INTO device_event (device, time, from_state, to_state, actor, reason, evidence, batch, audit_seq) "
+  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")
+X(DEVICE_EVENT_EACH,
+  "SELECT id, device, time, from_state, to_state, actor, reason, evidence, batch, audit_seq FROM device_event "
+  "WHERE device = ?1 AND id > ?2 ORDER BY id")
 
 X(SPKI_UNIT, "SELECT unit FROM spki WHERE hash = ?1")
 X(SPKI_CLAIM, "INSERT INTO spki (hash, unit, at) VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING")
@@ -189,8 +199,8 @@ X(INTENT_STATE,
 X(CERT_INSERT,
   "INSERT INTO cert (issuer, serial, der, der_hash, spki_hash, profile_hash, profile, kind, operation, device, domain, "
   "requester, credential_hash, order_no, station, line, model, lot, firmware, shard, issued_at, not_before, not_after, "
-  "replaced_by, first_used_at, status, reason, status_at, status_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
-  "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, 0, 0, ?26, ?27)")
+  "replaced_by, first_used_at, status, hold_by, reason, status_at, status_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+  "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, 0, 0, 0, ?26, ?27)")
 X(CERT_BY_SERIAL, "SELECT " CERT_COLS " FROM cert WHERE issuer = ?1 AND serial = ?2")
 X(CERT_BY_DER,
   "SELECT " CERT_COLS " FROM cert WHERE issuer IN (SELECT id FROM issuer WHERE subject = ?1) AND serial = ?2 AND der_hash = ?3")
@@ -213,12 +223,14 @@ X(CERT_COUNT_DEVICE, "SELECT count(*) FROM cert WHERE device = ?3 AND " CERT_MAT
 X(CERT_COUNT_STATUS, "SELECT count(*) FROM cert WHERE status <> 0 AND status = ?6 AND " CERT_MATCH)
 
 X(STATUS_LAST, "SELECT seq FROM status_log ORDER BY seq DESC LIMIT 1")
-X(STATUS_NOW, "SELECT id, status, status_seq, shard, not_after FROM cert WHERE issuer = ?1 AND serial = ?2")
-X(STATUS_INSERT, "INSERT INTO status_log (" STATUS_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")
-X(STATUS_CERT, "UPDATE cert SET status = ?2, reason = ?3, status_at = ?4, status_seq = ?5 WHERE id = ?1")
+X(STATUS_NOW, "SELECT id, status, status_seq, shard, not_after, reason, hold_by, device FROM cert WHERE issuer = ?1 AND serial = ?2")
+X(STATUS_INSERT,
+  "INSERT INTO status_log (seq, issuer, serial, status, reason, time, invalidity, not_after, batch, origin, device, "
+  "device_state, kind, der_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, nullif(?12, 15), ?13, ?14)")
+X(STATUS_CERT, "UPDATE cert SET status = ?2, reason = ?3, status_at = ?4, status_seq = ?5, hold_by = ?6 WHERE id = ?1")
 X(STATUS_BY_SEQ, "SELECT " STATUS_COLS " FROM status_log WHERE seq = ?1")
 X(STATUS_EACH, "SELECT " STATUS_COLS " FROM status_log WHERE seq > ?1 ORDER BY seq LIMIT ?2")
-X(REVOKED_NOW, "SELECT status FROM revoked WHERE issuer = ?1 AND serial = ?2")
+X(REVOKED_NOW, "SELECT status, reason FROM revoked WHERE issuer = ?1 AND serial = ?2")
 X(REVOKED_PUT,
   "INSERT INTO revoked (issuer, serial, shard, status, reason, time, invalidity, not_after, seq, batch, origin) "
   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (issuer, serial) DO UPDATE SET "
@@ -406,8 +418,8 @@ X(CHECK_NEWEST,
   "SELECT 'certificate ' || lower(hex(l.serial)) || ' does not show status_log ' || l.seq FROM status_log l "
   "LEFT JOIN cert c ON c.issuer = l.issuer AND c.serial = l.serial "
   "LEFT JOIN revoked r ON r.issuer = l.issuer AND r.serial = l.serial "
-  "WHERE (c.id IS NOT NULL AND c.status_seq < l.seq) "
-  "OR (c.id IS NULL AND l.status = 2 AND coalesce(r.seq, 0) < l.seq) LIMIT 1")
+  "WHERE l.issuer IS NOT NULL AND ((c.id IS NOT NULL AND c.status_seq < l.seq) "
+  "OR (c.id IS NULL AND l.status = 2 AND coalesce(r.seq, 0) < l.seq)) LIMIT 1")
 X(CHECK_REVOKED_LOG,
   "SELECT 'revoked ' || lower(hex(r.serial)) || ' differs from status_log ' || r.seq FROM revoked r "
   "LEFT JOIN status_log l ON l.seq = r.seq WHERE l.seq IS NULL OR l.issuer <> r.issuer OR l.serial <> r.serial "

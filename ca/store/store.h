@@ -25,6 +25,7 @@
 #include "base/bytes.h"
 #include "base/conf.h"
 #include "base/err.h"
+#include "base/life.h"
 #include "base/limits.h"
 #include "ca/follow.h"
 
@@ -121,8 +122,6 @@ MUST_CHECK enum err_code store_profile_put(struct store *s, const uint8_t hash[3
                                            int64_t at, struct err *e); /* again: no change */
 
 /* Devices: (domain, device_id); rows of one physical unit share unit. */
-enum device_state { DEVICE_DECLARED, DEVICE_ENROLLED, DEVICE_STOPPED, DEVICE_STATES };
-const char *device_state_name(enum device_state s);
 struct device_row {
     uint64_t id;
     uint64_t unit;
@@ -130,19 +129,35 @@ struct device_row {
     const char *anchor;          /* manufacturer anchor it was declared under, "" = none */
     const char *product, *model, *lot, *order_no, *station, *line, *firmware; /* "" = not known */
     uint8_t state;               /* enum device_state */
-    int64_t declared_at, enrolled_at, stopped_at; /* 0 = not */
+    uint8_t prev_state;          /* the one before it */
+    int64_t state_at, declared_at, enrolled_at; /* enrolled_at: the first time; 0 = not */
     uint64_t group_secret;       /* declared just in time by this secret, 0 = no */
+    uint64_t moved_to;           /* device row it became when its owner changed, 0 = none */
 };
 MUST_CHECK enum err_code store_device_insert(struct store *s, struct device_row *row, struct err *e); /* unit 0: a new one; sets id, unit */
 MUST_CHECK enum err_code store_device_find(struct store *s, const char *domain, const char *device_id,
                                            struct device_row *out, struct err *e);
 MUST_CHECK enum err_code store_device_by_id(struct store *s, uint64_t id, struct device_row *out, struct err *e);
 MUST_CHECK enum err_code store_device_set_state(struct store *s, uint64_t id, enum device_state state, int64_t at, struct err *e);
+/* As store_device_set_state, but only from one of the states of `from` (1 << state each); *changed says whether. The table of
+ * the changes that exist is base/life.h's; its effects are ca/life.h's. */
+MUST_CHECK enum err_code store_device_advance(struct store *s, uint64_t id, unsigned from, enum device_state to, int64_t at,
+                                              bool *changed, struct err *e);
+MUST_CHECK enum err_code store_device_set_moved(struct store *s, uint64_t id, uint64_t to, struct err *e);
+/* One row of the status log that is about a device alone; sets *seq. `batch` 0 and `origin` "" = none. */
+MUST_CHECK enum err_code store_device_log(struct store *s, uint64_t id, enum device_state state, int64_t at, uint64_t batch,
+                                          const char *origin, uint64_t *seq, struct err *e);
 MUST_CHECK enum err_code store_device_set_unit(struct store *s, uint64_t id, uint64_t unit, struct err *e);
 /* What a work order says of a device that an earlier order gave up: anchor, product, model, lot, order_no, station, line. */
 MUST_CHECK enum err_code store_device_set_order(struct store *s, const struct device_row *row, struct err *e);
 MUST_CHECK enum err_code store_device_set_firmware(struct store *s, uint64_t id, const char *firmware, struct err *e);
-MUST_CHECK enum err_code store_unit_is_stopped(struct store *s, uint64_t unit, bool *stopped, struct err *e);
+/* How the rows of a unit stand: stopped by the state of any that was not moved to another owner, and what that state is. */
+struct unit_stand {
+    bool stopped;
+    enum device_state by;          /* of the row that stops it */
+    enum device_state state, prev; /* of the row asked about; DEVICE_STATES when it is not of this unit */
+};
+MUST_CHECK enum err_code store_unit_stands(struct store *s, uint64_t unit, uint64_t device, struct unit_stand *out, struct err *e);
 struct device_filter {
     const char *domain, *device_id, *product, *lot; /* NULL = any; device_id may hold * at its end */
     int state;                                      /* -1 = any */
@@ -202,17 +217,27 @@ struct cert_row {
     int64_t issued_at, not_before, not_after;
     /* the newest status, kept with the row */
     uint8_t status;              /* enum cert_status */
+    uint8_t hold_by;             /* enum hold_by bits; not 0 exactly while it is on hold */
     uint8_t reason;              /* enum crl_reason */
     int64_t status_at;
     uint64_t replaced_by;        /* cert row that renewed it, 0 = none */
     int64_t first_used_at;       /* presented in a handshake for the first time, 0 = never */
     uint64_t status_seq;         /* status log row of the newest status, 0 = none yet */
+    uint8_t device_state;        /* given to store_cert_issue: the device's state with this certificate; not read back */
+};
+/* Who holds a certificate. It is on hold while any of them does. */
+enum hold_by {
+    HOLD_OPERATOR = 1, /* cert hold */
+    HOLD_LIFE = 2,     /* the state of its device */
+    HOLD_LINE = 4,     /* not confirmed in time */
+    HOLD_CENTRE = 8,   /* at a line box */
+    HOLD_BOX = 16,     /* at a centre */
 };
 enum cert_operation { CERT_OP_ENROLL, CERT_OP_REENROLL, CERT_OP_ADMIN, CERT_OP_SERVICE, CERT_OP_CA, CERT_OP_KEYGEN };
 /* Sets id. The profile must have been put before; status fields are ignored (store_status_append writes them). */
 MUST_CHECK enum err_code store_cert_insert(struct store *s, struct cert_row *row, struct err *e);
-/* store_cert_insert and the certificate's first status row, good since issued_at, in one: what issuance writes. Sets id,
- * status_at and status_seq. */
+/* store_cert_insert and the certificate's first status row, good since issued_at, in one: what issuance writes. That row also
+ * tells of the device: its state is `device_state`. Sets id, status_at and status_seq. */
 MUST_CHECK enum err_code store_cert_issue(struct store *s, struct cert_row *row, struct err *e);
 MUST_CHECK enum err_code store_cert_by_serial(struct store *s, uint32_t issuer, struct bytes serial, struct cert_row *out, struct err *e);
 /* The row of exactly this certificate: `der_hash` is over the whole of it and decides; the issuer (its DER Name; for _by_ca a CA's
@@ -246,8 +271,10 @@ MUST_CHECK enum err_code store_cert_count(struct store *s, const struct cert_fil
 /*
  * Status log. store_status_append draws the next seq (last + 1, no gaps), inserts, and updates the certificate row's
  * status. Sets seq, and not_after from the certificate row. The first row of a certificate may have any status; then
- *   good -> hold, good -> revoked, hold -> good (release), hold -> revoked;
- * everything else is E_CONFLICT: revoked never returns, and the same status again is no change and no row.
+ *   good -> hold, good -> revoked, hold -> good (release), hold -> revoked,
+ *   hold -> hold by others than before (hold_by), revoked -> revoked for keyCompromise when it was another reason;
+ * everything else is E_CONFLICT: revoked never returns, and the same status again is no change and no row. hold_by 0 of a hold
+ * counts as HOLD_OPERATOR. `device` is that of the certificate row unless it is set.
  * A serial without a certificate row is E_NOT_FOUND when `origin` is "", and accepted with an origin (an entry of an
  * imported CRL): it is listed in CRLs; not_after 0 then counts as never.
  */

@@ -119,7 +119,7 @@ static void enroll(struct filling *f, uint64_t n)
     struct cert_row cert = {.issuer = f->issuer.id, .serial_len = SERIAL_MAX_LEN, .der = BYTES_OF(octets),
                             .profile = "ldevid", .kind = PROFILE_LDEVID, .operation = CERT_OP_ENROLL,
                             .domain = "example", .requester = requester, .issued_at = f->now, .not_before = f->now - 300,
-                            .not_after = f->now + YEAR_S};
+                            .not_after = f->now + YEAR_S, .device_state = DEVICE_IN_SERVICE};
     struct status_row status = {.issuer = f->issuer.id, .serial_len = SERIAL_MAX_LEN, .status = CERT_GOOD, .time = f->now};
     struct audit_actor who = {.actor = id, .actor_kind = "device", .domain = "example"};
     uint8_t digest[32];
@@ -142,11 +142,10 @@ static void enroll(struct filling *f, uint64_t n)
     cert.device = intent.device = device.id;
     must(f, store_spki_claim(f->s, cert.spki_hash, device.unit, f->now, &f->e), "key");
     must(f, store_intent_insert(f->s, &intent, &f->e), "intent");
-    must(f, store_cert_insert(f->s, &cert, &f->e), "certificate");
-    must(f, store_status_append(f->s, &status, &f->e), "status");
+    must(f, store_cert_issue(f->s, &cert, &f->e), "certificate");
     must(f, store_intent_finish(f->s, f->issuer.id, BYTES_OF(cert.serial), INTENT_DONE, f->now, &f->e), "intent");
-    must(f, store_device_set_state(f->s, device.id, DEVICE_ENROLLED, f->now, &f->e), "device");
-    must(f, audit_cert_issued(f->s, &who, f->issuer_name, &cert, status.seq, f->now, &f->e), "trail");
+    must(f, store_device_set_state(f->s, device.id, DEVICE_IN_SERVICE, f->now, &f->e), "device");
+    must(f, audit_cert_issued(f->s, &who, f->issuer_name, &cert, cert.status_seq, f->now, &f->e), "trail");
     if (is_revoked(f, n)) {
         status.status = CERT_REVOKED;
         status.reason = REASON_KEY_COMPROMISE;

@@ -110,7 +110,7 @@ static void record(struct writer *w, size_t n)
     struct cert_row    row = {.issuer = w->issuer, .serial_len = SERIAL_MAX_LEN, .profile = "ldevid", .kind = PROFILE_LDEVID,
                               .operation = CERT_OP_ENROLL, .device = n + 1, .domain = "example", .order_no = "", .station = "",
                               .line = "", .model = "", .lot = "", .firmware = "", .issued_at = T0, .not_before = T0 - 300,
-                              .not_after = T0 + YEAR_S};
+                              .not_after = T0 + YEAR_S, .device_state = DEVICE_IN_SERVICE};
     struct audit_actor who = {.actor_kind = "device", .domain = "example"};
 
     unit_make(&u, n);
@@ -125,7 +125,7 @@ static void record(struct writer *w, size_t n)
     who.request_digest = BYTES_OF(u.digest);
     must_ok(store_cert_issue(w->s, &row, &e), &e);
     must_ok(store_intent_finish(w->s, w->issuer, BYTES_OF(u.serial), INTENT_DONE, T0, &e), &e);
-    must_ok(store_device_set_state(w->s, n + 1, DEVICE_ENROLLED, T0, &e), &e);
+    must_ok(store_device_set_state(w->s, n + 1, DEVICE_IN_SERVICE, T0, &e), &e);
     must_ok(audit_cert_issued(w->s, &who, "fleet-ca", &row, row.status_seq, T0, &e), &e);
 }
 
@@ -198,10 +198,10 @@ static void bare_open(struct writer *w, const char *path)
     w->commit = statement(w, "COMMIT");
     w->spki = statement(w, "INSERT INTO spki VALUES (?, ?, ?)");
     w->intent = statement(w, "INSERT INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)");
-    w->cert = statement(w, "INSERT INTO cert VALUES (NULL,?,?,?,?,?,?,'ldevid',?,?,?,'example',?,?,'','','','','','',0,?,?,?,0,0,?,?,NULL,0)");
-    w->status = statement(w, "INSERT INTO status_log VALUES (?, ?, ?, 0, 0, ?, 0, ?, 0, '')");
+    w->cert = statement(w, "INSERT INTO cert VALUES (NULL,?,?,?,?,?,?,'ldevid',?,?,?,'example',?,?,'','','','','','',0,?,?,?,0,0,0,?,?,NULL,0)");
+    w->status = statement(w, "INSERT INTO status_log VALUES (?, ?, ?, 0, 0, ?, 0, ?, 0, '', ?, 5, 3, ?)");
     w->finish = statement(w, "UPDATE intent SET state = 1, finished_at = ? WHERE issuer = ? AND serial = ? AND state <> 1");
-    w->device = statement(w, "UPDATE device SET state = 1, enrolled_at = ? WHERE id = ?");
+    w->device = statement(w, "UPDATE device SET prev_state = state, state = 5, state_at = ?1, enrolled_at = ?1 WHERE id = ?2");
     w->audit = statement(w, "INSERT INTO audit VALUES (?, ?, 'cert-issued', ?, 'device', 'example', ?, ?, ?, x'', x'', ?, ?)");
 }
 
@@ -254,6 +254,8 @@ static void bare_cert(struct writer *w, const struct unit *u, size_t n)
     blob(w->status, 3, u->serial, sizeof(u->serial));
     sqlite3_bind_int64(w->status, 4, T0);
     sqlite3_bind_int64(w->status, 5, T0 + YEAR_S);
+    sqlite3_bind_int64(w->status, 6, (sqlite3_int64)n + 1);
+    blob(w->status, 7, u->der_hash, 32);
     step(w, w->status);
 }
 

@@ -128,7 +128,7 @@ FAULTS = [
          [("ca/enroll_policy.c", "        if (code == E_OK && row.status != CERT_GOOD)\n", "        if (false)\n")],
          "scenario/revocation", "race: a certificate revoked or held"),
     bats("stopped-device-enrols", "a stopped device gets nothing",
-         [("ca/enroll_policy.c", "    if (stopped || d->state == DEVICE_STOPPED)", "    if (false)")],
+         [("ca/enroll_policy.c", "    if (stand.stopped)", "    if (false)")],
          "scenario/enroll", "an unknown device is 403"),
     bats("one-key-two-units", "a key belongs to one unit",
          [("ca/enroll_policy.c", "    if (code == E_CONFLICT) {\n        g->alarm", "    if (code == E_CONFLICT)\n        return E_OK;\n    if (code == E_CONFLICT) {\n        g->alarm"),

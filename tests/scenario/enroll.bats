@@ -22,7 +22,7 @@ setup() { instance_load; }
     [ "$(est_enroll boot-1 --cert "$units/boot-1.idevid.pem" --key "$units/boot-1.idevid.key")" = 200 ]
     openssl verify -x509_strict -purpose sslclient -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$units/boot-1.pem"
     [ "$(openssl x509 -in "$units/boot-1.pem" -noout -pubkey)" = "$(openssl pkey -in "$units/boot-1.key" -pubout)" ]
-    [ "$(inkan device show boot-1 --json | jq -r .state)" = enrolled ]
+    [ "$(inkan device show boot-1 --json | jq -r .state)" = in_service ]
 }
 
 @test "a birth identity is what IEEE 802.1AR asks for" {

@@ -204,7 +204,7 @@ refuses() {
     [ "$(unit_post qa-1 WO-1 WO-1-00000011 scrap)" = 200 ]
     [ "$(body .state)" = scrapped ]
     [ "$(inkan cert show "$units/WO-1-00000011.pem" --json | jq -r .status)" = revoked ]
-    [ "$(inkan device show WO-1-00000011 --json | jq -r .state)" = stopped ]
+    [ "$(inkan device show WO-1-00000011 --json | jq -r .state)" = scrapped ]
     refuses WO-1 unit-ended 409 "$(unit_post pack-1 WO-1 WO-1-00000011 pack)"
     refuses WO-1 unit-shipped 409 "$(unit_post qa-1 WO-1 WO-1-00000001 scrap)"
     # A number that was only reserved is given back.

@@ -222,15 +222,15 @@ static const struct {
     {"a certificate issued without an entry",
      "INSERT INTO cert SELECT 7, issuer, x'4001', x'30', zeroblob(32), spki_hash, profile_hash, profile, kind, operation, "
      "device, domain, requester, credential_hash, order_no, station, line, model, lot, firmware, shard, issued_at, "
-     "not_before, not_after, 0, 0, 0, 0, NULL, 0 FROM cert WHERE id = 1",
+     "not_before, not_after, 0, 0, 0, 0, 0, NULL, 0 FROM cert WHERE id = 1",
      0, "certificate 4001 has no entry", false},
     {"a revocation without an entry",
-     "INSERT INTO status_log SELECT 11, issuer, serial, 2, 1, time, 0, not_after, 0, '' FROM status_log WHERE seq = 4; "
+     "INSERT INTO status_log SELECT 11, issuer, serial, 2, 1, time, 0, not_after, 0, '', device, NULL, 0, x'' FROM status_log WHERE seq = 4; "
      "INSERT INTO revoked SELECT issuer, serial, 0, 2, 1, time, 0, not_after, 11, 0, '' FROM status_log WHERE seq = 11; "
      "UPDATE cert SET status = 2, reason = 1, status_seq = 11 WHERE id = 4",
      0, "status row 11 has no entry", false},
     {"a revocation turned into a hold", OPEN_LOG OPEN_CERT
-     "UPDATE status_log SET status = 1 WHERE seq = 6; UPDATE cert SET status = 1 WHERE id = 1; "
+     "UPDATE status_log SET status = 1 WHERE seq = 6; UPDATE cert SET status = 1, hold_by = 1 WHERE id = 1; "
      "UPDATE revoked SET status = 1 WHERE seq = 6",
      6, "says something else", false},
     {"a reason changed", OPEN_LOG OPEN_CERT

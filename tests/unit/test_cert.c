@@ -717,12 +717,13 @@ static void a_profile_has_one_description(void **state)
     struct conf_profile p = profile_of(PROFILE_LDEVID);
     struct buf a = BUF_INIT(8192), b = BUF_INIT(8192);
     uint8_t hash_a[32], hash_b[32];
+    p.retire_never = true;
     static const char expected[] =
         "{\"allow_idevid_key\":false,\"basic_reenroll\":false,\"ca\":\"fleet-ca\",\"ca_issuers_url\":false,"
         "\"clone_window_s\":0,\"crl_url\":true,\"eku\":[\"clientAuth\"],\"expired_grace_s\":0,"
         "\"idevid_reenroll\":\"supersede\",\"key_algs\":[\"ed25519\",\"p256\",\"p384\",\"rsa2048\",\"rsa3072\",\"rsa4096\"],"
         "\"key_usage\":[\"digitalSignature\"],\"kind\":\"ldevid\",\"name\":\"p\",\"no_expiry\":false,\"ocsp_url\":true,"
-        "\"path_len\":-1,\"pop_required\":false,\"rekey_required\":false,\"renew_percent\":0,"
+        "\"path_len\":-1,\"pop_required\":false,\"rekey_required\":false,\"renew_percent\":0,\"retire_after_s\":-1,"
         "\"san\":[\"dns:{device_id}.dev.example\",\"uri:urn:dev:{domain}:{device_id}\",\"ip:192.0.2.1\"],"
         "\"subject\":\"CN={device_id},serialNumber={device_id},O=Acme\",\"validity_s\":31536000}";
 

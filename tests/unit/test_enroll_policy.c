@@ -153,7 +153,7 @@ static uint64_t issued(struct bench *b, unsigned n)
     OK(b->ledger, store_cert_insert(b->core.store, &row, &b->ledger->e));
     OK(b->ledger, store_status_append(b->core.store, &status, &b->ledger->e));
     if (b->grant.device.state == DEVICE_DECLARED)
-        OK(b->ledger, store_device_set_state(b->core.store, b->grant.device.id, DEVICE_ENROLLED, NOW, &b->ledger->e));
+        OK(b->ledger, store_device_set_state(b->core.store, b->grant.device.id, DEVICE_IN_SERVICE, NOW, &b->ledger->e));
     return row.id;
 }
 
@@ -318,7 +318,7 @@ static void a_stopped_device_is_403(void **state)
 {
     struct bench *b = *state;
 
-    OK(b->ledger, store_device_set_state(b->core.store, b->device, DEVICE_STOPPED, NOW, &b->ledger->e));
+    OK(b->ledger, store_device_set_state(b->core.store, b->device, DEVICE_DECOMMISSIONED, NOW, &b->ledger->e));
     assert_int_equal(ask(b), E_DENIED);
     assert_true(b->grant.authenticated);
 }
@@ -330,7 +330,7 @@ static void stopped_follows_the_unit(void **state)
 
     OK(b->ledger, store_device_by_id(b->core.store, b->other, &row, &b->ledger->e));
     OK(b->ledger, store_device_set_unit(b->core.store, b->device, row.unit, &b->ledger->e));
-    OK(b->ledger, store_device_set_state(b->core.store, b->other, DEVICE_STOPPED, NOW, &b->ledger->e));
+    OK(b->ledger, store_device_set_state(b->core.store, b->other, DEVICE_DECOMMISSIONED, NOW, &b->ledger->e));
     assert_int_equal(ask(b), E_DENIED);
 }
 
@@ -564,7 +564,7 @@ static void a_device_stopped_meanwhile_gets_nothing(void **state)
 
     assert_int_equal(ask(b), E_OK);
     assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_OK);
-    OK(b->ledger, store_device_set_state(b->core.store, b->device, DEVICE_STOPPED, NOW, &b->ledger->e));
+    OK(b->ledger, store_device_set_state(b->core.store, b->device, DEVICE_DECOMMISSIONED, NOW, &b->ledger->e));
     assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_DENIED);
 }
 

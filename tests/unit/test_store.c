@@ -779,7 +779,8 @@ static void stop_follows_the_unit(void **state)
     struct ledger *l = *state;
     struct device_row a = device("acme", "dev-1"), b = device("beta", "dev-9"), other = device("acme", "dev-2");
     struct device_row got;
-    bool stopped;
+    struct unit_stand stand;
+    bool changed;
 
     BEGIN(l);
     OK(l, store_device_insert(l->s, &a, &l->e));
@@ -787,23 +788,43 @@ static void stop_follows_the_unit(void **state)
     OK(l, store_device_insert(l->s, &b, &l->e));
     OK(l, store_device_insert(l->s, &other, &l->e));
     REFUSED(l, E_CONFLICT, store_device_set_unit(l->s, other.id, 999, &l->e));
-    OK(l, store_device_set_state(l->s, a.id, DEVICE_ENROLLED, T0 + 1, &l->e));
-    OK(l, store_unit_is_stopped(l->s, a.unit, &stopped, &l->e));
-    assert_false(stopped);
-    OK(l, store_device_set_state(l->s, b.id, DEVICE_STOPPED, T0 + 2, &l->e));
-    REFUSED(l, E_NOT_FOUND, store_device_set_state(l->s, 999, DEVICE_STOPPED, T0, &l->e));
+    OK(l, store_device_set_state(l->s, a.id, DEVICE_IN_SERVICE, T0 + 1, &l->e));
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_false(stand.stopped);
+    assert_int_equal(stand.state, DEVICE_IN_SERVICE);
+    assert_int_equal(stand.prev, DEVICE_DECLARED);
+    OK(l, store_device_set_state(l->s, b.id, DEVICE_LOST, T0 + 2, &l->e));
+    REFUSED(l, E_NOT_FOUND, store_device_set_state(l->s, 999, DEVICE_LOST, T0, &l->e));
     COMMIT(l);
-    OK(l, store_unit_is_stopped(l->s, a.unit, &stopped, &l->e));
-    assert_true(stopped);
-    OK(l, store_unit_is_stopped(l->s, other.unit, &stopped, &l->e));
-    assert_false(stopped);
-    REFUSED(l, E_NOT_FOUND, store_unit_is_stopped(l->s, 999, &stopped, &l->e));
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_true(stand.stopped);
+    assert_int_equal(stand.by, DEVICE_LOST);
+    OK(l, store_unit_stands(l->s, other.unit, a.id, &stand, &l->e));
+    assert_false(stand.stopped);
+    assert_int_equal(stand.state, DEVICE_STATES);
+    REFUSED(l, E_NOT_FOUND, store_unit_stands(l->s, 999, 0, &stand, &l->e));
     OK(l, store_device_by_id(l->s, a.id, &got, &l->e));
-    assert_int_equal(got.state, DEVICE_ENROLLED);
+    assert_int_equal(got.state, DEVICE_IN_SERVICE);
     assert_int_equal(got.enrolled_at, T0 + 1);
     OK(l, store_device_by_id(l->s, b.id, &got, &l->e));
-    assert_int_equal(got.stopped_at, T0 + 2);
-    assert_string_equal(device_state_name((enum device_state)got.state), "stopped");
+    assert_int_equal(got.state_at, T0 + 2);
+    assert_int_equal(got.prev_state, DEVICE_DECLARED);
+    BEGIN(l);
+    OK(l, store_device_set_state(l->s, b.id, DEVICE_SUSPENDED, T0 + 3, &l->e)); /* found again: it may enrol */
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_false(stand.stopped);
+    OK(l, store_device_set_state(l->s, b.id, DEVICE_IN_SERVICE, T0 + 4, &l->e));
+    OK(l, store_device_set_state(l->s, b.id, DEVICE_DECOMMISSIONED, T0 + 5, &l->e));
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_true(stand.stopped);
+    OK(l, store_device_set_moved(l->s, b.id, a.id, &l->e)); /* its new owner's row is what counts */
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_false(stand.stopped);
+    OK(l, store_device_advance(l->s, a.id, 1u << DEVICE_SHIPPED, DEVICE_LOST, T0 + 6, &changed, &l->e));
+    assert_false(changed);
+    OK(l, store_device_advance(l->s, a.id, 1u << DEVICE_IN_SERVICE, DEVICE_LOST, T0 + 6, &changed, &l->e));
+    assert_true(changed);
+    COMMIT(l);
 }
 
 static bool last_device(void *arg, const struct device_row *row)
@@ -833,7 +854,7 @@ static void device_list_filters_and_pages(void **state)
         {"a star alone is every device", {.state = -1, .device_id = "*"}, 30},
         {"a lot", {.state = -1, .lot = "L2"}, 0},
         {"a product", {.state = -1, .product = "meter"}, 30},
-        {"a state", {.state = DEVICE_STOPPED}, 1},
+        {"a state", {.state = DEVICE_LOST}, 1},
         {"a unit", {.state = -1, .unit = 7}, 1},
         {"a page", {.state = -1, .after_id = 25, .limit = 3}, 3},
         {"the last page", {.state = -1, .after_id = 28, .limit = 3}, 2},
@@ -848,7 +869,7 @@ static void device_list_filters_and_pages(void **state)
         row = device(i < 20 ? "acme" : "beta", id);
         OK(l, store_device_insert(l->s, &row, &l->e));
     }
-    OK(l, store_device_set_state(l->s, 5, DEVICE_STOPPED, T0, &l->e));
+    OK(l, store_device_set_state(l->s, 5, DEVICE_LOST, T0, &l->e));
     COMMIT(l);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         uint64_t seen[2] = {0, 0}, n = 0;
@@ -1205,6 +1226,8 @@ static void status_follows_the_table(void **state)
         const char *name;
         enum cert_status from, to;
         enum err_code code;
+        enum crl_reason reason;
+        uint8_t hold_by;
     } cases[] = {
         {"good again", CERT_GOOD, CERT_GOOD, E_CONFLICT},
         {"hold", CERT_GOOD, CERT_ON_HOLD, E_OK},
@@ -1215,6 +1238,9 @@ static void status_follows_the_table(void **state)
         {"revoked never returns to good", CERT_REVOKED, CERT_GOOD, E_CONFLICT},
         {"revoked never becomes a hold", CERT_REVOKED, CERT_ON_HOLD, E_CONFLICT},
         {"revoke again", CERT_REVOKED, CERT_REVOKED, E_CONFLICT},
+        {"revoked, and its key turns out to be compromised", CERT_REVOKED, CERT_REVOKED, E_OK, REASON_KEY_COMPROMISE},
+        {"on hold by the same again", CERT_ON_HOLD, CERT_ON_HOLD, E_CONFLICT, REASON_CERTIFICATE_HOLD, HOLD_OPERATOR},
+        {"on hold by another too", CERT_ON_HOLD, CERT_ON_HOLD, E_OK, REASON_CERTIFICATE_HOLD, HOLD_OPERATOR | HOLD_LIFE},
     };
 
     BEGIN(l);
@@ -1228,7 +1254,8 @@ static void status_follows_the_table(void **state)
             ledger_change(l, 100 + i, cases[i].from, REASON_CERTIFICATE_HOLD);
             seq++;
         }
-        row = ledger_status(l, 100 + i, cases[i].to, REASON_KEY_COMPROMISE);
+        row = ledger_status(l, 100 + i, cases[i].to, cases[i].reason ? cases[i].reason : REASON_SUPERSEDED);
+        row.hold_by = cases[i].hold_by;
         if (store_status_append(l->s, &row, &l->e) != cases[i].code)
             fail_msg("%s: %s", cases[i].name, l->e.msg);
         OK(l, store_status_seq(l->s, &after, &l->e));
@@ -1236,8 +1263,9 @@ static void status_follows_the_table(void **state)
         OK(l, store_cert_by_serial(l->s, l->issuer, BYTES(row.serial, row.serial_len), &cert, &l->e));
         assert_int_equal(cert.status, cases[i].code == E_OK ? cases[i].to : cases[i].from);
         assert_int_equal(cert.status_seq, after);
+        assert_int_equal(cert.hold_by != 0, cert.status == CERT_ON_HOLD);
         if (cases[i].code == E_OK) {
-            assert_int_equal(cert.reason, REASON_KEY_COMPROMISE);
+            assert_int_equal(cert.reason, row.reason);
             assert_int_equal(cert.status_at, row.time);
             assert_int_equal(row.not_after, cert.not_after);
         }
@@ -1468,7 +1496,7 @@ static void statements_of_a_request_never_scan(void **state)
     };
     static const enum stmt_id hot[] = {
         Q_META_GET,      Q_KEY_BY_NAME,     Q_ISSUER_BY_ID,    Q_ISSUER_BY_NAME,           Q_DEVICE_FIND,
-        Q_DEVICE_BY_ID,  Q_UNIT_STOPPED,    Q_SPKI_UNIT,       Q_DEVICE_EACH_NAMED,        Q_DEVICE_EACH_UNIT,
+        Q_DEVICE_BY_ID,  Q_UNIT_STANDS,    Q_SPKI_UNIT,       Q_DEVICE_EACH_NAMED,        Q_DEVICE_EACH_UNIT,
         Q_INTENT_INSERT, Q_INTENT_FINISH, Q_INTENT_STATE,    Q_CERT_BY_SERIAL,  Q_CERT_BY_DER,              Q_CERT_BY_ID,
         Q_CERT_NEWEST,   Q_CERT_EACH,       Q_CERT_EACH_DEVICE, Q_CERT_NEWEST_BY_REQUESTER, Q_CERT_EACH_STATUS,
         Q_STATUS_NOW,    Q_STATUS_CERT,     Q_STATUS_BY_SEQ,   Q_STATUS_EACH,              Q_REVOKED_NOW,

@@ -45,7 +45,8 @@ CREATE TABLE profile (
   at   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- unit is the id of the unit's first device row.
+-- unit is the id of the unit's first device row. state: enum device_state (base/life.h), prev_state the one before it.
+-- moved_to: the row it became when its owner changed.
 CREATE TABLE device (
   id           INTEGER PRIMARY KEY,
   unit         INTEGER NOT NULL REFERENCES device (id),
@@ -59,11 +60,13 @@ CREATE TABLE device (
   station      TEXT NOT NULL,
   line         TEXT NOT NULL,
   firmware     TEXT NOT NULL,
-  state        INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2),
+  state        INTEGER NOT NULL CHECK (state BETWEEN 0 AND 14),
+  prev_state   INTEGER NOT NULL CHECK (prev_state BETWEEN 0 AND 14),
+  state_at     INTEGER NOT NULL,
   declared_at  INTEGER NOT NULL,
   enrolled_at  INTEGER NOT NULL,
-  stopped_at   INTEGER NOT NULL,
   group_secret INTEGER REFERENCES secret (id),
+  moved_to     INTEGER REFERENCES device (id),
   UNIQUE (domain, device_id)
 ) STRICT;
 CREATE INDEX device_unit ON device (unit);
@@ -97,6 +100,7 @@ CREATE TRIGGER intent_is_as_drawn BEFORE UPDATE OF issuer, serial, tbs_hash ON i
 BEGIN SELECT RAISE(ABORT, 'an intent keeps what it was drawn for'); END;
 
 -- status, reason, status_at and status_seq repeat the newest row of status_log. status: 0 good, 1 on hold, 2 revoked.
+-- hold_by: who holds it, a bit each: 1 an operator, 2 the state of its device, 4 the line, 8 the centre, 16 a line box.
 CREATE TABLE cert (
   id              INTEGER PRIMARY KEY,
   issuer          INTEGER NOT NULL REFERENCES issuer (id),
@@ -123,12 +127,14 @@ CREATE TABLE cert (
   not_before      INTEGER NOT NULL,
   not_after       INTEGER NOT NULL,
   status          INTEGER NOT NULL CHECK (status BETWEEN 0 AND 2),
+  hold_by         INTEGER NOT NULL CHECK (hold_by BETWEEN 0 AND 31),
   reason          INTEGER NOT NULL,
   status_at       INTEGER NOT NULL,
   status_seq      INTEGER NOT NULL,
   replaced_by     INTEGER REFERENCES cert (id),
   first_used_at   INTEGER NOT NULL,
-  UNIQUE (issuer, serial)
+  UNIQUE (issuer, serial),
+  CHECK ((status = 1) = (hold_by <> 0))
 ) STRICT;
 CREATE INDEX cert_device ON cert (device, kind, id) WHERE device IS NOT NULL;
 CREATE INDEX cert_requester ON cert (requester, kind, id) WHERE device IS NULL;
@@ -141,17 +147,25 @@ BEGIN SELECT RAISE(ABORT, 'a certificate row keeps what was signed'); END;
 CREATE TRIGGER cert_revoked_is_final BEFORE UPDATE OF status ON cert WHEN OLD.status = 2 AND NEW.status <> 2
 BEGIN SELECT RAISE(ABORT, 'a revoked certificate never returns'); END;
 
+-- The one log of what relying services must hear of: certificates (issuer and serial) and devices (device and device_state),
+-- alone or together. kind and der_hash are those of a certificate's first row. device_state NULL: the row says nothing of it.
 CREATE TABLE status_log (
-  seq        INTEGER PRIMARY KEY,
-  issuer     INTEGER NOT NULL REFERENCES issuer (id),
-  serial     BLOB NOT NULL CHECK (length(serial) BETWEEN 1 AND 20),
-  status     INTEGER NOT NULL CHECK (status BETWEEN 0 AND 2),
-  reason     INTEGER NOT NULL,
-  time       INTEGER NOT NULL,
-  invalidity INTEGER NOT NULL,
-  not_after  INTEGER NOT NULL,
-  batch      INTEGER NOT NULL,
-  origin     TEXT NOT NULL
+  seq          INTEGER PRIMARY KEY,
+  issuer       INTEGER REFERENCES issuer (id),
+  serial       BLOB NOT NULL CHECK (length(serial) <= 20),
+  status       INTEGER NOT NULL CHECK (status BETWEEN 0 AND 2),
+  reason       INTEGER NOT NULL,
+  time         INTEGER NOT NULL,
+  invalidity   INTEGER NOT NULL,
+  not_after    INTEGER NOT NULL,
+  batch        INTEGER NOT NULL,
+  origin       TEXT NOT NULL,
+  device       INTEGER,
+  device_state INTEGER CHECK (device_state BETWEEN 0 AND 14),
+  kind         INTEGER NOT NULL,
+  der_hash     BLOB NOT NULL CHECK (length(der_hash) IN (0, 32)),
+  CHECK ((issuer IS NULL) = (length(serial) = 0)),
+  CHECK (issuer IS NOT NULL OR device IS NOT NULL)
 ) STRICT;
 CREATE TRIGGER status_log_stays BEFORE DELETE ON status_log
 BEGIN SELECT RAISE(ABORT, 'the status log only grows'); END;

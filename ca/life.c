@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/life.h"
+
+#include "ca/store/life.h"
+
+#define PAGE_CERTS 64
+#define PAGE_ROWS  16
+
+/* ---- what a state does to certificates ---- */
+
+enum effect { KEEP, HOLD, FREE, REVOKE };
+
+static const struct effects {
+    enum effect idevid, ldevid;
+    enum crl_reason reason; /* of REVOKE */
+    bool whole_unit;        /* every row of the unit, in every domain */
+} effects[DEVICE_STATES] = {
+    [DEVICE_DECLARED] =       {REVOKE, REVOKE, REASON_CESSATION_OF_OPERATION, false},
+    [DEVICE_KEYED] =          {KEEP,   KEEP,   REASON_UNSPECIFIED,            false},
+    [DEVICE_PROVISIONED] =    {KEEP,   KEEP,   REASON_UNSPECIFIED,            false},
+    [DEVICE_CONFIRMED] =      {FREE,   KEEP,   REASON_UNSPECIFIED,            true},
+    [DEVICE_SHIPPED] =        {KEEP,   KEEP,   REASON_UNSPECIFIED,            false},
+    [DEVICE_IN_SERVICE] =     {FREE,   FREE,   REASON_UNSPECIFIED,            true},
+    [DEVICE_SUSPENDED] =      {FREE,   HOLD,   REASON_UNSPECIFIED,            true},
+    [DEVICE_QUARANTINED] =    {KEEP,   KEEP,   REASON_UNSPECIFIED,            true}, /* LDevID: as its domain says */
+    [DEVICE_COMPROMISED] =    {REVOKE, REVOKE, REASON_KEY_COMPROMISE,         true},
+    [DEVICE_LOST] =           {HOLD,   REVOKE, REASON_PRIVILEGE_WITHDRAWN,    true},
+    [DEVICE_TRANSFERRING] =   {KEEP,   REVOKE, REASON_AFFILIATION_CHANGED,    false},
+    [DEVICE_IN_REPAIR] =      {HOLD,   REVOKE, REASON_CESSATION_OF_OPERATION, true},
+    [DEVICE_DECOMMISSIONED] = {KEEP,   REVOKE, REASON_CESSATION_OF_OPERATION, true},
+    [DEVICE_DISPOSED] =       {REVOKE, REVOKE, REASON_CESSATION_OF_OPERATION, true},
+    [DEVICE_SCRAPPED] =       {REVOKE, REVOKE, REASON_CESSATION_OF_OPERATION, true},
+};
+
+/* One change under way. */
+struct change {
+    struct core *c;
+    const struct life_change *ch;
+    const struct actor *by;
+    int64_t now;
+    enum device_state from;
+    const char *trigger;
+    uint64_t seq, audit_seq;
+    char domain[ID_MAX_LEN + 1];
+};
+
+struct row {
+    uint64_t id;
+    enum device_state state, prev;
+    bool moved;
+    char domain[ID_MAX_LEN + 1];
+};
+
+struct page {
+    const struct change *w;
+    enum effect idevid, ldevid;
+    uint64_t id[PAGE_CERTS], seen;
+    enum effect effect[PAGE_CERTS];
+    size_t n;
+};
+
+static enum crl_reason reason_of(const struct change *w)
+{
+    return w->ch->reason != REASON_UNSPECIFIED ? w->ch->reason : effects[w->ch->to].reason;
+}
+
+static bool changes(const struct change *w, enum effect f, const struct cert_row *row)
+{
+    bool expired = row->not_after < w->now;
+
+    switch (f) {
+    case HOLD:
+        return !expired && row->status != CERT_REVOKED && !(row->hold_by & HOLD_LIFE);
+    case FREE:
+        return row->hold_by & HOLD_LIFE;
+    case REVOKE:
+        return !expired && (row->status != CERT_REVOKED ||
+                            (reason_of(w) == REASON_KEY_COMPROMISE && row->reason != REASON_KEY_COMPROMISE));
+    case KEEP:
+    default:
+        return false;
+    }
+}
+
+static bool take_cert(void *arg, const struct cert_row *row)
+{
+    struct page *p = arg;
+    enum effect f = row->kind == PROFILE_IDEVID ? p->idevid : p->ldevid;
+
+    if (p->n == PAGE_CERTS) /* the next page begins here */
+        return false;
+    p->seen = row->id;
+    if (!changes(p->w, f, row))
+        return true;
+    p->effect[p->n] = f;
+    p->id[p->n++] = row->id;
+    return true;
+}
+
+static enum err_code change_cert(struct change *w, uint64_t id, enum effect f, bool tells, struct err *e)
+{
+    struct revocation r = {.hold = HOLD_LIFE, .batch = w->ch->batch, .origin = w->ch->origin, .tells_state = tells,
+                           .device_state = w->ch->to};
+    struct cert_row row;
+    bool changed;
+
+    r.to = f == HOLD ? CERT_ON_HOLD : f == FREE ? CERT_GOOD : CERT_REVOKED;
+    r.reason = f == HOLD ? REASON_CERTIFICATE_HOLD : f == FREE ? REASON_UNSPECIFIED : reason_of(w);
+    if (store_cert_by_id(w->c->store, id, &row, e) != E_OK)
+        return e->code;
+    return revoke_apply(w->c, &row, &r, w->by, w->now, &changed, &w->seq, e);
+}
+
+/* The certificates of one device row; the last of them tells its new state. *told: one did. */
+static enum err_code change_certs(struct change *w, const struct row *d, bool tells, bool *told, struct err *e)
+{
+    const struct effects *f = &effects[w->ch->to];
+    const struct conf_domain *domain = w->ch->to == DEVICE_QUARANTINED ? conf_find_domain(w->c->conf, d->domain) : NULL;
+    struct page p = {.w = w, .idevid = f->idevid, .ldevid = domain && domain->quarantine_hold ? HOLD : f->ldevid};
+    struct cert_filter filter = {.device = d->id, .status = -1};
+
+    *told = false;
+    if (w->ch->accepted || (p.idevid == KEEP && p.ldevid == KEEP))
+        return E_OK;
+    do {
+        filter.after_id = p.seen;
+        p.n = 0;
+        if (store_cert_each(w->c->store, &filter, take_cert, &p, e) != E_OK)
+            return e->code;
+        for (size_t i = 0; i < p.n; i++) {
+            *told = tells && i + 1 == p.n && p.n < PAGE_CERTS;
+            if (change_cert(w, p.id[i], p.effect[i], *told, e) != E_OK)
+                return e->code;
+        }
+    } while (p.n == PAGE_CERTS);
+    return E_OK;
+}
+
+/* ---- the rows of a unit ---- */
+
+static bool stops(enum device_state s)
+{
+    return s == DEVICE_QUARANTINED || device_is_stopped(s, DEVICE_STATES);
+}
+
+/* Does another row of the unit go the same way? Into what stops it from wherever the table allows; out of it only together. */
+static bool follows(const struct change *w, const struct row *d)
+{
+    struct life_rule rule;
+
+    if (d->moved || d->state == w->ch->to || !effects[w->ch->to].whole_unit || w->ch->accepted)
+        return false;
+    if (d->state != w->from && (!stops(w->ch->to) || w->from == DEVICE_LOST))
+        return false;
+    return life_rule(d->state, w->ch->to, &rule);
+}
+
+static enum err_code note(struct change *w, uint64_t device, enum device_state from, struct err *e)
+{
+    struct device_event_row ev = {.device = device, .time = w->now, .from = from, .to = w->ch->to, .actor = w->by->name,
+                                  .reason = w->ch->why, .evidence = w->ch->evidence, .batch = w->ch->batch,
+                                  .audit_seq = w->audit_seq};
+
+    return store_device_event_add(w->c->store, &ev, e);
+}
+
+static enum err_code change_row(struct change *w, const struct row *d, bool changes_state, struct err *e)
+{
+    bool told;
+
+    if (change_certs(w, d, changes_state, &told, e) != E_OK || !changes_state)
+        return e->code;
+    if (store_device_set_state(w->c->store, d->id, w->ch->to, w->now, e) != E_OK)
+        return e->code;
+    if (!told && store_device_log(w->c->store, d->id, w->ch->to, w->now, w->ch->batch, w->ch->origin, &w->seq, e) != E_OK)
+        return e->code;
+    return note(w, d->id, d->state, e);
+}
+
+struct rows {
+    struct row row[PAGE_ROWS];
+    size_t n;
+};
+
+static void row_take(struct row *out, const struct device_row *row)
+{
+    *out = (struct row){.id = row->id, .state = (enum device_state)row->state, .prev = (enum device_state)row->prev_state,
+                        .moved = row->moved_to != 0};
+    text_copy(out->domain, sizeof(out->domain), row->domain);
+}
+
+static bool take_row(void *arg, const struct device_row *row)
+{
+    struct rows *r = arg;
+
+    row_take(&r->row[r->n++], row);
+    return r->n < PAGE_ROWS;
+}
+
+/* The other rows of the unit: their certificates share its fate, their state where it may. */
+static enum err_code change_others(struct change *w, uint64_t unit, uint64_t device, struct err *e)
+{
+    struct device_filter f = {.state = -1, .unit = unit, .limit = PAGE_ROWS};
+    struct rows rows;
+
+    do {
+        rows.n = 0;
+        if (store_device_each(w->c->store, &f, take_row, &rows, e) != E_OK)
+            return e->code;
+        for (size_t i = 0; i < rows.n; i++) {
+            f.after_id = rows.row[i].id;
+            if (rows.row[i].id != device && change_row(w, &rows.row[i], follows(w, &rows.row[i]), e) != E_OK)
+                return e->code;
+        }
+    } while (rows.n == PAGE_ROWS);
+    return E_OK;
+}
+
+/* ---- what the table leaves open ---- */
+
+/* Back from repair: with a birth certificate that may be used again. One whose key was exposed is no such certificate. */
+static enum err_code may_be_repaired(struct change *w, const struct row *d, uint64_t unit, struct err *e)
+{
+    struct device_filter f = {.state = -1, .unit = unit, .limit = PAGE_ROWS};
+    struct rows rows = {.n = 0};
+    struct cert_row cert;
+    bool any = false;
+
+    if (store_device_each(w->c->store, &f, take_row, &rows, e) != E_OK)
+        return e->code;
+    for (size_t i = 0; i < rows.n; i++) {
+        enum err_code code = store_cert_newest(w->c->store, rows.row[i].id, PROFILE_IDEVID, &cert, e);
+
+        if (code == E_OK && cert.status != CERT_REVOKED)
+            return E_OK;
+        if (code != E_OK && code != E_NOT_FOUND)
+            return code;
+        any |= code == E_OK;
+    }
+    *e = (struct err){0};
+    if (any || d->prev == DEVICE_COMPROMISED)
+        return err_set(e, E_CONFLICT, "its birth certificate is revoked: it needs a new key, by a work order of the repair line");
+    return E_OK; /* somebody else's birth certificate, or none */
+}
+
+static enum err_code check(struct change *w, const struct row *d, uint64_t unit, struct err *e)
+{
+    struct life_rule rule;
+    enum device_state to = w->ch->to;
+
+    if (d->moved)
+        return err_set(e, E_CONFLICT, "the device has another owner now: it is changed under the domain it went to");
+    if (w->ch->only_from < DEVICE_STATES && d->state != w->ch->only_from)
+        return err_set(e, E_CONFLICT, "the device is %s, not %s", device_state_name(d->state), device_state_name(w->ch->only_from));
+    if (!life_rule(d->state, to, &rule))
+        return err_set(e, E_CONFLICT, "%s", rule.why);
+    if (d->state == DEVICE_TRANSFERRING && (to == DEVICE_IN_SERVICE || to == DEVICE_DECOMMISSIONED) && to != d->prev &&
+        !w->ch->accepted)
+        return err_set(e, E_CONFLICT, "a transfer is cancelled back to %s, where it began", device_state_name(d->prev));
+    w->trigger = w->ch->accepted ? "accept" : rule.trigger;
+    return d->state == DEVICE_IN_REPAIR && to == DEVICE_CONFIRMED ? may_be_repaired(w, d, unit, e) : E_OK;
+}
+
+static enum err_code audit(struct change *w, const char *object, struct err *e)
+{
+    uint8_t hash[32];
+    json_t *detail = json_pack("{s:s, s:s, s:s, s:s, s:s}", "evidence", w->ch->evidence ? w->ch->evidence : "", "from",
+                               device_state_name(w->from), "to", device_state_name(w->ch->to), "trigger", w->trigger, "why",
+                               w->ch->why ? w->ch->why : "");
+
+    if (w->ch->batch) {
+        json_decref(detail);
+        return E_OK;
+    }
+    if (core_audit(w->c, w->by, "device-state", w->domain, object, detail, w->now, e) != E_OK)
+        return e->code;
+    return store_audit_last(w->c->store, &w->audit_seq, hash, e);
+}
+
+static void log_change(const struct change *w, const char *object)
+{
+    struct log_line l;
+
+    if (w->ch->batch)
+        return;
+    log_begin(&l, LOG_INFO, "device-state");
+    log_str(&l, "object", object);
+    log_str(&l, "from", device_state_name(w->from));
+    log_str(&l, "to", device_state_name(w->ch->to));
+    log_str(&l, "trigger", w->trigger);
+    log_str(&l, "by", w->by->name);
+    log_end(&l);
+}
+
+enum err_code life_apply(struct core *c, uint64_t device, const struct life_change *ch, const struct actor *by, int64_t now,
+                         bool *changed, uint64_t *seq, struct err *e)
+{
+    struct change w = {.c = c, .ch = ch, .by = by, .now = now, .trigger = ""};
+    char object[ID_MAX_LEN * 2 + 16];
+    struct device_row stored;
+    struct row d;
+    uint64_t unit;
+
+    *changed = false;
+    *seq = c->purge_seq;
+    if (store_device_by_id(c->store, device, &stored, e) != E_OK)
+        return err_wrap(e, "device %llu", (unsigned long long)device);
+    row_take(&d, &stored);
+    unit = stored.unit;
+    w.from = d.state;
+    text_copy(w.domain, sizeof(w.domain), stored.domain);
+    snprintf(object, sizeof(object), "device:%s/%s", stored.domain, stored.device_id);
+    if (d.state == ch->to && !d.moved)
+        return E_OK;
+    if (check(&w, &d, unit, e) != E_OK)
+        return err_wrap(e, "%s", object);
+    if (audit(&w, object, e) != E_OK || change_row(&w, &d, true, e) != E_OK)
+        return err_wrap(e, "%s", object);
+    if (effects[ch->to].whole_unit && !ch->accepted && change_others(&w, unit, device, e) != E_OK)
+        return err_wrap(e, "%s", object);
+    c->devices_changed = true;
+    *changed = true;
+    *seq = w.seq;
+    log_change(&w, object);
+    return E_OK;
+}
+
+enum err_code life_step(struct core *c, uint64_t device, enum device_state to, bool logged, int64_t now, struct err *e)
+{
+    const unsigned line = (1u << DEVICE_SHIPPED) - 1;
+    uint64_t seq;
+    bool changed;
+
+    if (store_device_advance(c->store, device, life_from(to) & line, to, now, &changed, e) != E_OK)
+        return e->code;
+    return changed && logged ? store_device_log(c->store, device, to, now, 0, "", &seq, e) : E_OK;
+}

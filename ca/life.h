@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the life of a device (base/life.h) does to its certificates: a change of state, its effects, its rows in the status log,
+ * its event and its entry in the trail are one transaction. docs/lifecycle.md is the table for people.
+ */
+#ifndef INKAN_CA_LIFE_H
+#define INKAN_CA_LIFE_H
+
+#include "ca/core.h"
+
+struct life_change {
+    enum device_state to;
+    enum crl_reason reason;      /* of the revocations it makes; REASON_UNSPECIFIED: that of the table */
+    const char *why, *evidence;  /* texts for people, NULL = none */
+    uint64_t batch;              /* 0 = none; the entry in the trail is then the batch's */
+    const char *origin;          /* of the status rows; NULL = this node */
+    enum device_state only_from; /* DEVICE_STATES = any the table allows */
+    bool accepted;               /* the end of a transfer: TRANSFERRING -> DECOMMISSIONED of the old owner's row alone */
+};
+
+/*
+ * Inside the open transaction: the rule, the effects on the certificates of every row of the unit, log rows, device_event,
+ * audit entry. Again: *changed false. *seq is what links_confirm waits for after the commit and revoke_changed. What stops a
+ * unit is done to all its rows, in every domain.
+ *
+ * E_CONFLICT: the table says no, and the message says which way there is. E_NOT_FOUND: no such device row.
+ */
+MUST_CHECK enum err_code life_apply(struct core *c, uint64_t device, const struct life_change *ch, const struct actor *by,
+                                    int64_t now, bool *changed, uint64_t *seq, struct err *e);
+
+/*
+ * A step of the line (DECLARED .. SHIPPED, SCRAPPED): the state and its row in the log, when the device stands where the table
+ * allows the step; elsewhere no change. The unit's own events tell of it. `logged` false: a certificate's row will.
+ */
+MUST_CHECK enum err_code life_step(struct core *c, uint64_t device, enum device_state to, bool logged, int64_t now, struct err *e);
+
+#endif
