@@ -414,7 +414,7 @@ static int run_once(const struct options *o)
     }
     if (strcmp(step, "csr") != 0)
         in.len = fread(text, 1, sizeof text, stdin);
-    ok = do_step(o, step, unit, &in, &out) && fwrite(out.p, 1, out.len, stdout) == out.len && fflush(stdout) == 0;
+    ok = do_step(o, step, unit, &in, &out) && (out.len == 0 || fwrite(out.p, 1, out.len, stdout) == out.len) && fflush(stdout) == 0;
     if (!ok)
         fprintf(stderr, "%s\n", why[0] ? why : "the answer could not be written");
     free(out.p);

@@ -12,3 +12,4 @@ target_compile_definitions(test_front PRIVATE FRONT_PROGRAM="$<TARGET_FILE:inkan
 # A corpus as an ordinary test; tests/fuzz/run_corpus.c is the main of every fuzz entry point.
 inkan_test(test_fuzz_http SOURCES tests/fuzz/fuzz_http.c tests/fuzz/run_corpus.c USES front)
 target_compile_definitions(test_fuzz_http PRIVATE FUZZ_CORPUS="${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/http")
+inkan_test(test_https SOURCES tests/unit/test_https.c USES https)
