@@ -304,10 +304,11 @@ static enum err_code make_file(const char *path, struct err *e)
     return store_sync_dir_of(path, e);
 }
 
-/* SQLite's statistics take a lock for every allocation, and nobody reads them. */
-static void without_statistics(void)
+/* Its statistics take a lock for every allocation, and nobody reads them. */
+static void configure_sqlite(void)
 {
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* refused once SQLite is in use: then they stay */
+    page_cache_install();
 }
 
 static enum err_code open_writer(struct store *s, struct err *e)
@@ -372,7 +373,7 @@ enum err_code store_open(const char *path, enum store_mode mode, struct store **
     *out = NULL;
     if (!s)
         return err_set(e, E_NOMEM, "out of memory");
-    pthread_once(&once, without_statistics);
+    pthread_once(&once, configure_sqlite);
     s->changes = 1;
     s->lock_fd = -1;
     s->mode = mode;

@@ -100,6 +100,8 @@ void col_serial(struct query *q, uint8_t out[SERIAL_MAX_LEN], uint8_t *len);
 MUST_CHECK enum err_code checkpoint_open(struct store *s, struct err *e);
 void checkpoint_stop(struct store *s);
 void checkpoint_free(struct store *s);
+/* Once, before SQLite is in use (page_cache.c); later it does nothing. */
+void page_cache_install(void);
 #define STORE_BUSY_MS 5000
 
 /* The lock file of a ledger; E_BUSY when another process holds it. */
