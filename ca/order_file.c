@@ -427,6 +427,18 @@ enum err_code order_payload_read(struct bytes json, struct order_spec *out, stru
     return order_payload_check(payload, out, e);
 }
 
+/* What a signed payload asks for. */
+static enum err_code read_spec(const struct jws *j, struct bytes file, struct order_spec *out, struct err *e)
+{
+    AUTO_BUF payload = BUF_INIT(ORDER_PAYLOAD_MAX);
+
+    if (jws_payload(j, &payload, e) != E_OK)
+        return err_wrap(e, "order file");
+    snprintf(out->kid, sizeof(out->kid), "%.32s", j->header.kid);
+    sha256(file, out->file_hash);
+    return order_payload_read(buf_bytes(&payload), out, e);
+}
+
 static enum err_code read_jws(struct bytes file, struct jws *j, struct err *e)
 {
     if (jws_read(file, ORDER_FILE_MAX, j, e) != E_OK)
@@ -440,16 +452,9 @@ static enum err_code read_jws(struct bytes file, struct jws *j, struct err *e)
 
 enum err_code order_file_read(struct bytes file, struct order_spec *out, struct err *e)
 {
-    AUTO_BUF payload = BUF_INIT(ORDER_PAYLOAD_MAX);
     struct jws j;
 
-    if (read_jws(file, &j, e) != E_OK)
-        return e->code;
-    if (jws_payload(&j, &payload, e) != E_OK)
-        return err_wrap(e, "order file");
-    snprintf(out->kid, sizeof(out->kid), "%.32s", j.header.kid);
-    sha256(file, out->file_hash);
-    return order_payload_read(buf_bytes(&payload), out, e);
+    return read_jws(file, &j, e) == E_OK ? read_spec(&j, file, out, e) : e->code;
 }
 
 enum err_code order_file_verify(struct bytes file, EVP_PKEY *key, struct err *e)
@@ -524,9 +529,13 @@ enum err_code order_file_accept(const struct conf *conf, struct bytes file, stru
 {
     const struct conf_order_signer *signer = NULL;
     AUTO(EVP_PKEY) *key = NULL;
+    struct jws j;
 
-    if (order_file_read(file, out, e) != E_OK || find_signer(conf, out->kid, &signer, &key, e) != E_OK ||
-        order_file_verify(file, key, e) != E_OK)
+    if (read_jws(file, &j, e) != E_OK || find_signer(conf, j.header.kid, &signer, &key, e) != E_OK)
+        return e->code;
+    if (jws_verify(&j, key, e) != E_OK)
+        return err_wrap(e, "order file");
+    if (read_spec(&j, file, out, e) != E_OK) /* nothing of it was looked at before */
         return e->code;
     if (!signs_for(signer, out->domain))
         return err_set(e, E_DENIED, "order file: signer \"%s\" may not sign for domain %s", signer->name, out->domain);

@@ -28,9 +28,10 @@ MUST_CHECK enum err_code order_file_read(struct bytes file, struct order_spec *o
 MUST_CHECK enum err_code order_file_verify(struct bytes file, EVP_PKEY *key, struct err *e);
 
 /*
- * Everything a service asks before it opens an order: order_file_read; its kid is that of a key in `order_signers` that may sign
- * for the domain; the signature; the number is no label of the configuration; domain and profile are configured and fit.
- * Whether the order is in date and its number free is the ledger's business. E_DENIED: nobody we know signed it.
+ * Everything a service asks before it opens an order: its kid is that of a key in `order_signers`; the signature, and only then
+ * what order_file_read does; the key may sign for the domain; the number is no label of the configuration; domain and profile are
+ * configured and fit. Whether the order is in date and its number free is the ledger's business. E_DENIED: nobody we know signed it.
+ * A list of a million ids takes a second: call it from a reader's thread, never from the event loop.
  */
 MUST_CHECK enum err_code order_file_accept(const struct conf *conf, struct bytes file, struct order_spec *out, struct err *e);
 

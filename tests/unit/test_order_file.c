@@ -246,6 +246,8 @@ static void an_order_is_accepted_from_whom_the_configuration_names(void **state)
         enum err_code code;
         const char *says;
     } cases[] = {
+        {"by a stranger, and no JSON", "", NULL, ORDER_FILE_TYP, true, false, false, E_DENIED, "none of order_signers"},
+        {"by the owner, and no JSON", "", NULL, ORDER_FILE_TYP, false, false, false, E_INVALID, "payload: line 1"},
         {"by the owner", NULL, NULL, ORDER_FILE_TYP, false, false, false, E_OK, NULL},
         {"by a stranger", NULL, NULL, ORDER_FILE_TYP, true, false, false, E_DENIED, "none of order_signers"},
         {"for another domain", "domain", "\"other\"", ORDER_FILE_TYP, false, false, false, E_DENIED, "may not sign for domain other"},
@@ -262,8 +264,9 @@ static void an_order_is_accepted_from_whom_the_configuration_names(void **state)
     (void)state;
     world_make(&w, key);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        AUTO(json_t) *payload = changed(cases[i].member, cases[i].value);
-        AUTO(char) *text = json_dumps(payload, JSON_COMPACT | JSON_SORT_KEYS);
+        bool is_json = !cases[i].member || cases[i].member[0];
+        AUTO(json_t) *payload = is_json ? changed(cases[i].member, cases[i].value) : NULL;
+        AUTO(char) *text = is_json ? json_dumps(payload, JSON_COMPACT | JSON_SORT_KEYS) : strdup("{{{");
         AUTO_BUF file = BUF_INIT(1 << 20);
         AUTO_SPEC o;
         struct err e = {0};
