@@ -34,24 +34,65 @@ static bool remember_order(struct admin_call *call, const char *order_no)
     return (call->state = strdup(order_no)) != NULL;
 }
 
-void op_order_open(struct core *c, struct admin_call *call)
-{
-    AUTO_BUF file = BUF_INIT(ORDER_FILE_MAX);
+/* An order file on its way from the reader's thread to the ledger. */
+struct given_order {
+    const struct conf *conf; /* that of the request: one that is replaced stays as it is */
+    struct buf file;
     struct order_spec spec;
-    struct err e = {0};
-    enum err_code code;
+};
 
-    order_spec_init(&spec);
-    code = admin_file(call, ORDER_FILE_MAX, &file, &e);
-    if (code == E_OK)
-        code = order_file_accept(c->conf, buf_bytes(&file), &spec, &e);
-    if (code == E_OK && !remember_order(call, spec.order_no))
+static void given_free(void *state)
+{
+    struct given_order *given = state;
+
+    buf_clear(&given->file);
+    order_spec_clear(&given->spec);
+    free(given);
+}
+
+/* A list of a million ids takes a second to verify and to read. */
+static enum err_code given_read(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
+{
+    struct given_order *given = call->state;
+
+    (void)ledger;
+    *more = false;
+    if (admin_file(call, ORDER_FILE_MAX, &given->file, e) != E_OK)
+        return e->code;
+    return order_file_accept(given->conf, buf_bytes(&given->file), &given->spec, e);
+}
+
+static void given_open(struct core *c, struct admin_call *call, enum err_code code, const struct err *why)
+{
+    struct given_order *given = call->state;
+    struct err e = *why;
+
+    call->state_free = NULL;
+    if (!remember_order(call, given->spec.order_no) && code == E_OK)
         code = err_set(&e, E_NOMEM, "order");
     if (code == E_OK)
-        code = factory_open(c, &spec, buf_bytes(&file), &call->by, on_order_done, call, &e);
-    order_spec_clear(&spec);
+        code = factory_open(c, &given->spec, &given->file, &call->by, on_order_done, call, &e);
     if (code != E_OK)
         admin_fail(call, &e);
+    given_free(given);
+}
+
+void op_order_open(struct core *c, struct admin_call *call)
+{
+    struct given_order *given = calloc(1, sizeof(*given));
+    struct err e = {0};
+
+    if (!given) {
+        err_set(&e, E_NOMEM, "order");
+        admin_fail(call, &e);
+        return;
+    }
+    given->conf = c->conf;
+    buf_init(&given->file, ORDER_FILE_MAX);
+    order_spec_init(&given->spec);
+    call->state = given;
+    call->state_free = given_free;
+    admin_read_then(c, call, READER_PAGES, given_read, given_open);
 }
 
 void op_order_close(struct core *c, struct admin_call *call)

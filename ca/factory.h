@@ -54,11 +54,11 @@ struct work_order *factory_live_by_id(struct core *c, uint64_t id);
 MUST_CHECK enum err_code factory_find(struct core *c, const char *order_no, struct grant *g, struct work_order **out,
                                       struct err *e);
 /*
- * Makes an order from a file that was verified (spec->signer says by whose key) and takes over what `spec` owns. E_OK: `done` is
+ * Makes an order from a file that was verified (spec->signer says by whose key) and takes over what `spec` and `file` own. E_OK: `done` is
  * called once, now or later. The same file again: no change. E_CONFLICT: the number is another file's, or the order is closed.
  */
 typedef void (*order_fn)(struct core *c, void *arg, enum err_code code, const struct err *e);
-MUST_CHECK enum err_code factory_open(struct core *c, struct order_spec *spec, struct bytes file, const struct actor *by,
+MUST_CHECK enum err_code factory_open(struct core *c, struct order_spec *spec, struct buf *file, const struct actor *by,
                                       order_fn done, void *arg, struct err *e);
 /* Calls `fn` with every live order. */
 void factory_each_live(struct core *c, void (*fn)(struct core *c, const struct work_order *o));

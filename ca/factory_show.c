@@ -53,6 +53,8 @@ json_t *factory_order_json(struct store *s, const struct order_row *row, struct 
         json_decref(refused);
         return NULL;
     }
+    if (row->state == ORDER_OPENING) /* a kill leaves it so, and only the file has the rest of the list */
+        json_object_set_new(j, "needs", json_string("its file: inkan order open, if that is not at work now"));
     json_object_set_new(j, "counts", factory_counts_json(&t));
     json_object_set_new(j, "refused", refused);
     return j;

@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A verified order file becomes a work order of the ledger; a list of a million ids does so in many transactions. */
+/*
+ * A verified order file becomes a work order of the ledger; a list of a million ids, and the megabytes it came in, do so in many
+ * short transactions, between which the loop has its turn.
+ */
 #include <string.h>
 
 #include "base/clock.h"
 #include "ca/factory_int.h"
 
-#define STEP_IDS 5000
+#define STEP_MS    5             /* of rows in one transaction, commit apart */
+#define STEP_LOOK  100           /* so many ids, then a look at the clock */
+#define PART_LEN   (128 << 10)   /* of the file, in one row */
 
 struct order_opening {
     LIST_ENTRY(order_opening) link;
     struct core *core;
     struct actor by;
-    struct order_spec spec; /* owned */
+    struct order_spec spec; /* owned, as is `file` */
+    struct buf file;
     struct event *step;
     uint64_t id;            /* of the row */
-    size_t at;              /* octets of the list that are in the ledger */
+    size_t file_at, at;     /* octets of the file and of the list that are in the ledger */
     order_fn done;
     void *arg;
 };
@@ -23,6 +29,7 @@ static void opening_free(struct order_opening *k)
 {
     LIST_REMOVE(k, link);
     order_spec_clear(&k->spec);
+    buf_clear(&k->file);
     if (k->step)
         event_free(k->step);
     free(k);
@@ -81,7 +88,7 @@ static enum err_code audit_opened(struct order_opening *k, int64_t now, struct e
                       now, e);
 }
 
-static enum err_code insert(struct order_opening *k, struct bytes file, struct err *e)
+static enum err_code insert(struct order_opening *k, struct err *e)
 {
     struct core *c = k->core;
     struct order_row row;
@@ -91,7 +98,7 @@ static enum err_code insert(struct order_opening *k, struct bytes file, struct e
     row.state = ORDER_OPENING;
     if (core_begin(c, e) != E_OK)
         return e->code;
-    if (store_order_insert(c->store, &row, file, e) != E_OK) {
+    if (store_order_insert(c->store, &row, e) != E_OK) {
         core_doubt(c, e);
         core_rollback(c);
         return e->code;
@@ -101,21 +108,46 @@ static enum err_code insert(struct order_opening *k, struct bytes file, struct e
     return E_OK;
 }
 
-/* Some ids; with the last of them the order is open. */
+static enum err_code add_file(struct order_opening *k, int64_t until_ms, struct err *e)
+{
+    enum err_code code = E_OK;
+
+    while (code == E_OK && k->file_at < k->file.len && clock_mono_ms() < until_ms) {
+        size_t left = k->file.len - k->file_at, n = left < PART_LEN ? left : PART_LEN;
+
+        code = store_order_file_add(k->core->store, k->id, k->file_at / PART_LEN, BYTES(k->file.p + k->file_at, n), e);
+        k->file_at += n;
+    }
+    return code;
+}
+
+static enum err_code add_ids(struct order_opening *k, int64_t until_ms, struct err *e)
+{
+    char id[ID_MAX_LEN + 1];
+    struct bytes one;
+    enum err_code code = E_OK;
+
+    while (code == E_OK && k->at < k->spec.ids.text.len && clock_mono_ms() < until_ms)
+        for (size_t n = 0; code == E_OK && n < STEP_LOOK && text_list_next(&k->spec.ids, &k->at, &one); n++) {
+            snprintf(id, sizeof(id), "%.*s", (int)one.len, (const char *)one.p);
+            code = store_order_id_add(k->core->store, k->id, id, e);
+        }
+    return code;
+}
+
+/* Some of the file, then some ids; with the last of them the order is open. */
 static enum err_code step(struct order_opening *k, bool *open, struct err *e)
 {
     struct core *c = k->core;
-    char id[ID_MAX_LEN + 1];
-    struct bytes one;
+    int64_t until_ms = clock_mono_ms() + STEP_MS;
     enum err_code code = core_begin(c, e);
 
     if (code != E_OK)
         return code;
-    for (size_t n = 0; code == E_OK && n < STEP_IDS && text_list_next(&k->spec.ids, &k->at, &one); n++) {
-        snprintf(id, sizeof(id), "%.*s", (int)one.len, (const char *)one.p);
-        code = store_order_id_add(c->store, k->id, id, e);
-    }
-    *open = k->at >= k->spec.ids.text.len;
+    code = add_file(k, until_ms, e);
+    if (code == E_OK)
+        code = add_ids(k, until_ms, e);
+    *open = k->file_at >= k->file.len && k->at >= k->spec.ids.text.len;
     if (code == E_OK && *open)
         code = store_order_set_state(c->store, k->id, ORDER_OPEN, 0, e);
     if (code == E_OK && *open)
@@ -176,13 +208,13 @@ static struct order_opening *opening_of(struct core *c, const char *order_no)
 }
 
 /* An order that is there: the same file goes on where it is, another one is refused. */
-static enum err_code known_order(struct order_opening *k, struct bytes file, bool *open, struct err *e)
+static enum err_code known_order(struct order_opening *k, bool *open, struct err *e)
 {
     struct order_row row;
     enum err_code code = store_order_by_no(k->core->store, k->spec.order_no, &row, e);
 
     if (code == E_NOT_FOUND)
-        return insert(k, file, e);
+        return insert(k, e);
     if (code != E_OK)
         return code;
     if (memcmp(row.file_hash, k->spec.file_hash, sizeof(row.file_hash)) != 0)
@@ -194,7 +226,7 @@ static enum err_code known_order(struct order_opening *k, struct bytes file, boo
     return E_OK;
 }
 
-enum err_code factory_open(struct core *c, struct order_spec *spec, struct bytes file, const struct actor *by, order_fn done,
+enum err_code factory_open(struct core *c, struct order_spec *spec, struct buf *file, const struct actor *by, order_fn done,
                            void *arg, struct err *e)
 {
     struct order_opening *k = calloc(1, sizeof(*k));
@@ -207,9 +239,10 @@ enum err_code factory_open(struct core *c, struct order_spec *spec, struct bytes
         order_spec_clear(spec);
         return err_set(e, E_NOMEM, "order");
     }
-    *k = (struct order_opening){.core = c, .by = *by, .spec = *spec, .done = done, .arg = arg};
+    *k = (struct order_opening){.core = c, .by = *by, .spec = *spec, .file = *file, .done = done, .arg = arg};
     k->by.request_digest = (struct bytes){NULL, 0}; /* it is the caller's */
     order_spec_init(spec);
+    buf_init(file, file->max);
     other = opening_of(c, k->spec.order_no);
     LIST_INSERT_HEAD(&c->factory->openings, k, link);
     k->step = evtimer_new(c->base, on_step, k);
@@ -219,7 +252,7 @@ enum err_code factory_open(struct core *c, struct order_spec *spec, struct bytes
     if (code == E_OK)
         code = fits_service(c, &k->spec, e);
     if (code == E_OK)
-        code = known_order(k, file, &open, e);
+        code = known_order(k, &open, e);
     if (code != E_OK) {
         opening_free(k);
         return code;

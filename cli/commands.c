@@ -186,7 +186,7 @@ const struct command commands[] = {
     {"order", "list", "order.list", "work orders", NULL, OPTIONS({"live", NULL, OPT_FLAG, "live", "only those that are not closed"}),
      COLUMNS({"order", "ORDER", CELL_TEXT}, {"domain", "DOMAIN", CELL_TEXT}, {"product", "PRODUCT", CELL_TEXT},
              {"state", "STATE", CELL_TEXT}, {"quantity", "QUANTITY", CELL_NUMBER}, {"reserved", "RESERVED", CELL_NUMBER},
-             {"confirmed", "CONFIRMED", CELL_NUMBER}, {"not_after", "UNTIL", CELL_TIME}),
+             {"confirmed", "CONFIRMED", CELL_NUMBER}, {"not_after", "UNTIL", CELL_TIME}, {"needs", "NEEDS", CELL_TEXT}),
      "there is no work order", NULL, NULL},
     {"order", "status", "order.status", "one order: its counts, its refusals, the states of its units", "order", no_options, NULL, NULL,
      NULL, command_order_status},

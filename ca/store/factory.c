@@ -117,12 +117,11 @@ static void order_get(struct query *q, struct order_row *r)
     r->units_after = col_u64(q);
 }
 
-static enum err_code order_parts(struct store *s, uint64_t id, struct bytes file, struct err *e)
+static enum err_code order_parts(struct store *s, uint64_t id, struct err *e)
 {
-    struct query q = q_begin(s, Q_ORDER_FILE_INSERT);
+    struct query q = q_begin(s, Q_ORDER_REPORT_INSERT);
 
     q_u64(&q, id);
-    q_bytes(&q, file);
     if (q_exec(&q, e) != E_OK)
         return e->code;
     q = q_begin(s, Q_TALLY_INSERT);
@@ -130,7 +129,7 @@ static enum err_code order_parts(struct store *s, uint64_t id, struct bytes file
     return q_exec(&q, e);
 }
 
-enum err_code store_order_insert(struct store *s, struct order_row *row, struct bytes file, struct err *e)
+enum err_code store_order_insert(struct store *s, struct order_row *row, struct err *e)
 {
     struct query q = q_begin(s, Q_ORDER_INSERT);
     uint64_t id = 0, after = 0;
@@ -174,7 +173,7 @@ enum err_code store_order_insert(struct store *s, struct order_row *row, struct 
         return err_wrap(e, "work order %s", row->order_no);
     row->id = id;
     row->units_after = after;
-    return order_parts(s, id, file, e);
+    return order_parts(s, id, e);
 }
 
 enum err_code store_order_by_no(struct store *s, const char *order_no, struct order_row *out, struct err *e)
@@ -214,28 +213,42 @@ enum err_code store_order_each(struct store *s, bool live_only, uint64_t after_i
     return q_end(&q, e);
 }
 
-static enum err_code order_blob(struct store *s, enum stmt_id id, uint64_t order, struct buf *out, struct err *e)
+static enum err_code order_fits(const struct buf *out, struct err *e)
 {
-    struct query q = q_begin(s, id);
-
-    q_u64(&q, order);
-    if (q_one(&q, e) != E_OK)
-        return e->code;
-    buf_reset(out);
-    buf_add_bytes(out, col_bytes(&q));
-    if (q_end(&q, e) != E_OK)
-        return e->code;
     return buf_ok(out) ? E_OK : err_set(e, E_NOMEM, "work order does not fit %zu octets", out->max);
+}
+
+enum err_code store_order_file_add(struct store *s, uint64_t id, uint64_t part, struct bytes octets, struct err *e)
+{
+    struct query q = q_begin(s, Q_ORDER_FILE_ADD);
+
+    q_u64(&q, id);
+    q_u64(&q, part);
+    q_bytes(&q, octets);
+    return q_exec(&q, e);
 }
 
 enum err_code store_order_file(struct store *s, uint64_t id, struct buf *file, struct err *e)
 {
-    return order_blob(s, Q_ORDER_FILE, id, file, e);
+    struct query q = q_begin(s, Q_ORDER_FILE);
+
+    q_u64(&q, id);
+    buf_reset(file);
+    while (q_next(&q, e))
+        buf_add_bytes(file, col_bytes(&q));
+    return q_end(&q, e) == E_OK ? order_fits(file, e) : e->code;
 }
 
 enum err_code store_order_report(struct store *s, uint64_t id, struct buf *report, struct err *e)
 {
-    return order_blob(s, Q_ORDER_REPORT, id, report, e);
+    struct query q = q_begin(s, Q_ORDER_REPORT);
+
+    q_u64(&q, id);
+    if (q_one(&q, e) != E_OK)
+        return e->code;
+    buf_reset(report);
+    buf_add_bytes(report, col_bytes(&q));
+    return q_end(&q, e) == E_OK ? order_fits(report, e) : e->code;
 }
 
 enum err_code store_order_set_report(struct store *s, uint64_t id, struct bytes report, struct err *e)
@@ -678,6 +691,15 @@ enum err_code store_unit_event_add(struct store *s, struct unit_event_row *row, 
         return err_wrap(e, "event of unit %llu", (unsigned long long)row->unit);
     row->id = last_id(s);
     return E_OK;
+}
+
+enum err_code store_unit_event_count(struct store *s, uint64_t unit, uint64_t most, uint64_t *n, struct err *e)
+{
+    struct query q = q_begin(s, Q_EVENT_COUNT);
+
+    q_u64(&q, unit);
+    q_u64(&q, most);
+    return one_number(&q, n, e);
 }
 
 enum err_code store_unit_event_each(struct store *s, uint64_t unit, uint64_t limit, unit_event_row_fn fn, void *arg,

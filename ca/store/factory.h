@@ -42,7 +42,7 @@ struct order_row {
 /* What the row takes of a file that was verified; borrows from it. */
 void order_row_from_spec(struct order_row *row, const struct order_spec *spec);
 /* Sets id and units_after; its tally begins with zeros. E_CONFLICT: the number is taken. */
-MUST_CHECK enum err_code store_order_insert(struct store *s, struct order_row *row, struct bytes file, struct err *e);
+MUST_CHECK enum err_code store_order_insert(struct store *s, struct order_row *row, struct err *e);
 MUST_CHECK enum err_code store_order_by_no(struct store *s, const char *order_no, struct order_row *out, struct err *e);
 /* closed_at is kept when `at` is 0. */
 MUST_CHECK enum err_code store_order_set_state(struct store *s, uint64_t id, enum order_state state, int64_t at, struct err *e);
@@ -50,8 +50,10 @@ typedef bool (*order_row_fn)(void *arg, const struct order_row *row);
 /* In the order of id; `live_only`: without the closed ones. */
 MUST_CHECK enum err_code store_order_each(struct store *s, bool live_only, uint64_t after_id, uint64_t limit, order_row_fn fn,
                                           void *arg, struct err *e);
-/* The file as it was given; the report, empty until the order is closed. */
+/* The file as it was given, part after part. Adding one again: no change. */
+MUST_CHECK enum err_code store_order_file_add(struct store *s, uint64_t id, uint64_t part, struct bytes octets, struct err *e);
 MUST_CHECK enum err_code store_order_file(struct store *s, uint64_t id, struct buf *file, struct err *e);
+/* Empty until the order is closed. */
 MUST_CHECK enum err_code store_order_report(struct store *s, uint64_t id, struct buf *report, struct err *e);
 MUST_CHECK enum err_code store_order_set_report(struct store *s, uint64_t id, struct bytes report, struct err *e);
 /* Again: no change. */
@@ -152,6 +154,8 @@ struct unit_event_row {
 };
 MUST_CHECK enum err_code store_unit_event_add(struct store *s, struct unit_event_row *row, struct err *e); /* sets id */
 typedef bool (*unit_event_row_fn)(void *arg, const struct unit_event_row *row);
+/* How many a unit has; counts no further than `most`. */
+MUST_CHECK enum err_code store_unit_event_count(struct store *s, uint64_t unit, uint64_t most, uint64_t *n, struct err *e);
 /* The last `limit` of them, the newest first. */
 MUST_CHECK enum err_code store_unit_event_each(struct store *s, uint64_t unit, uint64_t limit, unit_event_row_fn fn, void *arg,
                                                struct err *e);

@@ -302,10 +302,11 @@ X(ORDER_INSERT,
   "orphan_after_s, evidence, customer_key, note, file_hash, signer, kid, state, opened_at, closed_at, units_after) "
   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, "
   "?25, ?26, ?27, ?28, ?29, ?30, ?31, (SELECT coalesce(max(id), 0) FROM unit)) RETURNING id, units_after")
-X(ORDER_FILE_INSERT, "INSERT INTO order_file (work_order, file, report) VALUES (?1, ?2, x'')")
-X(ORDER_FILE, "SELECT file FROM order_file WHERE work_order = ?1")
-X(ORDER_REPORT, "SELECT report FROM order_file WHERE work_order = ?1")
-X(ORDER_SET_REPORT, "UPDATE order_file SET report = ?2 WHERE work_order = ?1")
+X(ORDER_FILE_ADD, "INSERT INTO order_file (work_order, part, octets) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
+X(ORDER_FILE, "SELECT octets FROM order_file WHERE work_order = ?1 ORDER BY part")
+X(ORDER_REPORT_INSERT, "INSERT INTO order_report (work_order, report) VALUES (?1, x'')")
+X(ORDER_REPORT, "SELECT report FROM order_report WHERE work_order = ?1")
+X(ORDER_SET_REPORT, "UPDATE order_report SET report = ?2 WHERE work_order = ?1")
 X(ORDER_BY_NO, "SELECT " ORDER_COLS " FROM work_order WHERE order_no = ?1")
 X(ORDER_SET_STATE, "UPDATE work_order SET state = ?2, closed_at = iif(?3 = 0, closed_at, ?3) WHERE id = ?1")
 X(ORDER_EACH, "SELECT " ORDER_COLS " FROM work_order WHERE id > ?1 ORDER BY id LIMIT ?2")
@@ -360,6 +361,7 @@ X(REQUEST_FIND, "SELECT unit FROM unit_request WHERE work_order = ?1 AND station
 X(REQUEST_PUT, "INSERT INTO unit_request (work_order, station, token, unit) VALUES (?1, ?2, ?3, ?4)")
 X(EVENT_INSERT,
   "INSERT INTO unit_event (unit, time, event, station, badge, tool, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
+X(EVENT_COUNT, "SELECT count(*) FROM (SELECT 1 FROM unit_event WHERE unit = ?1 LIMIT ?2)")
 X(EVENT_EACH,
   "SELECT e.id, e.unit, e.time, e.event, e.station, e.badge, e.tool, e.detail, coalesce(s.name, '') FROM unit_event e "
   "LEFT JOIN station s ON s.id = e.station WHERE e.unit = ?1 ORDER BY e.id DESC LIMIT ?2")

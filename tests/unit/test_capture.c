@@ -42,7 +42,7 @@ static void add_order(struct bench *b)
     text_list_add(&spec.stations, "issue-1");
     order_row_from_spec(&row, &spec);
     row.opened_at = T0;
-    OK(b->ledger, store_order_insert(b->core.store, &row, bytes_str("{}"), &b->ledger->e));
+    OK(b->ledger, store_order_insert(b->core.store, &row, &b->ledger->e));
     order_spec_clear(&spec);
 }
 

@@ -41,7 +41,10 @@ static uint64_t open_order(struct ledger *l, const char *order_no)
     spec_fill(&spec, order_no);
     order_row_from_spec(&row, &spec);
     row.opened_at = T0;
-    OK(l, store_order_insert(l->s, &row, bytes_str("{\"the\":\"file\"}"), &l->e));
+    OK(l, store_order_insert(l->s, &row, &l->e));
+    OK(l, store_order_file_add(l->s, row.id, 1, bytes_str("\"file\"}"), &l->e));
+    OK(l, store_order_file_add(l->s, row.id, 0, bytes_str("{\"the\":"), &l->e));
+    OK(l, store_order_file_add(l->s, row.id, 0, bytes_str("again"), &l->e));
     order_spec_clear(&spec);
     return row.id;
 }
@@ -113,7 +116,7 @@ static void an_order_number_is_given_once(void **state)
     spec_fill(&spec, "WO-1");
     order_row_from_spec(&row, &spec);
     OK(l, store_savepoint(l->s, &l->e));
-    REFUSED(l, E_CONFLICT, store_order_insert(l->s, &row, bytes_str("x"), &l->e));
+    REFUSED(l, E_CONFLICT, store_order_insert(l->s, &row, &l->e));
     store_savepoint_undo(l->s);
     order_spec_clear(&spec);
     COMMIT(l);

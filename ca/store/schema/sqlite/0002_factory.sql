@@ -48,10 +48,17 @@ BEGIN SELECT RAISE(ABORT, 'a work order keeps what was signed'); END;
 CREATE TRIGGER work_order_closed_is_final BEFORE UPDATE OF state ON work_order WHEN OLD.state = 2 AND NEW.state <> 2
 BEGIN SELECT RAISE(ABORT, 'a closed work order never opens again'); END;
 
--- The order as it was given, and the report that closed it. Apart from work_order: they may be large.
+-- The order as it was given: one part after the other, for a list of a million ids must not be one long write.
 CREATE TABLE order_file (
+  work_order INTEGER NOT NULL REFERENCES work_order (id),
+  part       INTEGER NOT NULL,
+  octets     BLOB NOT NULL,
+  PRIMARY KEY (work_order, part)
+) STRICT;
+
+-- The report that closed it, empty until then. Apart from work_order: it may be large.
+CREATE TABLE order_report (
   work_order INTEGER PRIMARY KEY REFERENCES work_order (id),
-  file       BLOB NOT NULL,
   report     BLOB NOT NULL
 ) STRICT;
 
