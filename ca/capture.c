@@ -57,7 +57,7 @@ bool capture_is_possible(struct core *c, const struct svc_enroll *in, const stru
 }
 
 static enum err_code keep(struct core *c, const struct work_order *o, struct unit_row *u, const struct capture_row *row,
-                          const struct grant *g, int64_t now, struct err *e)
+                          struct grant *g, int64_t now, struct err *e)
 {
     char detail[96], spki[65];
     struct unit_cause why = {.by = &g->by, .station = g->unit.station, .badge = g->unit.badge, .tool = g->unit.tool,
@@ -66,7 +66,7 @@ static enum err_code keep(struct core *c, const struct work_order *o, struct uni
 
     hex_encode(row->spki_hash, sizeof(row->spki_hash), spki);
     snprintf(detail, sizeof(detail), "{\"spki_sha256\":\"%s\"}", spki);
-    if (store_capture_put(c->store, row, e) != E_OK)
+    if ((u->state == UNIT_CAPTURED && factory_may_note(c, u->id, g, e) != E_OK) || store_capture_put(c->store, row, e) != E_OK)
         return e->code;
     if (u->state != UNIT_CAPTURED)
         return factory_change(c, o, u, UNIT_DO_CAPTURE, &why, now, &changed, e);

@@ -235,19 +235,31 @@ static void unit_object(char *out, size_t size, const char *order_no, const char
         snprintf(out, size, "order:%s", order_no);
 }
 
-/* A stolen station's certificate must not fill the disk: the order counts every refusal, the trail tells of so many. */
-static bool is_told(struct core *c, uint64_t station)
+/* One more of what may happen `at_once` times and then each `every_ms`; *until: when all of them may happen again. */
+static bool is_within(int64_t *until, int64_t at_once, int64_t every_ms)
 {
-    int64_t now = clock_mono_ms(), *until = &c->factory->told_until_ms[station % TOLD_ROWS];
+    int64_t now = clock_mono_ms();
 
     if (*until < now)
         *until = now;
-    if (*until - now > TOLD_AT_ONCE * TOLD_EVERY_MS) {
-        c->refused_stations.count++;
+    if (*until - now > (at_once - 1) * every_ms)
         return false;
-    }
-    *until += TOLD_EVERY_MS;
+    *until += every_ms;
     return true;
+}
+
+/* A stolen station's certificate must not fill the disk: the order counts every refusal, the trail tells of so many. */
+static bool is_told(struct core *c, uint64_t station)
+{
+    if (is_within(&c->factory->told_until_ms[station % TOLD_ROWS], TOLD_AT_ONCE, TOLD_EVERY_MS))
+        return true;
+    c->refused_stations.count++;
+    return false;
+}
+
+bool factory_may_renew(struct core *c, uint64_t station)
+{
+    return is_within(&c->factory->renewed_until_ms[station % TOLD_ROWS], RENEW_AT_ONCE, RENEW_EVERY_MS);
 }
 
 enum err_code factory_refused(struct core *c, const struct grant *g, const struct actor *by, const struct err *why,
@@ -644,6 +656,17 @@ enum err_code factory_change(struct core *c, const struct work_order *o, struct 
     u->device_id = "";
     *changed = true;
     return E_OK;
+}
+
+enum err_code factory_may_note(struct core *c, uint64_t unit, struct grant *g, struct err *e)
+{
+    uint64_t n = 0;
+
+    if (store_unit_event_count(c->store, unit, UNIT_EVENTS_MAX, &n, e) != E_OK)
+        return e->code;
+    return n < UNIT_EVENTS_MAX ? E_OK
+                               : factory_refuse(g, e, E_DENIED, "record-full", "the unit has %d events: it takes no more of them",
+                                                UNIT_EVENTS_MAX);
 }
 
 enum err_code factory_note(struct core *c, const struct work_order *o, uint64_t unit, const char *device_id,

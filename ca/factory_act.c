@@ -369,7 +369,7 @@ static enum err_code do_event(struct act *a, struct err *e)
         return err_set(e, E_INVALID, "event: written, read-back, tested, label-printed, label-void or note");
     if (unit_has_ended((enum unit_state)a->u.state) && strcmp(why.event, "label-void") != 0 && strcmp(why.event, "note") != 0)
         return refuse_state(a, UNIT_DO_PACK, e);
-    if ((code = detail_of(a, members, &detail, e)) != E_OK)
+    if ((code = factory_may_note(a->c, a->u.id, a->g, e)) != E_OK || (code = detail_of(a, members, &detail, e)) != E_OK)
         return code;
     why.detail = detail;
     code = factory_note(a->c, a->o, a->u.id, a->g->unit.device_id, &why, a->now, e);

@@ -286,10 +286,14 @@ enum err_code factory_renew_station(struct core *c, const struct svc_enroll *in,
     text_copy(g->device.line, sizeof(g->device.line), st.line);
     snprintf(requester, sizeof(requester), "station:%s", st.name);
     code = store_cert_newest_by_requester(c->store, requester, PROFILE_STATION, &row, e);
-    if (code == E_NOT_FOUND)
-        return E_OK;
     if (code == E_OK && row.status == CERT_GOOD && memcmp(row.spki_hash, csr->key.spki_hash, 32) == 0 &&
         memcmp(row.credential_hash, g->credential, 32) == 0 && now <= row.not_after)
         return answer_stored(&row, g, e);
-    return code;
+    if (code != E_OK && code != E_NOT_FOUND)
+        return code;
+    if (factory_may_renew(c, st.id))
+        return E_OK;
+    g->retry_after_s = RENEW_EVERY_MS / 1000;
+    return factory_refuse(g, e, E_BUSY, "renewed-often", "station %s has had %d certificates at once: one in %d s now", st.name,
+                          RENEW_AT_ONCE, RENEW_EVERY_MS / 1000);
 }

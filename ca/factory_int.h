@@ -20,7 +20,16 @@ struct known_station {
 #define TOLD_EVERY_MS 500
 #define TOLD_ROWS     64
 
+/*
+ * What a station may add without end is bounded: what it tells of a unit beside the unit's changes, each of which an allowance of the
+ * order bounds, and certificates of its own, so many at once, then one each RENEW_EVERY_MS.
+ */
+#define UNIT_EVENTS_MAX 256
+#define RENEW_AT_ONCE   20
+#define RENEW_EVERY_MS  (10 * 60 * 1000)
+
 struct factory {
+    int64_t renewed_until_ms[TOLD_ROWS]; /* as told_until_ms, of renewals */
     int64_t told_until_ms[TOLD_ROWS]; /* by the station's row: monotonic time at which it has all its entries again */
     struct known_station station[STATIONS_KNOWN]; /* by the first octet of the certificate's hash */
     LIST_HEAD(, work_order) orders;
@@ -34,6 +43,8 @@ void factory_open_stop(struct core *c);
 /* Makes a unit for a device_id that has none in the order. `from_range`: the id was allotted in its turn. */
 MUST_CHECK enum err_code factory_reserve(struct core *c, struct work_order *o, const char *device_id, bool exists,
                                          bool from_range, int64_t now, struct grant *g, struct unit_row *u, struct err *e);
+/* May a station add to the record of this unit, and change nothing else? E_DENIED: it has UNIT_EVENTS_MAX events. */
+MUST_CHECK enum err_code factory_may_note(struct core *c, uint64_t unit, struct grant *g, struct err *e);
 /* An event that changes nothing but the record; why->event is its name. */
 MUST_CHECK enum err_code factory_note(struct core *c, const struct work_order *o, uint64_t unit, const char *device_id,
                                       const struct unit_cause *why, int64_t now, struct err *e);
@@ -45,6 +56,8 @@ MUST_CHECK enum err_code factory_firmware(const struct work_order *o, const char
 json_t *factory_unit_json(struct store *s, const char *order_no, const struct unit_row *u, size_t events_max, size_t room,
                           struct err *e);
 json_t *factory_counts_json(const struct order_tally *t);
+/* May this station (its row) have one more certificate now? Counts it. */
+bool factory_may_renew(struct core *c, uint64_t station);
 /* Ends the steps of an order that closes; the next start goes on. */
 void factory_close_stop(struct work_order *o);
 
