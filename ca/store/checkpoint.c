@@ -28,6 +28,8 @@
 
 #define FRAME_HEADER_LEN 24 /* https://www.sqlite.org/fileformat2.html#walformat */
 #define PAGE_LEN         4096
+#define INDEX_REGION_LEN (32 * 1024) /* the same document, #the_wal_index_file_format */
+#define INDEX_COPIED_AT  96          /* nBackfill, in the machine's own order of octets */
 
 /*
  * The log's file with a memory. Every checkpoint syncs it before it copies, and after a commit nothing in it is left to
@@ -215,6 +217,26 @@ static void ask_sync(struct checkpoint *ck)
 }
 
 /* --- open and close ------------------------------------------------------------------------------------------- */
+
+/*
+ * The index of the log says how many of its frames are in the database. A process that left in doubt counted some whose sync
+ * failed, and as long as any reader has the index open it is not made anew. No other process checkpoints, and whoever else writes this
+ * number writes 0, so no lock is needed; a reader takes it for a lower bound.
+ */
+int checkpoint_believe_nothing(struct store *s)
+{
+    sqlite3_file *f = NULL;
+    void volatile *index = NULL;
+    int rc = sqlite3_file_control(s->db, "main", SQLITE_FCNTL_FILE_POINTER, &f);
+
+    if (rc != SQLITE_OK || store_wal_size(s) == 0)
+        return rc;
+    rc = f->pMethods->xShmMap(f, 0, INDEX_REGION_LEN, 0, &index);
+    if (rc == SQLITE_OK && index) /* else nobody has it open: it will be made from the log */
+        atomic_store((_Atomic uint32_t *)((uintptr_t)index + INDEX_COPIED_AT), 0);
+    f->pMethods->xShmUnmap(f, 0);
+    return rc;
+}
 
 static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
 {

@@ -256,7 +256,7 @@ static enum err_code make_ledger_id(struct store *s, struct err *e)
 }
 
 /*
- * What an earlier process left in doubt is decided here: recovery read the whole -wal; copying it into the database and
+ * What an earlier process left in doubt is decided here: the whole -wal was read; copying all of it into the database and
  * emptying it makes the outcome independent of pages that a failed fsync may have lost; the commit after it proves that
  * the disk takes writes.
  */
@@ -320,6 +320,8 @@ static enum err_code open_writer(struct store *s, struct err *e)
         make_file(s->path, e) != E_OK)
         return e->code;
     rc = sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
+    if (rc == SQLITE_OK)
+        rc = checkpoint_believe_nothing(s);
     if (rc != SQLITE_OK)
         return store_fail(s, rc, "open", e);
     if (settings_common(s, e) != E_OK || schema_check(s, &version, e) != E_OK || settings_writer(s, e) != E_OK ||

@@ -96,6 +96,8 @@ void col_str(struct query *q, char *out, size_t size);
 void col_fixed(struct query *q, uint8_t *out, size_t len);
 void col_serial(struct query *q, uint8_t out[SERIAL_MAX_LEN], uint8_t *len);
 
+/* All that is in the log counts as not yet copied into the database; SQLite's result. Before anything is read: pages are kept. */
+int checkpoint_believe_nothing(struct store *s);
 /* Checkpoints (checkpoint.c), after the ledger is settled. stop: before the connection closes; free: after, its log's file is theirs. */
 MUST_CHECK enum err_code checkpoint_open(struct store *s, struct err *e);
 void checkpoint_stop(struct store *s);

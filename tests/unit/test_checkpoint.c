@@ -263,6 +263,39 @@ static void failed_sync_before_the_close_leaves_the_log(void **state)
     assert_true(st.st_size < VALUE_LEN);
 }
 
+/*
+ * The pages that were copied are lost, as a failed sync may lose them, and a reader keeps the index of the log, which counts them as
+ * copied, from one process to the next.
+ */
+static void what_a_failed_sync_lost_is_copied_again_beside_a_reader(void **state)
+{
+    struct ledger *l = *state;
+    struct store *r = NULL;
+    struct buf value = BUF_INIT(VALUE_LEN);
+    char command[400];
+    int64_t n = 0;
+
+    begin_counting();
+    snprintf(command, sizeof(command), "cp %s %s/before", l->path, l->dir);
+    assert_int_equal(system(command), 0);
+    OK(l, store_open(l->path, STORE_READ, &r, &l->e));
+    commit_values(l, 7, 1); /* changed no more: a portion copies it */
+    commit_until_thread_failed(l);
+    OK(l, store_meta_get_i64(r, "n", &n, &l->e));
+    ledger_close(l);
+    snprintf(command, sizeof(command), "cp %s/before %s && rm %s/before", l->dir, l->path, l->dir);
+    assert_int_equal(system(command), 0);
+    ledger_reopen(l);
+    OK(l, store_check(l->s, &l->e));
+    assert_is(l, l->s, (unsigned)n);
+    OK(l, store_meta_get(l->s, "value-0", &value, &l->e));
+    assert_int_equal(value.len, VALUE_LEN);
+    assert_int_equal(value.p[0], 7);
+    assert_memory_equal(value.p, value.p + 1, VALUE_LEN - 1);
+    buf_clear(&value);
+    store_close(r);
+}
+
 static void idle_checkpoint_takes_the_mark_away(void **state)
 {
     struct ledger *l = *state;
@@ -304,6 +337,7 @@ int main(void)
         T(failed_sync_in_the_thread_is_in_doubt),
         T(failed_sync_ends_no_log),
         T(failed_sync_before_the_close_leaves_the_log),
+        T(what_a_failed_sync_lost_is_copied_again_beside_a_reader),
         T(idle_checkpoint_takes_the_mark_away),
         T(step_inside_a_transaction_is_refused),
     };
