@@ -178,6 +178,7 @@ struct front_link {
     uint32_t index;
     char name[ID_MAX_LEN + 1];
     bool hello;
+    bool owed;         /* a part of the configuration or a file did not go out: links_tick sends all of it again */
     uint64_t id;       /* answers to a link that was replaced meanwhile go nowhere */
     uint64_t purged_seq;
 };
@@ -295,7 +296,7 @@ void revoke_changed(struct core *c);
 
 struct list_file;
 
-/* Calls `send` for every file the fronts serve now. */
+/* Calls `send` for every file the fronts serve now; fd -1: it could not be made, but is to come. */
 typedef void (*file_fn)(void *arg, const struct svc_file *file, int fd);
 void served_each(struct core *c, file_fn send, void *arg);
 /* A list is in place: keeps its descriptor (takes file->fd), tells the fronts, and has the bundles it is in made anew. */

@@ -98,15 +98,29 @@ void links_confirm(struct core *c, uint64_t seq, confirm_fn done, void *arg)
 /* ---- fronts ---- */
 
 /* A message that was not sent may have been a revocation: a peer that missed one must not go on as if it had heard everything. */
-static void send_or_fail(struct chan *chan, struct msg *m, int fd)
+static enum err_code send_with(struct chan *chan, struct msg *m, int fd)
 {
     struct err e = {0};
 
     if (!chan || chan_send(chan, m, fd, &e) == E_OK)
-        return;
+        return E_OK;
     if (e.code == E_NOMEM) /* every peer is linked again, and told everything anew, when this process is back */
         proc_die("link-send-failed", PROC_EXIT_RESTART, &e);
     log_failure("link-send-failed", &e);
+    return e.code;
+}
+
+/* After a failure the link is broken, and its peer is linked again. */
+static void send_or_fail(struct chan *chan, struct msg *m)
+{
+    (void)send_with(chan, m, -1);
+}
+
+/* A message with a descriptor can fail on a link that goes on: no descriptor was free. -1: not even for the content. */
+static void send_owed(struct front_link *f, struct msg *m, int fd)
+{
+    if (fd < 0 || send_with(f->chan, m, fd) == E_IO)
+        f->owed = true;
 }
 
 static struct front_link *front_by_id(struct core *c, uint64_t id)
@@ -154,6 +168,7 @@ static void send_label(struct core *c, struct front_link *f, const struct conf_l
     if (certs_only_write(chain, n, &body, &e) != E_OK || csrattrs_write(p, &attrs, &e) != E_OK ||
         (fd = memfd_of("inkan-cacerts", buf_bytes(&body), &e)) < 0) {
         log_failure("label-failed", &e);
+        f->owed |= e.code == E_IO;
         return;
     }
     snprintf(label.name, sizeof(label.name), "%s", l->name);
@@ -166,7 +181,7 @@ static void send_label(struct core *c, struct front_link *f, const struct conf_l
     label.csrattrs = buf_bytes(&attrs);
     msg_begin(&m, SVC_LABEL, 0);
     svc_label_encode(&m, &label);
-    send_or_fail(f->chan, &m, fd);
+    send_owed(f, &m, fd);
 }
 
 struct label_to {
@@ -194,7 +209,7 @@ static void front_send_file(void *arg, const struct svc_file *file, int fd)
 
     msg_begin(&m, SVC_FILE, 0);
     svc_file_encode(&m, file);
-    send_or_fail(f->chan, &m, fd);
+    send_owed(f, &m, fd);
 }
 
 static void front_send_purge(struct front_link *f, const struct svc_purge *purge)
@@ -203,7 +218,7 @@ static void front_send_purge(struct front_link *f, const struct svc_purge *purge
 
     msg_begin(&m, SVC_PURGE, 0);
     svc_purge_encode(&m, purge);
-    send_or_fail(f->chan, &m, -1);
+    send_or_fail(f->chan, &m);
 }
 
 static void front_send_config(struct core *c, struct front_link *f)
@@ -215,9 +230,10 @@ static void front_send_config(struct core *c, struct front_link *f)
     AUTO_FD int fd = -1;
     struct err e = {0};
 
+    f->owed = false;
     msg_begin(&begin, SVC_CONFIG_BEGIN, 0);
     msg_put_u64(&begin, c->config_generation);
-    send_or_fail(f->chan, &begin, -1);
+    send_or_fail(f->chan, &begin);
     for (size_t i = 0; i < c->conf->labels_n; i++)
         send_label(c, f, &c->conf->labels[i]);
     factory_each_label(c, send_order_label, &(struct label_to){c, f});
@@ -228,10 +244,12 @@ static void front_send_config(struct core *c, struct front_link *f)
         log_failure("anchors-failed", &e);
     msg_begin(&anchors, SVC_ANCHORS, 0);
     msg_put_bytes(&anchors, (struct bytes){NULL, 0});
-    send_or_fail(f->chan, &anchors, fd);
+    send_owed(f, &anchors, fd);
+    if (f->owed) /* the front goes on with what it has */
+        return;
     msg_begin(&end, SVC_CONFIG_END, 0);
     msg_put_u64(&end, c->config_generation);
-    send_or_fail(f->chan, &end, -1);
+    send_or_fail(f->chan, &end);
 }
 
 static void front_hello(struct core *c, struct front_link *f)
@@ -284,7 +302,7 @@ static void on_enroll_done(struct core *c, void *arg, const struct issue_result 
         msg_begin(&m, SVC_ENROLL_RESULT, to->request_id);
         buf_reserve(&m.b, result.cert.len + result.key.len + sizeof(result)); /* what grows is copied */
         svc_enroll_result_encode(&m, &result);
-        send_or_fail(f->chan, &m, -1);
+        send_or_fail(f->chan, &m);
     }
     free(to);
 }
@@ -313,7 +331,7 @@ static void on_tls_cert_done(struct core *c, void *arg, const struct issue_resul
             msg_put_u32(&m, 0);
         }
         msg_put_i64(&m, renew_at);
-        send_or_fail(f->chan, &m, -1);
+        send_or_fail(f->chan, &m);
     }
     free(to);
 }
@@ -386,7 +404,7 @@ static void factory_answer(struct front_link *f, uint64_t request_id, const stru
 
     msg_begin(&m, SVC_FACTORY_RESULT, request_id);
     svc_factory_result_encode(&m, result);
-    send_or_fail(f->chan, &m, -1);
+    send_or_fail(f->chan, &m);
 }
 
 static void on_factory_done(struct core *c, void *arg, const struct issue_result *r)
@@ -450,7 +468,7 @@ static enum err_code front_health(struct core *c, struct front_link *f, struct m
     msg_begin(&m, SVC_HEALTH_RESULT, request_id);
     msg_put_bool(&m, core_is_ready(c, &why));
     msg_put_str(&m, text ? text : "{}");
-    send_or_fail(f->chan, &m, -1);
+    send_or_fail(f->chan, &m);
     return E_OK;
 }
 
@@ -616,7 +634,7 @@ static bool push_rows(struct core *c)
     msg_put_u32(&m, page.n);
     buf_add(&m.b, body.b.p + MSG_HEADER_LEN, body.b.len - MSG_HEADER_LEN);
     s->sent_seq = page.last;
-    send_or_fail(s->chan, &m, -1);
+    send_or_fail(s->chan, &m);
     return s->chan != NULL;
 }
 
@@ -648,7 +666,7 @@ static void send_current(struct core *c, uint64_t request_id)
     msg_put_u64(&m, core_seq(c));
     msg_put_bool(&m, c->seal != SEAL_NONE);
     msg_put_i64(&m, c->clock.floor);
-    send_or_fail(c->status.chan, &m, -1);
+    send_or_fail(c->status.chan, &m);
 }
 
 void links_send_issuers(struct core *c)
@@ -681,10 +699,10 @@ void links_send_issuers(struct core *c)
         out.validity_s = a->conf->ocsp_validity_s;
         msg_begin(&m, FOLLOW_ISSUER, 0);
         follow_issuer_encode(&m, &out);
-        send_or_fail(c->status.chan, &m, -1);
+        send_or_fail(c->status.chan, &m);
     }
     msg_begin(&end, FOLLOW_ISSUERS_END, 0);
-    send_or_fail(c->status.chan, &end, -1);
+    send_or_fail(c->status.chan, &end);
 }
 
 static void status_hello(struct core *c, struct bytes ledger_id, uint64_t seq)
@@ -701,7 +719,7 @@ static void status_hello(struct core *c, struct bytes ledger_id, uint64_t seq)
     msg_put_bool(&m, rebuild);
     msg_put_bool(&m, c->seal != SEAL_NONE);
     msg_put_i64(&m, c->clock.floor);
-    send_or_fail(c->status.chan, &m, -1);
+    send_or_fail(c->status.chan, &m);
     log_begin(&l, LOG_INFO, "status-follows");
     log_u64(&l, "from", c->status.sent_seq);
     log_str(&l, "rebuild", rebuild ? "yes" : "no");
@@ -799,8 +817,14 @@ static void keys_ask_anew(struct signer_link *l);
 
 void links_tick(struct core *c)
 {
+    struct front_link *f;
     struct signer_link *l;
 
+    LIST_FOREACH(f, &c->fronts, link)
+    {
+        if (f->owed && f->hello && f->chan)
+            front_send_config(c, f);
+    }
     if (c->status.chan && c->status.hello) {
         links_push_status(c);
         send_current(c, 0);

@@ -219,10 +219,8 @@ static void send_bytes(struct svc_file *file, struct bytes content, file_fn send
     struct err e = {0};
     AUTO_FD int fd = memfd_of("inkan-file", content, &e);
 
-    if (fd < 0) {
+    if (fd < 0)
         log_failure("file-failed", &e);
-        return;
-    }
     sha256(content, file->sha256);
     file->size = content.len;
     send(arg, file, fd);

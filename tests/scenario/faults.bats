@@ -228,6 +228,23 @@ PY
     waits_for 15 answers good "$units/flt-known.pem"
 }
 
+@test "no descriptor is free for a new list: the front goes on with the one it has, and gets the new one later" {
+    local lines before
+    served() { curl -fsS "http://localhost:$((port + 1))/crl/fleet-ca.crl" | openssl crl -inform DER -noout -crlnumber; }
+    newer() { [ "$(served)" != "$before" ]; }
+    lines=$(log_lines)
+    before=$(served)
+    io_rule process=core call=dup path=/crl/fleet-ca n=0 do=errno value=24
+    inkan crl publish --issuer fleet-ca
+    # So long that all of it was tried once more, in vain.
+    tried_again() { [ "$(log_after "$lines" | grep 'proc=core' | grep -c "event=link-send-failed")" -ge 3 ]; }
+    waits_for 15 tried_again
+    [ "$(served)" = "$before" ]
+    [ "$(enroll flt-dup)" = 200 ]
+    io_rule
+    waits_for 15 newer
+}
+
 @test "a CA near its end: certificates end with it, never after it" {
     [ "$(est_url short)" ]
     new_csr flt-short-1 /CN=flt-short-1

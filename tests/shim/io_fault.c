@@ -7,7 +7,8 @@
  * counting starts anew then, as in each new process.
  *
  *   process=core      the supervisor's name for it (core, status, signer-issuing, front-0, ...)
- *   call=write        write: write, writev, pwrite, pwritev, ftruncate; sync: fsync, fdatasync; send: sendmsg, sendmmsg
+ *   call=write        write: write, writev, pwrite, pwritev, ftruncate; sync: fsync, fdatasync; send: sendmsg, sendmmsg; dup: a
+ *                     duplicate descriptor by fcntl
  *   path=TEXT         only descriptors whose path has this in it; TEXT$: whose path ends so
  *   n=N               at the N-th such call, once (INKAN_TEST_IO.fired is made then); 0: at every one
  *   do=kill           SIGKILL to the own process instead of the call
@@ -23,6 +24,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,6 +250,19 @@ int fsync(int fd)
 int fdatasync(int fd)
 {
     FAULTY("sync", fd, REAL(fdatasync)(fd), 0)
+}
+
+int fcntl(int fd, int what, ...)
+{
+    va_list args;
+    void *arg;
+
+    va_start(args, what);
+    arg = va_arg(args, void *);
+    va_end(args);
+    if (what != F_DUPFD_CLOEXEC)
+        return REAL(fcntl)(fd, what, arg);
+    FAULTY("dup", fd, REAL(fcntl)(fd, what, arg), 0)
 }
 
 static void note_packet(const struct msghdr *m)
