@@ -103,6 +103,13 @@ void spare_start(void (*used)(void *arg), void *arg)
     (void)spare_fill();
 }
 
+void spare_stop(void)
+{
+    while (give_up_one())
+        ;
+    spare.started = false;
+}
+
 bool spare_fill(void)
 {
     while (spare.started && spare.n < BLOCKS && (spare.block[spare.n] = malloc(BLOCK_LEN)) != NULL)

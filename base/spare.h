@@ -27,6 +27,8 @@ bool spare_serve_libraries(void);
  * neither allocate nor free.
  */
 void spare_start(void (*used)(void *arg), void *arg);
+/* Frees the reserve; `used` is not called any more. */
+void spare_stop(void);
 /* Fills it again. false: there is not memory enough for all of it. */
 bool spare_fill(void);
 

@@ -814,6 +814,7 @@ void front_setup(struct front *f)
 
 void front_clear(struct front *f)
 {
+    spare_stop(); /* the timer that is asked for when memory ran out goes with the rest */
     conn_free_all(f);
     core_drop(f);
     status_drop(f);

@@ -130,6 +130,23 @@ static void an_empty_reserve_is_no_memory(void **state)
         free(p[--n]);
 }
 
+static void nobody_is_told_of_a_reserve_that_is_gone(void **state)
+{
+    unsigned before;
+
+    (void)state;
+    assert_true(spare_fill());
+    before = told;
+    left = 0;
+    spare_stop(); /* what it frees is memory again, 64 blocks */
+    assert_int_equal(left, 64);
+    left = 0;
+    assert_null(spare_malloc(8));
+    assert_int_equal(told, before);
+    left = INT32_MAX;
+    assert_false(spare_fill());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +154,7 @@ int main(void)
         cmocka_unit_test(the_reserve_serves_when_nothing_else_is_left),
         cmocka_unit_test(a_buffer_grows_by_the_reserve),
         cmocka_unit_test(an_empty_reserve_is_no_memory),
+        cmocka_unit_test(nobody_is_told_of_a_reserve_that_is_gone),
     };
 
     if (!spare_serve_libraries())
