@@ -105,7 +105,7 @@ enum err_code store_intent_counts(struct store *s, uint64_t counts[3], struct er
 
 /* --- certificates -------------------------------------------------------------------------------------------- */
 
-static void cert_get(struct query *q, struct cert_row *r)
+void cert_get(struct query *q, struct cert_row *r)
 {
     *r = (struct cert_row){0};
     r->id = col_u64(q);

@@ -186,7 +186,7 @@ static enum err_code settings_common(struct store *s, struct err *e)
         rc = sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_file_control(s->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
-    return rc == SQLITE_OK ? E_OK : store_fail(s, rc, "connection settings", e);
+    return rc == SQLITE_OK ? select_register(s, e) : store_fail(s, rc, "connection settings", e);
 }
 
 /* --- schema -------------------------------------------------------------------------------------------------- */

@@ -245,7 +245,7 @@ enum err_code store_profile_put(struct store *s, const uint8_t hash[32], const c
 
 /* --- devices ------------------------------------------------------------------------------------------------- */
 
-static void device_get(struct query *q, struct device_row *r)
+void device_get(struct query *q, struct device_row *r)
 {
     *r = (struct device_row){0};
     r->id = col_u64(q);

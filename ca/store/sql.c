@@ -97,6 +97,25 @@ struct query q_begin(struct store *s, enum stmt_id id)
     return q;
 }
 
+struct query q_begin_with(struct store *s, enum stmt_id id, const char *condition)
+{
+    struct query q = {.s = s, .id = id, .at = 1, .what = ""};
+    AUTO_BUF sql = BUF_INIT(SIZE_MAX);
+    const char *at = strstr(sql_texts[id], "%s");
+
+    if (!s->stmts[id])
+        buf_init(&s->hold[id], SIZE_MAX);
+    sqlite3_finalize(s->stmts[id]);
+    s->stmts[id] = NULL;
+    buf_add(&sql, sql_texts[id], (size_t)(at - sql_texts[id]));
+    buf_add_str(&sql, condition);
+    buf_add(&sql, at + 2, strlen(at + 2) + 1);
+    q.rc = buf_ok(&sql) ? sqlite3_prepare_v3(s->db, (const char *)sql.p, -1, 0, &s->stmts[id], NULL) : SQLITE_NOMEM;
+    if (q.rc == SQLITE_OK)
+        q.st = s->stmts[id];
+    return q;
+}
+
 static void keep_first(struct query *q, int rc)
 {
     if (q->rc == SQLITE_OK)
@@ -135,6 +154,12 @@ void q_text_or_null(struct query *q, const char *s)
         keep_first(q, sqlite3_bind_text(q->st, q->at++, s, -1, SQLITE_STATIC));
     else
         keep_first(q, sqlite3_bind_null(q->st, q->at++));
+}
+
+void q_text_n(struct query *q, const char *s, size_t len)
+{
+    if (q->st)
+        keep_first(q, sqlite3_bind_text64(q->st, q->at++, s, len, SQLITE_STATIC, SQLITE_UTF8));
 }
 
 void q_text(struct query *q, const char *s)

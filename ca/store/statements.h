@@ -47,6 +47,9 @@
 #define CAPTURE_FROM                                                                                                   \
     "FROM capture p CROSS JOIN unit u ON u.id = p.unit CROSS JOIN device d ON d.id = u.device "                        \
     "CROSS JOIN work_order o ON o.id = p.work_order CROSS JOIN station s ON s.id = p.station"
+#define BATCH_COLS                                                                                                     \
+    "id, action, state, selector, reason, why, created_by, created_at, approved_by, approved_at, undo_of, count, digest, " \
+    "canary, next, changed, same, refused, seq, started_at, ended_at, error"
 #define ALARM_COLS "id, time, kind, domain, object, text, cleared_at"
 #define ORDER_COLS                                                                                                     \
     "id, order_no, domain, product, model, lot, line, profile, key_mode, quantity, by_list, prefix, first, digits, "   \
@@ -175,6 +178,12 @@ X(DEVICE_EVENT_ADD,
 X(DEVICE_EVENT_EACH,
   "SELECT id, device, time, from_state, to_state, actor, reason, evidence, batch, audit_seq FROM device_event "
   "WHERE device = ?1 AND id > ?2 ORDER BY id")
+
+/* With the condition of a selector (select.c). */
+X(SELECT_DEVICES, "SELECT " DEVICE_COLS " FROM device AS d WHERE d.id > ?1 AND %s ORDER BY d.id LIMIT ?2")
+X(SELECT_CERTS, "SELECT " CERT_COLS " FROM cert AS c WHERE c.id > ?1 AND %s ORDER BY c.id LIMIT ?2")
+X(SELECT_DEVICES_PLAN, "EXPLAIN QUERY PLAN SELECT " DEVICE_COLS " FROM device AS d WHERE d.id > ?1 AND %s ORDER BY d.id LIMIT ?2")
+X(SELECT_CERTS_PLAN, "EXPLAIN QUERY PLAN SELECT " CERT_COLS " FROM cert AS c WHERE c.id > ?1 AND %s ORDER BY c.id LIMIT ?2")
 
 X(SPKI_UNIT, "SELECT unit FROM spki WHERE hash = ?1")
 X(SPKI_CLAIM, "INSERT INTO spki (hash, unit, at) VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING")
@@ -437,3 +446,28 @@ X(CHECK_TALLY,
   "OR t.unused <> coalesce(u.unused, 0) OR t.voided <> coalesce(u.voided, 0) OR t.orphaned <> coalesce(u.orphaned, 0) "
   "OR t.scrapped <> coalesce(u.scrapped, 0) OR t.rekeyed <> coalesce(u.rekeyed, 0) "
   "OR t.reworked <> coalesce(u.reworked, 0) LIMIT 1")
+
+X(BATCH_INSERT,
+  "INSERT INTO batch (action, state, selector, reason, why, created_by, created_at, approved_by, approved_at, undo_of, count, "
+  "digest, canary, next, changed, same, refused, seq, started_at, ended_at, error) "
+  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '', 0, ?8, 0, x'', ?9, 0, 0, 0, 0, 0, 0, 0, '')")
+X(BATCH_BY_ID, "SELECT " BATCH_COLS " FROM batch WHERE id = ?1")
+X(BATCH_EACH, "SELECT " BATCH_COLS " FROM batch WHERE id < ?1 ORDER BY id DESC LIMIT ?2")
+X(BATCH_EACH_OPEN, "SELECT " BATCH_COLS " FROM batch INDEXED BY batch_open WHERE ended_at = 0 AND id < ?1 ORDER BY id DESC LIMIT ?2")
+X(BATCH_ITEM_PUT, "INSERT INTO batch_item (batch, n, device) VALUES (?1, ?2, ?3)")
+X(BATCH_ITEM, "SELECT device FROM batch_item WHERE batch = ?1 AND n = ?2")
+X(BATCH_FREEZE, "UPDATE batch SET count = ?2, digest = ?3 WHERE id = ?1 AND length(digest) = 0")
+X(BATCH_SET_STATE,
+  "UPDATE batch SET state = ?2, error = ?3, started_at = CASE WHEN started_at = 0 THEN ?4 ELSE started_at END, ended_at = ?5 "
+  "WHERE id = ?1 AND ended_at = 0")
+X(BATCH_APPROVED, "UPDATE batch SET approved_by = ?2, approved_at = ?3 WHERE id = ?1 AND approved_at = 0")
+X(BATCH_ADVANCE, "UPDATE batch SET next = ?2, changed = ?3, same = ?4, refused = ?5, seq = ?6 WHERE id = ?1 AND ended_at = 0")
+X(BATCH_REFUSED_PUT, "INSERT INTO batch_refused (batch, n, reason) VALUES (?1, ?2, ?3)")
+X(BATCH_REFUSED_EACH,
+  "SELECT r.n, d.domain, d.device_id, d.state, r.reason FROM batch_refused r CROSS JOIN batch_item i ON i.batch = r.batch AND i.n = r.n "
+  "CROSS JOIN device d ON d.id = i.device WHERE r.batch = ?1 AND r.n > ?2 ORDER BY r.n LIMIT ?3")
+X(BATCH_OF_DEVICE, "SELECT coalesce((SELECT batch FROM device_event WHERE device = ?1 ORDER BY id DESC LIMIT 1), 0)")
+X(BATCH_STILL,
+  "SELECT i.n, d.* FROM batch_item i CROSS JOIN (SELECT " DEVICE_COLS " FROM device) d ON d.id = i.device "
+  "WHERE i.batch = ?1 AND i.n > ?2 AND d.state = ?3 "
+  "AND (SELECT v.batch FROM device_event v WHERE v.device = d.id ORDER BY v.id DESC LIMIT 1) = ?1 ORDER BY i.n LIMIT ?4")

@@ -67,11 +67,14 @@ enum err_code store_fail(struct store *s, int rc, const char *what, struct err *
 enum err_code store_exec(struct store *s, const char *sql, struct err *e);
 
 struct query q_begin(struct store *s, enum stmt_id id);
+/* A statement whose text holds one %s, prepared anew with `condition` there: made of our own words, values are bound. */
+struct query q_begin_with(struct store *s, enum stmt_id id, const char *condition);
 void q_i64(struct query *q, int64_t v);
 void q_u64(struct query *q, uint64_t v);  /* above INT64_MAX is refused */
 void q_ref(struct query *q, uint64_t id); /* 0 is NULL */
 void q_text(struct query *q, const char *s); /* NULL is "" */
 void q_text_or_null(struct query *q, const char *s);
+void q_text_n(struct query *q, const char *s, size_t len);
 void q_bytes(struct query *q, struct bytes v);
 #define q_fixed(q, arr) q_bytes((q), BYTES_OF(arr))
 /* BEGIN, COMMIT, SAVEPOINT and their kin: SQLite's own result. */
@@ -95,6 +98,12 @@ struct bytes col_bytes(struct query *q);
 void col_str(struct query *q, char *out, size_t size);
 void col_fixed(struct query *q, uint8_t *out, size_t len);
 void col_serial(struct query *q, uint8_t out[SERIAL_MAX_LEN], uint8_t *len);
+
+/* The rows of DEVICE_COLS and CERT_COLS. */
+void device_get(struct query *q, struct device_row *r);
+void cert_get(struct query *q, struct cert_row *r);
+/* What the statements of selectors call (select.c), of a new connection. */
+MUST_CHECK enum err_code select_register(struct store *s, struct err *e);
 
 /* All that is in the log counts as not yet copied into the database; SQLite's result. Before anything is read: pages are kept. */
 int checkpoint_believe_nothing(struct store *s);
