@@ -33,9 +33,21 @@
  * domain.list / domain.show {name}                               rows {name, devices, anchors:[...]}
  * device.add     {domain?, device_id, product?, model?, lot?, order?, anchor?}      {domain, device_id, unit}
  * device.import  {domain?, devices:[{device_id,...}]} (<= 500)    {added, existing}
- * device.list    {domain?, device_id? (trailing *), product?, lot?, state?, limit?}  rows {domain, device_id, state, product, model, lot, declared_at, enrolled_at, unit}
+ * device.count   {select, by?}                                   {count}; by a member: rows {MEMBER, units}
+ * device.list    {select?, limit?} or {domain?, device_id? (trailing *), product?, lot?, state?, limit?}  rows {domain, device_id, state, product, model, lot, declared_at, enrolled_at, unit}
  * device.show    {domain?, device_id}                            {…, certs:[{serial, profile, status, not_after}]}
  * device.stop    {domain?, device_id, reason?}                   {revoked: n, seq}
+ * batch.preview  {action, select, reason?} or {undo: id}         what it would do; nothing is written. {action, count, refused, digest, states:[{state, units, would, why}], models:[{model, units}], domains:[...]}
+ * batch.preview_list {action, domain?}; fd: one id a line        the same
+ * batch.create   {action, select, reason?, why?, canary?, count?, digest?}  answers when the list is frozen; count and digest: it must be the one
+ *                                                                that was shown. {id, action, state, count, digest, done, changed, same, refused, ...}
+ * batch.create_list {action, domain?, ...}; fd: one id a line    the same
+ * batch.undo     {id, why?, count?, digest?}                     a new batch that releases what that one holds still. As batch.create
+ * batch.list     {open?, limit?}                                 rows as batch.create, the newest first
+ * batch.show     {id}                                            as batch.create
+ * batch.refused  {id}                                            rows {n, domain, device_id, state, reason}
+ * batch.run      {id, count, digest}                             another person's word that this list may be done. As batch.create
+ * batch.pause    {id}   batch.resume {id}   batch.cancel {id}    as batch.create
  * secret.add     {device_id, domain?, valid_s?, profile?} or {group: pattern, domain?, profile?, quota, valid_s}   {user, secret}
  * secret.list    {}                                              rows {user, kind, domain, device_id|pattern, quota, used, not_after, state}
  * secret.revoke  {user}                                          {}
@@ -58,7 +70,7 @@
  * capture.retry  {unit: "ORDER/DEVICE"}                          {}
  * capture.drop   {unit: "ORDER/DEVICE"}                          {} the unit is unused
  * cert.issue     {profile, csr, device_id?, domain?, name?, product?, model?, lot?}     {cert, chain:[…], serial, issuer, not_after}
- * cert.list      {issuer?, device_id?, domain?, profile?, status?, expires_before?, limit?} rows {issuer, serial, profile, device_id, domain, status, reason, not_before, not_after}
+ * cert.list      {select?, limit?} or {issuer?, device_id?, domain?, profile?, status?, expires_before?, limit?} rows {issuer, serial, profile, device_id, domain, status, reason, not_before, not_after}
  * cert.show      {issuer, serial} | {cert}                       {…, der, pem, subject, status, reason, status_at, seq, requester, profile_hash}
  * cert.revoke    {issuer, serial | cert, reason?, invalidity?}   {status, seq, changed}; acknowledged after commit, status and every live front
  * cert.hold      {…}   cert.release {…}                          the same

@@ -5,6 +5,7 @@
 #include "base/fsio.h"
 #include "ca/admin_int.h"
 #include "ca/issue.h"
+#include "ca/store/select.h"
 
 #define PAGE_ROWS 200
 
@@ -198,6 +199,20 @@ static bool put_cert(void *arg, const struct cert_row *row)
     return true;
 }
 
+static enum err_code cert_select_page(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
+{
+    uint64_t limit = (uint64_t)admin_int(call, "limit", 0), page = PAGE_ROWS;
+    struct cert_list l = {ledger, call, 0};
+
+    if (limit && limit - call->left < page)
+        page = limit - call->left;
+    if (page && store_select_certs(ledger, call->state, call->after, page, put_cert, &l, e) != E_OK)
+        return e->code;
+    call->left += l.n;
+    *more = l.n && l.n == page;
+    return E_OK;
+}
+
 static enum err_code cert_page(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
 {
     uint64_t limit = (uint64_t)admin_int(call, "limit", 0);
@@ -224,6 +239,10 @@ void op_cert_list(struct core *c, struct admin_call *call)
     struct err e = {0};
     int status;
 
+    if (admin_has(call, "select")) {
+        admin_select(c, call, cert_select_page);
+        return;
+    }
     if (!status_from_name(admin_text(call, "status"), &status))
         err_set(&e, E_INVALID, "status: good, on_hold or revoked");
     else if (admin_has(call, "issuer") && (!a || !a->exists))

@@ -6,6 +6,7 @@
 
 #include "ca/admin_int.h"
 #include "ca/life.h"
+#include "ca/store/select.h"
 
 #define PAGE_ROWS     200
 #define CERTS_MAX     256
@@ -237,11 +238,27 @@ static enum err_code device_page(struct store *ledger, struct admin_call *call, 
     return E_OK;
 }
 
+static enum err_code device_select_page(struct store *ledger, struct admin_call *call, bool *more, struct err *e)
+{
+    uint64_t limit = page_limit(call);
+    struct page p = {call, 0};
+
+    if (limit && store_select_devices(ledger, call->state, call->after, limit, put_device, &p, e) != E_OK)
+        return e->code;
+    call->left += p.n;
+    *more = limit && p.n == limit;
+    return E_OK;
+}
+
 void op_device_list(struct core *c, struct admin_call *call)
 {
     struct err e = {0};
     int state;
 
+    if (admin_has(call, "select")) {
+        admin_select(c, call, device_select_page);
+        return;
+    }
     if (!device_state_from(admin_text(call, "state"), &state)) {
         err_set(&e, E_INVALID, "state: there is none of that name");
         admin_fail(call, &e);

@@ -76,6 +76,11 @@ void admin_row(struct admin_call *call, json_t *row);
 void admin_stream(struct core *c, struct admin_call *call, admin_page page);
 /* A list: `read` runs in the reader's thread again and again as the peer reads, then the call is done. */
 void admin_list(struct core *c, struct admin_call *call, admin_read read);
+/*
+ * A list by the selector of the arguments, which is read into the call's state; other members than `limit` are refused. By the reader
+ * of searches over the fleet, where a page may take long.
+ */
+void admin_select(struct core *c, struct admin_call *call, admin_read read);
 /* One read that may take long, then `then`. */
 void admin_read_then(struct core *c, struct admin_call *call, enum reader_kind reader, admin_read read, admin_then then);
 /* Ends the call: exactly once. Takes over `result` (NULL = {}). `fd` is lent, -1 = none. */
@@ -126,6 +131,19 @@ void op_device_import(struct core *c, struct admin_call *call);
 void op_device_list(struct core *c, struct admin_call *call);
 void op_device_show(struct core *c, struct admin_call *call);
 void op_device_stop(struct core *c, struct admin_call *call);
+void op_device_count(struct core *c, struct admin_call *call);
+void op_batch_preview(struct core *c, struct admin_call *call);
+void op_batch_preview_list(struct core *c, struct admin_call *call);
+void op_batch_create(struct core *c, struct admin_call *call);
+void op_batch_create_list(struct core *c, struct admin_call *call);
+void op_batch_list(struct core *c, struct admin_call *call);
+void op_batch_show(struct core *c, struct admin_call *call);
+void op_batch_refused(struct core *c, struct admin_call *call);
+void op_batch_run(struct core *c, struct admin_call *call);
+void op_batch_pause(struct core *c, struct admin_call *call);
+void op_batch_resume(struct core *c, struct admin_call *call);
+void op_batch_cancel(struct core *c, struct admin_call *call);
+void op_batch_undo(struct core *c, struct admin_call *call);
 void op_secret_add(struct core *c, struct admin_call *call);
 void op_secret_list(struct core *c, struct admin_call *call);
 void op_secret_revoke(struct core *c, struct admin_call *call);

@@ -2,12 +2,14 @@
 /* Every operation of the administration socket: name, handler, arguments. ca/admin.h says what they answer. */
 #include "ca/admin_int.h"
 #include "ca/budget_spec.h"
+#include "ca/selector.h"
 
 #define ID(name)            {name, ARG_ID, false, 0}
 #define ID_REQUIRED(name)   {name, ARG_ID, true, 0}
 #define TEXT(name, max)     {name, ARG_TEXT, false, max}
 #define TEXT_REQUIRED(name, max) {name, ARG_TEXT, true, max}
 #define NUMBER(name, max)   {name, ARG_INT, false, max}
+#define NUMBER_REQUIRED(name, max) {name, ARG_INT, true, max}
 #define END                 {NULL, ARG_ID, false, 0}
 #define ARGS(...)           ((const struct admin_arg[]){__VA_ARGS__, END})
 #define NO_ARGS             ((const struct admin_arg[]){END})
@@ -22,6 +24,12 @@
 
 #define ONE_CERT                                                                                                       \
     ID("issuer"), {"serial", ARG_HEX, false, SERIAL_MAX_LEN}, {"cert", ARG_BASE64, false, BASE64_CERT}
+
+#define SELECT          TEXT("select", SELECTOR_MAX_LEN)
+#define SELECT_REQUIRED TEXT_REQUIRED("select", SELECTOR_MAX_LEN)
+#define BATCH_ORDER     TEXT("reason", 200), TEXT("why", 200), NUMBER("canary", 99), BATCH_SEEN
+#define BATCH_SEEN      NUMBER("count", LIMIT_MAX), {"digest", ARG_HEX, false, 32}
+#define BATCH_THIS      NUMBER_REQUIRED("count", LIMIT_MAX), {"digest", ARG_HEX, true, 32}
 
 #define CHANGES true
 #define READS   false
@@ -57,11 +65,24 @@ const struct admin_op admin_ops[] = {
      CHANGES},
     {"device.import", op_device_import, ARGS(ID("domain"), {"devices", ARG_LIST, true, 500}), CHANGES},
     {"device.list", op_device_list,
-     ARGS(ID("domain"), TEXT("device_id", ID_MAX_LEN + 1), ID("product"), ID("lot"), ID("state"),
+     ARGS(ID("domain"), TEXT("device_id", ID_MAX_LEN + 1), ID("product"), ID("lot"), ID("state"), SELECT,
           NUMBER("limit", LIMIT_MAX)),
      READS},
+    {"device.count", op_device_count, ARGS(SELECT_REQUIRED, ID("by")), READS},
     {"device.show", op_device_show, ARGS(ID("domain"), ID_REQUIRED("device_id")), READS},
     {"device.stop", op_device_stop, ARGS(ID("domain"), ID_REQUIRED("device_id"), ID("reason")), CHANGES},
+    {"batch.preview", op_batch_preview, ARGS(ID("action"), SELECT, TEXT("reason", 200), NUMBER("undo", INT64_MAX)), READS},
+    {"batch.preview_list", op_batch_preview_list, ARGS(ID_REQUIRED("action"), ID("domain"), TEXT("reason", 200)), READS, true},
+    {"batch.create", op_batch_create, ARGS(ID_REQUIRED("action"), SELECT_REQUIRED, BATCH_ORDER), CHANGES},
+    {"batch.create_list", op_batch_create_list, ARGS(ID_REQUIRED("action"), ID("domain"), BATCH_ORDER), CHANGES, true},
+    {"batch.undo", op_batch_undo, ARGS(ID_REQUIRED("id"), TEXT("why", 200), BATCH_SEEN), CHANGES},
+    {"batch.list", op_batch_list, ARGS({"open", ARG_BOOL, false, 0}, NUMBER("limit", LIMIT_MAX)), READS},
+    {"batch.show", op_batch_show, ARGS(ID_REQUIRED("id")), READS},
+    {"batch.refused", op_batch_refused, ARGS(ID_REQUIRED("id")), READS},
+    {"batch.run", op_batch_run, ARGS(ID_REQUIRED("id"), BATCH_THIS), CHANGES},
+    {"batch.pause", op_batch_pause, ARGS(ID_REQUIRED("id")), CHANGES},
+    {"batch.resume", op_batch_resume, ARGS(ID_REQUIRED("id")), CHANGES},
+    {"batch.cancel", op_batch_cancel, ARGS(ID_REQUIRED("id")), CHANGES},
     {"secret.add", op_secret_add,
      ARGS(ID("device_id"), TEXT("group", ID_MAX_LEN), ID("domain"), ID("profile"), NUMBER("quota", LIMIT_MAX),
           NUMBER("valid_s", SECONDS_MAX)),
@@ -100,7 +121,7 @@ const struct admin_op admin_ops[] = {
      CHANGES},
     {"cert.list", op_cert_list,
      ARGS(ID("issuer"), ID("device_id"), ID("domain"), ID("profile"), TEXT("status", 16),
-          NUMBER("expires_before", TIME_MAX), NUMBER("limit", LIMIT_MAX)),
+          NUMBER("expires_before", TIME_MAX), SELECT, NUMBER("limit", LIMIT_MAX)),
      READS},
     {"cert.show", op_cert_show, ARGS(ONE_CERT), READS},
     {"cert.revoke", op_cert_revoke, ARGS(ONE_CERT, ID("reason"), NUMBER("invalidity", TIME_MAX)), CHANGES},

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "ca/admin_int.h"
+#include "ca/selector.h"
 
 #define CONN_QUEUE      (8 << 20)   /* octets waiting for an operator's program that does not read */
 #define ROWS_PER_PAGE   200
@@ -340,11 +341,33 @@ static void read_prepare(struct admin_call *call, enum reader_kind reader, admin
     call->then = then;
 }
 
-void admin_list(struct core *c, struct admin_call *call, admin_read read)
+static void list_by(struct core *c, struct admin_call *call, enum reader_kind reader, admin_read read)
 {
-    read_prepare(call, READER_PAGES, read, NULL);
+    read_prepare(call, reader, read, NULL);
     if (pump_open(c, call))
         pump_later(call, 0);
+}
+
+void admin_list(struct core *c, struct admin_call *call, admin_read read)
+{
+    list_by(c, call, READER_PAGES, read);
+}
+
+void admin_select(struct core *c, struct admin_call *call, admin_read read)
+{
+    struct selector *sel = malloc(sizeof(*sel));
+    struct err e = {0};
+
+    call->state = sel;
+    if (!sel)
+        err_set(&e, E_NOMEM, "selector");
+    else if (json_object_size(call->args) > 1u + admin_has(call, "limit"))
+        err_set(&e, E_INVALID, "select: with limit only, it says everything else");
+    else if (selector_read(admin_text(call, "select"), core_stamp(c), sel, &e) == E_OK) {
+        list_by(c, call, READER_FLEET, read);
+        return;
+    }
+    admin_fail(call, &e);
 }
 
 void admin_read_then(struct core *c, struct admin_call *call, enum reader_kind reader, admin_read read, admin_then then)

@@ -15,6 +15,7 @@
 #include "ca/store/store_int.h"
 
 AUTO_TYPE(json_t, json_decref)
+AUTO_TYPE(EVP_MD_CTX, EVP_MD_CTX_free)
 
 static const struct audit_algorithm algorithms[] = {
     {SIG_RSA_SHA256, EVP_PKEY_RSA, 0, "SHA256"},
@@ -142,7 +143,7 @@ enum err_code audit_append(struct store *s, const struct audit_entry *in, int64_
 
     if (!in->event || !in->event[0])
         return err_set(e, E_INTERNAL, "audit entry without an event");
-    if (strcmp(in->event, AUDIT_CERT_ISSUED) == 0 || audit_event_status(in->event, &status))
+    if (strcmp(in->event, AUDIT_CERT_ISSUED) == 0 || strcmp(in->event, AUDIT_BATCH_STEP) == 0 || audit_event_status(in->event, &status))
         return err_set(e, E_INTERNAL, "audit %s: has a function of its own", in->event);
     if (in->detail && !is_canonical(in->detail))
         return err_set(e, E_INTERNAL, "audit %s: detail is not a canonical JSON object", in->event);
@@ -183,7 +184,7 @@ static enum err_code append_detail(struct store *s, const struct audit_actor *wh
 }
 
 /* Takes over `detail`. */
-static enum err_code append_about_cert(struct store *s, const struct audit_actor *who, const char *event,
+static enum err_code append_json(struct store *s, const struct audit_actor *who, const char *event,
                                        const char *object, json_t *detail, int64_t now, struct err *e)
 {
     AUTO(json_t) *json = detail;
@@ -250,9 +251,73 @@ enum err_code audit_status_changed(struct store *s, const struct audit_actor *wh
 
     if ((unsigned)row->status >= CERT_STATUSES || !reason)
         return err_set(e, E_INTERNAL, "audit of %s: status %d, reason %d", n.object, (int)row->status, (int)row->reason);
-    return append_about_cert(s, who, status_events[row->status], n.object,
+    return append_json(s, who, status_events[row->status], n.object,
                              json_pack("{s:s, s:s, s:I, s:s}", "issuer", issuer_name, "reason", reason, "seq",
                                        (json_int_t)row->seq, "serial", n.serial),
+                             now, e);
+}
+
+/* --- steps of mass actions ----------------------------------------------------------------------------------- */
+
+struct rows_digest {
+    EVP_MD_CTX *ctx;
+    uint64_t batch, next, to, foreign;
+};
+
+static bool digest_row(void *arg, const struct status_row *row)
+{
+    struct rows_digest *d = arg;
+    char serial[SERIAL_MAX_LEN * 2 + 1] = "", line[256];
+    int n;
+
+    if (row->seq != d->next || row->seq > d->to)
+        return false;
+    d->next++;
+    if (row->batch != d->batch && !d->foreign)
+        d->foreign = row->seq;
+    hex_encode(row->serial, row->serial_len, serial);
+    n = snprintf(line, sizeof(line), "%llu %u %s %d %d %lld %lld %lld %llu %d\n", (unsigned long long)row->seq, row->issuer, serial,
+                 (int)row->status, (int)row->reason, (long long)row->time, (long long)row->invalidity, (long long)row->not_after,
+                 (unsigned long long)row->device, row->device ? (int)row->device_state : -1);
+    return EVP_DigestUpdate(d->ctx, line, (size_t)n) == 1;
+}
+
+enum err_code audit_rows_digest(struct store *s, uint64_t batch, uint64_t from, uint64_t to, uint8_t digest[32], uint64_t *foreign,
+                                struct err *e)
+{
+    AUTO(EVP_MD_CTX) *ctx = EVP_MD_CTX_new();
+    struct rows_digest d = {.ctx = ctx, .batch = batch, .next = from, .to = to};
+
+    if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1)
+        return err_openssl(e, E_NOMEM, "SHA-256");
+    if (from <= to && store_status_each(s, from - 1, to - from + 1, digest_row, &d, e) != E_OK)
+        return e->code;
+    if (from <= to && d.next != to + 1)
+        return err_set(e, E_NOT_FOUND, "status row %llu", (unsigned long long)d.next);
+    *foreign = d.foreign;
+    return EVP_DigestFinal_ex(ctx, digest, NULL) == 1 ? E_OK : err_openssl(e, E_CRYPTO, "SHA-256");
+}
+
+enum err_code audit_batch_step(struct store *s, const struct audit_actor *who, const struct audit_step *step, int64_t now,
+                               struct err *e)
+{
+    char object[40], hex[65];
+    uint8_t digest[32];
+    uint64_t to, foreign;
+
+    if (store_status_seq(s, &to, e) != E_OK || audit_rows_digest(s, step->batch, step->seq_before + 1, to, digest, &foreign, e) != E_OK)
+        return err_wrap(e, "audit %s", AUDIT_BATCH_STEP);
+    if (foreign)
+        return err_set(e, E_INTERNAL, "audit %s: status row %llu is not of batch %llu", AUDIT_BATCH_STEP, (unsigned long long)foreign,
+                       (unsigned long long)step->batch);
+    hex_encode(digest, sizeof(digest), hex);
+    snprintf(object, sizeof(object), "batch:%llu", (unsigned long long)step->batch);
+    return append_json(s, who, AUDIT_BATCH_STEP, object,
+                             json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "action", step->action, "batch",
+                                       (json_int_t)step->batch, "changed", (json_int_t)step->changed, "digest", hex, "first",
+                                       (json_int_t)step->first, "last", (json_int_t)step->last, "refused", (json_int_t)step->refused,
+                                       "rows_from", (json_int_t)(step->seq_before + 1), "rows_to", (json_int_t)to, "same",
+                                       (json_int_t)step->same),
                              now, e);
 }
 

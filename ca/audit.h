@@ -44,6 +44,19 @@ MUST_CHECK enum err_code audit_status_changed(struct store *s, const struct audi
                                               const struct status_row *row, int64_t now, struct err *e);
 
 /*
+ * One transaction of a mass action, after its rows: "batch-step". Detail: action, batch, first and last (places in the order in which
+ * its list runs), changed, same, refused, rows_from and rows_to (the status rows of the transaction, rows_to below rows_from when
+ * there are none), digest (over those rows, docs/audit.md). It stands for an entry of each of those rows.
+ */
+struct audit_step {
+    uint64_t batch, first, last, changed, same, refused;
+    uint64_t seq_before; /* the newest status row before the transaction */
+    const char *action;
+};
+MUST_CHECK enum err_code audit_batch_step(struct store *s, const struct audit_actor *who, const struct audit_step *step, int64_t now,
+                                          struct err *e);
+
+/*
  * To-be-signed head for the newest entry; E_NOT_FOUND when nothing is new since the last head. Fills seq, time, hash and
  * tbs of `out` (borrowed from `tbs`); the caller adds key, sig_alg and signature, and gives the row to
  * store_audit_head_insert and, after the commit, to audit_head_publish.

@@ -183,6 +183,35 @@ static void check_status(struct verify *vf, uint64_t seq, enum cert_status statu
             c->issuer, c->serial);
 }
 
+/* The rows of one step of a mass action: all of them are its batch's, and they are as they were. */
+static void check_step(struct verify *vf, const struct audit_row *row)
+{
+    AUTO(json_t) *json = json_loads(row->detail, JSON_REJECT_DUPLICATES, NULL);
+    json_int_t batch = 0, from = 0, to = 0;
+    const char *hex = "";
+    uint8_t wanted[32], digest[32];
+    uint64_t foreign = 0;
+    size_t len = 0;
+    struct err ignored;
+
+    if (!json || json_unpack(json, "{s:I, s:s, s:I, s:I}", "batch", &batch, "digest", &hex, "rows_from", &from, "rows_to", &to) != 0 ||
+        !hex_decode(hex, strlen(hex), wanted, sizeof(wanted), &len) || len != sizeof(wanted) || from <= 0 || to < from - 1) {
+        bad(vf, row->seq, "entry %" PRIu64 ": %s without its details", row->seq, row->event);
+        return;
+    }
+    if (audit_rows_digest(vf->s, (uint64_t)batch, (uint64_t)from, (uint64_t)to, digest, &foreign, &ignored) != E_OK || foreign ||
+        memcmp(digest, wanted, sizeof(digest)) != 0) {
+        bad(vf, row->seq, "entry %" PRIu64 ": status rows %" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT " of batch %"
+            JSON_INTEGER_FORMAT " were changed", row->seq, from, to, batch);
+        return;
+    }
+    for (json_int_t seq = from; seq <= to; seq++)
+        if (!bits_set(&vf->rows, (uint64_t)seq)) {
+            bad(vf, row->seq, "entry %" PRIu64 ": a second entry for status row %" JSON_INTEGER_FORMAT, row->seq, seq);
+            return;
+        }
+}
+
 static void check_claims(struct verify *vf, const struct audit_row *row)
 {
     AUTO(json_t) *json = NULL;
@@ -190,6 +219,10 @@ static void check_claims(struct verify *vf, const struct audit_row *row)
     bool issued = strcmp(row->event, AUDIT_CERT_ISSUED) == 0;
     struct claim c;
 
+    if (strcmp(row->event, AUDIT_BATCH_STEP) == 0) {
+        check_step(vf, row);
+        return;
+    }
     if (!issued && !audit_event_status(row->event, &status))
         return;
     json = claim_read(row->event, row->detail, &c);

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fsio.h"
 #include "base/privkey.h"
+#include "ca/batch.h"
 #include "ca/budget.h"
 #include "ca/capture.h"
 #include "ca/core_run.h"
@@ -351,7 +352,7 @@ static enum err_code make_dirs(const struct conf *conf, struct err *e)
 
 static enum err_code readers_open(struct core *c, const char *ledger, struct err *e)
 {
-    static const char *const names[READERS] = {"read-lists", "read-long", "read-pages"};
+    static const char *const names[READERS] = {"read-lists", "read-long", "read-pages", "read-fleet"};
 
     for (size_t i = 0; i < READERS; i++)
         if (!(c->reader[i] = reader_new(c->base, names[i], ledger, e)))
@@ -393,6 +394,8 @@ static enum err_code core_open(struct core *c, struct err *e)
         return err_wrap(e, "budgets");
     if (readers_open(c, path, e) != E_OK)
         return e->code;
+    if (batches_open(c, e) != E_OK)
+        return err_wrap(e, "batches");
     publish_open(c);
     audit_open(c);
     if (c->seal != SEAL_NONE)
@@ -494,6 +497,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         jobs_poke(c);
     }
     publish_tick(c);
+    batches_tick(c);
     if (c->ticks % 20 == 0)
         links_tick(c);
     if (c->ticks % 40 == 0)
@@ -591,6 +595,7 @@ static void core_close(struct core *c)
     for (size_t i = 0; i < READERS; i++)
         reader_free(c->reader[i]); /* first: readers and signers answer what is pending */
     links_free(c);
+    batches_free(c);
     jobs_free(c);
     publish_free(c);
     served_free(c);

@@ -35,6 +35,7 @@ struct core;
 struct issuance;
 struct captures;
 struct factory;
+struct batches;
 
 /* Copies a text that is known to fit or may be cut; NULL counts as empty. Always terminated. */
 static inline __attribute__((unused)) void text_copy(char *out, size_t size, const char *s)
@@ -362,8 +363,8 @@ void admin_free(struct core *c);
 
 /* ---- the core itself (core.c) ---- */
 
-/* A list waits for no backup, and an operator's list for no check of the ledger. */
-enum reader_kind { READER_LISTS, READER_LONG, READER_PAGES, READERS };
+/* A list waits for no backup, an operator's list for no check of the ledger, and nothing for a search over the whole fleet. */
+enum reader_kind { READER_LISTS, READER_LONG, READER_PAGES, READER_FLEET, READERS };
 
 enum seal { SEAL_NONE, SEAL_RESTORE, SEAL_CLOCK };
 
@@ -406,6 +407,7 @@ struct core {
     struct issuance *issuance;
     struct captures *captures;
     struct factory *factory;
+    struct batches *batches;
     struct budget_keeper *budgets; /* of a line box, else NULL */
     struct guess_limit *guesses;
     struct anchors *anchors; /* manufacturer anchors, parsed */

@@ -45,7 +45,6 @@ const struct permission permissions[] = {
     {"device.import", OPERATOR | FACTORY, PLAIN},
     {"device.list", ANYBODY, PLAIN},
     {"device.count", ANYBODY, PLAIN},
-    {"device.export", ANYBODY, PLAIN},
     {"device.show", ANYBODY, PLAIN},
     {"device.history", ANYBODY, PLAIN},
     {"device.set_firmware", OPERATOR | FACTORY, PLAIN},
@@ -68,10 +67,13 @@ const struct permission permissions[] = {
     {"device.transfer_cancel", OPERATOR, SIGNED},
     {"device.stop", OPERATOR | SECURITY, SIGNED},
 
+    {"batch.preview", ANYBODY, PLAIN},
+    {"batch.preview_list", ANYBODY, PLAIN},
     {"batch.create", OPERATOR | SECURITY, SIGNED},
+    {"batch.create_list", OPERATOR | SECURITY, SIGNED},
     {"batch.list", ANYBODY, PLAIN},
     {"batch.show", ANYBODY, PLAIN},
-    {"batch.freeze", OPERATOR | SECURITY, SIGNED},
+    {"batch.refused", ANYBODY, PLAIN},
     {"batch.run", OPERATOR | SECURITY, SIGNED}, /* two persons above people.two_person_above units */
     {"batch.pause", OPERATOR | SECURITY, SIGNED},
     {"batch.resume", OPERATOR | SECURITY, SIGNED},

@@ -57,7 +57,8 @@ struct run {
         const char *name, *value;
     } own[32]; /* OPT_OWN values and own flags (value "") */
     size_t own_n;
-    int file;               /* goes with the command's own operation; -1: none */
+    int file;               /* goes with one operation; -1: none */
+    const char *file_op;    /* that operation; NULL: the command's own */
     struct admin_client *client; /* connected on first use */
 };
 
@@ -66,6 +67,12 @@ const char *run_option(const struct run *r, const char *name);
 /* Connects on first use; one call with progress on a terminal. */
 MUST_CHECK enum err_code run_call(struct run *r, const char *op, const json_t *args, admin_rows_fn rows, void *arg,
                                   json_t **result, int *fd, struct err *e);
+/* The content of a file goes with the operation r->file_op from now on. */
+MUST_CHECK enum err_code run_attach(struct run *r, const char *path, struct err *e);
+/* The next call connects anew: the service went away. */
+void run_disconnect(struct run *r);
+/* A question on the terminal; true at once with --yes. */
+bool run_ask(const struct run *r, const char *question);
 /* Says "inkan: ..." on standard error and gives the exit code for it. */
 int run_fail(const struct err *e);
 /* The plain call: rows as a table, or the result as an object. */
@@ -89,6 +96,12 @@ int command_ca_install(struct run *r);
 int command_ca_sign(struct run *r);
 int command_ca_show(struct run *r);
 int command_device_import(struct run *r);
+int command_device_count(struct run *r);
+int command_device_export(struct run *r);
+int command_fleet_action(struct run *r);
+int command_fleet_undo(struct run *r);
+int command_fleet_approve(struct run *r);
+int command_fleet_follow(struct run *r);
 int command_crl_get(struct run *r);
 int command_secret_add(struct run *r);
 int command_kek_add(struct run *r);

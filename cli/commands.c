@@ -10,7 +10,22 @@ static const struct option_spec no_options[] = {END_OPTIONS};
 #define OPT_DOMAIN      {"domain", "NAME", OPT_TEXT, "domain", "owner's world (default: the only one)"}
 #define OPT_SERIAL      {"issuer", "CA", OPT_TEXT, "issuer", "issuing CA, with --serial"}, {"serial", "HEX", OPT_TEXT, "serial", "certificate serial"}
 #define OPT_LIMIT       {"limit", "N", OPT_NUMBER, "limit", "stop after N rows"}
+#define OPT_SELECT      {"select", "SELECTOR", OPT_TEXT, "select", "those that a selector chooses, as 'lot = L1 and state = in_service'"}
+#define OPT_NO_WAIT     {"no-wait", NULL, OPT_FLAG, NULL, "do not stay and show its progress"}
+#define OPT_YES         {"yes", NULL, OPT_FLAG, NULL, "do not ask"}
 #define OPT_CONFIG      {"config", "FILE", OPT_OWN, NULL, "configuration of the service (default /etc/inkan/inkan.yaml)"}
+
+#define FLEET(verb, help, reason)                                                                                       \
+    {"fleet", verb, "batch.create", help, NULL,                                                                        \
+     OPTIONS(OPT_SELECT, {"file", "IDS", OPT_OWN, NULL, "those of this file, one id a line, instead of --select"}, OPT_DOMAIN, \
+             {"reason", "R", OPT_TEXT, "reason", reason}, {"why", "TEXT", OPT_TEXT, "why", "for the trail"},            \
+             {"dry-run", NULL, OPT_FLAG, NULL, "show what it would do, change nothing"},                                \
+             {"canary", "PERCENT", OPT_NUMBER, "canary", "do this part first, then wait for: inkan fleet resume"}, OPT_NO_WAIT, OPT_YES), \
+     NULL, NULL, NULL, command_fleet_action}
+#define BATCH_COLUMNS                                                                                                  \
+    COLUMNS({"id", "ID", CELL_NUMBER}, {"action", "ACTION", CELL_TEXT}, {"state", "STATE", CELL_TEXT}, {"count", "UNITS", CELL_NUMBER}, \
+            {"done", "DONE", CELL_NUMBER}, {"changed", "CHANGED", CELL_NUMBER}, {"refused", "REFUSED", CELL_NUMBER},    \
+            {"created_by", "BY", CELL_TEXT}, {"created_at", "AT", CELL_TIME}, {"ended_at", "ENDED", CELL_TIME}, {"selector", "SELECTOR", CELL_TEXT})
 
 #define CERT_COLUMNS                                                                                                   \
     COLUMNS({"serial", "SERIAL", CELL_TEXT}, {"issuer", "ISSUER", CELL_TEXT}, {"profile", "PROFILE", CELL_TEXT},        \
@@ -94,7 +109,7 @@ const struct command commands[] = {
      command_device_import},
     {"device", "list", "device.list", "devices", "?device_id",
      OPTIONS(OPT_DOMAIN, {"product", "P", OPT_TEXT, "product", "of this product"}, {"lot", "L", OPT_TEXT, "lot", "of this lot"},
-             {"state", "S", OPT_TEXT, "state", "declared, shipped, in_service, suspended, lost, ..."}, OPT_LIMIT),
+             {"state", "S", OPT_TEXT, "state", "declared, shipped, in_service, suspended, lost, ..."}, OPT_SELECT, OPT_LIMIT),
      COLUMNS({"domain", "DOMAIN", CELL_TEXT}, {"device_id", "DEVICE", CELL_TEXT}, {"state", "STATE", CELL_TEXT},
              {"product", "PRODUCT", CELL_TEXT}, {"model", "MODEL", CELL_TEXT}, {"lot", "LOT", CELL_TEXT},
              {"declared_at", "DECLARED", CELL_TIME}, {"enrolled_at", "ENROLLED", CELL_TIME}),
@@ -104,6 +119,39 @@ const struct command commands[] = {
     {"device", "stop", "device.stop", "stop a device: revoke what it holds, refuse enrollment from now on", "device_id",
      OPTIONS(OPT_DOMAIN, {"reason", "R", OPT_TEXT, "reason", "RFC 5280 reason (default cessationOfOperation)"}), NULL, NULL,
      "Stop device %s and revoke its certificates for good?", NULL},
+
+    {"device", "count", "device.count", "how many devices a selector chooses", NULL,
+     OPTIONS(OPT_SELECT, {"by", "FIELD", OPT_TEXT, "by", "for each domain, order, product, model, lot, line, station, firmware or state"}), NULL,
+     NULL, NULL, command_device_count},
+    {"device", "export", "device.list", "the devices that a selector chooses, as a file", NULL,
+     OPTIONS(OPT_SELECT, {"format", "F", OPT_OWN, NULL, "csv (default), jsonl, or ids: domain/device_id lines, whose SHA-256 is a batch's digest"},
+             {"out", "FILE", OPT_OWN, NULL, "where to write it (default: standard output)"}),
+     NULL, NULL, NULL, command_device_export},
+
+    FLEET("suspend", "suspend many devices: their certificates are held", "text for the trail"),
+    FLEET("release", "end the suspension of many", "text for the trail"),
+    FLEET("quarantine", "let many devices update and renew, nothing else", "text for the trail"),
+    FLEET("unquarantine", "end the quarantine of many", "text for the trail"),
+    FLEET("revoke", "revoke the certificates of many; they may enrol again with their birth certificate", "RFC 5280 reason: superseded, caCompromise, ..."),
+    FLEET("compromise", "the keys of many are exposed: everything they have is revoked, nothing enrols", "text for the trail"),
+    FLEET("lose", "many are missing or stolen", "RFC 5280 reason (default privilegeWithdrawn)"),
+    FLEET("decommission", "retire many", "RFC 5280 reason (default cessationOfOperation)"),
+    FLEET("ship", "many left the factory", "text for the trail"),
+    {"fleet", "list", "batch.list", "mass actions, the newest first", NULL,
+     OPTIONS({"open", NULL, OPT_FLAG, "open", "only those that are not over"}, OPT_LIMIT), BATCH_COLUMNS, "there was no mass action", NULL, NULL},
+    {"fleet", "show", "batch.show", "one mass action", "id", no_options, NULL, NULL, NULL, NULL},
+    {"fleet", "refused", "batch.refused", "units that a mass action did not change, and why", "id", no_options,
+     COLUMNS({"n", "NUMBER", CELL_NUMBER}, {"domain", "DOMAIN", CELL_TEXT}, {"device_id", "DEVICE", CELL_TEXT}, {"state", "STATE NOW", CELL_TEXT},
+             {"reason", "REASON", CELL_TEXT}),
+     "no unit was refused", NULL, NULL},
+    {"fleet", "watch", "batch.show", "stay with a mass action until it rests", "id", no_options, NULL, NULL, NULL, command_fleet_follow},
+    {"fleet", "approve", "batch.run", "let the mass action of another person run", "id", OPTIONS(OPT_NO_WAIT, OPT_YES), NULL, NULL, NULL, command_fleet_approve},
+    {"fleet", "pause", "batch.pause", "stop a mass action after the step it is at", "id", no_options, NULL, NULL, NULL, NULL},
+    {"fleet", "resume", "batch.resume", "go on with one that is paused, or past its first part", "id", OPTIONS(OPT_NO_WAIT), NULL, NULL, NULL, command_fleet_follow},
+    {"fleet", "cancel", "batch.cancel", "end one; what it changed stays changed", "id", no_options, NULL, NULL, "End batch %s where it is?", NULL},
+    {"fleet", "undo", "batch.undo", "release what a suspension or quarantine of many holds still", "id",
+     OPTIONS({"dry-run", NULL, OPT_FLAG, NULL, "show what it would do, change nothing"}, {"why", "TEXT", OPT_TEXT, "why", "for the trail"}, OPT_NO_WAIT, OPT_YES), NULL,
+     NULL, NULL, command_fleet_undo},
 
     {"secret", "add", "secret.add", "make an enrollment secret, shown once", NULL,
      OPTIONS({"device", "ID", OPT_TEXT, "device_id", "for this declared device"},
@@ -243,7 +291,7 @@ const struct command commands[] = {
      OPTIONS({"issuer", "CA", OPT_TEXT, "issuer", "of this CA"}, {"device", "ID", OPT_TEXT, "device_id", "of this device"}, OPT_DOMAIN,
              {"profile", "P", OPT_TEXT, "profile", "of this profile"},
              {"status", "S", OPT_TEXT, "status", "good, on_hold or revoked"},
-             {"expires-within", "TIME", OPT_DURATION, "expires_before", "that end within this time, as 30d", true}, OPT_LIMIT),
+             {"expires-within", "TIME", OPT_DURATION, "expires_before", "that end within this time, as 30d", true}, OPT_SELECT, OPT_LIMIT),
      CERT_COLUMNS, "no certificate matches", NULL, NULL},
     {"cert", "show", "cert.show", "one certificate: FILE, or --issuer and --serial", "?FILE:cert",
      OPTIONS(OPT_SERIAL, {"pem", NULL, OPT_FLAG, NULL, "print it as PEM only"}), NULL, NULL, NULL, command_cert_show},

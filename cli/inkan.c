@@ -332,12 +332,13 @@ enum err_code run_call(struct run *r, const char *op, const json_t *args, admin_
                        int *fd, struct err *e)
 {
     struct rows_sink sink = {rows, arg};
+    const char *file_op = r->file_op ? r->file_op : r->command->op;
 
     *result = NULL;
     if (!r->client && admin_connect(r->socket_path, &r->client, e) != E_OK)
         return e->code;
     /* The socket is there before the core serves it, and stays when the core does not start. */
-    if (r->file >= 0 && r->command->op && strcmp(op, r->command->op) == 0)
+    if (r->file >= 0 && file_op && strcmp(op, file_op) == 0)
         admin_attach(r->client, r->file);
     admin_set_patience(r->client, strcmp(op, "status") == 0 ? STATUS_PATIENCE_S : PATIENCE_S);
     return admin_call(r->client, op, args, forward_rows, show_progress, &sink, result, fd, e);
@@ -371,28 +372,47 @@ int run_plain(struct run *r)
     return ok ? EXIT_DONE : EXIT_REFUSED;
 }
 
+enum err_code run_attach(struct run *r, const char *path, struct err *e)
+{
+    return file_to_send(path, &r->file, e);
+}
+
+void run_disconnect(struct run *r)
+{
+    admin_close(r->client);
+    r->client = NULL;
+}
+
+bool run_ask(const struct run *r, const char *question)
+{
+    char answer[16];
+
+    if (r->yes)
+        return true;
+    if (!isatty(STDIN_FILENO)) {
+        fprintf(stderr, "inkan: this needs a confirmation: add --yes\n");
+        return false;
+    }
+    fprintf(stderr, "%s [y/N] ", question);
+    return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
 static bool confirmed(const struct run *r)
 {
-    const char *what = r->positional;
-    char serial[128], answer[16];
+    const char *what = r->positional, *at;
+    char serial[128], question[512];
 
-    if (!r->command->confirm || r->yes)
+    if (!r->command->confirm)
         return true;
     if (!what && json_object_get(r->args, "serial")) {
         snprintf(serial, sizeof serial, "%s", json_string_value(json_object_get(r->args, "serial")));
         what = serial;
     }
-    if (!isatty(STDIN_FILENO)) {
-        fprintf(stderr, "inkan: this needs a confirmation: add --yes\n");
-        return false;
-    }
-    if (strstr(r->command->confirm, "%s")) {
-        const char *at = strstr(r->command->confirm, "%s");
-        fprintf(stderr, "%.*s%s%s [y/N] ", (int)(at - r->command->confirm), r->command->confirm, what ? what : "it", at + 2);
-    } else {
-        fprintf(stderr, "%s [y/N] ", r->command->confirm);
-    }
-    return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+    at = strstr(r->command->confirm, "%s");
+    if (!at)
+        return run_ask(r, r->command->confirm);
+    snprintf(question, sizeof question, "%.*s%s%s", (int)(at - r->command->confirm), r->command->confirm, what ? what : "it", at + 2);
+    return run_ask(r, question);
 }
 
 static const struct command *find_command(char **argv, int *words)

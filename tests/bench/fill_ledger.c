@@ -3,10 +3,10 @@
  * Fills the ledger of a stopped service with enrolled devices, through the ledger's own functions and with the rows an
  * enrollment writes: device, key, intent, certificate, status, trail.
  *
- *   fill_ledger LEDGER --count N [--revoked M] [--issuer NAME] [--requests FILE --every E]
+ *   fill_ledger LEDGER --count N [--revoked M] [--lots L] [--issuer NAME] [--requests FILE --every E]
  *
  * Devices fill-0 ... fill-(N-1) of domain "example" get certificates of issuer NAME (fleet-ca); M of the N, evenly spread, are
- * revoked. FILE gets an OCSP request for every E-th certificate: u16 length (big-endian), DER.
+ * revoked. With L they come in lots of the same size, lot-0 ..., in three models and ten releases of firmware. FILE gets an OCSP request for every E-th certificate: u16 length (big-endian), DER.
  *
  * Serials and public keys are random in the order of time, as in a real ledger, so that the pages of their indexes are as full as
  * random inserts leave them (69 %): filled in the order of the keys they would be full, and nearly every enrollment measured later
@@ -37,7 +37,7 @@ struct filling {
     struct issuer_row issuer;
     char issuer_name[ID_MAX_LEN + 1];
     uint8_t name_hash[20], key_hash[20], profile[32];
-    uint64_t count, revoked;
+    uint64_t count, revoked, lots;
     int64_t now;
     FILE *requests;
     uint64_t every;
@@ -111,8 +111,9 @@ static void write_request(struct filling *f, const uint8_t serial[SERIAL_MAX_LEN
 static void enroll(struct filling *f, uint64_t n)
 {
     static uint8_t octets[DER_LEN];
-    char id[32], requester[64];
+    char id[32], requester[64], lot[32] = "", model[32] = "", firmware[32] = "";
     struct device_row device = {.domain = "example", .device_id = id, .anchor = "bench", .product = "demo",
+                                .lot = lot, .model = model, .firmware = firmware,
                                 .state = DEVICE_DECLARED, .declared_at = f->now};
     struct intent_row intent = {.issuer = f->issuer.id, .serial_len = SERIAL_MAX_LEN, .requester = requester,
                                 .domain = "example", .created_at = f->now};
@@ -129,10 +130,15 @@ static void enroll(struct filling *f, uint64_t n)
     serial_of(n, cert.serial);
     memcpy(intent.serial, cert.serial, SERIAL_MAX_LEN);
     memcpy(status.serial, cert.serial, SERIAL_MAX_LEN);
-    octets_of(n, 1, cert.der_hash, 32);
     octets_of(n, 2, cert.spki_hash, 32);
     octets_of(n, 3, digest, 32);
     octets_of(n, 4, octets, sizeof(octets));
+    sha256(cert.der, cert.der_hash);
+    if (f->lots) {
+        snprintf(lot, sizeof(lot), "lot-%" PRIu64, n * f->lots / f->count);
+        snprintf(model, sizeof(model), "cam %" PRIu64, n % 3 + 1);
+        snprintf(firmware, sizeof(firmware), "1.%" PRIu64, n % 10 + 5);
+    }
     memcpy(cert.credential_hash, digest, 32);
     memcpy(intent.tbs_hash, digest, 32);
     memcpy(intent.profile_hash, f->profile, 32);
@@ -199,7 +205,7 @@ static double seconds(clockid_t clock)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"count", 1, NULL, 'n'},    {"revoked", 1, NULL, 'r'}, {"issuer", 1, NULL, 'i'},
+        {"count", 1, NULL, 'n'},    {"revoked", 1, NULL, 'r'}, {"lots", 1, NULL, 'l'}, {"issuer", 1, NULL, 'i'},
         {"requests", 1, NULL, 'q'}, {"every", 1, NULL, 'e'}, {0},
     };
     struct filling f = {.now = time(NULL), .issuer_name = "fleet-ca", .every = 1};
@@ -209,6 +215,7 @@ int main(int argc, char **argv)
         switch (o) {
         case 'n': f.count = strtoull(optarg, NULL, 10); break;
         case 'r': f.revoked = strtoull(optarg, NULL, 10); break;
+        case 'l': f.lots = strtoull(optarg, NULL, 10); break;
         case 'e': f.every = strtoull(optarg, NULL, 10); break;
         case 'i': snprintf(f.issuer_name, sizeof(f.issuer_name), "%s", optarg); break;
         case 'q':
@@ -222,7 +229,7 @@ int main(int argc, char **argv)
         }
     }
     if (optind + 1 != argc || f.count == 0 || f.every == 0 || f.revoked > f.count) {
-        fprintf(stderr, "usage: fill_ledger LEDGER --count N [--revoked M] [--issuer NAME] [--requests FILE --every E]\n");
+        fprintf(stderr, "usage: fill_ledger LEDGER --count N [--revoked M] [--lots L] [--issuer NAME] [--requests FILE --every E]\n");
         return 2;
     }
     must(&f, store_open(argv[optind], STORE_WRITE, &f.s, &f.e), "open");

@@ -1,0 +1,193 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Mass actions: what is shown is what is done, each unit once, whatever happens meanwhile.
+load ../lib/instance
+
+build=${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}
+units_in_lot=1000
+
+setup_file() {
+    instance_up || return 1
+    stop_service
+    "$build/bench/fill_ledger" "$dir/state/ledger/ledger.db" --count $((4 * units_in_lot)) --lots 4 > "$dir/filled" || return 1
+    start_service 3>&- 4>&-
+}
+teardown_file() { instance_down; }
+setup() { instance_load; }
+
+fleet() { inkan fleet "$@" --yes; }
+count() { inkan device count --select "$1"; }
+batch() { inkan fleet show "$1" --json | jq -r ".$2"; }
+newest() { inkan fleet list --limit 1 --json | jq -r '.[0].id'; }
+trail() { inkan audit export | jq -c "select(.object == \"batch:$1\")"; }
+
+# steps ID: the steps of a batch in the trail follow each other without a gap, and their counts are the batch's.
+steps() {
+    trail "$1" | jq -s -e --argjson count "$(batch "$1" done)" --argjson changed "$(batch "$1" changed)" '
+        [.[] | select(.event == "batch-step") | .detail | if type == "string" then fromjson else . end] |
+        (.[0].first == 1) and (.[-1].last == $count) and ([.[].changed] | add) == $changed and
+        all(range(1; length) as $i | .[$i].first == .[$i - 1].last + 1; .) and all(.[]; .last - .first < 500)'
+}
+
+@test "a selector counts, lists by pages and exports; a mistake names its column" {
+    [ "$(count 'device = fill-*')" = 4000 ]
+    [ "$(count 'lot = lot-1')" = 1000 ]
+    [ "$(count "lot = lot-1 and model = 'cam 1' and firmware < 1.10")" = 166 ]
+    [ "$(inkan device count --select 'device = fill-*' --by lot --json | jq -c '[.[].units]')" = '[1000,1000,1000,1000]' ]
+    [ "$(inkan device list --select 'lot = lot-2' --json | jq length)" = 1000 ]
+    [ "$(inkan device list --select 'lot = lot-2' --limit 3 --json | jq length)" = 3 ]
+    [ "$(inkan cert list --select 'lot = lot-2 and cert_status = good' --json | jq length)" = 1000 ]
+    inkan device export --select 'lot = lot-3' --out "$dir/lot.csv"
+    [ "$(wc -l < "$dir/lot.csv")" = 1001 ]
+    [ "$(inkan device export --select 'lot = lot-3' --format jsonl | jq -r .device_id | sort -u | wc -l)" = 1000 ]
+    run inkan device list --select 'lot = lot-2 and colour = red'
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"selector, column 17: no field is called"* ]]
+    run inkan device list --select 'lot = lot-2' --domain example
+    [ "$status" -eq 1 ]
+}
+
+@test "the preview shows what would happen, and a dry run changes nothing" {
+    inkan fleet suspend --select 'lot = lot-0' --dry-run --json > "$dir/look"
+    [ "$(jq -r .count "$dir/look")" = 1000 ]
+    [ "$(jq -r '.models | map(.units) | add' "$dir/look")" = 1000 ]
+    [ "$(jq -r '.states[0].would' "$dir/look")" = change ]
+    [ "$(inkan device export --select 'lot = lot-0' --format ids | sha256sum | cut -d' ' -f1)" = "$(jq -r .digest "$dir/look")" ]
+    [ "$(count 'lot = lot-0 and state = in_service')" = 1000 ]
+    [ "$(inkan fleet list --json)" = "[]" ]
+    run inkan fleet suspend --select 'lot = absent' --yes
+    [ "$status" -eq 1 ]
+    run inkan fleet suspend --select 'lot = lot-0' < /dev/null
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"--yes"* ]]
+    run fleet suspend --select 'lot = lot-0' --file "$dir/look"
+    [ "$status" -eq 2 ]
+}
+
+@test "a suspension holds the certificates of a unit, OCSP and CRL say so when it is done; undo releases what it still holds" {
+    unit_birth real-1
+    unit_device real-1 enroll
+    unit_birth real-2
+    unit_device real-2 enroll
+    printf 'real-1\nexample/real-2\nreal-1\n' > "$dir/ids"
+    fleet suspend --file "$dir/ids" --reason "ticket 17"
+    id=$(newest)
+    [ "$(batch "$id" state)" = done ]
+    [ "$(batch "$id" count)" = 2 ]
+    [ "$(batch "$id" changed)" = 2 ]
+    [ "$(batch "$id" why)" = "ticket 17" ]
+    [[ "$(ocsp_status "$units/real-1/cert.pem")" = revoked* ]]
+    inkan crl get --issuer fleet-ca --out "$dir/list.crl"
+    openssl crl -inform DER -in "$dir/list.crl" -noout -text | grep -qi "$(cert_serial "$units/real-1/cert.pem")"
+    # One of them was taken up by somebody else since: it stays as that one left it.
+    printf 'real-2\n' > "$dir/ids"
+    fleet release --file "$dir/ids"
+    fleet suspend --file "$dir/ids"
+    fleet undo "$id"
+    [ "$(batch "$(newest)" undo_of)" = "$id" ]
+    [ "$(batch "$(newest)" count)" = 1 ]
+    [ "$(ocsp_status "$units/real-1/cert.pem")" = good ]
+    [[ "$(ocsp_status "$units/real-2/cert.pem")" = revoked* ]]
+    run fleet undo "$id"
+    [ "$status" -eq 1 ]
+    printf 'real-1\nnobody\n' > "$dir/ids"
+    run fleet suspend --file "$dir/ids"
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"1 of 2 ids are not declared: example/nobody"* ]]
+}
+
+@test "a canary does its part and waits; resume does the rest, one entry of the trail for each step" {
+    run fleet quarantine --select 'lot = lot-0' --canary 10 --why "CVE-2026-1"
+    [ "$status" -eq 3 ]
+    id=$(newest)
+    [ "$(batch "$id" state)" = canary ]
+    [ "$(count 'lot = lot-0 and state = quarantined')" = 100 ]
+    # spread over the lot, not its beginning
+    [ "$(count "lot = lot-0 and state = quarantined and device = fill-00000009*")" = 10 ]
+    inkan fleet resume "$id"
+    [ "$(batch "$id" state)" = done ]
+    [ "$(count 'lot = lot-0 and state = quarantined')" = 1000 ]
+    steps "$id"
+    [ "$(trail "$id" | jq -r .event | uniq | tr '\n' ' ')" = "batch-created batch-frozen batch-started batch-step batch-canary batch-resumed batch-step batch-done " ]
+    fleet unquarantine --select 'lot = lot-0'
+    [ "$(count 'lot = lot-0 and state = in_service')" = 1000 ]
+}
+
+@test "what the table refuses is counted and listed, and is no obstacle to the others" {
+    inkan device import - < <(seq -f 'declared-%g' 3) > /dev/null
+    fleet suspend --select 'device in (declared-1, declared-2, fill-0000001500, fill-0000001501)'
+    id=$(newest)
+    [ "$(batch "$id" changed)" = 2 ]
+    [ "$(batch "$id" refused)" = 2 ]
+    inkan fleet refused "$id" --json > "$dir/refused"
+    [ "$(jq -r '.[0].device_id' "$dir/refused")" = declared-1 ]
+    [[ "$(jq -r '.[0].reason' "$dir/refused")" = *declared* ]]
+    fleet suspend --select 'device in (fill-0000001500, fill-0000001502)'
+    [ "$(batch "$(newest)" same)" = 1 ]
+    [ "$(batch "$(newest)" changed)" = 1 ]
+    fleet release --select 'lot = lot-1 and state = suspended'
+}
+
+@test "what is asked for is what was seen, or nothing" {
+    look=$(inkan fleet suspend --select 'lot = lot-1' --dry-run --json)
+    run python3 "$source_dir/tests/lib/admin_call.py" "$dir/run/admin.sock" batch.create \
+        "$(jq -n --argjson look "$look" '{action: "suspend", select: "lot = lot-2", count: $look.count, digest: $look.digest}')"
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"the list is not the one that was shown"* ]]
+    [ "$(batch "$(newest)" state)" = failed ]
+    [ "$(count 'lot = lot-2 and state = suspended')" = 0 ]
+    for args in '{"action":"dance","select":"lot = lot-2"}' '{"action":"suspend","select":"lot ="}' '{"action":"suspend","select":"lot = x","digest":"00"}' \
+        '{"action":"revoke","select":"lot = lot-2","reason":"certificateHold"}' '{"action":"suspend","select":"lot = lot-2","canary":100}'; do
+        run python3 "$source_dir/tests/lib/admin_call.py" "$dir/run/admin.sock" batch.create "$args"
+        [ "$status" -eq 1 ]
+    done
+}
+
+@test "a pause stops it between two steps, cancel leaves what is done, and both can be undone" {
+    fleet suspend --select 'lot in (lot-1, lot-2)' --no-wait || true
+    id=$(newest)
+    inkan fleet pause "$id" > /dev/null || true
+    state=$(batch "$id" state)
+    done=$(batch "$id" done)
+    sleep 0.5
+    [ "$(batch "$id" done)" = "$done" ]
+    [ "$(count 'lot in (lot-1, lot-2) and state = suspended')" = "$done" ]
+    if [ "$state" = paused ]; then
+        inkan fleet cancel "$id" --yes > /dev/null
+        [ "$(batch "$id" state)" = cancelled ]
+        run inkan fleet resume "$id"
+        [ "$status" -eq 1 ]
+    fi
+    fleet undo "$id"
+    [ "$(count 'lot in (lot-1, lot-2) and state = in_service')" = 2000 ]
+}
+
+@test "the core killed in the middle, again and again: each unit is changed exactly once" {
+    fleet suspend --select 'lot in (lot-1, lot-2, lot-3)' --no-wait || true
+    id=$(newest)
+    for kill in 1 2 3; do
+        kill -9 "$(inkan status --json | jq '.processes[] | select(.name == "core").pid')"
+        wait_for 20 inkan status --json
+        sleep 0.1
+    done
+    inkan fleet watch "$id"
+    [ "$(batch "$id" changed)" = 3000 ]
+    [ "$(count 'lot in (lot-1, lot-2, lot-3) and state = suspended')" = 3000 ]
+    steps "$id"
+    [ "$(sqlite3 "file:$dir/state/ledger/ledger.db?mode=ro" "SELECT count(*), count(DISTINCT device) FROM device_event WHERE batch = $id")" = "3000|3000" ]
+    [ "$(sqlite3 "file:$dir/state/ledger/ledger.db?mode=ro" "SELECT count(*) FROM status_log WHERE batch = $id")" = 3000 ]
+}
+
+@test "the trail of all this verifies, and an altered row of a step is found" {
+    inkan backup --out "$dir/backup.db"
+    run inkan audit verify --ledger "$dir/backup.db"
+    echo "$output"
+    [ "$status" -eq 3 ]
+    id=$(inkan fleet list --json | jq -r '[.[] | select(.changed == 3000)][0].id')
+    sqlite3 "$dir/backup.db" "DROP TRIGGER status_log_is_final; UPDATE status_log SET reason = 1 WHERE seq = (SELECT min(seq) + 7 FROM status_log WHERE batch = $id)"
+    run inkan audit verify --ledger "$dir/backup.db"
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"status rows "*" of batch $id were changed"* ]]
+}
