@@ -290,14 +290,15 @@ static struct bytes confirm_algorithm(enum key_alg alg, uint8_t out[24])
 {
     const struct bytes *oid = alg == KEY_P256 ? &OID_ECDSA_SHA256 : alg == KEY_P384 ? &OID_ECDSA_SHA384
                               : alg == KEY_ED25519 ? &OID_ED25519 : &OID_RSA_SHA256;
-    size_t null = oid == &OID_RSA_SHA256 ? 2 : 0;
+    static const uint8_t null_parameters[] = {0x05, 0x00}; /* with RSA only */
+    size_t null = oid == &OID_RSA_SHA256 ? sizeof(null_parameters) : 0;
 
     out[0] = DER_SEQUENCE;
     out[1] = (uint8_t)(oid->len + 2 + null);
     out[2] = DER_OID;
     out[3] = (uint8_t)oid->len;
     memcpy(out + 4, oid->p, oid->len);
-    memcpy(out + 4 + oid->len, "\x05\x00", 2); /* NULL parameters, with RSA only */
+    memcpy(out + 4 + oid->len, null_parameters, sizeof(null_parameters));
     return BYTES(out, oid->len + 4 + null);
 }
 
@@ -334,7 +335,7 @@ static enum err_code do_confirm(struct act *a, struct err *e)
     static const char *const members[] = {"evidence", "firmware", NULL};
     AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
     const char *challenge = arg_text(a, "challenge");
-    struct cert_row row;
+    struct cert_row row = {0};
     enum err_code code;
 
     if (certificate_of(a, &row, e) != E_OK)
@@ -480,7 +481,7 @@ static const struct action {
 
 static enum err_code read_body(struct act *a, const struct admin_arg *schema, struct err *e)
 {
-    json_error_t where;
+    json_error_t where = {.text = "out of memory"};
 
     if (!schema)
         return E_OK;

@@ -265,7 +265,7 @@ enum err_code factory_renew_station(struct core *c, const struct svc_enroll *in,
 
     if (in->chain_n == 0 || in->verdict == SVC_CLIENT_NONE)
         return err_set(e, E_DENIED, "a station's certificate is needed here");
-    if ((code = factory_station(c, in->chain[0], now, &st, g, e)) != E_OK || cert_read(in->chain[0], &leaf, e) != E_OK)
+    if (factory_station(c, in->chain[0], now, &st, g, e) != E_OK || cert_read(in->chain[0], &leaf, e) != E_OK)
         return e->code;
     g->profile = conf_find_profile(c->conf, st.profile);
     if (!g->profile || g->profile->kind != PROFILE_STATION)

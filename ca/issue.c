@@ -743,7 +743,7 @@ static enum err_code prepare_order(struct issue_job *j, int64_t now, enum decisi
     struct order_copy *o = &j->order;
     AUTO_BUF subject = BUF_INIT(NAME_MAX_LEN);
     struct cert_inputs in;
-    struct csr csr;
+    struct csr csr = {0};
     struct pubkey key;
     bool repeat = false, has_csr = o->csr.len != 0;
     enum err_code code;

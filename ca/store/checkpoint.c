@@ -386,12 +386,14 @@ static bool rest_is_small(const struct checkpoint *ck)
 }
 
 /* Not after a failed sync: what was copied may be lost, and the log alone has it. */
-static enum err_code may_checkpoint(struct store *s, struct err *e)
+static enum err_code may_checkpoint(struct store *s, bool *idle, struct err *e)
 {
     int rc;
 
+    *idle = false;
     if (s->mode != STORE_WRITE || s->in_tx)
         return err_set(e, E_INTERNAL, "ledger %s: checkpoint %s", s->path, s->in_tx ? "inside a transaction" : "from a reader");
+    *idle = !atomic_load(&s->checkpoint->busy); /* before its result is looked at */
     rc = atomic_load(&s->checkpoint->rc);
     return rc == SQLITE_OK ? E_OK : store_fail(s, rc, "sync", e);
 }
@@ -399,9 +401,9 @@ static enum err_code may_checkpoint(struct store *s, struct err *e)
 enum err_code store_checkpoint_step(struct store *s, struct err *e)
 {
     struct checkpoint *ck = s->checkpoint;
-    bool due, idle = ck && !atomic_load(&ck->busy); /* before its result is looked at */
+    bool due, idle;
 
-    if (may_checkpoint(s, e) != E_OK)
+    if (may_checkpoint(s, &idle, e) != E_OK)
         return e->code;
     due = ck->end - ck->begun >= ROUND / ck->smaller;
     if (ck->marked) {
@@ -422,9 +424,10 @@ enum err_code store_checkpoint_step(struct store *s, struct err *e)
 
 enum err_code store_checkpoint(struct store *s, uint64_t wal_max, struct err *e)
 {
+    bool idle;
     int rc;
 
-    if (may_checkpoint(s, e) != E_OK)
+    if (may_checkpoint(s, &idle, e) != E_OK)
         return e->code;
     if (store_wal_size(s) <= wal_max)
         return E_OK;

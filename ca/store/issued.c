@@ -54,7 +54,7 @@ enum err_code store_intent_finish(struct store *s, uint32_t issuer, struct bytes
 {
     struct query q;
     char hex[SERIAL_MAX_LEN * 2 + 1];
-    enum intent_state was;
+    enum intent_state was = INTENT_OPEN;
     enum err_code code;
 
     if (state != INTENT_DONE && state != INTENT_VOID)
