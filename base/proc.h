@@ -122,6 +122,8 @@ MUST_CHECK enum err_code proc_reload_conf(struct proc *p, struct err *e);
 MUST_CHECK enum err_code proc_confine(struct proc *p, struct err *e);
 /* The same for a process that is no child: the supervisor, once it is no longer root. What it starts inherits its list. */
 MUST_CHECK enum err_code proc_confine_kind(enum proc_kind kind, struct err *e);
+/* The same for a program of ours that belongs to no service and speaks with others over the network (inkan-gate). */
+MUST_CHECK enum err_code proc_confine_client(struct err *e);
 /*
  * The link to the peer of that name (as given to on_link) broke. Peers are linked when they start, and only then: unless the
  * supervisor says within ten seconds that the peer is gone, or links it again, this process ends and is started again.

@@ -77,6 +77,14 @@ static const int starter[] = {
     CALL(arch_prctl), CALL(setrlimit), CALL(tkill), CALL(chdir),
 };
 
+#ifndef INKAN_SANITIZED
+/* A client of others' services on the network and on this machine. */
+static const int client[] = {
+    CALL(socket), CALL(connect), CALL(bind), CALL(socketpair), CALL(recvmmsg), CALL(select), CALL(pselect6), CALL(pipe), CALL(eventfd),
+    CALL(epoll_create), CALL(prctl), CALL(set_robust_list),
+};
+#endif
+
 #ifdef INKAN_SANITIZED
 /* Test builds only: what AddressSanitizer does at run time and its leak check at exit (it traces its own process). */
 static const int sanitizer[] = {
@@ -118,10 +126,13 @@ static int allow_data_memory(scmp_filter_ctx f)
     }
     for (size_t i = 0; i < ARRAY_LEN(ioctls) && rc == 0; i++)
         rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)ioctls[i]));
-    /* Name services try a daemon's socket first and go on to the files. */
-    if (rc == 0)
-        rc = seccomp_rule_add(f, SCMP_ACT_ERRNO(EACCES), CALL(socket), 0);
     return rc;
+}
+
+/* Name services try a daemon's socket first and go on to the files. */
+static int refuse_sockets(scmp_filter_ctx f)
+{
+    return seccomp_rule_add(f, SCMP_ACT_ERRNO(EACCES), CALL(socket), 0);
 }
 
 static int allow_threads(scmp_filter_ctx f)
@@ -196,11 +207,26 @@ static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
         rc = allow_threads(f);
     if (rc == 0)
         rc = signer ? ALLOW(f, module) : allow_data_memory(f);
-    return rc;
+    return rc == 0 && !signer ? refuse_sockets(f) : rc;
+}
+
+static int add_client_rules(scmp_filter_ctx f)
+{
+    int rc = ALLOW(f, common);
+
+    if (rc == 0)
+        rc = ALLOW(f, files);
+    if (rc == 0)
+        rc = ALLOW(f, client);
+    if (rc == 0)
+        rc = allow_threads(f);
+    return rc == 0 ? allow_data_memory(f) : rc;
 }
 #endif
 
-enum err_code proc_confine_kind(enum proc_kind kind, struct err *e)
+#define CLIENT PROC_KINDS /* instead of a kind: a program that belongs to no service */
+
+static enum err_code load_filter(enum proc_kind kind, const char *name, struct err *e)
 {
     scmp_filter_ctx f;
     int rc;
@@ -210,7 +236,11 @@ enum err_code proc_confine_kind(enum proc_kind kind, struct err *e)
     f = seccomp_init(SCMP_ACT_KILL_PROCESS);
     if (!f)
         return err_set(e, E_INTERNAL, "seccomp_init");
+#ifdef INKAN_SANITIZED
     rc = add_rules(f, kind);
+#else
+    rc = kind == CLIENT ? add_client_rules(f) : add_rules(f, kind);
+#endif
     if (rc == 0) /* threads that run already, too */
         rc = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     if (rc == 0)
@@ -219,5 +249,15 @@ enum err_code proc_confine_kind(enum proc_kind kind, struct err *e)
     if (rc == 0)
         return E_OK;
     errno = -rc;
-    return err_errno(e, E_INTERNAL, "the system-call filter of %s could not be loaded", proc_kind_name(kind));
+    return err_errno(e, E_INTERNAL, "the system-call filter of %s could not be loaded", name);
+}
+
+enum err_code proc_confine_kind(enum proc_kind kind, struct err *e)
+{
+    return load_filter(kind, proc_kind_name(kind), e);
+}
+
+enum err_code proc_confine_client(struct err *e)
+{
+    return load_filter(CLIENT, "a client", e);
 }

@@ -5,7 +5,7 @@ packages_build="build-essential cmake ninja-build pkg-config libssl-dev libp11-d
  libyaml-dev libjansson-dev libsmartcols-dev libcurl4-openssl-dev libseccomp-dev libcap-dev"
 packages_run="softhsm2 openssl curl ca-certificates adduser"
 packages_test="libcmocka-dev bats golang-cfssl clang-14 libclang-rt-14-dev cppcheck strace faketime jq sqlite3 python3 python3-asn1crypto python3-cryptography python3-jsonschema gnutls-bin nginx-light haproxy mosquitto
- mosquitto-clients strongswan-pki libstrongswan-standard-plugins libnss3 libnss3-tools p11-kit p11-kit-modules opensc procps iproute2 xxd util-linux testssl.sh"
+ mosquitto-clients apache2 stunnel4 strongswan-pki libstrongswan-standard-plugins libnss3 libnss3-tools p11-kit p11-kit-modules opensc procps iproute2 xxd util-linux testssl.sh"
 
 # Only for tests/checkers/run tidy, valgrind and tests/fuzz/run --engine afl; the ordinary tests do not need them.
 packages_check="clang-tidy-14 valgrind afl++"

@@ -19,7 +19,7 @@ includes() {
     includes base | no grep -vE '^base/'
     includes hsm | no grep -vE '^(base|hsm)/'
     includes ca | no grep -vE '^(base|ca)/|^hsm/(signer|token_admin)\.h$'
-    includes enroll/*.c enroll/*.h | no grep -vE '^(base|enroll)/|^ca/service\.h$'
+    includes enroll/*.c enroll/*.h enroll/gate | no grep -vE '^(base|enroll)/|^ca/service\.h$'
 }
 
 @test "the device library includes no other code of the project" {
@@ -44,7 +44,7 @@ includes() {
 }
 
 @test "every program says its version and its usage" {
-    for program in inkand inkan inkan-device inkan-station inkan-simdevice; do
+    for program in inkand inkan inkan-device inkan-gate inkan-station inkan-simdevice; do
         "$programs/$program" --version
         "$programs/$program" --help | grep -q -i usage
     done
@@ -87,7 +87,7 @@ includes() {
 
 @test "every program and every command has its manual page" {
     cd "$source_dir"
-    for program in inkand.8 inkan-core.8 inkan-front.8 inkan-signer.8 inkan-status.8 inkan-token.8 inkan.1 inkan-device.1 inkan-sync.1 inkan-station.1 inkan-simdevice.1; do
+    for program in inkand.8 inkan-core.8 inkan-front.8 inkan-signer.8 inkan-status.8 inkan-token.8 inkan.1 inkan-device.1 inkan-sync.1 inkan-gate.1 inkan-station.1 inkan-simdevice.1; do
         [ -s "docs/man/$program" ]
     done
     "$programs/inkan" --help | sed -n 's/^  \([a-z]*\) *\([a-z-]*\) .*/\1 \2/p' | while read -r noun verb; do

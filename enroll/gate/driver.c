@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The thread of one driver. It walks the table from where it was, gathers what the server has to be told, tells it without the
+ * lock, and says what is applied. What fails is tried again every second, whole.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "enroll/gate/gate.h"
+
+#define RETRY_MS 1000
+#define IDLE_MS  60000
+
+struct work {
+    struct driver *d;
+    uint64_t table_no;  /* of the snapshot that was walked */
+    size_t change;      /* the next one of its changes */
+    uint64_t seq;       /* of the feed, with what was walked */
+    uint64_t crl;       /* version of the list that was loaded */
+    uint64_t crl_seq;   /* what that list is known to say */
+    bool whole;         /* tell the server everything anew */
+    struct refused *set;        /* haproxy */
+    struct acl_change *changes; /* haproxy: since the last call that went well */
+    size_t changes_n;
+    char **ids;                 /* mosquitto: clients to put out now */
+    size_t ids_n;
+    char **again;               /* ... and once more when the list is loaded: they may have come back meanwhile */
+    size_t again_n;
+};
+
+static int64_t wall_ms(void)
+{
+    struct timeval tv;
+
+    gettimeofday(&tv, NULL);
+    return (int64_t)tv.tv_sec * 1000 + tv.tv_usec / 1000;
+}
+
+/* ---- gathering ---- */
+
+static bool ids_add(char ***list, size_t *n, const char *id)
+{
+    char **more = realloc(*list, (*n + 1) * sizeof(*more));
+
+    if (!more)
+        return false;
+    *list = more;
+    more[*n] = strdup(id);
+    return more[*n] && ++*n;
+}
+
+static void ids_clear(char ***list, size_t *n)
+{
+    for (size_t i = 0; i < *n; i++)
+        free((*list)[i]);
+    free(*list);
+    *list = NULL;
+    *n = 0;
+}
+
+static void acl_note(struct work *w, const struct feed_cert *c, bool added)
+{
+    struct acl_change *more;
+
+    if (w->whole)
+        return;
+    more = realloc(w->changes, (w->changes_n + 1) * sizeof(*more));
+    if (!more) {
+        w->whole = true;
+        return;
+    }
+    w->changes = more;
+    more[w->changes_n] = (struct acl_change){.serial_len = (uint8_t)c->serial_len, .added = added};
+    memcpy(more[w->changes_n++].serial, c->serial, c->serial_len);
+}
+
+/* One certificate as it stands now. */
+static void look_at(struct work *w, const struct feed_cert *c, int64_t now)
+{
+    const struct gate_driver *conf = w->d->conf;
+    struct bytes serial = BYTES(c->serial, c->serial_len);
+    bool refused = gate_refuses(gate_conf_rule(w->d->gate->conf, conf->audience), c, now);
+    char id[FEED_TEXT_MAX + 1];
+
+    if (conf->kind == DRIVER_HAPROXY && (refused ? refused_add(w->set, serial) : refused_del(w->set, serial)))
+        acl_note(w, c, refused);
+    if (conf->kind == DRIVER_MOSQUITTO && refused && feed_text(c->device_id, id, sizeof(id)) && id[0])
+        ids_add(&w->ids, &w->ids_n, id);
+}
+
+static void walk_base(struct work *w, const struct table *t, int64_t now)
+{
+    struct feed_cert c;
+
+    refused_free(w->set);
+    w->set = refused_new();
+    w->whole = true;
+    for (size_t i = 0; w->set && i < table_base_count(t); i++)
+        if (table_base_line(t, i, &c))
+            look_at(w, &c, now);
+    w->change = 0;
+}
+
+/* Everything that is new since the last time. The lock is held while changes are looked at, not for a whole snapshot. */
+static void gather(struct work *w)
+{
+    struct gate *g = w->d->gate;
+    struct table *t = NULL;
+    int64_t now = clock_now();
+    struct feed_cert c, newest;
+
+    gate_lock(g);
+    if (g->table && w->table_no != g->table_no) {
+        t = table_ref(g->table);
+        w->table_no = g->table_no;
+        gate_unlock(g);
+        walk_base(w, t, now);
+        gate_lock(g);
+        table_unref(t);
+    }
+    for (; g->table && w->table_no == g->table_no && table_change_line(g->table, w->change, &c); w->change++)
+        if (table_find(g->table, c.issuer, BYTES(c.serial, c.serial_len), &newest))
+            look_at(w, &newest, now);
+    w->seq = g->table ? table_seq(g->table) : 0;
+    w->crl_seq = w->d->crl ? w->d->crl->seq : 0;
+    gate_unlock(g);
+}
+
+/* ---- telling ---- */
+
+static enum err_code kick_all(struct work *w, char **ids, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n && !gate_is_stopping(w->d->gate); i++)
+        if (mqtt_kick(w->d->conf->kick, ids[i], e) != E_OK)
+            return err_wrap(e, "client \"%s\"", ids[i]);
+    return E_OK;
+}
+
+static enum err_code apply_mosquitto(struct work *w, bool reload, struct err *e)
+{
+    if (kick_all(w, w->ids, w->ids_n, e) != E_OK)
+        return e->code;
+    for (size_t i = 0; i < w->ids_n; i++)
+        ids_add(&w->again, &w->again_n, w->ids[i]);
+    ids_clear(&w->ids, &w->ids_n);
+    if (!reload)
+        return E_OK;
+    if (hand_reload(w->d->hand, e) != E_OK || kick_all(w, w->again, w->again_n, e) != E_OK)
+        return e->code;
+    ids_clear(&w->again, &w->again_n);
+    return E_OK;
+}
+
+static void add_serial(void *arg, struct bytes serial)
+{
+    refused_add(arg, serial);
+}
+
+/* Without a feed the list itself says who is refused. */
+static enum err_code set_from_list(struct work *w, struct err *e)
+{
+    refused_free(w->set);
+    w->set = refused_new();
+    w->whole = true;
+    return w->set ? crl_each_serial(w->d->crl->conf, add_serial, w->set, e) : err_set(e, E_NOMEM, "refused serials");
+}
+
+static enum err_code apply_haproxy(struct work *w, bool list_is_new, struct err *e)
+{
+    bool feed = w->d->gate->conf->urls.n > 0;
+
+    if (!feed && list_is_new && set_from_list(w, e) != E_OK)
+        return e->code;
+    if (!w->set || (!w->whole && !w->changes_n))
+        return E_OK;
+    if (haproxy_apply(w->d->conf, w->set, w->changes, w->whole ? 0 : w->changes_n, e) != E_OK) {
+        w->whole = true;
+        return e->code;
+    }
+    w->whole = false;
+    free(w->changes);
+    w->changes = NULL;
+    w->changes_n = 0;
+    return E_OK;
+}
+
+static enum err_code apply(struct work *w, bool list_is_new, struct err *e)
+{
+    switch (w->d->conf->kind) {
+    case DRIVER_RELOAD:
+        return list_is_new ? hand_reload(w->d->hand, e) : E_OK;
+    case DRIVER_HAPROXY:
+        return apply_haproxy(w, list_is_new, e);
+    case DRIVER_MOSQUITTO:
+        return apply_mosquitto(w, list_is_new, e);
+    }
+    return E_OK;
+}
+
+static bool has_work(const struct work *w, bool list_is_new)
+{
+    return list_is_new || w->ids_n || (w->d->conf->kind == DRIVER_HAPROXY && w->set && (w->whole || w->changes_n));
+}
+
+/* ---- the thread ---- */
+
+static void log_applied(const struct driver *d, uint64_t seq, int64_t took_ms)
+{
+    struct log_line l;
+
+    log_begin(&l, LOG_INFO, "gate-applied");
+    log_str(&l, "driver", d->conf->name);
+    log_u64(&l, "seq", seq);
+    log_i64(&l, "ms", took_ms);
+    log_end(&l);
+}
+
+/* What the server is known to act on: of a list what the list says, of the rest what was walked. */
+static void note(struct work *w, bool worked, uint64_t crl, int64_t started_ms, const struct err *e)
+{
+    struct driver *d = w->d;
+    bool news, done = e->code == E_OK;
+    uint64_t seq = d->conf->kind == DRIVER_HAPROXY ? w->seq : w->crl_seq;
+
+    gate_lock(d->gate);
+    news = strcmp(d->error, e->msg) != 0;
+    snprintf(d->error, sizeof(d->error), "%s", e->msg);
+    if (worked)
+        d->runs++;
+    if (!done)
+        d->failures++;
+    if (done) {
+        d->applied_seq = seq > d->applied_seq ? seq : d->applied_seq;
+        d->applied_crl = crl;
+        if (worked)
+            d->applied_at_ms = wall_ms();
+    }
+    gate_unlock(d->gate);
+    if (done && worked)
+        log_applied(d, seq, clock_mono_ms() - started_ms);
+    if (!done && news)
+        log_failure("gate-driver-failed", e);
+}
+
+/* With the lock held. */
+static bool is_new(const struct work *w)
+{
+    const struct gate *g = w->d->gate;
+
+    return (g->table && (w->table_no != g->table_no || w->change < table_change_count(g->table) || w->seq != table_seq(g->table))) ||
+           (w->d->crl && (w->d->crl->version != w->crl || w->d->crl->seq != w->crl_seq));
+}
+
+static bool wait_for_work(struct work *w, bool failed)
+{
+    struct gate *g = w->d->gate;
+    int64_t until = clock_mono_ms() + RETRY_MS;
+    bool go;
+
+    gate_lock(g);
+    while (!g->stopping && (failed ? clock_mono_ms() < until : !is_new(w)))
+        gate_wait(g, failed ? until - clock_mono_ms() : IDLE_MS);
+    go = !g->stopping;
+    gate_unlock(g);
+    return go;
+}
+
+void *driver_run(void *arg)
+{
+    struct work w = {.d = arg, .set = refused_new(), .whole = true};
+    bool failed = false;
+
+    while (wait_for_work(&w, failed)) {
+        int64_t started = clock_mono_ms();
+        struct err e = {0};
+        uint64_t crl;
+        bool list_is_new, worked;
+
+        gather(&w);
+        gate_lock(w.d->gate);
+        crl = w.d->crl ? w.d->crl->version : 0;
+        gate_unlock(w.d->gate);
+        list_is_new = crl != w.crl;
+        worked = has_work(&w, list_is_new);
+        failed = worked && apply(&w, list_is_new, &e) != E_OK;
+        if (!failed)
+            w.crl = crl;
+        note(&w, worked, w.crl, started, &e);
+    }
+    refused_free(w.set);
+    free(w.changes);
+    ids_clear(&w.ids, &w.ids_n);
+    ids_clear(&w.again, &w.again_n);
+    return NULL;
+}

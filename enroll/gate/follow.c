@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The thread that follows the service's feed. It alone changes the table. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "enroll/client/https.h"
+#include "enroll/gate/gate.h"
+
+#define WAIT_S        5   /* how long the service holds an answer back when there is nothing new */
+#define SLACK_S       10  /* for the answer of a long poll to arrive */
+#define SNAPSHOT_S    600
+#define RETRY_MS      200
+#define RETRY_MAX_MS  2000
+#define KEEP_EVERY_S  60  /* heartbeats that go to disk */
+#define CHANGES_MANY  200000 /* in memory: a new snapshot is taken then */
+#define URL_MAX       1024
+
+struct follow {
+    struct gate *gate;
+    struct https *https;
+    size_t url;          /* the one in use */
+    bool want_snapshot;
+    int64_t kept_at;     /* time of the last heartbeat on disk */
+};
+
+static bool stop(void *arg)
+{
+    return gate_is_stopping(arg);
+}
+
+static void note(struct gate *g, bool connected, const char *error)
+{
+    bool news;
+
+    gate_lock(g);
+    news = g->connected != connected;
+    g->connected = connected;
+    snprintf(g->feed_error, sizeof(g->feed_error), "%s", error);
+    gate_unlock(g);
+    if (news)
+        log_note(connected ? LOG_INFO : LOG_WARN, connected ? "gate-feed-connected" : "gate-feed-lost", connected ? NULL : "error", error);
+}
+
+/* The new snapshot may not be of another ledger and not older than what we have. */
+static enum err_code check_newer(struct gate *g, const struct table *fresh, struct err *e)
+{
+    const struct table *old = g->table; /* this thread alone sets it */
+
+    if (!old)
+        return E_OK;
+    if (strcmp(table_ledger(old), table_ledger(fresh)) != 0)
+        return err_set(e, E_CONFLICT, "the service's snapshot is of ledger %s, ours is %s", table_ledger(fresh), table_ledger(old));
+    if (table_seq(fresh) < table_seq(old))
+        return err_set(e, E_CONFLICT, "the service's snapshot ends at %" PRIu64 ", we have %" PRIu64, table_seq(fresh), table_seq(old));
+    return E_OK;
+}
+
+static void table_set(struct gate *g, struct table *fresh)
+{
+    struct table *old;
+
+    gate_lock(g);
+    old = g->table;
+    g->table = fresh;
+    g->table_no++;
+    pthread_cond_broadcast(&g->changed);
+    gate_unlock(g);
+    table_unref(old);
+}
+
+static enum err_code take_snapshot(struct follow *f, struct bytes text, struct err *e)
+{
+    struct gate *g = f->gate;
+    const uint8_t *lf = text.len ? memchr(text.p, '\n', text.len) : NULL;
+    AUTO_BUF payload = BUF_INIT(FEED_JWS_MAX);
+    AUTO_BUF copy = BUF_INIT(TABLE_FILE_MAX);
+    struct table *fresh = NULL;
+    struct log_line l;
+
+    if (!lf)
+        return err_set(e, E_INVALID, "snapshot without a signature");
+    if (trust_payload(g->trust, BYTES(text.p, (size_t)(lf - text.p)), FEED_SNAPSHOT_TYP, false, &payload, e) != E_OK)
+        return e->code;
+    buf_add_bytes(&copy, text);
+    if (!buf_ok(&copy))
+        return buf_err(&copy, e, "snapshot of %zu octets", text.len);
+    if (table_new(&copy, buf_bytes(&payload), &fresh, e) != E_OK)
+        return e->code;
+    if (check_newer(g, fresh, e) != E_OK || store_put_snapshot(g->conf->state, text, table_ledger(fresh), table_seq(fresh), e) != E_OK) {
+        table_unref(fresh);
+        return e->code;
+    }
+    log_begin(&l, LOG_INFO, "gate-snapshot");
+    log_u64(&l, "seq", table_seq(fresh));
+    log_u64(&l, "certificates", table_base_count(fresh));
+    log_end(&l);
+    f->kept_at = table_time(fresh);
+    f->want_snapshot = false;
+    table_set(g, fresh);
+    return E_OK;
+}
+
+static enum err_code apply(struct gate *g, struct bytes payload, size_t *rows, struct err *e)
+{
+    enum err_code code;
+    size_t before;
+
+    gate_lock(g);
+    before = table_change_count(g->table);
+    code = table_apply(g->table, payload, e);
+    *rows = code == E_OK ? table_change_count(g->table) - before : 0;
+    if (*rows)
+        pthread_cond_broadcast(&g->changed);
+    gate_unlock(g);
+    return code;
+}
+
+static enum err_code take_changes(struct follow *f, struct bytes jws, struct err *e)
+{
+    struct gate *g = f->gate;
+    AUTO_BUF payload = BUF_INIT(FEED_JWS_MAX);
+    size_t rows = 0;
+    enum err_code code = trust_payload(g->trust, jws, FEED_CHANGES_TYP, false, &payload, e);
+
+    if (code == E_OK)
+        code = apply(g, buf_bytes(&payload), &rows, e);
+    if (code == E_CONFLICT)
+        f->want_snapshot = true;
+    if (code != E_OK)
+        return code;
+    if (rows == 0 && table_time(g->table) < f->kept_at + KEEP_EVERY_S)
+        return E_OK;
+    f->kept_at = table_time(g->table);
+    code = store_add_changes(g->conf->state, jws, table_ledger(g->table), table_seq(g->table), e);
+    f->want_snapshot = code != E_OK || table_change_count(g->table) > CHANGES_MANY;
+    return code == E_BUSY ? E_OK : code;
+}
+
+static bool request(struct follow *f, const char *path, long timeout_s, struct https_answer *a)
+{
+    char url[URL_MAX];
+
+    snprintf(url, sizeof(url), "%s%s", f->gate->conf->urls.v[f->url], path);
+    return https_call(f->https, &(struct https_request){.url = url, .timeout_s = timeout_s}, a);
+}
+
+/* One request and what follows from it. */
+static enum err_code step(struct follow *f, struct err *e)
+{
+    bool snapshot = f->want_snapshot || !f->gate->table;
+    struct https_answer a = {0};
+    enum err_code code;
+    char path[128];
+    bool came;
+
+    if (!snapshot)
+        snprintf(path, sizeof(path), "/v1/feed/changes?after=%" PRIu64 "&wait=%d", table_seq(f->gate->table), WAIT_S);
+    came = snapshot ? request(f, "/v1/feed/snapshot", SNAPSHOT_S, &a) : request(f, path, WAIT_S + SLACK_S, &a);
+    if (!came)
+        code = err_set(e, E_IO, "%s", a.error);
+    else if (a.status != 200 && (a.status != 410 || snapshot))
+        code = err_set(e, E_IO, "the service answered %ld", a.status);
+    else if (a.status == 410) {
+        f->want_snapshot = true;
+        code = E_OK;
+    } else
+        code = snapshot ? take_snapshot(f, BYTES(a.body, a.body_len), e) : take_changes(f, BYTES(a.body, a.body_len), e);
+    https_answer_clear(&a);
+    return code;
+}
+
+static void rest(struct gate *g, int64_t ms)
+{
+    int64_t until = clock_mono_ms() + ms;
+
+    gate_lock(g);
+    while (!g->stopping && clock_mono_ms() < until)
+        gate_wait(g, until - clock_mono_ms());
+    gate_unlock(g);
+}
+
+void *follow_run(void *arg)
+{
+    struct gate *g = arg;
+    const struct gate_conf *c = g->conf;
+    struct follow f = {.gate = g};
+    int64_t retry_ms = RETRY_MS;
+
+    f.https = https_new(&(struct https_options){.ca = c->ca, .cert = c->cert, .key = c->key, .connect_s = 5, .body_max = TABLE_FILE_MAX,
+                                                 .stop = stop, .stop_arg = g});
+    while (f.https && !gate_is_stopping(g)) {
+        struct err e = {0};
+
+        if (step(&f, &e) == E_OK) {
+            note(g, true, "");
+            retry_ms = RETRY_MS;
+            continue;
+        }
+        if (gate_is_stopping(g))
+            break;
+        note(g, false, e.msg);
+        f.url = (f.url + 1) % c->urls.n;
+        rest(g, retry_ms);
+        retry_ms = retry_ms * 2 < RETRY_MAX_MS ? retry_ms * 2 : RETRY_MAX_MS;
+    }
+    if (!f.https)
+        log_note(LOG_ERROR, "gate-feed-lost", "error", "the HTTPS client could not be made");
+    https_free(f.https);
+    return NULL;
+}

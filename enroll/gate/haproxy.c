@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HAProxy by its administration socket: the serials that are refused are an ACL, changed while it runs (management guide, "add
+ * acl", "prepare acl", "commit acl"). The file of that ACL is written first, so that a HAProxy that starts in between has them.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/auto.h"
+#include "base/fsio.h"
+#include "enroll/gate/gate.h"
+
+#define TIMEOUT_S    10
+#define FILE_MAX     ((size_t)512 * 1024 * 1024)
+#define SCRIPT_MAX   12000 /* octets of commands at once: HAProxy takes what fits its buffer of 16 KiB */
+#define ANSWER_MAX   4096
+
+/* ---- a set of serials ---- */
+
+struct refused {
+    void *root;
+    size_t n;
+};
+
+struct member {
+    uint8_t len, serial[SERIAL_MAX_LEN];
+};
+
+static int member_cmp(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct member));
+}
+
+static struct member member_of(struct bytes serial)
+{
+    struct member m = {.len = (uint8_t)serial.len};
+
+    memcpy(m.serial, serial.p, serial.len);
+    return m;
+}
+
+struct refused *refused_new(void)
+{
+    return calloc(1, sizeof(struct refused));
+}
+
+void refused_free(struct refused *r)
+{
+    if (r)
+        tdestroy(r->root, free);
+    free(r);
+}
+
+bool refused_add(struct refused *r, struct bytes serial)
+{
+    struct member m = serial.len <= SERIAL_MAX_LEN ? member_of(serial) : (struct member){0};
+    struct member *copy, **at;
+
+    if (serial.len == 0 || serial.len > SERIAL_MAX_LEN || tfind(&m, &r->root, member_cmp))
+        return false;
+    copy = malloc(sizeof(*copy));
+    if (!copy)
+        return false;
+    *copy = m;
+    at = tsearch(copy, &r->root, member_cmp);
+    if (!at) {
+        free(copy);
+        return false;
+    }
+    r->n++;
+    return true;
+}
+
+bool refused_del(struct refused *r, struct bytes serial)
+{
+    struct member m = serial.len <= SERIAL_MAX_LEN ? member_of(serial) : (struct member){0};
+    struct member **at = serial.len && serial.len <= SERIAL_MAX_LEN ? tfind(&m, &r->root, member_cmp) : NULL;
+    struct member *gone = at ? *at : NULL;
+
+    if (!gone)
+        return false;
+    tdelete(&m, &r->root, member_cmp);
+    free(gone);
+    r->n--;
+    return true;
+}
+
+size_t refused_count(const struct refused *r)
+{
+    return r->n;
+}
+
+/* As HAProxy's converter "hex" writes it: so the ACL needs no -i, with which it would be searched line by line. */
+static void serial_write(struct buf *out, const uint8_t *serial, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        buf_printf(out, "%02X", serial[i]);
+}
+
+static void member_line(const void *node, VISIT which, void *arg)
+{
+    const struct member *m = *(struct member *const *)node;
+
+    if (which != postorder && which != leaf)
+        return;
+    serial_write(arg, m->serial, m->len);
+    buf_add_u8(arg, '\n');
+}
+
+/* ---- the socket ---- */
+
+/* One command and its answer, which must be empty or a line that says nothing of a failure. */
+static enum err_code command(const char *socket_path, struct bytes text, struct buf *answer, struct err *e)
+{
+    AUTO_FD int fd = -1;
+    uint8_t chunk[1024];
+    ssize_t n;
+
+    if (unix_connect(socket_path, TIMEOUT_S, &fd, e) != E_OK)
+        return e->code;
+    while (text.len) {
+        n = send(fd, text.p, text.len, MSG_NOSIGNAL);
+        if (n <= 0)
+            return err_errno(e, E_IO, "%s: send", socket_path);
+        text = BYTES(text.p + n, text.len - (size_t)n);
+    }
+    shutdown(fd, SHUT_WR);
+    while ((n = recv(fd, chunk, sizeof(chunk), 0)) > 0)
+        buf_add(answer, chunk, (size_t)n);
+    if (n < 0)
+        return err_errno(e, E_IO, "%s: recv", socket_path);
+    buf_add_u8(answer, 0);
+    return buf_ok(answer) ? E_OK : buf_err(answer, e, "%s: answer", socket_path);
+}
+
+static bool is_blank(const char *s)
+{
+    return s[strspn(s, " \r\n")] == '\0';
+}
+
+static enum err_code quiet_command(const char *socket_path, struct bytes text, struct err *e)
+{
+    AUTO_BUF answer = BUF_INIT(ANSWER_MAX);
+    const char *s;
+
+    if (command(socket_path, text, &answer, e) != E_OK)
+        return e->code;
+    s = (const char *)answer.p;
+    /* A serial that is there twice or not at all any more is what we wanted. */
+    if (is_blank(s) || strstr(s, "not found"))
+        return E_OK;
+    s += strspn(s, "\r\n ");
+    return err_set(e, E_IO, "HAProxy: %.*s", (int)strcspn(s, "\r\n"), s);
+}
+
+/* ---- the list ---- */
+
+/* Commands in pieces that fit HAProxy's buffer. */
+struct script {
+    const struct gate_driver *d;
+    struct buf text;
+    enum err_code code;
+    struct err *e;
+};
+
+static void script_flush(struct script *s)
+{
+    if (s->text.len == 0 || s->code != E_OK)
+        return;
+    buf_add_u8(&s->text, '\n');
+    s->code = buf_ok(&s->text) ? quiet_command(s->d->socket, buf_bytes(&s->text), s->e) : buf_err(&s->text, s->e, "ACL");
+    buf_reset(&s->text);
+}
+
+static void script_add(struct script *s, const char *verb, const char *version, const uint8_t *serial, size_t len)
+{
+    buf_printf(&s->text, "%s%s acl %s%s ", s->text.len ? ";" : "", verb, version, s->d->acl);
+    serial_write(&s->text, serial, len);
+    if (s->text.len > SCRIPT_MAX - PATH_MAX)
+        script_flush(s);
+}
+
+static enum err_code change_some(const struct gate_driver *d, const struct acl_change *changes, size_t n, struct err *e)
+{
+    struct script s = {.d = d, .text = BUF_INIT(2 * SCRIPT_MAX), .e = e};
+
+    for (size_t i = 0; i < n && s.code == E_OK; i++)
+        script_add(&s, changes[i].added ? "add" : "del", "", changes[i].serial, changes[i].serial_len);
+    script_flush(&s);
+    buf_clear(&s.text);
+    return s.code;
+}
+
+static enum err_code version_begin(const struct gate_driver *d, unsigned *version, struct err *e)
+{
+    AUTO_BUF text = BUF_INIT(8192), answer = BUF_INIT(ANSWER_MAX);
+    const char *at;
+
+    buf_printf(&text, "prepare acl %s\n", d->acl);
+    if (command(d->socket, buf_bytes(&text), &answer, e) != E_OK)
+        return e->code;
+    at = strstr((const char *)answer.p, "created: ");
+    if (!at || sscanf(at, "created: %u", version) != 1)
+        return err_set(e, E_IO, "HAProxy does not know the ACL %s: %.80s", d->acl, (const char *)answer.p);
+    return E_OK;
+}
+
+struct addition {
+    struct script script;
+    char version[16];
+};
+
+static void member_add(const void *node, VISIT which, void *arg)
+{
+    const struct member *m = *(struct member *const *)node;
+    struct addition *a = arg;
+
+    if ((which == postorder || which == leaf) && a->script.code == E_OK)
+        script_add(&a->script, "add", a->version, m->serial, m->len);
+}
+
+/* A new version beside the one in use takes its place when it is whole: nobody is admitted meanwhile who was refused. */
+static enum err_code replace_all(const struct gate_driver *d, const struct refused *set, struct err *e)
+{
+    struct addition a = {.script = {.d = d, .text = BUF_INIT(2 * SCRIPT_MAX), .e = e}};
+    AUTO_BUF commit = BUF_INIT(SCRIPT_MAX);
+    unsigned version = 0;
+
+    if (version_begin(d, &version, e) != E_OK)
+        return e->code;
+    snprintf(a.version, sizeof(a.version), "@%u ", version);
+    twalk_r(set->root, member_add, &a);
+    script_flush(&a.script);
+    buf_clear(&a.script.text);
+    if (a.script.code != E_OK)
+        return a.script.code;
+    buf_printf(&commit, "commit acl @%u %s\n", version, d->acl);
+    return quiet_command(d->socket, buf_bytes(&commit), e);
+}
+
+enum err_code haproxy_apply(const struct gate_driver *d, const struct refused *set, const struct acl_change *changes, size_t n,
+                            struct err *e)
+{
+    AUTO_BUF list = BUF_INIT(FILE_MAX);
+
+    twalk_r(set->root, member_line, &list);
+    if (!buf_ok(&list))
+        return buf_err(&list, e, "%s", d->acl);
+    if (file_write_atomic(d->acl, buf_bytes(&list), 0644, e) != E_OK)
+        return e->code;
+    return n ? change_some(d, changes, n, e) : replace_all(d, set, e);
+}

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+# inkan-gate beside real relying services, each from its recipe in deploy/recipes with a directory and ports of its own. For tests
+# that have loaded lib/instance and lib/fault.
+#
+#   setup_file() { instance_up; gate_setup; ...; }      teardown_file() { gate_teardown; instance_down; }
+#
+# $gw is the directory of the gateway's host; $gw/ca.pem what its servers' certificate chains to.
+
+gate_setup() {
+    gw=$(mktemp -d "${INKAN_TEST_OUT:-/var/tmp}/gw.XXXXXX")
+    chmod 755 "$gw"
+    keep_gate gw "$gw"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+        -keyout "$gw/server.key" -out "$gw/ca.pem" 2> /dev/null
+    cat "$gw/ca.pem" "$gw/server.key" > "$gw/server.pem"
+    chmod 644 "$gw/server.key" "$gw/server.pem"
+    group_secret 'gw-*'
+    app_up
+}
+
+keep_gate() { # NAME VALUE
+    echo "$1='$2'" >> "$BATS_FILE_TMPDIR/instance.env"
+}
+
+# one_port: a free one
+one_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# background NAME COMMAND...: its process number is in $gw/NAME.bg
+background() {
+    local name=$1
+    shift
+    "$@" > "$gw/$name.out" 2>&1 3>&- 4>&- &
+    echo $! > "$gw/$name.bg"
+    disown
+}
+
+stop_background() { # NAME
+    local pid
+    pid=$(cat "$gw/$1.bg" 2> /dev/null) || return 0
+    kill "$pid" 2> /dev/null || true
+    wait_for 5 is_gone "$pid" || kill -9 "$pid"
+    rm -f "$gw/$1.bg"
+}
+
+is_gone() { ! kill -0 "$1" 2> /dev/null; }
+
+gate_teardown() {
+    [ -e "$BATS_FILE_TMPDIR/instance.env" ] || return 0
+    instance_load
+    [ -n "${gw:-}" ] || return 0
+    for one in "$gw"/*.bg; do
+        [ ! -e "$one" ] || stop_background "$(basename "$one" .bg)"
+    done
+    for one in "$gw"/*/*.pid; do
+        [ ! -s "$one" ] || kill "$(cat "$one")" 2> /dev/null || true
+    done
+    [ -n "${INKAN_KEEP:-}" ] || rm -rf "$gw"
+}
+
+# app_up: the application behind the servers: 200 for everything, keep-alive, plain HTTP on $app_port
+app_up() {
+    app_port=$(one_port)
+    keep_gate app_port "$app_port"
+    cat > "$gw/app.py" <<'PY'
+import http.server, sys
+class App(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = b"hello " + (self.headers["Inkan-Device"] or "").encode() + b"\n"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), App).serve_forever()
+PY
+    background app python3 "$gw/app.py" "$app_port"
+    wait_for 5 curl -sf "http://127.0.0.1:$app_port/"
+}
+
+# recipe FILE SERVER [NAME=VALUE...]: deploy/recipes/FILE with its places filled in, on standard output
+recipe() {
+    local file=$1 run=$gw/$2 edit="" one
+    shift 2
+    for one in RUN="$run" SERVER_CERT="$gw/ca.pem" SERVER_KEY="$gw/server.key" SERVER_PEM="$gw/server.pem" DEVICE_CA="$dir/ca.pem" CRL="$gw/crl.pem" \
+        UPSTREAM="http://127.0.0.1:$app_port" UPSTREAM_HOST_PORT="127.0.0.1:$app_port" GATE_GROUP=nogroup GATE_SOCKET="$gw/gate.sock" "$@"; do
+        edit="$edit;s#@${one%%=*}@#${one#*=}#g"
+    done
+    sed "${edit#;}" "$source_dir/deploy/recipes/$file"
+}
+
+# server_dir NAME: an empty directory for it, and a port in $server_port, kept as NAME_port
+server_dir() {
+    mkdir -p "$gw/$1"
+    chmod 777 "$gw/$1"
+    server_port=$(one_port)
+    keep_gate "${1}_port" "$server_port"
+}
+
+listens() { # PORT
+    (: < "/dev/tcp/127.0.0.1/$1") 2> /dev/null
+}
+
+nginx_up() { # NAME RECIPE
+    server_dir "$1"
+    recipe "nginx/$2" "$1" PORT="$server_port" > "$gw/$1/nginx.conf"
+    nginx -p "$gw/$1" -c "$gw/$1/nginx.conf" -e "$gw/$1/error.log" 3>&- 4>&- && wait_for 5 listens "$server_port"
+}
+
+haproxy_up() {
+    server_dir haproxy
+    [ -e "$gw/haproxy/refused.lst" ] || : > "$gw/haproxy/refused.lst"
+    recipe haproxy/haproxy.cfg haproxy PORT="$server_port" ACL="$gw/haproxy/refused.lst" > "$gw/haproxy/haproxy.cfg"
+    haproxy -D -f "$gw/haproxy/haproxy.cfg" 3>&- 4>&- && wait_for 5 listens "$server_port"
+}
+
+mosquitto_up() {
+    server_dir mosquitto
+    cp "$source_dir/deploy/recipes/mosquitto/nothing.acl" "$gw/mosquitto/"
+    recipe mosquitto/mosquitto.conf mosquitto PORT="$server_port" KICK="$gw/mosquitto/kick.sock" > "$gw/mosquitto/mosquitto.conf"
+    chmod 644 "$gw/mosquitto/nothing.acl"
+    background mosquitto mosquitto -c "$gw/mosquitto/mosquitto.conf"
+    wait_for 5 listens "$server_port"
+}
+
+apache_up() {
+    server_dir apache
+    recipe apache/apache2.conf apache PORT="$server_port" MODULES=/usr/lib/apache2/modules USER=www-data GROUP=www-data > "$gw/apache/apache2.conf"
+    apache2 -d "$gw/apache" -f "$gw/apache/apache2.conf" -k start 3>&- 4>&- && wait_for 5 listens "$server_port"
+}
+
+stunnel_up() {
+    server_dir stunnel
+    recipe stunnel/stunnel.conf stunnel PORT="$server_port" > "$gw/stunnel/stunnel.conf"
+    stunnel4 "$gw/stunnel/stunnel.conf" 3>&- 4>&- && wait_for 5 listens "$server_port"
+}
+
+# gate_config: list and drivers of every server above; more keys on standard input
+gate_config() {
+    cat > "$gw/gate.yaml" <<YAML
+state: $gw/state
+user: ${gate_user:-nobody}
+listen: ["unix:$gw/gate.sock"]
+crls:
+  - {name: fleet, url: "http://localhost:$((port + 1))/crl/fleet-ca.pem", ca: $dir/ca.pem, file: $gw/crl.pem, poll: 1s}
+$(cat)
+YAML
+    mkdir -p "$gw/state"
+    chown "${gate_user:-nobody}" "$gw/state" "$gw"
+}
+
+gate_start() {
+    rm -f "$gw/gate.sock"
+    background gate "$programs/inkan-gate" -c "$gw/gate.yaml" -v
+    wait_for 5 gate_answers
+}
+
+gate_answers() { gate_status > /dev/null 2>&1; }
+
+gate_status() { # [jq filter]
+    "$programs/inkan-gate" status --socket "$gw/gate.sock" | jq -r "${1:-.}"
+}
+
+# probe PORT UNIT COMMAND [options]: JSON of inkan-gate probe with UNIT, beside gw-untouched
+probe() {
+    local at=$1 unit=$2 run=$3
+    shift 3
+    "$programs/inkan-gate" probe --host localhost --port "$at" --ca "$gw/ca.pem" --cert "$units/$unit.pem" --key "$units/$unit.key" \
+        --control-cert "$units/gw-untouched.pem" --control-key "$units/gw-untouched.key" --client-id "$unit" --control-client-id gw-untouched \
+        --run "$run" --settle 300 --json "$@"
+}
