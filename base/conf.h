@@ -29,6 +29,7 @@ enum profile_kind {
     PROFILE_OCSP_SIGNER,
     PROFILE_STATION,
     PROFILE_RECORD_SIGNER,
+    PROFILE_OPERATOR,    /* of a person who administers */
     PROFILE_KINDS
 };
 
@@ -162,7 +163,9 @@ struct conf {
     char *program_dir;       /* where inkan-core, inkan-front, ... are; "" = beside inkand */
     char *user_supervisor, *user_front, *user_core, *user_status, *user_signer; /* "" = the starting user */
     struct conf_strings admin_users;  /* who may use the admin socket besides root and user_supervisor */
+    char *user_admin;        /* of inkan-admin; "" = the starting user */
     struct conf_strings listen_est, listen_http, listen_health; /* "ADDRESS:PORT", "[V6]:PORT" */
+    struct conf_strings listen_admin; /* empty = no administration over the network */
     unsigned fronts;         /* default 1 */
     unsigned connections;    /* per front, default 10000 */
     unsigned connections_per_address; /* default 64 */
@@ -179,6 +182,8 @@ struct conf {
     char *records_token;     /* token of the key that signs records and key packages; "" = none are signed */
     enum key_alg records_key;
     char *records_profile;   /* kind record-signer */
+    char *people_profile;    /* kind operator; "" = operators get no certificates */
+    unsigned two_person_above; /* units one person may change at once */
     char *secret_key_file;   /* HMAC key for enrollment secrets, made on first use, outside the database; default
                                 DIR_STATE/enroll-secret.key */
     char *box_name;          /* "" = not a line box */

@@ -178,7 +178,7 @@ static bool listen_is_valid(const char *s)
 static void check_listen(struct conf_reading *r)
 {
     static const size_t offsets[] = {offsetof(struct conf, listen_est), offsetof(struct conf, listen_http),
-                                     offsetof(struct conf, listen_health)};
+                                     offsetof(struct conf, listen_health), offsetof(struct conf, listen_admin)};
     const char *used[64];
     size_t used_n = 0;
 
@@ -219,6 +219,13 @@ static void check_users(struct conf_reading *r)
 
     for (size_t i = 0; i < ARRAY_LEN(users); i++)
         set += users[i].name[0] != '\0';
+    if (set > 0 && c->listen_admin.n > 0 && c->user_admin[0] == '\0')
+        BAD_TOP(r, user_admin, "is missing: listen.admin needs a user for inkan-admin");
+    if (strcmp(c->user_admin, "root") == 0)
+        BAD_TOP(r, user_admin, "must not be root");
+    for (size_t i = 0; i < ARRAY_LEN(users); i++)
+        if (c->user_admin[0] && strcmp(c->user_admin, users[i].name) == 0)
+            BAD_TOP(r, user_admin, "\"%.60s\" is another process's user already", c->user_admin);
     for (size_t i = 0; i < ARRAY_LEN(users); i++) {
         if (set > 0 && users[i].name[0] == '\0')
             conf_mistake(r, LIST_TOP, 0, users[i].offset, -1, "is missing: set all five users or none");
@@ -534,6 +541,7 @@ static const struct kind_rule {
     [PROFILE_OCSP_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_OCSP_SIGNING, 30 * DAY, -1, EKU_OCSP_SIGNING},
     [PROFILE_STATION] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 30 * DAY, -1, EKU_CLIENT_AUTH},
     [PROFILE_RECORD_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, 0, 365 * DAY, -1, 0},
+    [PROFILE_OPERATOR] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 365 * DAY, -1, EKU_CLIENT_AUTH},
 };
 
 #define PROFILE_SET(r, i, m) conf_is_set(r, LIST_PROFILES, i, offsetof(struct conf_profile, m))
@@ -630,7 +638,7 @@ static void check_profile_use(struct conf_reading *r, size_t i)
     if (!is_ca_kind(p->kind) && PROFILE_SET(r, i, path_len))
         BAD_PROFILE(r, i, path_len, "is for CAs, not for kind %s", kind);
     if (p->no_expiry && (p->kind == PROFILE_TLS_SERVER || p->kind == PROFILE_OCSP_SIGNER || p->kind == PROFILE_STATION ||
-                         p->kind == PROFILE_RECORD_SIGNER))
+                         p->kind == PROFILE_RECORD_SIGNER || p->kind == PROFILE_OPERATOR))
         BAD_PROFILE(r, i, validity_s, "kind %s must have an end", kind);
 }
 
@@ -1001,6 +1009,28 @@ static void check_records(struct conf_reading *r)
     }
 }
 
+/* What operators sign with is a key that JWS knows. */
+static void check_people(struct conf_reading *r)
+{
+    const unsigned algs = KEY_BIT(KEY_P256) | KEY_BIT(KEY_P384) | KEY_BIT(KEY_ED25519);
+    const struct conf *c = r->conf;
+    const struct conf_profile *p = conf_find_profile(c, c->people_profile);
+
+    if (c->people_profile[0] == '\0') {
+        if (c->listen_admin.n > 0)
+            BAD_TOP(r, people_profile, "is missing: listen.admin is for operators with certificates");
+    } else if (!p) {
+        BAD_TOP(r, people_profile, "there is no profile \"%.80s\"", c->people_profile);
+    } else if (kind_is_known(p)) {
+        if (p->kind != PROFILE_OPERATOR)
+            BAD_TOP(r, people_profile, "\"%.60s\" is of kind %s, not operator", c->people_profile, profile_kind_name(p->kind));
+        if (p->key_algs & ~algs)
+            BAD_TOP(r, people_profile, "\"%.60s\" allows key algorithms that cannot sign requests: only p256, p384 and ed25519 can", c->people_profile);
+    }
+    if (c->listen_admin.n > 0 && c->server_profile[0] == '\0')
+        BAD_TOP(r, server_profile, "is missing: listen.admin needs a server certificate");
+}
+
 static void check_box(struct conf_reading *r)
 {
     const struct conf *c = r->conf;
@@ -1070,6 +1100,7 @@ void conf_check(struct conf_reading *r)
     check_server(r);
     check_audit(r);
     check_records(r);
+    check_people(r);
     check_box(r);
     check_directories(r);
     for (int list = LIST_TOP + 1; list < CONF_LISTS; list++)

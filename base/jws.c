@@ -279,12 +279,33 @@ void jws_write(struct buf *out, struct bytes signing_input, struct bytes raw_sig
     buf_add_str(out, "\"}");
 }
 
-enum err_code jws_read(struct bytes text, size_t max_len, struct jws *out, struct err *e)
+/* The three parts, however they were written. */
+static enum err_code read_parts(struct bytes header_text, struct bytes payload, struct bytes signature_text, struct jws *out, struct err *e)
 {
-    struct member m[] = {{"payload", {NULL, 0}}, {"protected", {NULL, 0}}, {"signature", {NULL, 0}}};
     uint8_t room[JWS_SIG_MAX + 3];
     struct buf signature = {room, 0, sizeof(room), sizeof(room), false}; /* never grows */
     AUTO_BUF header = BUF_INIT(JWS_HEADER_MAX);
+
+    if (header_text.len > JWS_HEADER_MAX / 3 * 4)
+        return err_set(e, E_INVALID, "JWS: protected header of %zu octets", header_text.len);
+    if (base64url_decode(header_text, &header, e) != E_OK)
+        return err_wrap(e, "JWS: protected");
+    if (jws_header_read(buf_bytes(&header), &out->header, e) != E_OK)
+        return e->code;
+    if (!base64url_is_valid(payload))
+        return err_set(e, E_INVALID, "JWS: payload is not base64url without padding (RFC 7515 section 2)");
+    if (signature_text.len > JWS_SIG_MAX / 3 * 4 || base64url_decode(signature_text, &signature, e) != E_OK)
+        return err_set(e, E_INVALID, "JWS: signature is not base64url of at most %d octets", JWS_SIG_MAX);
+    out->payload_text = payload;
+    out->protected_text = header_text;
+    out->signature_len = signature.len;
+    memcpy(out->signature, room, signature.len);
+    return E_OK;
+}
+
+enum err_code jws_read(struct bytes text, size_t max_len, struct jws *out, struct err *e)
+{
+    struct member m[] = {{"payload", {NULL, 0}}, {"protected", {NULL, 0}}, {"signature", {NULL, 0}}};
 
     memset(out, 0, sizeof(*out));
     if (text.len > max_len)
@@ -294,21 +315,38 @@ enum err_code jws_read(struct bytes text, size_t max_len, struct jws *out, struc
     for (size_t i = 0; i < ARRAY_LEN(m); i++)
         if (!m[i].value.p || m[i].value.len == 0)
             return err_set(e, E_INVALID, "JWS: member \"%s\" is missing or empty (RFC 7515 7.2.2)", m[i].name);
-    if (m[1].value.len > JWS_HEADER_MAX / 3 * 4)
-        return err_set(e, E_INVALID, "JWS: protected header of %zu octets", m[1].value.len);
-    if (base64url_decode(m[1].value, &header, e) != E_OK)
-        return err_wrap(e, "JWS: protected");
-    if (jws_header_read(buf_bytes(&header), &out->header, e) != E_OK)
-        return e->code;
-    if (!base64url_is_valid(m[0].value))
-        return err_set(e, E_INVALID, "JWS: payload is not base64url without padding (RFC 7515 section 2)");
-    if (m[2].value.len > JWS_SIG_MAX / 3 * 4 || base64url_decode(m[2].value, &signature, e) != E_OK)
-        return err_set(e, E_INVALID, "JWS: signature is not base64url of at most %d octets", JWS_SIG_MAX);
-    out->payload_text = m[0].value;
-    out->protected_text = m[1].value;
-    out->signature_len = signature.len;
-    memcpy(out->signature, room, signature.len);
-    return E_OK;
+    return read_parts(m[1].value, m[0].value, m[2].value, out, e);
+}
+
+void jws_write_compact(struct buf *out, struct bytes signing_input, struct bytes raw_signature)
+{
+    buf_add_bytes(out, signing_input);
+    buf_add_str(out, ".");
+    base64url_encode(out, raw_signature);
+}
+
+/* Up to the next dot, or to the end. */
+static struct bytes take_part(struct bytes *in)
+{
+    const uint8_t *dot = in->len ? memchr(in->p, '.', in->len) : NULL;
+    struct bytes part = BYTES(in->p, dot ? (size_t)(dot - in->p) : in->len);
+
+    *in = dot ? BYTES(dot + 1, in->len - part.len - 1) : BYTES(NULL, 0);
+    return part;
+}
+
+enum err_code jws_read_compact(struct bytes text, size_t max_len, struct jws *out, struct err *e)
+{
+    struct bytes header, payload;
+
+    memset(out, 0, sizeof(*out));
+    if (text.len > max_len)
+        return err_set(e, E_INVALID, "JWS of %zu octets, at most %zu", text.len, max_len);
+    header = take_part(&text);
+    payload = take_part(&text);
+    if (header.len == 0 || payload.len == 0 || text.len == 0) /* a third dot is no base64url */
+        return err_set(e, E_INVALID, "JWS: three parts with dots between them are expected (RFC 7515 7.1)");
+    return read_parts(header, payload, text, out, e);
 }
 
 enum err_code jws_payload(const struct jws *j, struct buf *out, struct err *e)
@@ -432,7 +470,8 @@ static enum err_code sign_raw(EVP_PKEY *key, enum sig_alg alg, struct bytes inpu
     return *raw_len ? E_OK : err_set(e, E_CRYPTO, "EVP_DigestSign: not a signature of this key's kind");
 }
 
-enum err_code jws_sign(EVP_PKEY *key, struct jws_header *h, struct bytes payload, struct buf *out, struct err *e)
+static enum err_code sign_as(void (*write)(struct buf *, struct bytes, struct bytes), EVP_PKEY *key, struct jws_header *h, struct bytes payload,
+                             struct buf *out, struct err *e)
 {
     AUTO_BUF input = BUF_INIT((payload.len + 2) / 3 * 4 + JWS_OVERHEAD);
     uint8_t raw[JWS_SIG_MAX];
@@ -448,8 +487,18 @@ enum err_code jws_sign(EVP_PKEY *key, struct jws_header *h, struct bytes payload
         return err_set(e, E_NOMEM, "JWS signing input");
     if (sign_raw(key, h->alg, buf_bytes(&input), raw, &raw_len, e) != E_OK)
         return e->code;
-    jws_write(out, buf_bytes(&input), BYTES(raw, raw_len));
+    write(out, buf_bytes(&input), BYTES(raw, raw_len));
     return buf_ok(out) ? E_OK : err_set(e, E_NOMEM, "JWS");
+}
+
+enum err_code jws_sign(EVP_PKEY *key, struct jws_header *h, struct bytes payload, struct buf *out, struct err *e)
+{
+    return sign_as(jws_write, key, h, payload, out, e);
+}
+
+enum err_code jws_sign_compact(EVP_PKEY *key, struct jws_header *h, struct bytes payload, struct buf *out, struct err *e)
+{
+    return sign_as(jws_write_compact, key, h, payload, out, e);
 }
 
 /* ---- keys ---- */

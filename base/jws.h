@@ -60,6 +60,12 @@ MUST_CHECK enum err_code jws_payload(const struct jws *j, struct buf *out, struc
 /* E_DENIED: the signature is not this key's; E_INVALID: the header's algorithm does not fit the key. */
 MUST_CHECK enum err_code jws_verify(const struct jws *j, EVP_PKEY *key, struct err *e);
 
+/* The compact form (7.1): header, payload and signature in base64url with dots between them. */
+void jws_write_compact(struct buf *out, struct bytes signing_input, struct bytes raw_signature);
+MUST_CHECK enum err_code jws_read_compact(struct bytes text, size_t max_len, struct jws *out, struct err *e);
+/* As jws_sign; the key may be in a token. */
+MUST_CHECK enum err_code jws_sign_compact(EVP_PKEY *key, struct jws_header *h, struct bytes payload, struct buf *out, struct err *e);
+
 /* Signs with a key in memory (an order's signer, never the service). `h->alg` and `h->kid` are filled in from the key. */
 MUST_CHECK enum err_code jws_sign(EVP_PKEY *key, struct jws_header *h, struct bytes payload, struct buf *out, struct err *e);
 

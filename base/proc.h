@@ -11,7 +11,7 @@
  * Control messages (fields in order):
  *   to the child
  *     CTL_LINK    u8 peer kind, u32 peer index, str peer name; fd      a link to a peer process
- *     CTL_LISTEN  str name ("est", "ocsp", "health", "admin"); fd      a listening, non-blocking socket
+ *     CTL_LISTEN  str name ("est", "ocsp", "health", "admin", "admin-https"); fd   a listening, non-blocking socket
  *     CTL_GONE    u8 peer kind, u32 peer index, str peer name          the supervisor saw that peer die
  *     CTL_GO      -                                                    all links of the start are handed over
  *     CTL_RELOAD  -; fd or none: the log, opened again                 read the configuration again (SIGHUP)

@@ -18,6 +18,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <time.h>
 
@@ -205,6 +206,8 @@ static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
         rc = ALLOW(f, store);
     if (rc == 0 && !is_networked(kind))
         rc = allow_threads(f);
+    if (rc == 0 && kind == PROC_ADMIN) /* pairs for its conversations with the core; no other socket */
+        rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(socketpair), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
     if (rc == 0)
         rc = signer ? ALLOW(f, module) : allow_data_memory(f);
     return rc == 0 && !signer ? refuse_sockets(f) : rc;

@@ -8,6 +8,9 @@
  *   ADMIN_DONE     u8 err code, str message, bytes JSON result object; may pass one descriptor (backup, export); under
  *                  request id 0: the caller is refused before a request is read
  *
+ *   ADMIN_SIGNED   bytes a request as an operator signed it (ca/signed_request.h); may pass one descriptor. Instead of ADMIN_REQUEST
+ *   ADMIN_NODE     -                                      ADMIN_NODE  str node: what a signed request names
+ *
  * One request at a time per connection. Unknown ops and unknown members of args are refused (E_INVALID).
  * The args object is strict; times are UTC seconds; serials lower-case hex; DER is base64.
  *
@@ -89,8 +92,17 @@
  *                                                                counts?}
  * box.heard      {changes, heard, centre, seen?}                 at a box: what the centre answered. {changed, forked}
  * ocsp.list      {}                                              rows {issuer, not_after, renew_at, token, key}
- * audit.export   {from?, to?}                                    rows {seq, time, event, actor, actor_kind, domain, object, detail, prev_hash, hash}
+ * audit.export   {from?, to?}                                    rows {seq, time, event, actor, actor_kind, domain, object, detail, request_digest, prev_hash, hash, signature?, approvals?}
  * audit.heads    {}                                              rows {seq, time, hash, key, tbs, signature}
+ * operator.add   {name, roles: "operator,security", user?, csr?}   without csr: an operator of the local socket alone. {name, roles, user} and, with csr, as cert.issue
+ * operator.change {name, roles?, user?, csr?}                    user "-": none. csr: one certificate more, as when the old one ends. The same
+ * operator.end   {name}                                          revokes the operator's certificates. {name, revoked: n}; acknowledged as cert.revoke
+ * operator.list  {}                                              rows {name, roles, user, added_at, ended_at, certs}
+ * operator.show  {name}                                          {..., certs: [{issuer, serial, status, not_after}]}
+ * approval.list  {all?}                                          rows {id, state, op, by, created_at, expires_at, second, outcome}
+ * approval.show  {id}                                            {..., args, digest}
+ * approval.approve {id, digest}                                  by another operator: runs what waits, and answers as that does
+ * approval.refuse {id, reason?}                                  by anyone who could approve it, or its author. {id, state}
  * backup         {}                                              {seq, audit_seq, size, sha256}; fd of the copy
  * restore.accept {}                                              {reimported, lost: text}
  * clock.accept   {}                                              {time}
@@ -108,6 +120,23 @@ enum admin_type {
     ADMIN_ROWS,
     ADMIN_PROGRESS,
     ADMIN_DONE,
+    ADMIN_SIGNED,
+    ADMIN_NODE,
+};
+
+/*
+ * The link between the core and inkan-admin. A connection of the network becomes one of the core's: inkan-admin makes a socket pair and
+ * gives one end away; it speaks as above there, but ADMIN_REQUEST is refused: what it carries counts by its signature alone.
+ *
+ *   inkan-admin -> core                       core -> inkan-admin
+ *   ADMIN_OPEN      -; fd                     ADMIN_ANCHORS  -; fd: PEM of the CAs that operators' certificates chain to
+ *   ADMIN_TLS_CERT  bytes CSR                 ADMIN_TLS_CERT_RESULT  as SVC_TLS_CERT_RESULT (ca/service.h)
+ */
+enum admin_link_type {
+    ADMIN_OPEN = MSG_RANGE_ADMIN + 0x80,
+    ADMIN_ANCHORS,
+    ADMIN_TLS_CERT,
+    ADMIN_TLS_CERT_RESULT,
 };
 
 #endif

@@ -34,6 +34,13 @@ struct admin_rows {
     struct buf text; /* JSON array without its end */
 };
 
+/* Who an operator is, as of one request. */
+struct person {
+    uint64_t id; /* 0: none */
+    char name[ID_MAX_LEN + 1];
+    unsigned roles;
+};
+
 struct admin_call {
     struct reader_job job; /* first */
     struct core *core;
@@ -43,6 +50,11 @@ struct admin_call {
     json_t *args;
     struct actor by;         /* with the digest of the canonical request */
     uint8_t digest[32];
+    bool is_root;            /* root or the service's own user, on the local socket: outside permissions and approvals */
+    struct person person;    /* else */
+    struct buf signature, approvals; /* what `by` lends */
+    bool approved;           /* a second person has */
+    uint64_t pending;        /* ... this stored request, else 0 */
     int file;                /* that came with the request; -1: none */
     TAILQ_HEAD(admin_rows_list, admin_rows) rows; /* not yet sent: one message each */
     admin_page page;
@@ -88,6 +100,15 @@ void admin_done(struct admin_call *call, json_t *result, int fd);
 void admin_fail(struct admin_call *call, const struct err *e);
 /* Done, with a reservation: the result is there, and `e` says what is missing (E_PENDING). */
 void admin_done_but(struct admin_call *call, json_t *result, const struct err *e);
+
+/*
+ * A second person approved a stored request: the call goes on as that of `who`, who asked, with the stored operation. Takes over `args`
+ * and the octets of `jws`.
+ */
+void admin_run_approved(struct core *c, struct admin_call *call, uint64_t pending, const char *op, json_t *args, const struct person *who,
+                        struct buf *jws);
+/* A connection of the network, by inkan-admin. Takes over `fd`. */
+void admin_open_remote(struct core *c, int fd);
 
 /* JSON of octets. */
 json_t *json_hex(struct bytes b);
@@ -175,6 +196,15 @@ void op_cert_show(struct core *c, struct admin_call *call);
 void op_cert_revoke(struct core *c, struct admin_call *call);
 void op_cert_hold(struct core *c, struct admin_call *call);
 void op_cert_release(struct core *c, struct admin_call *call);
+void op_operator_add(struct core *c, struct admin_call *call);
+void op_operator_change(struct core *c, struct admin_call *call);
+void op_operator_end(struct core *c, struct admin_call *call);
+void op_operator_list(struct core *c, struct admin_call *call);
+void op_operator_show(struct core *c, struct admin_call *call);
+void op_approval_list(struct core *c, struct admin_call *call);
+void op_approval_show(struct core *c, struct admin_call *call);
+void op_approval_approve(struct core *c, struct admin_call *call);
+void op_approval_refuse(struct core *c, struct admin_call *call);
 void op_token_info(struct core *c, struct admin_call *call);
 void op_token_init(struct core *c, struct admin_call *call);
 void op_token_unblock(struct core *c, struct admin_call *call);

@@ -11,7 +11,7 @@
 #include <openssl/crypto.h>
 
 #include "base/clock.h"
-#include "ca/admin_int.h"
+#include "ca/people.h"
 #include "ca/selector.h"
 
 #define CONN_QUEUE      (8 << 20)   /* octets waiting for an operator's program that does not read */
@@ -19,7 +19,8 @@
 #define ROWS_LEN        (40 * 1024)
 #define QUEUE_HIGH      (256 << 10) /* octets unread: the next page waits */
 #define PUMP_MS         5
-#define CONNS_MAX       64
+#define CONNS_MAX       64          /* of the local socket, and as many of the network */
+#define FILE_MAX        (64u << 20)
 #define USERS_MAX       64
 
 struct admin_conn {
@@ -27,17 +28,20 @@ struct admin_conn {
     struct core *core;
     struct chan *chan;
     struct admin_call *call;
+    bool remote;  /* by inkan-admin: what it carries counts by its signature alone */
+    bool is_root; /* root or the service's own user */
     char user[ID_MAX_LEN + 1];
 };
 
 struct admin_user {
     uid_t uid;
+    bool is_root;
     char name[ID_MAX_LEN + 1];
 };
 
 struct admin_server {
     LIST_HEAD(, admin_conn) conns;
-    size_t conn_n;
+    size_t conn_n[2]; /* by `remote` */
     struct event *listener;
     struct admin_user user[USERS_MAX];
     size_t user_n;
@@ -52,7 +56,7 @@ static struct admin_server *server(struct core *c)
 
 /* ---- who may ---- */
 
-static void user_add(struct admin_server *s, uid_t uid, const char *name)
+static void user_add(struct admin_server *s, uid_t uid, const char *name, bool is_root)
 {
     for (size_t i = 0; i < s->user_n; i++)
         if (s->user[i].uid == uid)
@@ -60,6 +64,7 @@ static void user_add(struct admin_server *s, uid_t uid, const char *name)
     if (s->user_n == USERS_MAX)
         return;
     s->user[s->user_n].uid = uid;
+    s->user[s->user_n].is_root = is_root;
     snprintf(s->user[s->user_n].name, sizeof(s->user[0].name), "%s", name);
     s->user_n++;
 }
@@ -73,26 +78,26 @@ enum err_code admin_users_load(struct core *c, struct err *e)
     if (!s)
         return err_set(e, E_NOMEM, "administration");
     s->user_n = 0;
-    user_add(s, 0, "root");
+    user_add(s, 0, "root", true);
+    if (c->conf->user_supervisor && c->conf->user_supervisor[0] && (pw = getpwnam(c->conf->user_supervisor)))
+        user_add(s, pw->pw_uid, pw->pw_name, true);
+    pw = getpwuid(getuid());
+    user_add(s, getuid(), pw ? pw->pw_name : "core", true);
     for (size_t i = 0; i < c->conf->admin_users.n; i++) {
         pw = getpwnam(c->conf->admin_users.v[i]);
         if (pw)
-            user_add(s, pw->pw_uid, pw->pw_name);
+            user_add(s, pw->pw_uid, c->conf->admin_users.v[i], false);
         else
             log_note(LOG_WARN, "admin-user-unknown", "user", c->conf->admin_users.v[i]);
     }
-    if (c->conf->user_supervisor && c->conf->user_supervisor[0] && (pw = getpwnam(c->conf->user_supervisor)))
-        user_add(s, pw->pw_uid, pw->pw_name);
-    pw = getpwuid(getuid());
-    user_add(s, getuid(), pw ? pw->pw_name : "core");
     return E_OK;
 }
 
-static const char *user_name(const struct admin_server *s, uid_t uid)
+static const struct admin_user *user_find(const struct admin_server *s, uid_t uid)
 {
     for (size_t i = 0; i < s->user_n; i++)
         if (s->user[i].uid == uid)
-            return s->user[i].name;
+            return &s->user[i];
     return NULL;
 }
 
@@ -175,6 +180,8 @@ static void call_free(struct admin_call *call)
     if (call->pump)
         event_free(call->pump);
     json_decref(call->args);
+    buf_clear(&call->signature);
+    buf_clear(&call->approvals);
     rows_drop(call);
     if (call->file >= 0)
         close(call->file);
@@ -225,6 +232,8 @@ static void finish(struct admin_call *call, const struct err *e, json_t *result,
     log_end(&l);
     if (e->code == E_DENIED || e->code == E_CONFLICT)
         audit_refusal(call, e);
+    if (call->pending)
+        people_ended(call->core, call, e);
     call_free(call);
 }
 
@@ -461,17 +470,6 @@ static const struct admin_op *op_find(const char *name)
     return NULL;
 }
 
-/* The digest of the canonical request: what an operator's signature will one day be over. */
-static void digest_request(struct admin_call *call)
-{
-    AUTO(char) *text = json_dumps(call->args, JSON_COMPACT | JSON_SORT_KEYS);
-    AUTO_BUF head = BUF_INIT(256);
-
-    buf_printf(&head, "%s\n", call->op->name);
-    sha256_2(buf_bytes(&head), bytes_str(text ? text : ""), call->digest);
-    call->by.request_digest = BYTES_OF(call->digest);
-}
-
 static void refuse(struct admin_conn *n, uint64_t request_id, const struct err *e)
 {
     AUTO_MSG m = {BUF_INIT(0)};
@@ -487,79 +485,267 @@ static void refuse(struct admin_conn *n, uint64_t request_id, const struct err *
     send_message(n, &m, -1);
 }
 
-/* Takes over `file`. */
-static void run_request(struct admin_conn *n, uint64_t request_id, const char *name, struct bytes args, int file)
+static struct admin_call *call_new(struct admin_conn *n, uint64_t request_id)
 {
-    AUTO_FD int owned = file;
-    struct core *c = n->core;
-    struct admin_call *call;
-    json_error_t where;
+    struct admin_call *call = calloc(1, sizeof(*call));
     struct err e = {0};
 
-    if (n->call) {
-        err_set(&e, E_BUSY, "one request at a time on a connection");
-        refuse(n, request_id, &e);
-        return;
-    }
-    call = calloc(1, sizeof(*call));
     if (!call) { /* whoever waits for an answer is told by the end of the connection */
         err_set(&e, E_NOMEM, "out of memory for a request");
         chan_fail(n->chan, &e);
-        return;
+        return NULL;
     }
-    call->file = take_fd(&owned);
-    call->core = c;
+    call->core = n->core;
     call->conn = n;
     call->request_id = request_id;
-    TAILQ_INIT(&call->rows);
+    call->file = -1;
     call->by.kind = "operator";
-    snprintf(call->by.name, sizeof(call->by.name), "%s", n->user);
+    buf_init(&call->signature, SIGNED_REQUEST_MAX);
+    buf_init(&call->approvals, SIGNED_REQUEST_MAX);
+    TAILQ_INIT(&call->rows);
+    return call;
+}
+
+/* The operation, its arguments and their digest, which goes with every entry the call writes. */
+static enum err_code call_set(struct admin_call *call, const char *name, json_t *args, struct err *e)
+{
+    json_decref(call->args);
+    call->args = args;
     call->op = op_find(name);
-    call->args = json_loadb((const char *)args.p, args.len, JSON_REJECT_DUPLICATES, &where);
     if (!call->op)
-        err_set(&e, E_INVALID, "%.64s: no such operation", name);
-    else if (!call->args)
-        err_set(&e, json_error_code(&where) == json_error_out_of_memory ? E_NOMEM : E_INVALID, "arguments: %s at octet %d", where.text, where.position);
-    else if ((call->file >= 0) != call->op->takes_file)
-        err_set(&e, E_INVALID, "%s: %s", name, call->op->takes_file ? "its file is missing" : "it takes no file");
-    else if (admin_args_check(call->op->args, call->args, &e) == E_OK) {
-        n->call = call;
-        digest_request(call);
-        call->op->run(c, call);
-        return;
+        return err_set(e, E_INVALID, "%.64s: no such operation", name);
+    if ((call->file >= 0) != call->op->takes_file)
+        return err_set(e, E_INVALID, "%s: %s", name, call->op->takes_file ? "its file is missing" : "it takes no file");
+    if (admin_args_check(call->op->args, call->args, e) != E_OK || request_digest(name, args, call->digest, e) != E_OK)
+        return e->code;
+    call->by.request_digest = BYTES_OF(call->digest);
+    return E_OK;
+}
+
+static void call_is_of(struct admin_call *call, const struct person *who)
+{
+    call->person = *who;
+    snprintf(call->by.name, sizeof(call->by.name), "%s", who->name);
+}
+
+/* Who asks on the local socket without a signature: the user of the other end. */
+static enum err_code user_asks(struct core *c, const struct admin_conn *n, struct admin_call *call, struct err *e)
+{
+    struct person who;
+
+    snprintf(call->by.name, sizeof(call->by.name), "%s", n->user);
+    if (n->remote)
+        return err_set(e, E_DENIED, "over the network every request is signed");
+    if (n->is_root) {
+        call->is_root = true;
+        call->by.kind = "root";
+        return E_OK;
     }
-    refuse(n, request_id, &e);
+    if (people_of_user(c, n->user, &who, e) != E_OK)
+        return e->code;
+    call_is_of(call, &who);
+    return E_OK;
+}
+
+/* A copy of the file that nobody else can change any more, if it is the one that was signed for. */
+static enum err_code take_signed_file(struct admin_call *call, int fd, const struct signed_request *r, struct err *e)
+{
+    AUTO_FD int given = fd;
+    AUTO_BUF content = BUF_INIT(FILE_MAX);
+    uint8_t digest[32];
+
+    if ((given >= 0) != r->has_file)
+        return err_set(e, E_DENIED, r->has_file ? "the file the request was signed with is missing" : "a file was added to the request");
+    if (given < 0)
+        return E_OK;
+    call->file = given; /* lent to the reader */
+    if (admin_file(call, FILE_MAX, &content, e) == E_OK) {
+        sha256(buf_bytes(&content), digest);
+        if (!bytes_equal(BYTES_OF(digest), BYTES_OF(r->file_sha256)))
+            err_set(e, E_DENIED, "the file is not the one the request was signed with");
+    }
+    call->file = -1;
+    if (e->code != E_OK)
+        return e->code;
+    call->file = memfd_of("inkan-request", buf_bytes(&content), e);
+    return call->file >= 0 ? E_OK : e->code;
+}
+
+/* May it run, now and by this person alone? E_PENDING: not alone. */
+static enum err_code call_may_run(struct admin_call *call, struct err *e)
+{
+    const struct permission *p = permission_of(call->op->name);
+
+    if (!p)
+        return err_set(e, E_DENIED, "%s: nobody may do this", call->op->name);
+    if (call->is_root) {
+        call->by.alone = p->two_persons;
+        return E_OK;
+    }
+    if (permission_check(p, p->op, call->person.roles, e) != E_OK)
+        return e->code;
+    if (p->local && call->conn && call->conn->remote)
+        return err_set(e, E_DENIED, "%s is done on the service's own machine", p->op);
+    if (p->signature && call->by.signature.len == 0)
+        return err_set(e, E_DENIED, "%s needs your signature: inkan --as CERTIFICATE.pem ...", p->op);
+    return p->two_persons && !call->approved ? E_PENDING : E_OK;
+}
+
+static void call_start(struct core *c, struct admin_call *call)
+{
+    struct err e = {0};
+
+    switch (call_may_run(call, &e)) {
+    case E_OK:
+        call->op->run(c, call);
+        break;
+    case E_PENDING:
+        people_ask_and_answer(c, call);
+        break;
+    default:
+        admin_fail(call, &e);
+        break;
+    }
+}
+
+/* A request whose sender or operation is not known: nothing but the log tells of it. */
+static void call_refuse(struct admin_call *call, const struct err *e)
+{
+    refuse(call->conn, call->request_id, e);
     call->conn = NULL;
     call_free(call);
+}
+
+void admin_run_approved(struct core *c, struct admin_call *call, uint64_t pending, const char *op, json_t *args, const struct person *who,
+                        struct buf *jws)
+{
+    struct err e = {0};
+
+    buf_clear(&call->approvals);
+    call->approvals = call->signature;
+    call->signature = *jws;
+    buf_init(jws, 0);
+    call->by.signature = buf_bytes(&call->signature);
+    call->by.approvals = buf_bytes(&call->approvals);
+    call->approved = true;
+    call->pending = pending;
+    call_is_of(call, who);
+    if (call_set(call, op, args, &e) == E_OK)
+        call_start(c, call);
+    else
+        admin_fail(call, &e);
+}
+
+static json_t *args_read(struct bytes text, struct err *e)
+{
+    json_error_t where;
+    json_t *args = json_loadb((const char *)text.p, text.len, JSON_REJECT_DUPLICATES, &where);
+
+    if (!args)
+        err_set(e, json_error_code(&where) == json_error_out_of_memory ? E_NOMEM : E_INVALID, "arguments: %s at octet %d", where.text,
+                where.position);
+    return args;
+}
+
+/* Takes over `file`. */
+static void run_request(struct admin_conn *n, uint64_t request_id, const char *name, struct bytes text, int file)
+{
+    AUTO_FD int owned = file;
+    struct admin_call *call = call_new(n, request_id);
+    struct err e = {0};
+    json_t *args;
+
+    if (!call)
+        return;
+    call->file = take_fd(&owned);
+    if (user_asks(n->core, n, call, &e) != E_OK || !(args = args_read(text, &e)) || call_set(call, name, args, &e) != E_OK) {
+        core_doubt(n->core, &e);
+        call_refuse(call, &e);
+        return;
+    }
+    n->call = call;
+    call_start(n->core, call);
+}
+
+/* Takes over `file`. */
+static void run_signed(struct admin_conn *n, uint64_t request_id, struct bytes jws, int file)
+{
+    AUTO_FD int owned = file;
+    struct admin_call *call = call_new(n, request_id);
+    struct signed_request r;
+    struct person who;
+    struct err e = {0};
+
+    if (!call)
+        return;
+    snprintf(call->by.name, sizeof(call->by.name), "%s", n->user);
+    if (people_verify(n->core, jws, core_stamp(n->core), &r, &who, &e) != E_OK) {
+        call_refuse(call, &e);
+        return;
+    }
+    call_is_of(call, &who);
+    buf_add_bytes(&call->signature, jws);
+    call->by.signature = buf_bytes(&call->signature);
+    if (!buf_ok(&call->signature))
+        err_set(&e, E_NOMEM, "signed request");
+    else if (take_signed_file(call, take_fd(&owned), &r, &e) == E_OK && call_set(call, r.op, json_incref(r.args), &e) == E_OK)
+        n->call = call;
+    signed_request_clear(&r);
+    if (n->call == call)
+        call_start(n->core, call);
+    else
+        call_refuse(call, &e);
+}
+
+static void tell_node(struct admin_conn *n, uint64_t request_id)
+{
+    AUTO_MSG m = {BUF_INIT(0)};
+
+    msg_begin(&m, ADMIN_NODE, request_id);
+    msg_put_bytes(&m, people_node(n->core));
+    send_message(n, &m, -1);
 }
 
 static void on_message(struct chan *chan, struct msg_reader *r, int fd, void *arg)
 {
     AUTO_FD int file = fd;
     struct admin_conn *n = arg;
-    char op[64];
-    struct bytes args;
+    char op[64] = "";
+    struct bytes text = {NULL, 0};
     uint64_t request_id = r->request_id;
+    uint16_t type = r->type;
     struct err e = {0};
 
-    if (r->type != ADMIN_REQUEST) {
-        err_set(&e, E_INVALID, "message type 0x%04x on the administration socket", r->type);
+    if (type == ADMIN_REQUEST) {
+        msg_get_str(r, op, sizeof(op));
+        text = msg_get_bytes(r, ADMIN_ARGS_MAX);
+    } else if (type == ADMIN_SIGNED) {
+        text = msg_get_bytes(r, SIGNED_REQUEST_MAX);
+    } else if (type != ADMIN_NODE) {
+        err_set(&e, E_INVALID, "message type 0x%04x on the administration socket", type);
         chan_fail(chan, &e);
         return;
     }
-    msg_get_str(r, op, sizeof(op));
-    args = msg_get_bytes(r, ADMIN_ARGS_MAX);
     if (msg_read_end(r, &e) != E_OK) {
         chan_fail(chan, &e);
         return;
     }
-    run_request(n, request_id, op, args, take_fd(&file));
+    if (n->call) {
+        err_set(&e, E_BUSY, "one request at a time on a connection");
+        refuse(n, request_id, &e);
+    } else if (type == ADMIN_NODE) {
+        tell_node(n, request_id);
+    } else if (type == ADMIN_SIGNED) {
+        run_signed(n, request_id, text, take_fd(&file));
+    } else {
+        run_request(n, request_id, op, text, take_fd(&file));
+    }
 }
 
 static void conn_free(struct admin_conn *n)
 {
     LIST_REMOVE(n, link);
-    n->core->admin->conn_n--;
+    n->core->admin->conn_n[n->remote]--;
     if (n->call)
         n->call->conn = NULL;
     chan_free(n->chan);
@@ -573,39 +759,71 @@ static void on_gone(struct chan *chan, const struct err *why, void *arg)
     conn_free(arg);
 }
 
-static void conn_open(struct core *c, int fd)
+/* Takes over `fd`. NULL: it was closed. */
+static struct admin_conn *conn_open(struct core *c, int fd, bool remote)
 {
     static const struct chan_ops ops = {on_message, on_gone};
-    struct admin_server *s = c->admin;
-    struct admin_conn *n = calloc(1, sizeof(*n));
-    struct ucred peer;
-    socklen_t len = sizeof(peer);
-    const char *user = NULL;
+    struct admin_server *s = server(c);
+    struct admin_conn *n = s && s->conn_n[remote] < CONNS_MAX ? calloc(1, sizeof(*n)) : NULL;
     struct err e = {0};
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && len == sizeof(peer))
-        user = user_name(s, peer.uid);
-    if (!n || s->conn_n >= CONNS_MAX) {
-        free(n);
+    if (!n) {
         close(fd);
-        return;
+        return NULL;
     }
     n->core = c;
+    n->remote = remote;
     n->chan = chan_new(c->base, fd, &ops, n, CONN_QUEUE, &e);
     if (!n->chan) {
         log_failure("admin-accept-failed", &e);
         free(n);
+        return NULL;
+    }
+    s->conn_n[remote]++;
+    LIST_INSERT_HEAD(&s->conns, n, link);
+    return n;
+}
+
+static void local_open(struct core *c, int fd)
+{
+    const struct admin_user *user = NULL;
+    struct admin_conn *n;
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+    struct err e = {0};
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && len == sizeof(peer))
+        user = user_find(c->admin, peer.uid);
+    n = conn_open(c, fd, false);
+    if (!n)
+        return;
+    if (user) {
+        n->is_root = user->is_root;
+        snprintf(n->user, sizeof(n->user), "%s", user->name);
         return;
     }
-    s->conn_n++;
-    LIST_INSERT_HEAD(&s->conns, n, link);
-    snprintf(n->user, sizeof(n->user), "%s", user ? user : "");
-    if (user)
-        return;
-    err_set(&e, E_DENIED, "user id %ld may not administer this service: add the user to admin_users",
+    err_set(&e, E_DENIED, "user id %ld may not administer this service: name the user in users.admin and let root run inkan operator add",
             len == sizeof(peer) ? (long)peer.uid : -1L);
     refuse(n, 0, &e);
     chan_fail(n->chan, &e);
+}
+
+/* What inkan-admin hands over must be a socket of messages: on anything else a read could wait, or be a stranger's. */
+void admin_open_remote(struct core *c, int fd)
+{
+    struct admin_conn *n;
+    int domain = 0, type = 0;
+    socklen_t a = sizeof(domain), b = sizeof(type);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &a) != 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &b) != 0 ||
+        domain != AF_UNIX || type != SOCK_SEQPACKET) {
+        log_note(LOG_ERROR, "admin-accept-failed", "why", "inkan-admin gave a descriptor that is no socket of messages");
+        close(fd);
+        return;
+    }
+    n = conn_open(c, fd, true);
+    if (n)
+        snprintf(n->user, sizeof(n->user), "network");
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *arg)
@@ -614,7 +832,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 
     (void)what;
     while ((got = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
-        conn_open(arg, got);
+        local_open(arg, got);
     if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR && errno != ECONNABORTED) {
         struct err e = {0};
         err_errno(&e, E_IO, "accept4");

@@ -410,12 +410,17 @@ struct entries {
 static bool put_entry(void *arg, const struct audit_row *row)
 {
     struct entries *p = arg;
-
-    admin_row(p->call, json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "seq", (json_int_t)row->seq,
+    json_t *j = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "seq", (json_int_t)row->seq,
                                  "time", (json_int_t)row->time, "event", row->event, "actor", row->actor, "actor_kind",
                                  row->actor_kind, "domain", row->domain, "object", row->object, "detail", row->detail,
                                  "request_digest", json_hex(row->request_digest), "prev_hash",
-                                 json_hex(BYTES_OF(row->prev_hash)), "hash", json_hex(BYTES_OF(row->hash))));
+                                 json_hex(BYTES_OF(row->prev_hash)), "hash", json_hex(BYTES_OF(row->hash)));
+
+    if (j && row->signature.len) /* what operators signed is ASCII */
+        json_object_set_new(j, "signature", json_stringn((const char *)row->signature.p, row->signature.len));
+    if (j && row->approvals.len)
+        json_object_set_new(j, "approvals", json_stringn((const char *)row->approvals.p, row->approvals.len));
+    admin_row(p->call, j);
     p->call->after = row->seq + 1;
     p->n++;
     return true;

@@ -264,6 +264,7 @@ void core_authorities_changed(struct core *c)
     signer_links_tell_keys(c);
     links_send_issuers(c);
     links_send_config(c);
+    admin_link_tell(c);
     jobs_poke(c);
 }
 
@@ -274,11 +275,12 @@ enum err_code core_reload(struct core *c, struct err *e)
     if (core_begin(c, e) != E_OK || profiles_put(c, e) != E_OK)
         proc_die("reload-failed", PROC_EXIT_RESTART, e);
     core_commit(c);
-    if (core_load(c, e) != E_OK || admin_users_load(c, e) != E_OK)
+    if (core_load(c, e) != E_OK || admin_users_load(c, e) != E_OK || people_open(c, e) != E_OK)
         return e->code;
     signer_links_tell_keys(c);
     links_send_issuers(c);
     links_send_config(c);
+    admin_link_tell(c);
     return E_OK;
 }
 
@@ -390,6 +392,8 @@ static enum err_code core_open(struct core *c, struct err *e)
         return e->code;
     if (c->seal == SEAL_RESTORE && !c->seal_why[0])
         text_copy(c->seal_why, sizeof(c->seal_why), behind ? what : "a backup was put in place");
+    if (people_open(c, e) != E_OK)
+        return err_wrap(e, "people");
     if (budget_open(c, e) != E_OK)
         return err_wrap(e, "budgets");
     if (readers_open(c, path, e) != E_OK)
@@ -491,6 +495,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         if (core_may_sign(c, clock_now(), &e) == E_OK) {
             audit_tick(c);
             request_tick(c);
+            people_tick(c);
             capture_tick(c);
         }
         factory_tick(c);

@@ -252,9 +252,18 @@ MUST_CHECK enum err_code secret_mac(const struct core *c, const char *user, stru
 /* ---- audit (core_audit.c) ---- */
 struct actor {
     char name[ID_MAX_LEN * 4];
-    const char *kind;           /* "operator", "device", "service", "core" */
+    const char *kind;           /* "operator", "root", "device", "service", "core" */
     struct bytes request_digest;
+    struct bytes signature;     /* an operator's request as signed (JWS), lent */
+    struct bytes approvals;     /* the second person's, lent */
+    bool alone;                 /* root did by himself what takes two operators */
 };
+/* What the trail says of who did it. */
+static inline __attribute__((unused)) struct audit_actor audit_actor_of(const struct actor *by, const char *domain)
+{
+    return (struct audit_actor){.actor = by->name, .actor_kind = by->kind, .domain = domain, .request_digest = by->request_digest,
+                                .signature = by->signature, .approvals = by->approvals};
+}
 extern const struct actor ACTOR_CORE;
 /* Appends inside the open transaction; takes over `detail` (NULL = {}). */
 MUST_CHECK enum err_code core_audit(struct core *c, const struct actor *by, const char *event, const char *domain,
@@ -356,10 +365,19 @@ MUST_CHECK enum err_code box_records(struct core *c, const struct svc_factory *i
 /* An issuer row without a key of ours whose certificate is good now; that is copied into `cert`, emptied before. */
 bool box_is_good(struct core *c, uint32_t issuer, struct buf *cert);
 
+/* ---- the people who administer (people.c) ---- */
+/* At start and after a reload: what was running has failed, and a changed policy is an entry. Own transaction. */
+MUST_CHECK enum err_code people_open(struct core *c, struct err *e);
+void people_tick(struct core *c); /* every second: what waited too long expires */
+
 /* ---- administration (admin_server.c) ---- */
 void admin_listen(struct core *c, int fd);
 MUST_CHECK enum err_code admin_users_load(struct core *c, struct err *e);
 void admin_free(struct core *c);
+/* The link with inkan-admin (admin_link.c). begin takes over `fd`. */
+void admin_link_begin(struct core *c, int fd);
+void admin_link_end(struct core *c);
+void admin_link_tell(struct core *c); /* whose certificates it lets in; after CAs or the configuration changed */
 
 /* ---- the core itself (core.c) ---- */
 
@@ -427,6 +445,7 @@ struct core {
     struct reader *reader[READERS];
     struct job_runner *jobs;
     struct admin_server *admin;
+    struct admin_link *admin_link; /* NULL: none */
     struct proc_info *processes; /* every process of the service, as the supervisor told last */
     size_t processes_n;
 

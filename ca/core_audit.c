@@ -21,11 +21,17 @@ void object_of_cert(char *out, size_t size, uint32_t issuer, struct bytes serial
     snprintf(out, size, "cert:%u/%s", issuer, hex);
 }
 
+/* "alone": two persons were asked for and root needed none. false: there is no detail, or no memory. */
+static bool with_alone(json_t *detail, const struct actor *by)
+{
+    return detail && (!by->alone || json_object_set_new(detail, "alone", json_true()) == 0);
+}
+
 enum err_code core_audit(struct core *c, const struct actor *by, const char *event, const char *domain,
                          const char *object, json_t *detail, int64_t now, struct err *e)
 {
-    AUTO_JSON *owned = detail;
-    AUTO(char) *text = detail ? json_dumps(detail, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    AUTO_JSON *owned = by->alone && !detail ? json_object() : detail;
+    AUTO(char) *text = with_alone(owned, by) ? json_dumps(owned, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     struct audit_entry entry = {
         .event = event,
         .actor = by->name,
@@ -34,10 +40,11 @@ enum err_code core_audit(struct core *c, const struct actor *by, const char *eve
         .object = object,
         .detail = text,
         .request_digest = by->request_digest,
+        .signature = by->signature,
+        .approvals = by->approvals,
     };
 
-    (void)owned;
-    if (detail && !text)
+    if (owned && !text)
         return err_set(e, E_NOMEM, "audit %s", event);
     if (audit_append(c->store, &entry, now, e) != E_OK)
         return err_wrap(e, "audit %s", event);

@@ -1123,6 +1123,9 @@ void links_on_link(struct proc *p, enum proc_kind peer, uint32_t index, const ch
     case PROC_TOKEN:
         jobs_on_token_link(c, token_of(name, "token-"), fd);
         break;
+    case PROC_ADMIN:
+        admin_link_begin(c, fd);
+        break;
     default:
         log_note(LOG_ERROR, "unknown-link", "peer", name);
         close(fd);
@@ -1156,6 +1159,9 @@ void links_on_gone(struct proc *p, enum proc_kind peer, uint32_t index, const ch
     case PROC_TOKEN:
         jobs_on_token_gone(c);
         break;
+    case PROC_ADMIN:
+        admin_link_end(c);
+        break;
     default:
         break;
     }
@@ -1174,6 +1180,7 @@ void links_free(struct core *c)
     while (!LIST_EMPTY(&c->signers))
         signer_link_free(LIST_FIRST(&c->signers));
     status_drop(c);
+    admin_link_end(c);
     if (c->status.pump)
         event_free(c->status.pump);
 }

@@ -21,6 +21,7 @@
 #include "ca/record.h"
 #include "ca/repeat_rule.h"
 #include "ca/request.h"
+#include "ca/store/people.h"
 
 #define LINGER_US         3000 /* with signatures under way: how long their results wait for company */
 #define IN_FLIGHT_MAX     4    /* times batch_max */
@@ -40,7 +41,7 @@ struct order_copy {
     char issuer[ID_MAX_LEN + 1], becomes_ca[ID_MAX_LEN + 1], subordinate[ID_MAX_LEN + 1];
     char station[ID_MAX_LEN + 1], line[ID_MAX_LEN + 1];
     bool server_names, repeats;
-    uint64_t key;
+    uint64_t key, operator_id;
     int64_t not_after_max;
     uint8_t digest[32];
     struct actor by;
@@ -273,6 +274,7 @@ enum err_code issue_order(struct core *c, const struct issue_order *o, issue_fn 
     k->server_names = o->server_names;
     k->repeats = o->repeats;
     k->key = o->key;
+    k->operator_id = o->operator_id;
     k->not_after_max = o->not_after_max;
     k->by = *o->by;
     if (o->by->request_digest.len == sizeof(k->digest)) {
@@ -623,6 +625,8 @@ static enum err_code order_profile(struct issue_job *j, struct err *e)
             return err_set(e, E_DENIED, "profile \"%s\" makes CAs: use inkan ca create", o->profile);
     if ((j->profile->kind == PROFILE_OCSP_SIGNER || j->profile->kind == PROFILE_RECORD_SIGNER) && o->spki.len == 0)
         return err_set(e, E_DENIED, "profile \"%s\" is for keys in our tokens", o->profile);
+    if ((j->profile->kind == PROFILE_OPERATOR) != (o->operator_id != 0))
+        return err_set(e, E_DENIED, "profile \"%s\" is %s", o->profile, o->operator_id ? "not of kind operator" : "for operators: inkan operator add");
     set_text(j->ca, sizeof(j->ca), o->issuer[0] ? o->issuer : j->profile->ca);
     return E_OK;
 }
@@ -1009,8 +1013,7 @@ static enum err_code audit_issued(struct issue_job *j, const struct cert_row *ro
 {
     struct core *c = j->core;
     const struct actor *by = asked_by(j);
-    struct audit_actor who = {.actor = by->name, .actor_kind = by->kind, .domain = j->domain,
-                              .request_digest = by->request_digest};
+    struct audit_actor who = audit_actor_of(by, j->domain);
     uint8_t digest[32];
     char object[96];
 
@@ -1081,6 +1084,8 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
         return err_wrap(e, "device");
     if (!j->facts.id && j->grant.renews && store_cert_set_replaced(c->store, j->grant.renews, row.id, e) != E_OK)
         return err_wrap(e, "station");
+    if (j->order.operator_id && store_operator_cert_insert(c->store, j->order.operator_id, row.id, row.der_hash, e) != E_OK)
+        return err_wrap(e, "operator");
     if (j->facts.id && j->grant.unit.order && factory_issued(c, &j->grant, row.id, now, e) != E_OK)
         return e->code;
     return audit_issued(j, &row, now, e);

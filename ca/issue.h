@@ -56,6 +56,7 @@ struct issue_order {
     bool repeats;              /* a request for the same key by the same requester gets the stored bytes */
     uint64_t key;              /* key row of our own token key */
     const char *station, *line; /* a certificate of a station: whose */
+    uint64_t operator_id;      /* a certificate of kind operator: whose */
 };
 MUST_CHECK enum err_code issue_order(struct core *c, const struct issue_order *order, issue_fn done, void *arg,
                                      struct err *e);

@@ -34,6 +34,7 @@ static const char *const kind_names[PROFILE_KINDS] = {
     [PROFILE_ROOT_CA] = "root-ca",       [PROFILE_ISSUING_CA] = "issuing-ca",   [PROFILE_IDEVID] = "idevid",
     [PROFILE_LDEVID] = "ldevid",         [PROFILE_TLS_SERVER] = "tls-server",   [PROFILE_OCSP_SIGNER] = "ocsp-signer",
     [PROFILE_STATION] = "station",       [PROFILE_RECORD_SIGNER] = "record-signer",
+    [PROFILE_OPERATOR] = "operator",
 };
 static const char *const approval_names[] = {
     [APPROVAL_NONE] = "none", [APPROVAL_FIRST] = "first", [APPROVAL_OPERATOR] = "operator"};

@@ -116,7 +116,7 @@ enum err_code revoke_apply(struct core *c, const struct cert_row *row, const str
                                 .not_after = row->not_after, .batch = r->batch, .device = r->tells_state ? row->device : 0,
                                 .device_state = (uint8_t)r->device_state};
     struct cert_row was = *row;
-    struct audit_actor who = {.actor = by->name, .actor_kind = by->kind, .request_digest = by->request_digest};
+    struct audit_actor who = audit_actor_of(by, NULL);
     char domain[ID_MAX_LEN + 1], name[ID_MAX_LEN + 1];
     unsigned shard = row->shard;
     *changed = false;

@@ -155,21 +155,15 @@ static enum err_code refused(struct admin_client *c, const char *op, struct err 
     return err_wrap(e, "%s", op);
 }
 
-enum err_code admin_call(struct admin_client *c, const char *op, const json_t *args, admin_rows_fn rows,
-                         admin_progress_fn progress, void *arg, json_t **result, int *fd, struct err *e)
+static enum err_code receive(struct admin_client *c, uint64_t id, const char *op, admin_rows_fn rows, admin_progress_fn progress, void *arg,
+                             json_t **result, int *fd, struct err *e)
 {
     AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
-    uint64_t id = c->next_id++;
     struct msg_reader r;
-    enum err_code code;
 
     *result = NULL;
     if (fd)
         *fd = -1;
-    code = send_request(c, id, op, args, e);
-    c->attached = -1;
-    if (code != E_OK)
-        return refused(c, op, e);
     for (;;) {
         AUTO_FD int passed = -1;
 
@@ -206,4 +200,49 @@ enum err_code admin_call(struct admin_client *c, const char *op, const json_t *a
             return err_set(e, E_INTERNAL, "%s: unknown message type 0x%x from the service", op, r.type);
         }
     }
+}
+
+enum err_code admin_call(struct admin_client *c, const char *op, const json_t *args, admin_rows_fn rows,
+                         admin_progress_fn progress, void *arg, json_t **result, int *fd, struct err *e)
+{
+    uint64_t id = c->next_id++;
+    enum err_code code = send_request(c, id, op, args, e);
+
+    c->attached = -1;
+    return code == E_OK ? receive(c, id, op, rows, progress, arg, result, fd, e) : refused(c, op, e);
+}
+
+enum err_code admin_call_signed(struct admin_client *c, const char *op, struct bytes jws, admin_rows_fn rows, admin_progress_fn progress,
+                                void *arg, json_t **result, int *fd, struct err *e)
+{
+    uint64_t id = c->next_id++;
+    AUTO_MSG m;
+    enum err_code code;
+
+    msg_begin(&m, ADMIN_SIGNED, id);
+    msg_put_bytes(&m, jws);
+    code = msg_send(c->fd, &m, c->attached, e);
+    c->attached = -1;
+    return code == E_OK ? receive(c, id, op, rows, progress, arg, result, fd, e) : refused(c, op, e);
+}
+
+enum err_code admin_node(struct admin_client *c, char *out, size_t size, struct err *e)
+{
+    AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
+    AUTO_FD int passed = -1;
+    uint64_t id = c->next_id++;
+    struct msg_reader r;
+    AUTO_MSG m;
+
+    msg_begin(&m, ADMIN_NODE, id);
+    if (msg_send(c->fd, &m, -1, e) != E_OK)
+        return refused(c, "node", e);
+    if (msg_recv(c->fd, &packet, &passed, c->patience_ms, e) != E_OK || msg_read_begin(buf_bytes(&packet), &r, e) != E_OK)
+        return err_wrap(e, "no answer of the service");
+    if (is_refusal(&r))
+        return read_refusal(&r, e);
+    if (r.type != ADMIN_NODE || r.request_id != id)
+        return err_set(e, E_INTERNAL, "the service does not say which one it is");
+    msg_get_str(&r, out, size);
+    return msg_read_end(&r, e);
 }

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/err.h"
+#include "base/bytes.h"
 
 struct admin_client;
 
@@ -30,5 +30,10 @@ void admin_attach(struct admin_client *c, int fd);
  */
 MUST_CHECK enum err_code admin_call(struct admin_client *c, const char *op, const json_t *args, admin_rows_fn rows,
                                     admin_progress_fn progress, void *arg, json_t **result, int *fd, struct err *e);
+/* The same with a request that an operator signed; `op` for messages alone. */
+MUST_CHECK enum err_code admin_call_signed(struct admin_client *c, const char *op, struct bytes jws, admin_rows_fn rows,
+                                           admin_progress_fn progress, void *arg, json_t **result, int *fd, struct err *e);
+/* What a signed request names; `out` holds `size` octets. */
+MUST_CHECK enum err_code admin_node(struct admin_client *c, char *out, size_t size, struct err *e);
 
 #endif

@@ -50,6 +50,9 @@ struct command {
 struct run {
     const struct command *command;
     const char *socket_path;
+    const char *url, *ca;    /* over the network, NULL: the local socket */
+    const char *as, *key;    /* certificate and key of the operator, NULL: nothing is signed */
+    struct identity *identity;
     bool json, yes;
     json_t *args;           /* built from the options */
     const char *positional; /* as given, or NULL */
@@ -60,6 +63,8 @@ struct run {
     int file;               /* goes with one operation; -1: none */
     const char *file_op;    /* that operation; NULL: the command's own */
     struct admin_client *client; /* connected on first use */
+    struct admin_remote *remote; /* in its place, over the network */
+    char node[65];               /* of the service, asked for once when requests are signed */
 };
 
 /* NULL when the option was not given. */
@@ -87,6 +92,12 @@ extern const size_t commands_n;
 int command_init(struct run *r);
 int command_cert_issue(struct run *r);
 int command_station_add(struct run *r);
+/* Calls, and writes the certificate it gets to --out or standard output; --chain: those above it too. */
+int command_issue_and_write(struct run *r);
+int command_operator_add(struct run *r);
+int command_operator_change(struct run *r);
+int command_approval_show(struct run *r);
+int command_approval_approve(struct run *r);
 int command_record_signer(struct run *r);
 int command_cert_show(struct run *r);
 int command_cert_export(struct run *r);

@@ -13,6 +13,8 @@
 #include "base/limits.h"
 #include "base/msg.h"
 #include "cli/command.h"
+#include "cli/admin_remote.h"
+#include "ca/signed_request.h"
 
 #define STATUS_PATIENCE_S 10
 #define FILE_TO_SEND_MAX  ((size_t)64 << 20)
@@ -37,7 +39,9 @@ static void print_usage(FILE *f)
     }
     fprintf(f, "\nEvery command: --help. Results go to standard output, talk to standard error.\n"
                "Exit: 0 done, 1 refused or failed, 2 wrong usage, 3 done but not fully proven.\n"
-               "The socket is --socket, else $INKAN_SOCKET, else " DEFAULT_SOCKET ".\n");
+               "The socket is --socket, else $INKAN_SOCKET, else " DEFAULT_SOCKET ".\n"
+               "As an operator: --as CERTIFICATE.pem [--key FILE|pkcs11:URI] signs the request; with --url https://HOST:PORT --ca FILE\n"
+               "it goes over the network. Else $INKAN_AS, $INKAN_KEY, $INKAN_URL, $INKAN_CA.\n");
 }
 
 static const char *positional_name(const struct command *c)
@@ -69,6 +73,7 @@ static void print_command_help(const struct command *c)
     if (c->confirm)
         printf("  %-24s %s\n", "--yes", "do not ask");
     printf("  %-24s %s\n  %-24s %s\n", "--json", "JSON on standard output", "--socket PATH", "the service's socket");
+    printf("  %-24s %s\n  %-24s %s\n", "--as FILE, --key FILE", "sign as this operator", "--url URL, --ca FILE", "over the network");
 }
 
 /* --- arguments --- */
@@ -184,9 +189,14 @@ static const struct option_spec *find_option(const struct command *c, const char
     return NULL;
 }
 
-/* --json, --yes, --socket: of every command. Returns how many arguments it took, 0 when it is none of these. */
+/* --json, --yes, --socket, --url and their kin: of every command. Returns how many arguments it took, 0 when it is none of these. */
 static int common_option(struct run *r, char **argv)
 {
+    const struct {
+        const char *name;
+        const char **to;
+    } texts[] = {{"--socket", &r->socket_path}, {"--url", &r->url}, {"--ca", &r->ca}, {"--as", &r->as}, {"--key", &r->key}};
+
     if (strcmp(argv[0], "--json") == 0) {
         r->json = true;
         return 1;
@@ -195,13 +205,19 @@ static int common_option(struct run *r, char **argv)
         r->yes = true;
         return 1;
     }
-    if (strcmp(argv[0], "--socket") == 0 && argv[1]) {
-        r->socket_path = argv[1];
-        return 2;
-    }
-    if (strncmp(argv[0], "--socket=", 9) == 0) {
-        r->socket_path = argv[0] + 9;
-        return 1;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        size_t n = strlen(texts[i].name);
+
+        if (strncmp(argv[0], texts[i].name, n) != 0 || (r->command && find_option(r->command, texts[i].name + 2, n - 2)))
+            continue;
+        if (argv[0][n] == '=') {
+            *texts[i].to = argv[0] + n + 1;
+            return 1;
+        }
+        if (argv[0][n] == '\0' && argv[1]) {
+            *texts[i].to = argv[1];
+            return 2;
+        }
     }
     return 0;
 }
@@ -328,19 +344,42 @@ static bool forward_rows(void *arg, const json_t *rows)
     return s->rows ? s->rows(s->arg, rows) : true;
 }
 
+/* To the local socket or over the network, as whoever --as names. */
+static enum err_code connect_service(struct run *r, struct err *e)
+{
+    if (r->as && !r->identity && identity_load(r->as, r->key, &r->identity, e) != E_OK)
+        return e->code;
+    if (r->url && (!r->identity || !r->ca))
+        return err_set(e, E_INVALID, "--url needs --as FILE, your certificate, and --ca FILE, what the service's must chain to");
+    if (r->url ? admin_remote_open(r->url, r->ca, r->identity, &r->remote, e) != E_OK : admin_connect(r->socket_path, &r->client, e) != E_OK)
+        return e->code;
+    if (!r->identity)
+        return E_OK;
+    return r->remote ? admin_remote_node(r->remote, r->node, sizeof(r->node), e) : admin_node(r->client, r->node, sizeof(r->node), e);
+}
+
 enum err_code run_call(struct run *r, const char *op, const json_t *args, admin_rows_fn rows, void *arg, json_t **result,
                        int *fd, struct err *e)
 {
     struct rows_sink sink = {rows, arg};
     const char *file_op = r->file_op ? r->file_op : r->command->op;
+    AUTO_BUF jws = BUF_INIT(SIGNED_REQUEST_MAX);
+    /* The socket is there before the core serves it, and stays when the core does not start. */
+    int patience_s = strcmp(op, "status") == 0 ? STATUS_PATIENCE_S : PATIENCE_S;
+    int file = r->file >= 0 && file_op && strcmp(op, file_op) == 0 ? r->file : -1;
 
     *result = NULL;
-    if (!r->client && admin_connect(r->socket_path, &r->client, e) != E_OK)
+    if (!r->client && !r->remote && connect_service(r, e) != E_OK)
         return e->code;
-    /* The socket is there before the core serves it, and stays when the core does not start. */
-    if (r->file >= 0 && file_op && strcmp(op, file_op) == 0)
-        admin_attach(r->client, r->file);
-    admin_set_patience(r->client, strcmp(op, "status") == 0 ? STATUS_PATIENCE_S : PATIENCE_S);
+    if (r->identity && identity_sign(r->identity, r->node, op, args, file, &jws, e) != E_OK)
+        return e->code;
+    if (r->remote)
+        return admin_remote_call(r->remote, buf_bytes(&jws), file, patience_s, forward_rows, show_progress, &sink, result, fd, e);
+    if (file >= 0)
+        admin_attach(r->client, file);
+    admin_set_patience(r->client, patience_s);
+    if (r->identity)
+        return admin_call_signed(r->client, op, buf_bytes(&jws), forward_rows, show_progress, &sink, result, fd, e);
     return admin_call(r->client, op, args, forward_rows, show_progress, &sink, result, fd, e);
 }
 
@@ -380,7 +419,9 @@ enum err_code run_attach(struct run *r, const char *path, struct err *e)
 void run_disconnect(struct run *r)
 {
     admin_close(r->client);
+    admin_remote_free(r->remote);
     r->client = NULL;
+    r->remote = NULL;
 }
 
 bool run_ask(const struct run *r, const char *question)
@@ -451,6 +492,10 @@ int main(int argc, char **argv)
 
     setlocale(LC_ALL, "");
     r.socket_path = getenv("INKAN_SOCKET") ? getenv("INKAN_SOCKET") : DEFAULT_SOCKET;
+    r.url = getenv("INKAN_URL");
+    r.ca = getenv("INKAN_CA");
+    r.as = getenv("INKAN_AS");
+    r.key = getenv("INKAN_KEY");
     for (argv++, argc--; argc > 0; ) {
         int took = common_option(&r, argv);
 
@@ -487,6 +532,8 @@ int main(int argc, char **argv)
     if (!status)
         status = r.command->run ? r.command->run(&r) : run_plain(&r);
     admin_close(r.client);
+    admin_remote_free(r.remote);
+    identity_free(r.identity);
     if (r.file >= 0)
         close(r.file);
     json_decref(r.args);

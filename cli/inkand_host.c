@@ -47,6 +47,7 @@ static const char *user_of(const struct conf *c, enum proc_kind kind)
     case PROC_TOKEN:
         return c->user_signer;
     case PROC_ADMIN:
+        return c->listen_admin.n > 0 ? c->user_admin : NULL;
     case PROC_NOTIFY:
     case PROC_KINDS:
         break;
@@ -196,7 +197,7 @@ static int own_dir(const struct host *h, int at, const char *name, const char *s
 
 enum err_code host_directories(struct host *h, const struct conf *c, struct err *e)
 {
-    static const struct {
+    const struct {
         const char *name;
         enum proc_kind owner;
         mode_t mode;
@@ -204,7 +205,8 @@ enum err_code host_directories(struct host *h, const struct conf *c, struct err 
                        {"crl", PROC_CORE, 0755},
                        {"status", PROC_STATUS, 0700},
                        {"tls", PROC_FRONT, 0700},
-                       {"pin", PROC_SIGNER, 0700}};
+                       {"pin", PROC_SIGNER, 0700},
+                       {"admin", PROC_ADMIN, 0700}};
     const struct {
         const char *path;
         enum proc_kind owner;
@@ -225,6 +227,8 @@ enum err_code host_directories(struct host *h, const struct conf *c, struct err 
         char shown[PATH_MAX];
         int fd;
 
+        if (!user_of(c, below_state[i].owner))
+            continue;
         snprintf(shown, sizeof(shown), "%s/%s", c->dir_state, below_state[i].name);
         fd = own_dir(h, state, below_state[i].name, shown, below_state[i].owner, below_state[i].mode, e);
         if (fd < 0)
@@ -385,7 +389,7 @@ enum err_code host_listen_admin(struct host *h, const struct conf *c, struct err
 enum err_code host_listen(struct host *h, const struct conf *c, struct err *e)
 {
     if (listen_tcp(h, "est", &c->listen_est, e) != E_OK || listen_tcp(h, "ocsp", &c->listen_http, e) != E_OK ||
-        listen_tcp(h, "health", &c->listen_health, e) != E_OK)
+        listen_tcp(h, "health", &c->listen_health, e) != E_OK || listen_tcp(h, "admin-https", &c->listen_admin, e) != E_OK)
         return e->code;
     return E_OK;
 }

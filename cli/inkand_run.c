@@ -292,15 +292,22 @@ static void tell_peers_gone(struct child *c)
     }
 }
 
+/* Whose a listening socket is. */
+static enum proc_kind listens_to(const char *name)
+{
+    if (strcmp(name, "admin") == 0)
+        return PROC_CORE;
+    return strcmp(name, "admin-https") == 0 ? PROC_ADMIN : PROC_FRONT;
+}
+
 static void send_listeners(struct child *c)
 {
     const struct host *h = c->s->host;
 
     for (size_t i = 0; i < h->listeners_n; i++) {
-        bool admin = strcmp(h->listeners[i].name, "admin") == 0;
         struct msg m;
 
-        if (c->kind != (admin ? PROC_CORE : PROC_FRONT))
+        if (c->kind != listens_to(h->listeners[i].name))
             continue;
         msg_begin(&m, CTL_LISTEN, 0);
         msg_put_str(&m, h->listeners[i].name);
@@ -865,13 +872,14 @@ static const char *fixed_difference(const struct conf *a, const struct conf *b)
                  {"directories.run", a->dir_run, b->dir_run},       {"directories.programs", a->program_dir, b->program_dir},
                  {"users.supervisor", a->user_supervisor, b->user_supervisor},
                  {"users.front", a->user_front, b->user_front},     {"users.core", a->user_core, b->user_core},
-                 {"users.status", a->user_status, b->user_status},  {"users.signer", a->user_signer, b->user_signer}};
+                 {"users.status", a->user_status, b->user_status},  {"users.signer", a->user_signer, b->user_signer},
+                 {"users.admin_server", a->user_admin, b->user_admin}};
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         if (strcmp(texts[i].old, texts[i].fresh) != 0)
             return texts[i].key;
     if (!same_strings(&a->listen_est, &b->listen_est) || !same_strings(&a->listen_http, &b->listen_http) ||
-        !same_strings(&a->listen_health, &b->listen_health))
+        !same_strings(&a->listen_health, &b->listen_health) || !same_strings(&a->listen_admin, &b->listen_admin))
         return "listen";
     if (a->fronts != b->fronts)
         return "fronts";
@@ -986,7 +994,7 @@ static bool add_children(struct supervisor *s)
     char name[PROC_NAME_MAX + 1];
     bool good;
 
-    s->children = calloc(2 + c->fronts + 2 * c->tokens_n, sizeof(*s->children));
+    s->children = calloc(3 + c->fronts + 2 * c->tokens_n, sizeof(*s->children));
     if (!s->children)
         return false;
     good = add_child(s, PROC_CORE, 0, SIZE_MAX, "core") && add_child(s, PROC_STATUS, 0, SIZE_MAX, "status");
@@ -1000,6 +1008,8 @@ static bool add_children(struct supervisor *s)
         snprintf(name, sizeof(name), "front-%u", i);
         good = add_child(s, PROC_FRONT, i, SIZE_MAX, name);
     }
+    if (good && c->listen_admin.n > 0)
+        good = add_child(s, PROC_ADMIN, 0, SIZE_MAX, "admin");
     return good;
 }
 

@@ -17,6 +17,7 @@
 AUTO_TYPE(json_t, json_decref)
 
 #define IMPORT_BATCH 500
+#define IMPORT_OCTETS (32 * 1024) /* of one request: it must fit, signed too */
 #define KEK_TEXT_MAX 66 /* 32 octets in hex, a line end */
 
 /* base64 member of the result as a PEM block appended to `out`. */
@@ -45,7 +46,7 @@ static enum err_code write_out(const struct run *r, struct bytes content, struct
 }
 
 /* Calls, and writes the certificate it gets, with --chain those above it too. */
-static int issue_and_write(struct run *r)
+int command_issue_and_write(struct run *r)
 {
     AUTO_BUF pem = BUF_INIT(8 * CERT_MAX_LEN);
     struct err e = {0};
@@ -82,13 +83,13 @@ failed:
 
 int command_record_signer(struct run *r)
 {
-    return issue_and_write(r);
+    return command_issue_and_write(r);
 }
 
 int command_station_add(struct run *r)
 {
     if (json_object_get(r->args, "csr") && json_object_get(r->args, "line") && json_object_get(r->args, "roles"))
-        return issue_and_write(r);
+        return command_issue_and_write(r);
     fprintf(stderr, "inkan station add: needs --line, --role and --csr\n");
     return EXIT_USAGE;
 }
@@ -96,7 +97,7 @@ int command_station_add(struct run *r)
 int command_cert_issue(struct run *r)
 {
     if (json_object_get(r->args, "csr") && json_object_get(r->args, "profile"))
-        return issue_and_write(r);
+        return command_issue_and_write(r);
     fprintf(stderr, "inkan cert issue: needs --profile and --csr\n");
     return EXIT_USAGE;
 }
@@ -184,7 +185,7 @@ int command_ca_install(struct run *r)
 int command_ca_sign(struct run *r)
 {
     if (json_object_get(r->args, "csr") && json_object_get(r->args, "profile") && json_object_get(r->args, "issuer"))
-        return issue_and_write(r);
+        return command_issue_and_write(r);
     fprintf(stderr, "inkan ca sign: needs --issuer, --profile and --csr\n");
     return EXIT_USAGE;
 }
@@ -309,6 +310,7 @@ struct import {
     size_t line;
     uint64_t added, existing;
     json_t *batch;
+    size_t octets; /* of the batch */
 };
 
 static char *next_field(char **rest)
@@ -372,6 +374,7 @@ static enum err_code add_import_line(struct import *im, char *line, const char *
     if (anchor && !json_object_get(device, "anchor"))
         json_object_set_new(device, "anchor", json_string(anchor));
     json_array_append_new(im->batch, device);
+    im->octets += json_dumpb(device, NULL, 0, JSON_COMPACT);
     return E_OK;
 }
 
@@ -394,6 +397,7 @@ static enum err_code send_batch(struct run *r, struct import *im, struct err *e)
     json_decref(args);
     json_decref(result);
     json_array_clear(im->batch);
+    im->octets = 0;
     return e->code;
 }
 
@@ -422,7 +426,7 @@ static enum err_code import_lines(struct run *r, struct import *im, FILE *f, str
         }
         if (add_import_line(im, line, run_option(r, "anchor"), e) != E_OK)
             return e->code;
-        if (json_array_size(im->batch) >= IMPORT_BATCH && send_batch(r, im, e) != E_OK)
+        if ((json_array_size(im->batch) >= IMPORT_BATCH || im->octets >= IMPORT_OCTETS) && send_batch(r, im, e) != E_OK)
             return e->code;
     }
     return send_batch(r, im, e);

@@ -2,7 +2,7 @@
 # Builds one running instance in a directory of its own: configuration, tokens, hierarchies. Sourced by quickstart and by the
 # tests, so that what is tested is what a new user gets.
 #
-# Needs: $dir (absolute), $port (HTTPS; OCSP and CRLs on port+1, health on port+2), $programs (where inkand is).
+# Needs: $dir (absolute), $port (HTTPS; OCSP and CRLs on port+1, health on port+2, administration on port+3), $programs (where inkand is).
 # shellcheck shell=sh disable=SC2154
 
 softhsm_module() {
@@ -14,7 +14,8 @@ softhsm_module() {
 }
 
 # write_config: the whole service in one commented file. May be set before: $fronts, $crl_shards, $records_validity, $maker_path_len, and list items in YAML for
-# $extra_profiles, $extra_domains, $extra_anchors, $extra_labels; $extra_config is appended.
+# $extra_profiles, $extra_domains, $extra_anchors, $extra_labels; $extra_config is appended. $people: a management CA, operators' certificates,
+# administration over the network.
 write_config() {
     module=${INKAN_PKCS11_MODULE:-$(softhsm_module)}
     users=
@@ -25,7 +26,8 @@ users:                       # one user per danger; nothing stays root
   front: inkan-front
   core: inkan-core
   status: inkan-status
-  signer: inkan-signer${admin_user:+
+  signer: inkan-signer${people:+
+  admin_server: inkan-admin}${admin_user:+
   admin: [$admin_user]       # may use the administration socket}"
     fi
     order_signers="
@@ -47,7 +49,8 @@ log_file: $dir/log/inkan.log$users
 listen:
   est: ["127.0.0.1:$port"]
   http: ["127.0.0.1:$((port + 1))"]
-  health: ["127.0.0.1:$((port + 2))"]
+  health: ["127.0.0.1:$((port + 2))"]${people:+
+  admin: [\"127.0.0.1:$((port + 3))\"]   # operators with certificates}
 fronts: ${fronts:-1}
 server:
   names: ["dns:localhost", "ip:127.0.0.1"]
@@ -120,7 +123,15 @@ cas:
     ocsp_token: ocsp
     ocsp_profile: fleet-ocsp
     crl_validity: 7d
-    crl_shards: ${crl_shards:-0}
+    crl_shards: ${crl_shards:-0}${people:+
+  - name: people-ca          # certifies the people who administer, and nobody else
+    issuer: fleet-root
+    token: issuing
+    key: p256
+    profile: people-ca
+    subject: \"CN=Example People CA 1,O=Example Fleet\"
+    ocsp_token: ocsp
+    ocsp_profile: people-ocsp}
 
 profiles:
   - {name: maker-root, kind: root-ca, validity: none, key_usage: [keyCertSign, cRLSign]}
@@ -176,7 +187,10 @@ profiles:
     validity: ${records_validity:-365d}
     crl_url: true
     ocsp_url: true
-  - {name: maker-root-ocsp, kind: ocsp-signer, ca: maker-root, subject: "CN=Example Maker Root OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 365d}
+${people:+  - {name: people-ca, kind: issuing-ca, validity: 15y, path_len: 0, key_usage: [keyCertSign, cRLSign], crl_url: true, ocsp_url: true\}
+  - {name: people-ocsp, kind: ocsp-signer, ca: people-ca, subject: \"CN=Example People CA 1 OCSP\", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 30d\}
+  - {name: operator, kind: operator, ca: people-ca, subject: \"CN={name\},O=Example People\", key_algs: [p256, p384, ed25519], validity: 365d, crl_url: true, ocsp_url: true\}
+}  - {name: maker-root-ocsp, kind: ocsp-signer, ca: maker-root, subject: "CN=Example Maker Root OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 365d}
   - {name: maker-ocsp, kind: ocsp-signer, ca: maker-ca, subject: "CN=Example Maker CA 1 OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 30d}
   - {name: fleet-root-ocsp, kind: ocsp-signer, ca: fleet-root, subject: "CN=Example Fleet Root OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 365d}
   - {name: fleet-ocsp, kind: ocsp-signer, ca: fleet-ca, subject: "CN=Example Fleet CA 1 OCSP", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 30d}
@@ -192,7 +206,9 @@ ${extra_anchors:-}
 labels:                      # https://HOST/.well-known/est[/LABEL]/OPERATION
   - {name: "", domain: example, profile: ldevid, auth_cert: true, auth_password: true}
 ${extra_labels:-}$order_signers
-${extra_config:-}
+${people:+people:                      # who administers: inkan operator add; inkan --url ... --as ...
+  profile: operator
+}${extra_config:-}
 YAML
     mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"
 }

@@ -439,13 +439,18 @@ static bool cert_has_name(X509 *cert, const char *name)
     return strncmp(name, "ip:", 3) == 0 && X509_check_ip_asc(cert, name + 3, 0) == 1;
 }
 
+bool tls_cert_names(const struct tls *t, const struct conf_strings *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        if (t->chain_n == 0 || !cert_has_name(t->chain[0], names->v[i]))
+            return false;
+    return true;
+}
+
 bool tls_cert_is_due(const struct tls *t, const struct conf_strings *names, time_t now)
 {
-    if (t->chain_n == 0 || now >= t->renew_at)
+    if (t->chain_n == 0 || now >= t->renew_at || !tls_cert_names(t, names))
         return true;
-    for (size_t i = 0; i < names->n; i++)
-        if (!cert_has_name(t->chain[0], names->v[i]))
-            return true;
     return t->anchors && !chains_to_anchors(t, now);
 }
 

@@ -38,7 +38,8 @@ bool tls_is_ready(const struct tls *t);
  * ("dns:NAME", "ip:ADDRESS")?
  */
 bool tls_cert_is_due(const struct tls *t, const struct conf_strings *names, time_t now);
-int64_t tls_renew_at(const struct tls *t);
+int64_t tls_renew_at(const struct tls *t); /* 0: there is no certificate */
+bool tls_cert_names(const struct tls *t, const struct conf_strings *names); /* it is for all of them */
 /*
  * A CSR (RFC 2986): for the server key while it has no certificate, else for a new key, kept until its certificate comes.
  * A renewal is so never taken for a repeat of the request whose certificate it replaces.

@@ -50,6 +50,11 @@
 #define BATCH_COLS                                                                                                     \
     "id, action, state, selector, reason, why, created_by, created_at, approved_by, approved_at, undo_of, count, digest, " \
     "canary, next, changed, same, refused, seq, started_at, ended_at, error"
+#define OPERATOR_COLS "id, name, roles, user, added_at, ended_at"
+#define PENDING_COLS                                                                                                   \
+    "p.id, p.state, p.operator, o.name, p.op, p.args, p.jws, p.created_at, p.expires_at, coalesce(p.second, 0), "        \
+    "coalesce(s.name, ''), p.decided_at, p.ended_at, p.outcome"
+#define PENDING_FROM "FROM pending p JOIN operator o ON o.id = p.operator LEFT JOIN operator s ON s.id = p.second"
 #define ALARM_COLS "id, time, kind, domain, object, text, cleared_at"
 #define ORDER_COLS                                                                                                     \
     "id, order_no, domain, product, model, lot, line, profile, key_mode, quantity, by_list, prefix, first, digits, "   \
@@ -412,6 +417,34 @@ X(CAPTURE_EACH,
   "SELECT " CAPTURE_COLS " " CAPTURE_FROM " WHERE p.unit > ?2 AND (?1 = 0 OR p.work_order = ?1) ORDER BY p.unit LIMIT ?3")
 X(CAPTURE_COUNTS,
   "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(min(iif(state = 0, captured_at, NULL)), 0) FROM capture")
+
+X(OPERATOR_INSERT, "INSERT INTO operator (name, roles, user, added_at, ended_at) VALUES (?1, ?2, ?3, ?4, 0)")
+X(OPERATOR_BY_NAME, "SELECT " OPERATOR_COLS " FROM operator WHERE name = ?1")
+X(OPERATOR_BY_ID, "SELECT " OPERATOR_COLS " FROM operator WHERE id = ?1")
+X(OPERATOR_BY_USER, "SELECT " OPERATOR_COLS " FROM operator WHERE user = ?1 AND user <> '' AND ended_at = 0")
+X(OPERATOR_CHANGE, "UPDATE operator SET roles = ?2, user = ?3 WHERE id = ?1")
+X(OPERATOR_END, "UPDATE operator SET ended_at = ?2 WHERE id = ?1 AND ended_at = 0")
+X(OPERATOR_EACH, "SELECT " OPERATOR_COLS " FROM operator WHERE id > ?1 ORDER BY id LIMIT ?2")
+X(OPERATOR_KEY_TAKEN,
+  "SELECT 1 FROM cert c WHERE c.id = ?2 AND (EXISTS (SELECT 1 FROM spki WHERE hash = c.spki_hash) OR EXISTS "
+  "(SELECT 1 FROM operator_cert o JOIN cert k ON k.id = o.cert WHERE o.operator <> ?1 AND k.spki_hash = c.spki_hash))")
+X(OPERATOR_CERT_INSERT, "INSERT INTO operator_cert (der_hash, operator, cert) VALUES (?1, ?2, ?3)")
+X(OPERATOR_CERT_FIND, "SELECT operator, cert FROM operator_cert WHERE der_hash = ?1")
+X(OPERATOR_CERT_NEXT, "SELECT cert FROM operator_cert WHERE operator = ?1 AND cert > ?2 ORDER BY cert LIMIT 1")
+X(NONCE_INSERT, "INSERT INTO operator_nonce (nonce, until) VALUES (?1, ?2)")
+X(NONCE_FORGET, "DELETE FROM operator_nonce WHERE until < ?1")
+X(PENDING_INSERT,
+  "INSERT INTO pending (state, operator, op, args, jws, created_at, expires_at, decided_at, ended_at, outcome) "
+  "VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6, 0, 0, '')")
+X(PENDING_BY_ID, "SELECT " PENDING_COLS " " PENDING_FROM " WHERE p.id = ?1")
+X(PENDING_DECIDE,
+  "UPDATE pending SET state = ?2, second = ?3, outcome = ?4, decided_at = ?5, ended_at = ?6 WHERE id = ?1 AND state = 0")
+X(PENDING_END, "UPDATE pending SET state = ?2, outcome = ?3, ended_at = ?4 WHERE id = ?1 AND state = 1")
+X(PENDING_INTERRUPT, "UPDATE pending SET state = 3, outcome = 'the core ended while it ran', ended_at = ?1 WHERE state = 1")
+X(PENDING_DUE, "SELECT id FROM pending WHERE state < 2 AND state = 0 AND expires_at <= ?1 ORDER BY expires_at LIMIT 1")
+X(PENDING_EXPIRE, "UPDATE pending SET state = 5, ended_at = ?2 WHERE id = ?1 AND state = 0")
+X(PENDING_OF, "SELECT count(*) FROM pending WHERE state < 2 AND state = 0 AND operator = ?1")
+X(PENDING_EACH, "SELECT " PENDING_COLS " " PENDING_FROM " WHERE p.state < ?1 AND p.id > ?2 ORDER BY p.id LIMIT ?3")
 
 /* store_check: each gives a row for what is wrong, and its first column names it. */
 X(CHECK_INTEGRITY, "PRAGMA integrity_check(1)")

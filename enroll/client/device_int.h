@@ -84,7 +84,7 @@ struct est_call {
 /* The decoded body (DER) of a 200; 204 gives length 0. */
 enum device_result est_call(struct device *d, const struct est_call *c, unsigned char **der, size_t *len);
 /* White space is passed over, the rest is strict. Malloc'ed, with a NUL beyond `len`. */
-bool base64_decode(const char *text, size_t text_len, unsigned char **out, size_t *len);
+bool est_base64_decode(const char *text, size_t text_len, unsigned char **out, size_t *len);
 enum device_result certs_only_read(struct device *d, const unsigned char *der, size_t len, STACK_OF(X509) **out);
 
 #endif

@@ -169,7 +169,7 @@ enum device_result est_call(struct device *d, const struct est_call *c, unsigned
         r = DEVICE_BROKEN;
     if (r == DEVICE_OK)
         r = call(&t, h, url, password);
-    if (r == DEVICE_OK && t.answer.status == 200 && !base64_decode(t.answer.body, t.answer.body_len, der, len))
+    if (r == DEVICE_OK && t.answer.status == 200 && !est_base64_decode(t.answer.body, t.answer.body_len, der, len))
         r = device_fail(d, DEVICE_AGAIN, "%s: the answer is not base64", c->operation);
     OPENSSL_cleanse(password, sizeof password);
     https_answer_clear(&t.answer);
@@ -179,7 +179,7 @@ enum device_result est_call(struct device *d, const struct est_call *c, unsigned
     return r;
 }
 
-bool base64_decode(const char *text, size_t text_len, unsigned char **out, size_t *len)
+bool est_base64_decode(const char *text, size_t text_len, unsigned char **out, size_t *len)
 {
     size_t n = 0, pad = 0;
     char *flat = malloc(text_len + 1);

@@ -54,7 +54,7 @@ bool data_from_base64(const char *text, size_t text_len, struct data *out)
     size_t len;
 
     data_clear(out);
-    if (!base64_decode(text, text_len, &p, &len))
+    if (!est_base64_decode(text, text_len, &p, &len))
         return false;
     *out = (struct data){(char *)p, len};
     return true;

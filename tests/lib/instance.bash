@@ -15,7 +15,7 @@ free_port() {
     python3 - <<'PY'
 import random, socket
 def free(p):
-    for q in (p, p + 1, p + 2):
+    for q in (p, p + 1, p + 2, p + 3):
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", q))
