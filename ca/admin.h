@@ -86,9 +86,10 @@
  * budget.list    {box?}                                          rows as budget.install
  * box.list       {}                                              at a centre: rows {name, good, not_after, devices, granted, set_aside, heard_at, difference, units:{ORDER:{STATE:n}}, ...}
  * box.show       {name}                                          one of them
+ * box.report     {name, order}                                   {box, order, at, report: text of the JWS, chain: PEM of what it is verified with}
  * box.records    {name?, all?, limit?}                           what was set aside, or with all:1 everything: rows {box, stream, seq, at, outcome, reason, body}
  * box.link       {name, profile, csr}                            the certificate a box's inkan-sync presents. As cert.issue
- * box.outbox     {cert?, unit?, status?}                         at a box: a page of its rows after these. {box, epoch, last, records, audit, centre, heard,
+ * box.outbox     {cert?, unit?, status?, report?}                   at a box: a page of its rows after these. {box, epoch, last, records, audit, centre, heard,
  *                                                                counts?}
  * box.heard      {changes, heard, centre, seen?}                 at a box: what the centre answered. {changed, forked}
  * ocsp.list      {}                                              rows {issuer, not_after, renew_at, token, key}

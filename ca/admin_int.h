@@ -142,6 +142,7 @@ void op_box_link(struct core *c, struct admin_call *call);
 void op_box_list(struct core *c, struct admin_call *call);
 void op_box_show(struct core *c, struct admin_call *call);
 void op_box_records(struct core *c, struct admin_call *call);
+void op_box_report(struct core *c, struct admin_call *call);
 /* Puts n into `units`, a JSON object {order: {state: n}}. */
 bool box_count_units(void *units, const char *order_no, const char *state, uint64_t n);
 void op_crl_import(struct core *c, struct admin_call *call);

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "base/fsio.h"
 #include "base/oid.h"
 #include "ca/admin_int.h"
 #include "ca/budget_spec.h"
@@ -319,8 +320,8 @@ static bool take_box_state(void *arg, const struct box_state_row *row)
     json_object_set_new(j, "heard_at", json_integer((json_int_t)row->heard_at));
     json_object_set_new(j, "epoch", json_string(row->epoch));
     json_object_set_new(j, "difference", json_string(row->difference));
-    json_object_set_new(j, "had", json_pack("{s:I, s:I, s:I}", "cert", (json_int_t)row->had[BOX_CERTS], "unit", (json_int_t)row->had[BOX_UNITS],
-                                            "status", (json_int_t)row->had[BOX_STATUS]));
+    json_object_set_new(j, "had", json_pack("{s:I, s:I, s:I, s:I}", "cert", (json_int_t)row->had[BOX_CERTS], "unit", (json_int_t)row->had[BOX_UNITS],
+                                            "status", (json_int_t)row->had[BOX_STATUS], "report", (json_int_t)row->had[BOX_REPORTS]));
     json_object_set_new(j, "said", json_loads(row->said, 0, NULL));
     return true;
 }
@@ -347,20 +348,26 @@ bool box_count_units(void *units, const char *order_no, const char *state, uint6
     return true;
 }
 
+static bool put_report(void *arg, const struct report_row *row)
+{
+    return json_array_append_new(arg, json_pack("{s:s, s:I}", "order", row->order_no, "at", (json_int_t)row->at)) == 0;
+}
+
 static json_t *box_json(struct core *c, const struct box_rows *b, size_t i, struct err *e)
 {
     AUTO_BUF cert = BUF_INIT(CERT_MAX_LEN);
     struct grant_sum granted = {0};
     uint64_t devices = 0, aside = 0;
-    json_t *units = json_object();
-    json_t *j = json_pack("{s:s, s:b, s:I, s:I, s:s, s:o}", "name", b->name[i], "good", box_is_good(c, b->id[i], &cert), "not_after",
-                          (json_int_t)b->not_after[i], "heard_at", (json_int_t)0, "difference", "", "units", units);
+    json_t *units = json_object(), *reports = json_array();
+    json_t *j = json_pack("{s:s, s:b, s:I, s:I, s:s, s:o, s:o}", "name", b->name[i], "good", box_is_good(c, b->id[i], &cert), "not_after",
+                          (json_int_t)b->not_after[i], "heard_at", (json_int_t)0, "difference", "", "units", units, "reports", reports);
 
     if (store_box_state_each(c->store, b->name[i], take_box_state, j, e) == E_OK &&
         store_box_aside_count(c->store, b->name[i], &aside, e) == E_OK &&
         store_budget_each(c->store, b->name[i], sum_grants, &granted, e) == E_OK &&
         store_box_unit_count(c->store, b->name[i], box_count_units, units, e) == E_OK &&
-        store_box_devices(c->store, b->id[i], &devices, e) == E_OK) {
+        store_box_devices(c->store, b->id[i], &devices, e) == E_OK &&
+        store_box_report_each(c->store, b->name[i], put_report, reports, e) == E_OK) {
         json_object_set_new(j, "devices", json_integer((json_int_t)devices));
         json_object_set_new(j, "granted", json_integer((json_int_t)granted.units));
         json_object_set_new(j, "set_aside", json_integer((json_int_t)aside));
@@ -408,7 +415,7 @@ void op_box_show(struct core *c, struct admin_call *call)
 
 static bool put_record(void *arg, const struct box_record_row *row)
 {
-    static const char *const streams[BOX_STREAMS] = {"cert", "unit", "status"}, *const outcomes[] = {"taken", "known", "set aside"};
+    static const char *const streams[BOX_STREAMS] = {"cert", "unit", "status", "report"}, *const outcomes[] = {"taken", "known", "set aside"};
 
     admin_row(arg, json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s}", "box", row->box, "stream", streams[row->stream], "seq",
                              (json_int_t)row->seq, "at", (json_int_t)row->at, "outcome", outcomes[row->outcome], "reason", row->reason, "body",
@@ -425,4 +432,39 @@ void op_box_records(struct core *c, struct admin_call *call)
         admin_done(call, NULL, -1);
     else
         admin_fail(call, &e);
+}
+
+/* The report and what it is verified with: the certificate that signed it, the box's CA and those above it but the root. */
+void op_box_report(struct core *c, struct admin_call *call)
+{
+    AUTO_BUF chain = BUF_INIT(8 * CERT_MAX_LEN);
+    const char *name = admin_text(call, "name"), *order_no = admin_text(call, "order");
+    struct bytes above[CHAIN_MAX];
+    struct issuer_row issuer;
+    struct report_row row;
+    json_t *j = NULL;
+    struct err e = {0};
+    size_t n;
+
+    if (store_box_report_get(c->store, name, order_no, &row, &e) == E_NOT_FOUND)
+        err_set(&e, E_NOT_FOUND, "line box \"%s\" has sent no close-out report of order %s", name, order_no);
+    if (e.code == E_OK) {
+        pem_write(&chain, "CERTIFICATE", row.signer);
+        j = json_pack("{s:s, s:s, s:I, s:s%}", "box", name, "order", order_no, "at", (json_int_t)row.at, "report", (const char *)row.report.p,
+                      row.report.len);
+    }
+    if (e.code == E_OK && store_issuer_by_name(c->store, name, &issuer, &e) == E_OK) {
+        pem_write(&chain, "CERTIFICATE", issuer.cert);
+        n = authority_chain(c, authority_above(c, issuer.id), above);
+        for (size_t i = 0; i + 1 < n; i++)
+            pem_write(&chain, "CERTIFICATE", above[i]);
+        if (!buf_ok(&chain) || json_object_set_new(j, "chain", json_stringn((const char *)chain.p, chain.len)) != 0)
+            err_set(&e, E_NOMEM, "close-out report");
+    }
+    if (e.code == E_OK) {
+        admin_done(call, j, -1);
+        return;
+    }
+    json_decref(j);
+    admin_fail(call, &e);
 }

@@ -7,10 +7,12 @@
 #include <string.h>
 
 #include "ca/admin_int.h"
+#include "base/fsio.h"
 #include "base/oid.h"
 #include "ca/cert.h"
 #include "ca/csr.h"
 #include "ca/factory.h"
+#include "ca/record_check.h"
 #include "ca/store/linebox.h"
 
 #define FEED_SCAN 2000 /* rows of the status log looked at for one answer */
@@ -18,14 +20,14 @@
 #define ROWS_MAX  600  /* records of one page: the outbox sends 200 of each stream at most */
 #define TOLD_MAX  40   /* of those set aside, told in one answer; the ledger has all */
 
-static const char *const stream_names[BOX_STREAMS] = {"cert", "unit", "status"};
+static const char *const stream_names[BOX_STREAMS] = {"cert", "unit", "status", "report"};
 
 /* One request of a box as it is worked on. */
 struct intake {
     struct core *c;
     char box[ID_MAX_LEN + 1], origin[ID_MAX_LEN + 8];
     struct issuer_row issuer;
-    struct buf subject, spki; /* of the box's CA, kept */
+    struct buf subject, spki, cert; /* of the box's CA, kept */
     struct box_state_row state;
     struct actor by;
     int64_t now;
@@ -68,7 +70,8 @@ static enum err_code find_box(struct intake *in, const struct svc_factory *q, st
     in->by.kind = "service";
     buf_add_bytes(&in->subject, in->issuer.subject);
     buf_add_bytes(&in->spki, in->issuer.spki);
-    return buf_ok(&in->subject) && buf_ok(&in->spki) ? E_OK : err_set(e, E_NOMEM, "box");
+    buf_add_bytes(&in->cert, in->issuer.cert);
+    return buf_ok(&in->subject) && buf_ok(&in->spki) && buf_ok(&in->cert) ? E_OK : err_set(e, E_NOMEM, "box");
 }
 
 /* ---- one certificate ---- */
@@ -137,12 +140,8 @@ static bool serves(struct intake *in, const char *domain, bool ldevid)
     return !named;
 }
 
-/* Everything a taken-over box could have written wrongly. Nothing is written here. */
-static enum err_code judge_cert(struct intake *in, const json_t *j, struct bytes der, struct cert *cert, struct err *e)
+static enum err_code is_issued_by_box(struct intake *in, struct bytes der, struct cert *cert, struct err *e)
 {
-    static const char *const names[] = {"product", "model", "lot", "order", "station", "line"};
-    const char *device_id = text_of(j, "device_id"), *domain = text_of(j, "domain"), *kind = text_of(j, "kind");
-    char name[ID_MAX_LEN + 1];
     struct pubkey key;
 
     if (cert_read(der, cert, e) != E_OK)
@@ -151,6 +150,18 @@ static enum err_code judge_cert(struct intake *in, const json_t *j, struct bytes
         return err_set(e, E_INVALID, "it is not issued by the CA of this box");
     if (pubkey_read(buf_bytes(&in->spki), &key, e) != E_OK || !pubkey_verifies(&key, cert->sig_alg, cert->tbs, cert->sig))
         return err_set(e, E_INVALID, "its signature is not that of the box's CA");
+    return E_OK;
+}
+
+/* Everything a taken-over box could have written wrongly. Nothing is written here. */
+static enum err_code judge_cert(struct intake *in, const json_t *j, struct bytes der, struct cert *cert, struct err *e)
+{
+    static const char *const names[] = {"product", "model", "lot", "order", "station", "line"};
+    const char *device_id = text_of(j, "device_id"), *domain = text_of(j, "domain"), *kind = text_of(j, "kind");
+    char name[ID_MAX_LEN + 1];
+
+    if (is_issued_by_box(in, der, cert, e) != E_OK)
+        return e->code;
     if (cert->is_ca || (cert->key_usage & (USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN)))
         return err_set(e, E_INVALID, "RFC 5280 4.2.1.9: a CA certificate under pathLenConstraint 0");
     if (cert->not_before < in->issuer.not_before || cert->not_after > in->issuer.not_after)
@@ -328,6 +339,66 @@ static enum err_code take_unit(struct intake *in, const json_t *j, struct err *e
     return store_box_unit_put(in->c->store, in->box, order_no, device_id, state, e);
 }
 
+/* ---- one close-out report ---- */
+
+/* Signed by the box's record key, under its own CA, and its counts are whole: what anybody would check who keeps it. */
+static enum err_code judge_report(struct intake *in, const char *order_no, struct bytes report, struct bytes signer, struct err *e)
+{
+    AUTO_BUF pem = BUF_INIT(8 * CERT_MAX_LEN);
+    AUTO_BUF root = BUF_INIT(2 * CERT_MAX_LEN);
+    AUTO_JSON *payload = NULL;
+    struct bytes above[CHAIN_MAX];
+    size_t n = authority_chain(in->c, authority_above(in->c, in->issuer.id), above);
+    struct record_judge *judge = NULL;
+    struct cert cert;
+    int64_t closed_at = 0;
+    enum err_code code;
+
+    if (is_issued_by_box(in, signer, &cert, e) != E_OK)
+        return err_wrap(e, "signer");
+    if (n == 0)
+        return err_set(e, E_STORE, "the CA above that of the box is not there");
+    pem_write(&pem, "CERTIFICATE", signer);
+    pem_write(&pem, "CERTIFICATE", buf_bytes(&in->cert));
+    for (size_t i = 0; i < n; i++)
+        pem_write(i + 1 < n ? &pem : &root, "CERTIFICATE", above[i]);
+    code = buf_ok(&pem) && buf_ok(&root) ? record_judge_new(buf_bytes(&pem), buf_bytes(&root), &judge, e) : err_set(e, E_NOMEM, "report");
+    if (code == E_OK && (code = record_open(judge, report, CLOSE_REPORT_TYP, &payload, e)) == E_OK &&
+        (code = record_time(payload, "closed_at", &closed_at, e)) == E_OK && (code = record_judge_at(judge, closed_at, e)) == E_OK &&
+        strcmp(text_of(payload, "order"), order_no) != 0)
+        code = err_set(e, E_INVALID, "it is the report of order \"%.64s\"", text_of(payload, "order"));
+    if (code == E_OK)
+        code = close_report_check(payload, e);
+    record_judge_free(judge);
+    return code;
+}
+
+static enum err_code take_report(struct intake *in, const json_t *j, enum box_outcome *outcome, struct err *e)
+{
+    AUTO_BUF signer = BUF_INIT(CERT_MAX_LEN);
+    const char *order_no = text_of(j, "order");
+    struct report_row row = {.at = in->now, .order_no = order_no, .report = bytes_str(text_of(j, "report"))}, known;
+    enum err_code code;
+
+    if (!id_is_valid(order_no) || strlen(order_no) > ORDER_NO_MAX)
+        return err_set(e, E_INVALID, "order");
+    code = store_box_report_get(in->c->store, in->box, order_no, &known, e);
+    if (code == E_OK && bytes_equal(known.report, row.report)) {
+        *outcome = BOX_KNOWN;
+        return E_OK;
+    }
+    if (code == E_OK)
+        return err_set(e, E_CONFLICT, "another close-out report of order %s is here", order_no);
+    if (code != E_NOT_FOUND)
+        return code;
+    *e = (struct err){0};
+    if ((code = base64_decode(bytes_str(text_of(j, "signer")), &signer, e)) != E_OK ||
+        (code = judge_report(in, order_no, row.report, buf_bytes(&signer), e)) != E_OK)
+        return code;
+    row.signer = buf_bytes(&signer);
+    return store_box_report_put(in->c->store, in->box, &row, e);
+}
+
 /* ---- the page ---- */
 
 static enum err_code raise_alarm(struct intake *in, const json_t *j, const char *text, struct err *e)
@@ -350,7 +421,12 @@ static enum err_code raise_alarm(struct intake *in, const json_t *j, const char 
 static enum err_code take_record(struct intake *in, const json_t *j, enum box_stream stream, enum box_outcome *outcome, struct err *e)
 {
     *outcome = BOX_TAKEN;
-    return stream == BOX_CERTS ? take_cert(in, j, outcome, e) : stream == BOX_UNITS ? take_unit(in, j, e) : take_status(in, j, e);
+    switch (stream) {
+    case BOX_CERTS: return take_cert(in, j, outcome, e);
+    case BOX_UNITS: return take_unit(in, j, e);
+    case BOX_STATUS: return take_status(in, j, e);
+    default: return take_report(in, j, outcome, e);
+    }
 }
 
 /* What became of a record, beside its effect or in its place. */
@@ -577,9 +653,10 @@ static enum err_code answer(struct intake *in, const json_t *q, struct buf *body
         json_decref(f.list);
         return e->code;
     }
-    j = json_pack("{s:O*, s:s#, s:O, s:{s:I, s:I, s:I}, s:o, s:I, s:b}", "seen", in->seen, "centre", (const char *)in->c->follow_id.p,
+    j = json_pack("{s:O*, s:s#, s:O, s:{s:I, s:I, s:I, s:I}, s:o, s:I, s:b}", "seen", in->seen, "centre", (const char *)in->c->follow_id.p,
                   (int)in->c->follow_id.len, "set_aside", in->aside, "had", "cert", (json_int_t)in->state.had[BOX_CERTS],
-                  "unit", (json_int_t)in->state.had[BOX_UNITS], "status", (json_int_t)in->state.had[BOX_STATUS], "changes", f.list, "heard",
+                  "unit", (json_int_t)in->state.had[BOX_UNITS], "status", (json_int_t)in->state.had[BOX_STATUS], "report",
+                  (json_int_t)in->state.had[BOX_REPORTS], "changes", f.list, "heard",
                   (json_int_t)f.to, "more", f.to < core_seq(in->c));
     text = j ? json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     if (!text)
@@ -618,7 +695,7 @@ static enum err_code run(struct intake *in, const struct svc_factory *q, const j
 
 enum err_code box_records(struct core *c, const struct svc_factory *q, int64_t now, struct buf *body, struct err *e)
 {
-    struct intake in = {.c = c, .now = now, .subject = BUF_INIT(NAME_MAX_LEN), .spki = BUF_INIT(SPKI_MAX_LEN), .aside = json_array()};
+    struct intake in = {.c = c, .now = now, .subject = BUF_INIT(NAME_MAX_LEN), .spki = BUF_INIT(SPKI_MAX_LEN), .cert = BUF_INIT(CERT_MAX_LEN), .aside = json_array()};
     json_error_t where;
     AUTO_JSON *j = json_loadb((const char *)q->body.p, q->body.len, JSON_REJECT_DUPLICATES, &where);
     struct grant none;
@@ -646,5 +723,6 @@ enum err_code box_records(struct core *c, const struct svc_factory *q, int64_t n
     json_decref(in.aside);
     buf_clear(&in.subject);
     buf_clear(&in.spki);
+    buf_clear(&in.cert);
     return code;
 }

@@ -9,6 +9,7 @@
 #include "ca/order_file.h"
 #include "ca/record.h"
 #include "ca/record_check.h"
+#include "ca/store/linebox.h"
 
 #define SIGNED_BEGIN "{\"payload\":" /* of a flattened JWS as base/jws.h writes it; what is not signed yet begins otherwise */
 
@@ -136,6 +137,8 @@ static enum err_code keep_signed(struct core *c, const struct report_job *j, str
         buf_reset(kept);
         buf_add_bytes(kept, jws);
         code = store_order_set_report(c->store, j->order, jws, e);
+        if (code == E_OK)
+            code = store_report_signed(c->store, j->order, buf_bytes(&c->record.cert), e);
         if (code == E_OK)
             code = core_audit(c, &ACTOR_CORE, "order-report-signed", "", object,
                               json_pack("{s:o}", "sha256", json_hex(BYTES_OF(hash))), core_stamp(c), e);

@@ -96,7 +96,17 @@ static bool put_status(void *arg, const struct status_row *row)
                                 "reason", (int)row->reason));
 }
 
-/* Certificates, then units, then changes of status: a later stream begins when those before it are told. */
+static bool put_report(void *arg, const struct report_row *row)
+{
+    struct page *p = arg;
+    struct bytes signer = row->signer.len ? row->signer : buf_bytes(&p->c->record.cert);
+
+    return add(p, row->seq,
+               json_pack("{s:s, s:I, s:s, s:s%, s:o}", "stream", "report", "seq", (json_int_t)row->seq, "order", row->order_no, "report",
+                         (const char *)row->report.p, row->report.len, "signer", json_base64(signer)));
+}
+
+/* Certificates, then units, changes of status, reports: a later stream begins when those before it are told. */
 static enum err_code fill(struct page *p, const uint64_t from[BOX_STREAMS], const uint64_t last[BOX_STREAMS], struct err *e)
 {
     struct cert_filter f = {.status = -1, .after_id = from[BOX_CERTS], .limit = PAGE_ROWS};
@@ -111,7 +121,12 @@ static enum err_code fill(struct page *p, const uint64_t from[BOX_STREAMS], cons
         return e->code;
     if (p->full || p->at < last[BOX_UNITS])
         return E_OK;
-    return store_status_each(p->c->store, from[BOX_STATUS], PAGE_ROWS, put_status, p, e);
+    p->at = from[BOX_STATUS];
+    if (store_status_each(p->c->store, from[BOX_STATUS], PAGE_ROWS, put_status, p, e) != E_OK)
+        return e->code;
+    if (p->full || p->at < last[BOX_STATUS])
+        return E_OK;
+    return store_outbox_reports(p->c->store, from[BOX_REPORTS], PAGE_ROWS, put_report, p, e);
 }
 
 static bool count_units(void *arg, const char *order_no, unsigned state, uint64_t n)
@@ -140,8 +155,8 @@ static enum err_code counts(struct core *c, json_t *out, struct err *e)
 
 static json_t *streams_json(const uint64_t n[BOX_STREAMS])
 {
-    return json_pack("{s:I, s:I, s:I}", "cert", (json_int_t)n[BOX_CERTS], "unit", (json_int_t)n[BOX_UNITS], "status",
-                     (json_int_t)n[BOX_STATUS]);
+    return json_pack("{s:I, s:I, s:I, s:I}", "cert", (json_int_t)n[BOX_CERTS], "unit", (json_int_t)n[BOX_UNITS], "status",
+                     (json_int_t)n[BOX_STATUS], "report", (json_int_t)n[BOX_REPORTS]);
 }
 
 /* ---- which ledger this is ---- */
@@ -222,8 +237,9 @@ static enum err_code centre_known(struct core *c, struct buf *id, int64_t *heard
 
 void op_box_outbox(struct core *c, struct admin_call *call)
 {
+    /* A centre that does not say how many reports it has takes none. */
     const uint64_t from[BOX_STREAMS] = {(uint64_t)admin_int(call, "cert", 0), (uint64_t)admin_int(call, "unit", 0),
-                                        (uint64_t)admin_int(call, "status", 0)};
+                                        (uint64_t)admin_int(call, "status", 0), (uint64_t)admin_int(call, "report", INT64_MAX)};
     struct page p = {.c = c, .records = json_array()};
     AUTO_BUF centre = BUF_INIT(BOX_EPOCH_MAX);
     uint64_t last[BOX_STREAMS] = {0};

@@ -125,6 +125,7 @@ const struct permission permissions[] = {
     {"box.list", ANYBODY, PLAIN},
     {"box.show", ANYBODY, PLAIN},
     {"box.records", ANYBODY, PLAIN},
+    {"box.report", ANYBODY, PLAIN},
     {"box.link", FACTORY, SIGNED},
     {"box.outbox", SYNC, PLAIN},
     {"box.heard", SYNC, PLAIN},

@@ -124,6 +124,7 @@ int command_order_sign(struct run *r);
 int command_order_verify(struct run *r);
 int command_order_verify_list(struct run *r);
 int command_order_report(struct run *r);
+int command_box_report(struct run *r);
 int command_order_status(struct run *r);
 int command_order_export(struct run *r);
 int command_backup(struct run *r);

@@ -381,6 +381,19 @@ int command_order_report(struct run *r)
     return EXIT_DONE;
 }
 
+int command_box_report(struct run *r)
+{
+    AUTO(json_t) *result = NULL;
+    const char *chain = run_option(r, "chain");
+    struct err e = {0};
+
+    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK ||
+        (chain && file_write_atomic(chain, bytes_str(json_string_value(json_object_get(result, "chain"))), 0644, &e) != E_OK) ||
+        write_text(r, bytes_str(json_string_value(json_object_get(result, "report"))), &e) != E_OK)
+        return run_fail(&e);
+    return EXIT_DONE;
+}
+
 static json_int_t count_of(const json_t *counts, const char *name)
 {
     return json_integer_value(json_object_get(counts, name));

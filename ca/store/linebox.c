@@ -322,6 +322,53 @@ enum err_code store_box_devices(struct store *s, uint32_t issuer, uint64_t *n, s
     return q_end(&q, e);
 }
 
+static void report_read(struct query *q, struct report_row *r)
+{
+    r->order_no = col_text(q);
+    r->at = col_i64(q);
+    r->report = col_bytes(q);
+    r->signer = col_bytes(q);
+}
+
+enum err_code store_box_report_put(struct store *s, const char *box, const struct report_row *row, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_REPORT_PUT);
+
+    q_text(&q, box);
+    q_text(&q, row->order_no);
+    q_i64(&q, row->at);
+    q_bytes(&q, row->report);
+    q_bytes(&q, row->signer);
+    return q_exec(&q, e);
+}
+
+enum err_code store_box_report_get(struct store *s, const char *box, const char *order_no, struct report_row *out, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_REPORT_GET);
+
+    *out = (struct report_row){0};
+    q_text(&q, box);
+    q_text(&q, order_no);
+    if (q_one(&q, e) != E_OK)
+        return e->code;
+    report_read(&q, out);
+    return q_end(&q, e);
+}
+
+enum err_code store_box_report_each(struct store *s, const char *box, report_row_fn fn, void *arg, struct err *e)
+{
+    struct query q = q_begin(s, Q_BOX_REPORT_EACH);
+    struct report_row row = {0};
+
+    q_text(&q, box);
+    while (q_next(&q, e)) {
+        report_read(&q, &row);
+        if (q.what[0] || !fn(arg, &row))
+            break;
+    }
+    return q_end(&q, e);
+}
+
 /* --- what a box has to tell ------------------------------------------------------------------------------------ */
 
 enum err_code store_outbox_events(struct store *s, uint64_t after_id, uint64_t limit, outbox_event_fn fn, void *arg, struct err *e)
@@ -369,6 +416,33 @@ enum err_code store_outbox_count(struct store *s, outbox_count_fn fn, void *arg,
         uint64_t n = col_u64(&q);
 
         if (q.what[0] || !fn(arg, order_no, state, n))
+            break;
+    }
+    return q_end(&q, e);
+}
+
+enum err_code store_report_signed(struct store *s, uint64_t order, struct bytes signer, struct err *e)
+{
+    struct query q = q_begin(s, Q_REPORT_SIGNED);
+
+    q_u64(&q, order);
+    q_bytes(&q, signer);
+    return q_exec_one(&q, e);
+}
+
+enum err_code store_outbox_reports(struct store *s, uint64_t after, uint64_t limit, report_row_fn fn, void *arg, struct err *e)
+{
+    struct query q = q_begin(s, Q_OUTBOX_REPORTS);
+    struct report_row row;
+
+    q_u64(&q, after);
+    q_u64(&q, limit);
+    while (q_next(&q, e)) {
+        row = (struct report_row){.seq = col_u64(&q)};
+        row.order_no = col_text(&q);
+        row.report = col_bytes(&q);
+        row.signer = col_bytes(&q);
+        if (q.what[0] || !fn(arg, &row))
             break;
     }
     return q_end(&q, e);

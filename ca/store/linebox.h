@@ -46,7 +46,7 @@ typedef bool (*budget_row_fn)(void *arg, const struct budget_row *row);
 MUST_CHECK enum err_code store_budget_each(struct store *s, const char *box, budget_row_fn fn, void *arg, struct err *e);
 
 /* What a centre has from a box. */
-enum box_stream { BOX_CERTS, BOX_UNITS, BOX_STATUS, BOX_STREAMS };
+enum box_stream { BOX_CERTS, BOX_UNITS, BOX_STATUS, BOX_REPORTS, BOX_STREAMS };
 #define BOX_EPOCH_MAX 64
 struct box_state_row {
     char box[ID_MAX_LEN + 1], epoch[BOX_EPOCH_MAX + 1];
@@ -85,6 +85,22 @@ typedef bool (*box_count_fn)(void *arg, const char *order_no, const char *state,
 MUST_CHECK enum err_code store_box_unit_count(struct store *s, const char *box, box_count_fn fn, void *arg, struct err *e);
 /* Devices with a certificate of this issuer. */
 MUST_CHECK enum err_code store_box_devices(struct store *s, uint32_t issuer, uint64_t *n, struct err *e);
+
+/* The close-out report of an order, as a box signed it. */
+struct report_row {
+    uint64_t seq;                /* at a box: rises with each report that is signed */
+    int64_t at;                  /* at a centre: when it came */
+    const char *order_no;
+    struct bytes report, signer; /* JWS; certificate in DER, empty = that of today */
+};
+typedef bool (*report_row_fn)(void *arg, const struct report_row *row);
+MUST_CHECK enum err_code store_box_report_put(struct store *s, const char *box, const struct report_row *row, struct err *e); /* E_CONFLICT: there is one */
+MUST_CHECK enum err_code store_box_report_get(struct store *s, const char *box, const char *order_no, struct report_row *out, struct err *e);
+/* By order, without report and signer. */
+MUST_CHECK enum err_code store_box_report_each(struct store *s, const char *box, report_row_fn fn, void *arg, struct err *e);
+/* At a box: the report of this order was signed under that certificate. */
+MUST_CHECK enum err_code store_report_signed(struct store *s, uint64_t order, struct bytes signer, struct err *e);
+MUST_CHECK enum err_code store_outbox_reports(struct store *s, uint64_t after, uint64_t limit, report_row_fn fn, void *arg, struct err *e);
 
 /* At a box: what happened to its units, from the event after `after_id` on. */
 struct outbox_event_row {

@@ -34,7 +34,7 @@
     "seq, time, event, actor, actor_kind, domain, object, detail, request_digest, signature, approvals, prev_hash, "   \
     "hash"
 #define BUDGET_COLS "box, number, scope, units, until, issued_at, at, spent, file"
-#define BOX_STATE_COLS "box, epoch, had_0, had_1, had_2, said, difference, heard_at"
+#define BOX_STATE_COLS "box, epoch, had_0, had_1, had_2, had_3, said, difference, heard_at"
 #define HEAD_COLS "seq, time, hash, tbs, signature, key, sig_alg"
 #define REQUEST_COLS                                                                                                   \
     "r.id, r.state, r.device, d.domain, d.device_id, r.credential_hash, r.operation, r.label, r.profile, r.bound, "      \
@@ -125,8 +125,8 @@ X(BUDGET_EACH, "SELECT " BUDGET_COLS " FROM budget WHERE ?1 IS NULL OR box = ?1 
 
 X(BOX_STATE_GET, "SELECT " BOX_STATE_COLS " FROM box_state WHERE box = ?1 AND epoch = ?2")
 X(BOX_STATE_PUT,
-  "INSERT INTO box_state (" BOX_STATE_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (box, epoch) DO UPDATE SET "
-  "had_0 = excluded.had_0, had_1 = excluded.had_1, had_2 = excluded.had_2, said = excluded.said, "
+  "INSERT INTO box_state (" BOX_STATE_COLS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (box, epoch) DO UPDATE SET "
+  "had_0 = excluded.had_0, had_1 = excluded.had_1, had_2 = excluded.had_2, had_3 = excluded.had_3, said = excluded.said, "
   "difference = excluded.difference, heard_at = excluded.heard_at")
 X(BOX_STATE_EACH, "SELECT " BOX_STATE_COLS " FROM box_state WHERE ?1 IS NULL OR box = ?1 ORDER BY box, heard_at")
 X(BOX_RECORD_PUT,
@@ -150,7 +150,14 @@ X(OUTBOX_EVENTS,
   "LEFT JOIN station s ON s.id = e.station WHERE e.id > ?1 ORDER BY e.id LIMIT ?2")
 X(OUTBOX_LAST,
   "SELECT (SELECT coalesce(max(id), 0) FROM cert), (SELECT coalesce(max(id), 0) FROM unit_event), "
-  "(SELECT coalesce(max(seq), 0) FROM status_log)")
+  "(SELECT coalesce(max(seq), 0) FROM status_log), (SELECT coalesce(max(seq), 0) FROM report_signed)")
+X(OUTBOX_REPORTS,
+  "SELECT s.seq, o.order_no, r.report, s.signer FROM report_signed s JOIN work_order o ON o.id = s.work_order "
+  "JOIN order_report r ON r.work_order = s.work_order WHERE s.seq > ?1 ORDER BY s.seq LIMIT ?2")
+X(REPORT_SIGNED, "INSERT INTO report_signed (work_order, signer) VALUES (?1, ?2)")
+X(BOX_REPORT_PUT, "INSERT INTO box_report (box, order_no, at, report, signer) VALUES (?1, ?2, ?3, ?4, ?5)")
+X(BOX_REPORT_GET, "SELECT order_no, at, report, signer FROM box_report WHERE box = ?1 AND order_no = ?2")
+X(BOX_REPORT_EACH, "SELECT order_no, at, x'', x'' FROM box_report WHERE box = ?1 ORDER BY order_no")
 X(OUTBOX_COUNT,
   "SELECT o.order_no, u.state, count(*) FROM unit u JOIN work_order o ON o.id = u.work_order GROUP BY o.order_no, u.state")
 

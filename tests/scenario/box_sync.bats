@@ -216,6 +216,65 @@ of_box() { # FILTER: of what the centre knows of the box
     "$source_dir/tests/fault/wan" 0.05 --programs "$programs"
 }
 
+# box_order ORDER UNITS: an order that the box works off and closes
+box_order() {
+    PYTHONPATH=$source_dir/tests/lib python3 - "$1" "$2" "$box" "$box_port" "$programs" <<'PY'
+import subprocess, sys, line
+order, units, box, port, programs = sys.argv[1:]
+def inkan(*args):
+    domain = ["--domain", "example"] if args[0] == "station" else []
+    subprocess.run([f"{programs}/inkan", "--socket", f"{box}/run/admin.sock", *args, *domain], check=True, stdout=subprocess.DEVNULL)
+line.open_order(inkan, box, order, int(units), ["line:L1"])
+station = line.add_station(inkan, box, f"st-{order}", "load,issue,verify")
+subprocess.run([f"{programs}/inkan-station", "--url", f"https://localhost:{port}", "--ca", f"{box}/root.pem", *station,
+                "--order", order, "--journal", f"{box}/{order}.journal", "--allot", "--count", units, "--quiet",
+                "--device-session", "--device-command", f"{programs}/inkan-simdevice --dir {box}/held --no-sync --session"], check=True, timeout=60)
+inkan("order", "close", order, "--yes")
+PY
+    wait_for 20 test -n "$(box_inkan order report "$1" 2> /dev/null)"
+}
+
+@test "sync: the close-out report of an order of the box is at the centre, and verifies there and offline" {
+    cp "$dir/maker-root.pem" "$box/root.pem"
+    box_order WO-box 2
+    box_sync --once
+    [ "$(of_box '.reports | map(.order) | join(",")')" = WO-box ]
+    inkan box report line-a --order WO-box --out "$box/at-centre.report" --chain "$box/chain.pem"
+    box_inkan order report WO-box --out "$box/at-box.report"
+    cmp "$box/at-centre.report" "$box/at-box.report"
+    inkan order verify "$box/at-centre.report" --signer "$box/chain.pem" --ca "$dir/maker-root.pem"
+    # Again, and from the start: it is there once, and nothing was set aside for it.
+    box_sync --once
+    [ "$(of_box '.reports | length')" -eq 1 ]
+    no grep -q '"report"' <(inkan box records line-a --json)
+    run inkan box report line-a --order WO-other
+    [ "$status" -eq 1 ]
+}
+
+@test "sync: a report that the box's record key did not sign, or of other words, is set aside" {
+    box_inkan order report WO-box --out "$box/genuine.report"
+    signer=$(box_inkan record signer --json | jq -r .cert)
+    bend "$box/genuine.report" "$box/bent.report"
+    device=$(openssl x509 -in "$units/s-4.idevid.pem" -outform DER | base64 -w0)
+    python3 - "$(of_box .epoch)" "$(of_box .had.report)" "$signer" "$device" "$box" <<'PY' > "$box/reports.json"
+import json, sys
+epoch, had, signer, device, box = sys.argv[1:]
+text = {name: open(f"{box}/{name}.report").read().strip() for name in ("genuine", "bent")}
+cases = [("WO-x", text["bent"], signer), ("WO-x", text["genuine"], signer), ("WO-x", text["genuine"], device), ("WO-x", "{}", signer),
+         ("WO-box", text["bent"], signer), ("WO-box", text["genuine"], signer)]
+print(json.dumps({"epoch": epoch, "last": {}, "records": [{"stream": "report", "seq": int(had) + 1 + i, "order": order, "report": report, "signer": by}
+                                                         for i, (order, report, by) in enumerate(cases)]}, separators=(",", ":")))
+PY
+    status=$(curl -sS --cacert "$dir/fleet-root.pem" --cert "$box/link.pem" --key "$box/link.key" -o "$dir/body" -w '%{http_code}' -H 'Content-Type: application/json' \
+        -d "@$box/reports.json" "https://localhost:$port/v1/box/line-a/records")
+    [ "$status" = 200 ]
+    cat "$dir/body"
+    [ "$(jq '.set_aside | length' "$dir/body")" -eq 5 ]
+    jq -r '.set_aside[1].reason' "$dir/body" | grep 'it is the report of order "WO-box"'
+    jq -r '.set_aside[4].reason' "$dir/body" | grep "another close-out report of order WO-box is here"
+    [ "$(of_box '.reports | length')" -eq 1 ]
+}
+
 # Last: its rows stand in the way of the box's own.
 @test "sync: a certificate that is not the box's, or not as the box may sign it, is set aside" {
     epoch=$(of_box .epoch)

@@ -45,6 +45,7 @@ static const struct {
     {"box.list", "aosfc"},
     {"box.outbox", "y"},
     {"box.records", "aosfc"},
+    {"box.report", "aosfc"},
     {"box.show", "aosfc"},
     {"budget.grant", "fS"},
     {"budget.install", "f"},
