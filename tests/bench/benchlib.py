@@ -146,6 +146,11 @@ def machine_cpu():
     return t[0] + t[1] + t[2] + t[5] + t[6], t[7]
 
 
+def as_quantities(value):
+    """What a candidate returned as {quantity: float}."""
+    return {k: float(x) for k, x in value.items()} if isinstance(value, dict) else {"value": float(value)}
+
+
 class Service:
     """One whole instance, made by deploy/instance.sh as quickstart makes it, running on the server core."""
 
@@ -332,6 +337,17 @@ class Bench:
             own += seen[1] if seen else 0.0
         return own
 
+    def watched(self, work):
+        """What work() gives, and whether somebody else was at work meanwhile: {"steal":, "foreign":, "disturbed":}."""
+        busy, stolen = machine_cpu()
+        own, start = self._own_cpu(), time.monotonic()
+        value = work()
+        wall = time.monotonic() - start
+        busy2, stolen2 = machine_cpu()
+        steal = (stolen2 - stolen) / wall * 100
+        foreign = max(0.0, (busy2 - busy) - (self._own_cpu() - own)) / wall * 100
+        return value, {"steal": steal, "foreign": foreign, "disturbed": steal > STEAL_LIMIT or foreign > FOREIGN_LIMIT}
+
     def alternate(self, candidates, rounds=5):
         """Runs the candidates in turn, `rounds` times, and gives a Measured.
 
@@ -345,17 +361,8 @@ class Bench:
         tries = rounds if self.quick else 3 * rounds
         for _ in range(tries):
             v = self.verify_us()
-            busy, stolen = machine_cpu()
-            own, start = self._own_cpu(), time.monotonic()
-            values = {}
-            for name, measure in candidates.items():
-                value = measure()
-                values[name] = {k: float(x) for k, x in value.items()} if isinstance(value, dict) else {"value": float(value)}
-            wall = time.monotonic() - start
-            busy2, stolen2 = machine_cpu()
-            steal = (stolen2 - stolen) / wall * 100
-            foreign = max(0.0, (busy2 - busy) - (self._own_cpu() - own)) / wall * 100
-            state = {"v": v, "steal": steal, "foreign": foreign, "disturbed": steal > STEAL_LIMIT or foreign > FOREIGN_LIMIT}
+            values, state = self.watched(lambda: {name: as_quantities(measure()) for name, measure in candidates.items()})
+            state["v"] = v
             (loud if state["disturbed"] else quiet).append((values, state))
             if len(quiet) == rounds:
                 break
