@@ -850,6 +850,7 @@ FINDER(conf_find_profile, conf_profile, profiles)
 FINDER(conf_find_domain, conf_domain, domains)
 FINDER(conf_find_anchor, conf_anchor, anchors)
 FINDER(conf_find_label, conf_label, labels)
+FINDER(conf_find_audience, conf_audience, audiences)
 
 const struct conf_ca *conf_ca_root(const struct conf *c, const struct conf_ca *ca)
 {

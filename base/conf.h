@@ -30,6 +30,8 @@ enum profile_kind {
     PROFILE_STATION,
     PROFILE_RECORD_SIGNER,
     PROFILE_OPERATOR,    /* of a person who administers */
+    PROFILE_GATEWAY,     /* of a relying service: may ask for decisions */
+    PROFILE_FEED_SIGNER, /* of the key that signs the revocation feed */
     PROFILE_KINDS
 };
 
@@ -43,7 +45,7 @@ enum key_usage {
     USAGE_KEY_CERT_SIGN = 1 << 5,
     USAGE_CRL_SIGN = 1 << 6,
 };
-enum ext_key_usage { EKU_SERVER_AUTH = 1 << 0, EKU_CLIENT_AUTH = 1 << 1, EKU_OCSP_SIGNING = 1 << 2 };
+enum ext_key_usage { EKU_SERVER_AUTH = 1 << 0, EKU_CLIENT_AUTH = 1 << 1, EKU_OCSP_SIGNING = 1 << 2, EKU_FEED_SIGNING = 1 << 3 };
 
 /* Who makes the key of a certificate asked for by EST serverkeygen (RFC 7030 4.4). */
 enum keygen_by { KEYGEN_OFF, KEYGEN_SERVICE, KEYGEN_TOKEN };
@@ -153,6 +155,14 @@ struct conf_order_signer {   /* order_signers: who may sign work orders */
     struct conf_strings domains;
 };
 
+struct conf_audience {       /* audiences: who asks for decisions, and what for */
+    char *name;
+    unsigned scopes;         /* bit set of enum access_scope */
+    struct conf_strings domains, products; /* empty = every one */
+    struct conf_strings firmware_blocked;  /* releases that are denied; "1.2*" = all that begin so */
+    int64_t stale_soft_s, stale_hard_s, cache_allow_s, cache_deny_s;
+};
+
 struct conf {
     char *path;              /* of the file itself */
     char *public_url;        /* "http://pki.example.net"; CRL, OCSP and caIssuers addresses are made from it */
@@ -184,6 +194,14 @@ struct conf {
     char *records_profile;   /* kind record-signer */
     char *people_profile;    /* kind operator; "" = operators get no certificates */
     unsigned two_person_above; /* units one person may change at once */
+    bool decisions;          /* access decisions and the feed */
+    char *decisions_group;   /* may use decision.sock; "" = the supervisor's own */
+    char *listen_decision;   /* path of that socket */
+    char *feed_token;        /* token of the key that signs the feed; "" = no feed */
+    enum key_alg feed_key;
+    char *feed_profile;      /* kind feed-signer */
+    unsigned feed_keep;      /* changes kept for those who follow it */
+    int64_t feed_valid_s;    /* how long a snapshot may be used without news */
     char *secret_key_file;   /* HMAC key for enrollment secrets, made on first use, outside the database; default
                                 DIR_STATE/enroll-secret.key */
     char *box_name;          /* "" = not a line box */
@@ -207,6 +225,8 @@ struct conf {
     size_t labels_n;
     struct conf_order_signer *order_signers;
     size_t order_signers_n;
+    struct conf_audience *audiences; /* "default" is there where decisions are */
+    size_t audiences_n;
 };
 
 /*
@@ -223,6 +243,7 @@ const struct conf_ca *conf_find_ca(const struct conf *c, const char *name);
 const struct conf_profile *conf_find_profile(const struct conf *c, const char *name);
 const struct conf_domain *conf_find_domain(const struct conf *c, const char *name);
 const struct conf_anchor *conf_find_anchor(const struct conf *c, const char *name);
+const struct conf_audience *conf_find_audience(const struct conf *c, const char *name);
 const struct conf_label *conf_find_label(const struct conf *c, const char *name);
 /* Top of its chain as far as it is configured: a root, or a CA that is certified elsewhere. */
 const struct conf_ca *conf_ca_root(const struct conf *c, const struct conf_ca *ca);

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 
 #define DAY ((int64_t)86400)
+#define JWS_KEY_ALGS (KEY_BIT(KEY_P256) | KEY_BIT(KEY_P384) | KEY_BIT(KEY_ED25519)) /* of keys that sign a JWS */
 
 /* A mistake at member `m` of item i of a list. */
 #define BAD_TOP(r, m, ...)           conf_mistake(r, LIST_TOP, 0, offsetof(struct conf, m), -1, __VA_ARGS__)
@@ -21,6 +22,7 @@
 #define BAD_CA(r, i, m, ...)         conf_mistake(r, LIST_CAS, i, offsetof(struct conf_ca, m), -1, __VA_ARGS__)
 #define BAD_PROFILE(r, i, m, ...)    conf_mistake(r, LIST_PROFILES, i, offsetof(struct conf_profile, m), -1, __VA_ARGS__)
 #define BAD_ANCHOR(r, i, m, ...)     conf_mistake(r, LIST_ANCHORS, i, offsetof(struct conf_anchor, m), -1, __VA_ARGS__)
+#define BAD_AUDIENCE(r, i, m, ...)   conf_mistake(r, LIST_AUDIENCES, i, offsetof(struct conf_audience, m), -1, __VA_ARGS__)
 #define BAD_LABEL(r, i, m, ...)      conf_mistake(r, LIST_LABELS, i, offsetof(struct conf_label, m), -1, __VA_ARGS__)
 
 /* ---- hosts ---- */
@@ -542,6 +544,8 @@ static const struct kind_rule {
     [PROFILE_STATION] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 30 * DAY, -1, EKU_CLIENT_AUTH},
     [PROFILE_RECORD_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, 0, 365 * DAY, -1, 0},
     [PROFILE_OPERATOR] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 365 * DAY, -1, EKU_CLIENT_AUTH},
+    [PROFILE_GATEWAY] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 90 * DAY, -1, EKU_CLIENT_AUTH | EKU_SERVER_AUTH},
+    [PROFILE_FEED_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_FEED_SIGNING, 365 * DAY, -1, EKU_FEED_SIGNING},
 };
 
 #define PROFILE_SET(r, i, m) conf_is_set(r, LIST_PROFILES, i, offsetof(struct conf_profile, m))
@@ -631,14 +635,15 @@ static void check_profile_use(struct conf_reading *r, size_t i)
         BAD_PROFILE(r, i, eku, "names a use that kind %s must not have", kind);
     if (p->eku == 0 && rule->eku != 0 && r->conf->records_token[0] != '\0') /* ca/record_check.c tells them apart by it */
         BAD_PROFILE(r, i, eku, "is empty: with records kind %s needs a use, or its certificates would pass for the record key's", kind);
-    if ((p->kind == PROFILE_TLS_SERVER || p->kind == PROFILE_OCSP_SIGNER) && (p->eku & rule->eku) == 0)
-        BAD_PROFILE(r, i, eku, "kind %s needs %s", kind, p->kind == PROFILE_TLS_SERVER ? "serverAuth" : "OCSPSigning");
+    if ((p->kind == PROFILE_TLS_SERVER || p->kind == PROFILE_OCSP_SIGNER || p->kind == PROFILE_FEED_SIGNER) && (p->eku & rule->eku) == 0)
+        BAD_PROFILE(r, i, eku, "kind %s needs %s", kind,
+                    p->kind == PROFILE_TLS_SERVER ? "serverAuth" : p->kind == PROFILE_OCSP_SIGNER ? "OCSPSigning" : "feedSigning");
     if (p->key_algs == 0)
         BAD_PROFILE(r, i, key_algs, "names no key algorithm");
     if (!is_ca_kind(p->kind) && PROFILE_SET(r, i, path_len))
         BAD_PROFILE(r, i, path_len, "is for CAs, not for kind %s", kind);
     if (p->no_expiry && (p->kind == PROFILE_TLS_SERVER || p->kind == PROFILE_OCSP_SIGNER || p->kind == PROFILE_STATION ||
-                         p->kind == PROFILE_RECORD_SIGNER || p->kind == PROFILE_OPERATOR))
+                         p->kind == PROFILE_RECORD_SIGNER || p->kind == PROFILE_OPERATOR || p->kind == PROFILE_GATEWAY || p->kind == PROFILE_FEED_SIGNER))
         BAD_PROFILE(r, i, validity_s, "kind %s must have an end", kind);
 }
 
@@ -976,7 +981,6 @@ static void check_audit(struct conf_reading *r)
 
 static void check_records(struct conf_reading *r)
 {
-    const unsigned algs = KEY_BIT(KEY_P256) | KEY_BIT(KEY_P384) | KEY_BIT(KEY_ED25519);
     const struct conf *c = r->conf;
     const struct conf_token *t = conf_find_token(c, c->records_token);
     const struct conf_profile *p = conf_find_profile(c, c->records_profile);
@@ -990,7 +994,7 @@ static void check_records(struct conf_reading *r)
         BAD_TOP(r, records_token, "there is no token \"%.80s\"", c->records_token);
     else if (t->offline)
         BAD_TOP(r, records_token, "token \"%.80s\" is offline; records are signed all the time", c->records_token);
-    if ((unsigned)c->records_key >= KEY_ALGS || !(algs & KEY_BIT(c->records_key)))
+    if ((unsigned)c->records_key >= KEY_ALGS || !(JWS_KEY_ALGS & KEY_BIT(c->records_key)))
         BAD_TOP(r, records_key, "must be p256, p384 or ed25519");
     if (c->records_profile[0] == '\0') {
         BAD_TOP(r, records_profile, "is missing: records.token needs it");
@@ -1012,7 +1016,6 @@ static void check_records(struct conf_reading *r)
 /* What operators sign with is a key that JWS knows. */
 static void check_people(struct conf_reading *r)
 {
-    const unsigned algs = KEY_BIT(KEY_P256) | KEY_BIT(KEY_P384) | KEY_BIT(KEY_ED25519);
     const struct conf *c = r->conf;
     const struct conf_profile *p = conf_find_profile(c, c->people_profile);
 
@@ -1024,11 +1027,64 @@ static void check_people(struct conf_reading *r)
     } else if (kind_is_known(p)) {
         if (p->kind != PROFILE_OPERATOR)
             BAD_TOP(r, people_profile, "\"%.60s\" is of kind %s, not operator", c->people_profile, profile_kind_name(p->kind));
-        if (p->key_algs & ~algs)
+        if (p->key_algs & ~JWS_KEY_ALGS)
             BAD_TOP(r, people_profile, "\"%.60s\" allows key algorithms that cannot sign requests: only p256, p384 and ed25519 can", c->people_profile);
     }
     if (c->listen_admin.n > 0 && c->server_profile[0] == '\0')
         BAD_TOP(r, server_profile, "is missing: listen.admin needs a server certificate");
+}
+
+static bool answers_ocsp(const struct conf *c, const char *token)
+{
+    for (size_t i = 0; i < c->cas_n; i++)
+        if (strcmp(c->cas[i].ocsp_token, token) == 0)
+            return true;
+    return false;
+}
+
+/* The status process signs it: with a token whose signer it talks to anyway. */
+static void check_feed(struct conf_reading *r)
+{
+    const struct conf *c = r->conf;
+    const struct conf_profile *p = conf_find_profile(c, c->feed_profile);
+
+    if (c->feed_token[0] == '\0') {
+        if (c->feed_profile[0] != '\0')
+            BAD_TOP(r, feed_profile, "needs feed.token");
+        return;
+    }
+    if (!c->decisions)
+        BAD_TOP(r, feed_token, "needs decisions.enabled");
+    if (!answers_ocsp(c, c->feed_token))
+        BAD_TOP(r, feed_token, "token \"%.80s\" is no CA's ocsp_token", c->feed_token);
+    if ((unsigned)c->feed_key >= KEY_ALGS || !(JWS_KEY_ALGS & KEY_BIT(c->feed_key)))
+        BAD_TOP(r, feed_key, "must be p256, p384 or ed25519");
+    if (c->feed_profile[0] == '\0') {
+        BAD_TOP(r, feed_profile, "is missing: feed.token needs it");
+    } else if (!p) {
+        BAD_TOP(r, feed_profile, "there is no profile \"%.80s\"", c->feed_profile);
+    } else if (kind_is_known(p)) {
+        if (p->kind != PROFILE_FEED_SIGNER)
+            BAD_TOP(r, feed_profile, "\"%.60s\" is of kind %s, not feed-signer", c->feed_profile, profile_kind_name(p->kind));
+        else if (ca_is_offline(c, p->ca))
+            BAD_TOP(r, feed_profile, "\"%.60s\" issues from CA \"%.60s\", whose token is offline: nobody would renew it", c->feed_profile, p->ca);
+        if ((unsigned)c->feed_key < KEY_ALGS && p->key_algs && !(p->key_algs & KEY_BIT(c->feed_key)))
+            BAD_TOP(r, feed_key, "profile \"%.60s\" does not certify %s keys", c->feed_profile, key_alg_name(c->feed_key));
+    }
+}
+
+static void check_audience(struct conf_reading *r, size_t i)
+{
+    const struct conf_audience *a = &r->conf->audiences[i];
+
+    if (a->scopes == 0)
+        BAD_AUDIENCE(r, i, scopes, "admits no scope");
+    if (a->stale_hard_s < a->stale_soft_s)
+        BAD_AUDIENCE(r, i, stale_hard_s, "ends before stale_soft");
+    for (size_t j = 0; j < a->domains.n; j++)
+        if (!conf_find_domain(r->conf, a->domains.v[j]))
+            conf_mistake(r, LIST_AUDIENCES, i, offsetof(struct conf_audience, domains), (int)j, "there is no domain \"%.80s\"",
+                         a->domains.v[j]);
 }
 
 static void check_box(struct conf_reading *r)
@@ -1071,6 +1127,11 @@ static void derive_top(struct conf_reading *r)
         if (!conf_set_text(&c->secret_key_file, text))
             r->nomem = true;
     }
+    if (c->listen_decision[0] == '\0') {
+        snprintf(text, sizeof(text), "%s/decision.sock", c->dir_run);
+        if (!conf_set_text(&c->listen_decision, text))
+            r->nomem = true;
+    }
     if (c->server_names.n == 0 && split_public_url(c->public_url, host, sizeof(host)) && host_kind(host) != HOST_BAD) {
         snprintf(text, sizeof(text), "%s%s", host_kind(host) == HOST_ADDRESS ? "ip:" : "dns:", host);
         c->server_names.v = calloc(1, sizeof(char *));
@@ -1101,6 +1162,7 @@ void conf_check(struct conf_reading *r)
     check_audit(r);
     check_records(r);
     check_people(r);
+    check_feed(r);
     check_box(r);
     check_directories(r);
     for (int list = LIST_TOP + 1; list < CONF_LISTS; list++)
@@ -1117,4 +1179,6 @@ void conf_check(struct conf_reading *r)
         check_label(r, i);
     for (size_t i = 0; i < r->conf->order_signers_n; i++)
         check_order_signer(r, i);
+    for (size_t i = 0; i < r->conf->audiences_n; i++)
+        check_audience(r, i);
 }

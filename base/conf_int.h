@@ -42,9 +42,9 @@ struct conf_key {
     const char *help;
 };
 
-enum conf_list_id { LIST_TOP, LIST_TOKENS, LIST_CAS, LIST_PROFILES, LIST_DOMAINS, LIST_ANCHORS, LIST_LABELS, LIST_ORDER_SIGNERS, CONF_LISTS };
+enum conf_list_id { LIST_TOP, LIST_TOKENS, LIST_CAS, LIST_PROFILES, LIST_DOMAINS, LIST_ANCHORS, LIST_LABELS, LIST_ORDER_SIGNERS, LIST_AUDIENCES, CONF_LISTS };
 
-#define CONF_KEYS_MAX 48
+#define CONF_KEYS_MAX 80
 
 struct conf_list {
     const char *name; /* NULL for the top level, whose one item is struct conf itself */

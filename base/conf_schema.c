@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/life.h"
 #include "base/limits.h"
 
 #define MINUTE 60
@@ -32,6 +33,8 @@ static const struct conf_name profile_kinds[] = {{"root-ca", PROFILE_ROOT_CA},
                                                  {"station", PROFILE_STATION},
                                                  {"record-signer", PROFILE_RECORD_SIGNER},
                                                  {"operator", PROFILE_OPERATOR},
+                                                 {"gateway", PROFILE_GATEWAY},
+                                                 {"feed-signer", PROFILE_FEED_SIGNER},
                                                  {NULL, 0}};
 
 static const struct conf_name key_usages[] = {{"digitalSignature", USAGE_DIGITAL_SIGNATURE},
@@ -46,6 +49,7 @@ static const struct conf_name key_usages[] = {{"digitalSignature", USAGE_DIGITAL
 static const struct conf_name ext_key_usages[] = {{"serverAuth", EKU_SERVER_AUTH},
                                                   {"clientAuth", EKU_CLIENT_AUTH},
                                                   {"OCSPSigning", EKU_OCSP_SIGNING},
+                                                  {"feedSigning", EKU_FEED_SIGNING},
                                                   {NULL, 0}};
 
 static const struct conf_name approval_rules[] = {{"none", APPROVAL_NONE},
@@ -60,6 +64,10 @@ static const struct conf_name reenroll_rules[] = {{"supersede", REENROLL_SUPERSE
 
 static const struct conf_name keygen_makers[] = {
     {"off", KEYGEN_OFF}, {"service", KEYGEN_SERVICE}, {"token", KEYGEN_TOKEN}, {NULL, 0}};
+
+static const struct conf_name access_scopes[] = {{"line", 1 << SCOPE_LINE},     {"enroll-only", 1 << SCOPE_ENROLL},
+                                                 {"update-only", 1 << SCOPE_UPDATE}, {"repair", 1 << SCOPE_REPAIR},
+                                                 {"full", 1 << SCOPE_FULL},     {NULL, 0}};
 
 #define AT(type, member) .offset = offsetof(struct type, member)
 #define TOP(member)      AT(conf, member)
@@ -104,6 +112,8 @@ static const struct conf_key top_keys[] = {
      .help = "Plain HTTP for health checks; keep it on the loopback."},
     {.section = "listen", .name = "admin", .type = T_STRINGS, TOP(listen_admin), .def = "",
      .help = "HTTPS for administration over the network, with operators' certificates. Empty: inkan-admin is not started."},
+    {.section = "listen", .name = "decision", .type = T_PATH, TOP(listen_decision), .def = "",
+     .note = "decision.sock in directories.run", .help = "Socket on which gateways of this machine ask for decisions; there with decisions.enabled."},
     {.name = "fronts", .type = T_UINT, TOP(fronts), .min = 1, .max = 64, .def = "1",
      .help = "Front processes; one per processor core is a good number."},
     {.name = "connections", .type = T_UINT, TOP(connections), .min = 1, .max = 1000000, .def = "10000",
@@ -141,6 +151,20 @@ static const struct conf_key top_keys[] = {
      .help = "Profile (kind operator) of operators' certificates; required with listen.admin. Its CA should certify nobody else."},
     {.section = "people", .name = "two_person_above", .type = T_UINT, TOP(two_person_above), .min = 0, .max = 1000000000, .def = "100",
      .help = "A mass action on more units than these waits for a second operator."},
+    {.section = "decisions", .name = "enabled", .type = T_BOOL, TOP(decisions), .def = "false",
+     .help = "Answers /v1/decision: may this unit connect now, and for what? Takes about 200 octets of memory in inkan-status for each certificate and its device."},
+    {.section = "decisions", .name = "group", .type = T_TEXT, TOP(decisions_group), .def = "", .note = "the supervisor's",
+     .help = "Group whose programs may use the socket listen.decision."},
+    {.section = "feed", .name = "token", .type = T_TEXT, TOP(feed_token), .def = "",
+     .help = "Token of the key that signs the revocation feed, one of the ocsp_tokens; empty: there is no feed. Needs decisions.enabled."},
+    {.section = "feed", .name = "key", .type = T_ENUM, TOP(feed_key), .names = key_algs, .def = "p256",
+     .help = "Algorithm of that key: p256, p384 or ed25519."},
+    {.section = "feed", .name = "profile", .type = T_TEXT, TOP(feed_profile), .def = "",
+     .help = "Profile (kind feed-signer) of its certificate; required with feed.token. Its CA certifies the key."},
+    {.section = "feed", .name = "keep", .type = T_UINT, TOP(feed_keep), .min = 1000, .max = 10000000, .def = "200000",
+     .help = "Changes kept in memory, 8 octets each; whoever is further behind takes a snapshot."},
+    {.section = "feed", .name = "valid", .type = T_DURATION, TOP(feed_valid_s), .min = 60, .max = 366 * DAY, .def = "7d",
+     .help = "How long a gateway may go on with what it has when it hears nothing."},
     {.name = "secret_key_file", .type = T_PATH, TOP(secret_key_file), .def = "",
      .note = "enroll-secret.key in directories.state",
      .help = "The key under which enrollment secrets are kept, made on first use. Back it up apart from the ledger."},
@@ -224,7 +248,7 @@ static const struct conf_key profile_keys[] = {
      .note = "what the kind needs: clientAuth, serverAuth or OCSPSigning; none for CAs", .help = "extKeyUsage (RFC 5280 4.2.1.12)."},
     {.name = "validity", .type = T_VALIDITY, PROFILE(validity_s), .offset2 = offsetof(struct conf_profile, no_expiry),
      .min = 1, .max = (int64_t)100 * 366 * DAY,
-     .note = "root-ca 25y, issuing-ca 15y, idevid none, ldevid 365d, tls-server 90d, ocsp-signer and station 30d, record-signer 365d",
+     .note = "root-ca 25y, issuing-ca 15y, idevid none, ldevid 365d, tls-server and gateway 90d, ocsp-signer and station 30d, record-signer and feed-signer 365d",
      .help = "How long a certificate lives; none: without expiry (99991231235959Z), which needs issuers without expiry too."},
     {.name = "path_len", .type = T_PATH_LEN, PROFILE(path_len), .min = 0, .max = 8, .note = "0 for issuing-ca, none for root-ca",
      .help = "pathLenConstraint of CA certificates (RFC 5280 4.2.1.9)."},
@@ -316,6 +340,25 @@ static const struct conf_key order_signer_keys[] = {
     {.name = "domains", .type = T_STRINGS, ORDER_SIGNER(domains), .required = true, .help = "Domains whose work orders he may sign."},
 };
 
+#define AUDIENCE(member) AT(conf_audience, member)
+static const struct conf_key audience_keys[] = {
+    {.name = "name", .type = T_TEXT, AUDIENCE(name), .required = true,
+     .help = "What a gateway says it asks for; one that says nothing is of audience default, which is there with the values below unless it is configured."},
+    {.name = "scopes", .type = T_BITS, AUDIENCE(scopes), .names = access_scopes, .def = "full", .help = "Scopes of a unit that are admitted."},
+    {.name = "domains", .type = T_STRINGS, AUDIENCE(domains), .def = "", .help = "Domains whose units are admitted; empty: every one."},
+    {.name = "products", .type = T_STRINGS, AUDIENCE(products), .def = "", .help = "Products that are admitted; empty: every one."},
+    {.name = "firmware_blocked", .type = T_STRINGS, AUDIENCE(firmware_blocked), .def = "",
+     .help = "Firmware releases that are denied; one that ends in * stands for all that begin so."},
+    {.name = "stale_soft", .type = T_DURATION, AUDIENCE(stale_soft_s), .min = 10, .max = 366 * DAY, .def = "24h",
+     .help = "Data older than this is called stale, with an alarm; known-good units are admitted still."},
+    {.name = "stale_hard", .type = T_DURATION, AUDIENCE(stale_hard_s), .min = 10, .max = 366 * DAY, .def = "7d",
+     .help = "With data older than this everybody is denied."},
+    {.name = "cache_allow", .type = T_DURATION, AUDIENCE(cache_allow_s), .min = 0, .max = 3600, .def = "10s",
+     .help = "How long the asker may keep an allow."},
+    {.name = "cache_deny", .type = T_DURATION, AUDIENCE(cache_deny_s), .min = 0, .max = DAY, .def = "300s",
+     .help = "How long the asker may keep a deny that cannot be lifted; one that can is kept 5 s at most."},
+};
+
 #define LIST(text, rows, struct_name, member, about)                                                                   \
     {.name = text, .keys = rows, .keys_n = ARRAY_LEN(rows), .item_size = sizeof(struct struct_name),                   \
      .offset = offsetof(struct conf, member), .offset_n = offsetof(struct conf, member##_n), .help = about}
@@ -330,6 +373,7 @@ const struct conf_list conf_lists[CONF_LISTS] = {
     [LIST_LABELS] = LIST("labels", label_keys, conf_label, labels, "EST entry points."),
     [LIST_ORDER_SIGNERS] = LIST("order_signers", order_signer_keys, conf_order_signer, order_signers,
                                 "Who may sign work orders; without one no order can be opened."),
+    [LIST_AUDIENCES] = LIST("audiences", audience_keys, conf_audience, audiences, "Who asks for access decisions, and what for."),
 };
 
 _Static_assert(ARRAY_LEN(top_keys) <= CONF_KEYS_MAX && ARRAY_LEN(profile_keys) <= CONF_KEYS_MAX, "CONF_KEYS_MAX");

@@ -314,37 +314,40 @@ static enum err_code header_read(struct bytes json, const char *typ, struct feed
     return take(&json, "]}") && json.len == 0 ? E_OK : err_set(e, E_INVALID, "feed JWS: something after x5c");
 }
 
-/* Up to the next dot, or to the end. */
-static bool next_part(struct bytes *in, bool last, struct bytes *out)
-{
-    const uint8_t *dot = in->len ? memchr(in->p, '.', in->len) : NULL;
-
-    if (last != (dot == NULL))
-        return false;
-    *out = dot ? BYTES(in->p, (size_t)(dot - in->p)) : *in;
-    *in = dot ? BYTES(dot + 1, in->len - out->len - 1) : (struct bytes){NULL, 0};
-    return out->len > 0;
-}
-
-enum err_code feed_jws_read(struct bytes text, const char *typ, struct feed_jws *out, struct err *e)
+enum err_code feed_input_read(struct bytes text, const char *typ, struct feed_jws *out, struct err *e)
 {
     AUTO_BUF header = BUF_INIT(FEED_CHAIN_MAX * 2 * CERT_MAX_LEN);
-    uint8_t room[JWS_SIG_MAX + 3];
-    struct buf signature = {room, 0, sizeof(room), sizeof(room), false, false}; /* never grows */
-    struct bytes signature_text;
+    const uint8_t *dot = text.len ? memchr(text.p, '.', text.len) : NULL;
 
     memset(out, 0, sizeof(*out));
-    if (text.len > FEED_JWS_MAX)
-        return err_set(e, E_INVALID, "feed JWS of %zu octets, at most %d", text.len, FEED_JWS_MAX);
-    if (!next_part(&text, false, &out->jws.protected_text) || !next_part(&text, false, &out->jws.payload_text) ||
-        !next_part(&text, true, &signature_text))
-        return err_set(e, E_INVALID, "feed JWS: not three parts with two dots (RFC 7515 7.1)");
+    if (!dot || dot == text.p || dot + 1 == text.p + text.len)
+        return err_set(e, E_INVALID, "feed JWS: no header and payload with a dot between (RFC 7515 7.1)");
+    out->jws.protected_text = BYTES(text.p, (size_t)(dot - text.p));
+    out->jws.payload_text = BYTES(dot + 1, text.len - out->jws.protected_text.len - 1);
     if (base64url_decode(out->jws.protected_text, &header, e) != E_OK)
         return err_wrap(e, "feed JWS: header");
     if (header_read(buf_bytes(&header), typ, out, e) != E_OK)
         return e->code;
     if (!base64url_is_valid(out->jws.payload_text))
         return err_set(e, E_INVALID, "feed JWS: payload is not base64url without padding");
+    return E_OK;
+}
+
+enum err_code feed_jws_read(struct bytes text, const char *typ, struct feed_jws *out, struct err *e)
+{
+    uint8_t room[JWS_SIG_MAX + 3];
+    struct buf signature = {room, 0, sizeof(room), sizeof(room), false, false}; /* never grows */
+    const uint8_t *dot = text.len ? memrchr(text.p, '.', text.len) : NULL;
+    struct bytes signature_text;
+
+    memset(out, 0, sizeof(*out));
+    if (text.len > FEED_JWS_MAX)
+        return err_set(e, E_INVALID, "feed JWS of %zu octets, at most %d", text.len, FEED_JWS_MAX);
+    if (!dot || dot + 1 == text.p + text.len)
+        return err_set(e, E_INVALID, "feed JWS: not three parts with two dots (RFC 7515 7.1)");
+    signature_text = BYTES(dot + 1, (size_t)(text.p + text.len - dot - 1));
+    if (feed_input_read(BYTES(text.p, (size_t)(dot - text.p)), typ, out, e) != E_OK)
+        return e->code;
     if (signature_text.len > JWS_SIG_MAX / 3 * 4 || base64url_decode(signature_text, &signature, e) != E_OK)
         return err_set(e, E_INVALID, "feed JWS: signature is not base64url of at most %d octets", JWS_SIG_MAX);
     out->jws.signature_len = signature.len;

@@ -95,6 +95,8 @@ struct feed_jws {
     struct buf chain[FEED_CHAIN_MAX]; /* DER */
     size_t chain_n;
 };
+/* Reads the first two parts alone, as they are signed. Otherwise as feed_jws_read. */
+MUST_CHECK enum err_code feed_input_read(struct bytes text, const char *typ, struct feed_jws *out, struct err *e);
 /* Reads the compact form strictly; `typ` must be its type. `out` is to be cleared in any case. */
 MUST_CHECK enum err_code feed_jws_read(struct bytes text, const char *typ, struct feed_jws *out, struct err *e);
 void feed_jws_clear(struct feed_jws *j);

@@ -11,6 +11,9 @@
 #define OCSP_REQUEST_MAX      4096
 #define EST_LABEL_MAX         64
 #define UNIT_HEADER_MAX       512 /* of Inkan-Unit */
+#define DECISION_BODY_MAX     (24 * 1024)
+#define DECISIONS_BODY_MAX    (1024 * 1024)
+#define FEED_WAIT_MAX_S       30
 #define FACTORY_BODY_MAX      (16 * 1024)
 #define BOX_BODY_MAX          (32 * 1024)
 #define FACTORY_ANSWER_MAX    (60 * 1024)

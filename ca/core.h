@@ -161,9 +161,10 @@ bool authority_signs_now(struct core *c, const struct authority *a); /* ready, a
 void authority_issuer(const struct authority *a, struct cert_issuer *out);
 bool authority_owns_spki(struct core *c, struct bytes spki); /* any key of ours */
 
-/* ---- the key that signs records (record.c) ---- */
+/* ---- the keys that sign records and the feed (record.c) ---- */
 struct record_signer {
     char key[KEY_NAME_MAX];  /* "" = not made yet, or not configured */
+    uint8_t cka_id[16];
     char kid[41], x5t[44];   /* SKI in hex; base64url of the certificate's SHA-256 */
     enum sig_alg alg;
     struct buf spki, cert;   /* cert empty = none yet */
@@ -187,7 +188,7 @@ struct front_link {
 struct status_link {
     struct core *core;
     struct chan *chan;
-    bool present, hello;
+    bool present, hello, devices; /* devices: it wants to hear of them */
     uint64_t sent_seq, acked_seq;
     struct event *pump;
 };
@@ -410,7 +411,7 @@ struct core {
     struct known_key *key;
     size_t key_n;
     char audit_key[KEY_NAME_MAX]; /* "" = none yet */
-    struct record_signer record;
+    struct record_signer record, feed;
 
     LIST_HEAD(, front_link) fronts;
     struct status_link status;

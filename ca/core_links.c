@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "ca/alarm.h"
 #include "ca/core.h"
 #include "ca/enroll_policy.h"
 #include "ca/est_body.h"
@@ -600,16 +601,73 @@ struct row_page {
     struct msg *m;
     uint32_t n;
     uint64_t last;
+    bool devices; /* asked for */
+    uint64_t device[ROWS_PER_MESSAGE]; /* that the rows name */
+    size_t device_n;
 };
+
+/* Without decisions nobody reads what is of devices. */
+static void put_row_plain(struct msg *m, const struct status_row *row)
+{
+    struct status_row plain = *row;
+
+    plain.device_state = DEVICE_STATES;
+    plain.has_hash = false;
+    plain.device = plain.issuer ? 0 : row->device;
+    status_row_encode(m, &plain);
+}
 
 static bool put_row(void *arg, const struct status_row *row)
 {
     struct row_page *page = arg;
 
-    status_row_encode(page->m, row);
+    if (page->devices)
+        status_row_encode(page->m, row);
+    else
+        put_row_plain(page->m, row);
+    if (row->device && page->devices && (page->device_n == 0 || page->device[page->device_n - 1] != row->device))
+        page->device[page->device_n++] = row->device;
     page->n++;
     page->last = row->seq;
     return true;
+}
+
+static void send_devices(struct core *c, struct msg *body, uint32_t n)
+{
+    AUTO_MSG m = {BUF_INIT(0)};
+
+    msg_begin(&m, FOLLOW_DEVICES, 0);
+    msg_put_u32(&m, n);
+    buf_add(&m.b, body->b.p + MSG_HEADER_LEN, body->b.len - MSG_HEADER_LEN);
+    send_or_fail(c->status.chan, &m);
+}
+
+/* Devices as they stand now, before the rows that name them. */
+static bool push_devices(struct core *c, const uint64_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        AUTO_MSG body = {BUF_INIT(0)};
+        uint32_t count = 0;
+
+        msg_begin(&body, FOLLOW_DEVICES, 0);
+        for (; i < n && count < DEVICES_MAX && body.b.len < MSG_MAX_LEN - 1024; i++) {
+            struct device_row row;
+            struct err e = {0};
+            enum err_code code = store_device_by_id(c->store, ids[i], &row, &e);
+
+            if (code != E_OK) {
+                core_doubt(c, &e);
+                log_failure("status-feed-failed", &e);
+                return false;
+            }
+            follow_device_put(&body, &(struct access_device){.id = row.id, .domain = row.domain, .device_id = row.device_id,
+                                                             .product = row.product, .firmware = row.firmware,
+                                                             .state = (enum device_state)row.state});
+            count++;
+        }
+        send_devices(c, &body, count);
+    }
+    return c->status.chan != NULL;
 }
 
 /* One message of rows; false when there are none left or on error. */
@@ -618,7 +676,7 @@ static bool push_rows(struct core *c)
     struct status_link *s = &c->status;
     AUTO_MSG body = {BUF_INIT(0)};
     AUTO_MSG m = {BUF_INIT(0)};
-    struct row_page page = {&body, 0, 0};
+    struct row_page page = {.m = &body, .devices = s->devices};
     struct err e = {0};
 
     msg_begin(&body, FOLLOW_ROWS, 0);
@@ -628,6 +686,8 @@ static bool push_rows(struct core *c)
         return false;
     }
     if (page.n == 0)
+        return false;
+    if (page.device_n && !push_devices(c, page.device, page.device_n))
         return false;
     /* The count comes before the rows: known only now. */
     msg_begin(&m, FOLLOW_ROWS, 0);
@@ -669,6 +729,28 @@ static void send_current(struct core *c, uint64_t request_id)
     send_or_fail(c->status.chan, &m);
 }
 
+static void send_feed_key(struct core *c)
+{
+    const struct record_signer *r = &c->feed;
+    const struct conf_profile *p = conf_find_profile(c->conf, c->conf->feed_profile);
+    const struct authority *a = p ? authority_find(c, p->ca) : NULL;
+    struct follow_feed_key out = {0};
+    AUTO_MSG m = {BUF_INIT(0)};
+
+    if (r->key[0] && r->cert.len && a) {
+        text_copy(out.token, sizeof(out.token), c->conf->feed_token);
+        text_copy(out.key, sizeof(out.key), r->key);
+        out.cka_id = BYTES_OF(r->cka_id);
+        out.spki = buf_bytes(&r->spki);
+        out.cert = buf_bytes(&r->cert);
+        if (a->conf->issuer[0])
+            out.issuer = buf_bytes(&a->cert);
+    }
+    msg_begin(&m, FOLLOW_FEED_KEY, 0);
+    follow_feed_key_encode(&m, &out);
+    send_or_fail(c->status.chan, &m);
+}
+
 void links_send_issuers(struct core *c)
 {
     AUTO_MSG end = {BUF_INIT(0)};
@@ -685,6 +767,7 @@ void links_send_issuers(struct core *c)
         out.id = a->id;
         snprintf(out.name, sizeof(out.name), "%s", a->conf->name);
         out.subject = buf_bytes(&a->subject);
+        out.cert = buf_bytes(&a->cert);
         out.spki = buf_bytes(&a->spki);
         out.responds = a->ocsp_cert.len != 0;
         if (out.responds) {
@@ -703,9 +786,10 @@ void links_send_issuers(struct core *c)
     }
     msg_begin(&end, FOLLOW_ISSUERS_END, 0);
     send_or_fail(c->status.chan, &end);
+    send_feed_key(c);
 }
 
-static void status_hello(struct core *c, struct bytes ledger_id, uint64_t seq)
+static void status_hello(struct core *c, struct bytes ledger_id, uint64_t seq, bool devices)
 {
     AUTO_MSG m = {BUF_INIT(0)};
     bool rebuild = !bytes_equal(ledger_id, buf_bytes(&c->follow_id)) || seq > core_seq(c);
@@ -714,6 +798,7 @@ static void status_hello(struct core *c, struct bytes ledger_id, uint64_t seq)
     c->status.sent_seq = rebuild ? 0 : seq;
     c->status.acked_seq = c->status.sent_seq;
     c->status.hello = true;
+    c->status.devices = devices;
     msg_begin(&m, FOLLOW_BEGIN, 0);
     msg_put_bytes(&m, buf_bytes(&c->follow_id));
     msg_put_bool(&m, rebuild);
@@ -730,18 +815,49 @@ static void status_hello(struct core *c, struct bytes ledger_id, uint64_t seq)
     confirmations_check(c);
 }
 
+/* A decision was asked about a device that is lost or compromised. One alarm of it is open at a time. */
+static void device_seen(struct core *c, uint64_t device)
+{
+    char domain[ID_MAX_LEN + 1], object[3 * ID_MAX_LEN];
+    enum device_state state;
+    struct device_row row;
+    struct err e = {0};
+    enum err_code code;
+
+    if (c->seal != SEAL_NONE)
+        return;
+    if (store_device_by_id(c->store, device, &row, &e) != E_OK || core_begin(c, &e) != E_OK) {
+        log_failure("device-seen-failed", &e);
+        return;
+    }
+    text_copy(domain, sizeof(domain), row.domain);
+    snprintf(object, sizeof(object), "device:%s/%s", row.domain, row.device_id);
+    state = (enum device_state)row.state;
+    code = state == DEVICE_LOST || state == DEVICE_COMPROMISED
+               ? alarm_raise(c, "seen-while-lost", domain, object,
+                             state == DEVICE_LOST ? "a gateway was shown a certificate of this device, which is lost"
+                                                  : "a gateway was shown a certificate of this device, which is compromised",
+                             &e)
+               : E_OK;
+    core_end(c, code, &e);
+    if (code != E_OK)
+        log_failure("device-seen-failed", &e);
+}
+
 static enum err_code status_message(struct core *c, struct msg_reader *r, struct err *e)
 {
     struct bytes ledger_id;
     uint64_t seq, request_id = r->request_id;
+    bool devices;
 
     switch (r->type) {
     case FOLLOW_HELLO:
         ledger_id = msg_get_bytes(r, 128);
         seq = msg_get_u64(r);
+        devices = msg_get_bool(r);
         if (msg_read_end(r, e) != E_OK)
             return e->code;
-        status_hello(c, ledger_id, seq);
+        status_hello(c, ledger_id, seq, devices);
         return E_OK;
     case FOLLOW_ACK:
         seq = msg_get_u64(r);
@@ -755,6 +871,12 @@ static enum err_code status_message(struct core *c, struct msg_reader *r, struct
         if (msg_read_end(r, e) != E_OK)
             return e->code;
         send_current(c, request_id);
+        return E_OK;
+    case FOLLOW_SEEN:
+        seq = msg_get_u64(r);
+        if (msg_read_end(r, e) != E_OK)
+            return e->code;
+        device_seen(c, seq);
         return E_OK;
     default:
         return err_set(e, E_INVALID, "message type 0x%04x from status", r->type);
@@ -956,7 +1078,7 @@ static void tell_keys(struct signer_link *l)
         const struct known_key *k = &c->key[i];
         struct bytes issuer;
 
-        if (strcmp(k->token, l->token) != 0 || k->purpose == PURPOSE_OCSP)
+        if (strcmp(k->token, l->token) != 0 || k->purpose == PURPOSE_OCSP || k->purpose == PURPOSE_FEED) /* the status process signs with them */
             continue;
         buf_init(&names[n], NAME_MAX_LEN);
         issuer = key_issuer_name(c, k, &names[n]);

@@ -3,13 +3,16 @@
  * How the status process follows the core's status log. Status opens no ledger file: it keeps a replica of its own.
  *
  * status -> core
- *   FOLLOW_HELLO    bytes ledger_id (empty: none yet), u64 seq      resume after this row
+ *   FOLLOW_HELLO    bytes ledger_id (empty: none yet), u64 seq, bool devices   resume after this row; tell of devices too
  *   FOLLOW_ACK      u64 seq                                        rows up to seq are applied (answers reflect them)
  *   FOLLOW_ASK      -                                              what is your seq? (before answering `unknown`)
+ *   FOLLOW_SEEN     u64 device                                     a decision was asked about a device that is lost or compromised
  * core -> status
  *   FOLLOW_BEGIN    bytes ledger_id, bool rebuild, bool sealed, i64 time_floor   rebuild: forget everything, rows start at 1
  *   FOLLOW_ISSUER   struct follow_issuer                           all issuers, sent after BEGIN and when one changes
  *   FOLLOW_ISSUERS_END -
+ *   FOLLOW_FEED_KEY struct follow_feed_key                         after ISSUERS_END, and when it changes
+ *   FOLLOW_DEVICES  u32 n, n x struct access_device                as they stand now: those that the next rows name
  *   FOLLOW_ROWS     u32 n, n x row                                 in seq order, no gaps
  *   FOLLOW_CURRENT  u64 seq, bool sealed, i64 time_floor           answer to ASK (same request id); also every 5 s
  */
@@ -31,6 +34,9 @@ enum follow_type {
     FOLLOW_ISSUERS_END,
     FOLLOW_ROWS,
     FOLLOW_CURRENT,
+    FOLLOW_DEVICES,
+    FOLLOW_FEED_KEY,
+    FOLLOW_SEEN,
 };
 
 /* What the status log says of a certificate. */
@@ -74,11 +80,30 @@ struct status_row {
     unsigned shard;         /* of a serial that only an imported list knows; not sent, and not read back */
 };
 
+/* What decisions need of a device. The texts are borrowed; "" = not known. */
+struct access_device {
+    uint64_t id; /* device row of the ledger */
+    const char *domain, *device_id, *product, *firmware;
+    enum device_state state;
+};
+#define DEVICE_TEXT_MAX 256 /* octets of product and firmware here; longer ones are cut */
+#define DEVICES_MAX     128 /* in one message */
+
+/* The key that signs the feed; key "": none. */
+struct follow_feed_key {
+    char token[ID_MAX_LEN + 1];
+    char key[ID_MAX_LEN * 2 + 1]; /* signer key name: "feed/NAME/GEN" */
+    struct bytes cka_id, spki;
+    struct bytes cert;   /* DER */
+    struct bytes issuer; /* DER of the CA that certified it; empty when that is a root */
+};
+
 /* One issuer as the OCSP responder needs it. */
 struct follow_issuer {
     uint32_t id;
     char name[ID_MAX_LEN + 1];
     struct bytes subject;      /* DER Name */
+    struct bytes cert;         /* of the CA itself, DER */
     struct bytes spki;         /* of the CA key: CertID issuerKeyHash is over its BIT STRING value */
     bool responds;             /* a responder key and certificate exist */
     char token[ID_MAX_LEN + 1];/* token of the responder key */
@@ -92,6 +117,12 @@ struct follow_issuer {
 
 void status_row_encode(struct msg *m, const struct status_row *in);
 void status_row_get(struct msg_reader *r, struct status_row *out); /* failure sticks in the reader */
+void follow_device_put(struct msg *m, const struct access_device *in);
+/* `room` holds the texts: DEVICE_ROOM octets. */
+#define DEVICE_ROOM (2 * (ID_MAX_LEN + 1) + 2 * (DEVICE_TEXT_MAX + 1))
+void follow_device_get(struct msg_reader *r, struct access_device *out, char room[DEVICE_ROOM]);
+void follow_feed_key_encode(struct msg *m, const struct follow_feed_key *in);
+MUST_CHECK enum err_code follow_feed_key_decode(struct msg_reader *r, struct follow_feed_key *out, struct err *e);
 void follow_issuer_encode(struct msg *m, const struct follow_issuer *in);
 MUST_CHECK enum err_code follow_issuer_decode(struct msg_reader *r, struct follow_issuer *out, struct err *e);
 

@@ -20,6 +20,7 @@ struct follower {
     struct event_base *base;
     struct replica *replica;
     struct responder *responder;
+    struct decider *decider; /* NULL: no access decisions */
     struct follower_ops ops;
     struct chan *chan; /* NULL: no core */
     bool begun;        /* FOLLOW_BEGIN came on this link */
@@ -31,6 +32,7 @@ struct follower {
     uint64_t target; /* the core's seq as first named on this link */
     bool current;
     struct event *build; /* parts of a replica that has all its rows */
+    bool built;          /* it was built so, and the decider has not been told */
     char state[STATE_TEXT_MAX];
     struct status_row rows[ROWS_MAX];
 };
@@ -117,6 +119,10 @@ static void reach_target(struct follower *f)
         evtimer_add(f->build, &next_round);
         return;
     }
+    if (f->decider && f->built) {
+        f->built = false;
+        decider_built(f->decider);
+    }
     f->current = true;
     log_begin(&l, LOG_INFO, "status-current");
     log_u64(&l, "seq", replica_seq(f->replica));
@@ -153,6 +159,7 @@ static enum err_code consider_building(struct follower *f, struct err *e)
 
     if (f->current || f->target < BUILD_MIN || here > f->target / 10 || replica_is_building(f->replica))
         return E_OK;
+    f->built = true;
     return replica_build(f->replica, e);
 }
 
@@ -192,6 +199,9 @@ static enum err_code on_begin(struct follower *f, struct msg_reader *r, struct e
         responder_forget_answers(f->responder);
         if (replica_reset(f->replica, ledger_id, e) != E_OK)
             return e->code;
+        f->built = false;
+        if (f->decider)
+            decider_reset(f->decider);
     }
     responder_core_time(f->responder, floor, true);
     log_begin(&l, LOG_INFO, "status-following");
@@ -201,6 +211,13 @@ static enum err_code on_begin(struct follower *f, struct msg_reader *r, struct e
     return E_OK;
 }
 
+static void issuers_begin(struct follower *f)
+{
+    responder_issuers_begin(f->responder);
+    if (f->decider)
+        access_issuers_begin(decider_access(f->decider));
+}
+
 static enum err_code on_issuer(struct follower *f, struct msg_reader *r, struct err *e)
 {
     struct follow_issuer in;
@@ -208,12 +225,14 @@ static enum err_code on_issuer(struct follower *f, struct msg_reader *r, struct 
     if (follow_issuer_decode(r, &in, e) != E_OK)
         return err_wrap(e, "FOLLOW_ISSUER");
     if (!f->issuers_open) {
-        responder_issuers_begin(f->responder);
+        issuers_begin(f);
         f->issuers_open = true;
         f->issuers_n = 0;
     }
     if (++f->issuers_n > ISSUERS_MAX)
         return err_set(e, E_INVALID, "more than %d issuers", ISSUERS_MAX);
+    if (f->decider && access_issuers_add(decider_access(f->decider), &in, e) != E_OK)
+        return e->code;
     return responder_issuers_add(f->responder, &in, f->ops.offers(f->ops.arg, in.name), e);
 }
 
@@ -222,9 +241,11 @@ static enum err_code on_issuers_end(struct follower *f, struct msg_reader *r, st
     if (msg_read_end(r, e) != E_OK)
         return err_wrap(e, "FOLLOW_ISSUERS_END");
     if (!f->issuers_open)
-        responder_issuers_begin(f->responder); /* a ledger without a CA yet */
+        issuers_begin(f); /* a ledger without a CA yet */
     f->issuers_open = false;
     responder_issuers_end(f->responder);
+    if (f->decider)
+        access_issuers_end(decider_access(f->decider));
     f->ops.issuers_changed(f->ops.arg);
     return E_OK;
 }
@@ -246,10 +267,44 @@ static enum err_code on_rows(struct follower *f, struct msg_reader *r, struct er
     if (replica_apply(f->replica, f->rows, n, &refused, e) != E_OK)
         return e->code;
     note_refused(f, refused);
+    if (f->decider && decider_rows(f->decider, f->rows, n, e) != E_OK)
+        return e->code;
     /* Kept answers about these certificates go before the core hears that the rows are in force. */
     responder_rows_applied(f->responder, f->rows, n);
     acknowledge(f, replica_seq(f->replica));
     reach_target(f);
+    return E_OK;
+}
+
+/* As they stand now; rows that name them follow. */
+static enum err_code on_devices(struct follower *f, struct msg_reader *r, struct err *e)
+{
+    static struct access_device v[DEVICES_MAX];
+    static char room[DEVICES_MAX][DEVICE_ROOM];
+    size_t n = msg_get_u32(r);
+
+    if (n == 0 || n > DEVICES_MAX || !f->decider)
+        return err_set(e, E_INVALID, "FOLLOW_DEVICES of %zu devices", n);
+    for (size_t i = 0; i < n && !r->failed; i++)
+        follow_device_get(r, &v[i], room[i]);
+    if (msg_read_end(r, e) != E_OK)
+        return err_wrap(e, "FOLLOW_DEVICES");
+    if (f->ahead)
+        return E_OK;
+    return replica_put_devices(f->replica, v, n, e) == E_OK ? decider_devices(f->decider, v, n, e) : e->code;
+}
+
+static enum err_code on_feed_key(struct follower *f, struct msg_reader *r, struct err *e)
+{
+    struct follow_feed_key key;
+
+    if (follow_feed_key_decode(r, &key, e) != E_OK)
+        return err_wrap(e, "FOLLOW_FEED_KEY");
+    if (!f->decider)
+        return E_OK;
+    if (feed_set_key(decider_feed(f->decider), &key, e) != E_OK)
+        return e->code;
+    f->ops.issuers_changed(f->ops.arg);
     return E_OK;
 }
 
@@ -276,7 +331,11 @@ static enum err_code on_current(struct follower *f, struct msg_reader *r, struct
     }
     update(f);
     reach_target(f);
-    if (ask_id)
+    if (f->decider && !sealed)
+        decider_current(f->decider, seq);
+    if (f->decider && ask_id & DECIDER_ASK_BIT)
+        decider_core_seq(f->decider, ask_id, seq);
+    else if (ask_id)
         responder_core_seq(f->responder, ask_id, seq);
     return E_OK;
 }
@@ -298,6 +357,10 @@ static enum err_code handle(struct follower *f, struct msg_reader *r, int fd, st
         return on_rows(f, r, e);
     case FOLLOW_CURRENT:
         return on_current(f, r, e);
+    case FOLLOW_DEVICES:
+        return on_devices(f, r, e);
+    case FOLLOW_FEED_KEY:
+        return on_feed_key(f, r, e);
     default:
         return err_set(e, E_INVALID, "unknown message type 0x%04x", r->type);
     }
@@ -309,6 +372,8 @@ static void drop_link(struct follower *f)
     f->chan = NULL;
     f->begun = f->issuers_open = false;
     responder_core_lost(f->responder);
+    if (f->decider)
+        decider_core_lost(f->decider);
     tell_state(f);
 }
 
@@ -346,6 +411,7 @@ void follower_link(struct follower *f, int fd)
     msg_begin(&m, FOLLOW_HELLO, 0);
     msg_put_bytes(&m, replica_ledger_id(f->replica));
     msg_put_u64(&m, replica_seq(f->replica));
+    msg_put_bool(&m, f->decider != NULL);
     f->chan = chan_new(f->base, fd, &ops, f, QUEUE_MAX, &e);
     if (!f->chan) {
         f->ops.doubt(f->ops.arg, "follow-failed", &e);
@@ -361,6 +427,18 @@ bool follower_ask(struct follower *f, uint64_t ask_id)
 
     msg_begin(&m, FOLLOW_ASK, ask_id);
     return f->begun && send_msg(f, &m);
+}
+
+void follower_tell_seen(struct follower *f, uint64_t device)
+{
+    AUTO_MSG m;
+
+    msg_begin(&m, FOLLOW_SEEN, 0);
+    msg_put_u64(&m, device);
+    if (f->begun)
+        (void)send_msg(f, &m);
+    else
+        msg_clear(&m);
 }
 
 bool follower_is_linked(const struct follower *f)
@@ -381,6 +459,11 @@ bool follower_is_sealed(const struct follower *f)
 void follower_set_responder(struct follower *f, struct responder *responder)
 {
     f->responder = responder;
+}
+
+void follower_set_decider(struct follower *f, struct decider *decider)
+{
+    f->decider = decider;
 }
 
 struct follower *follower_new(struct event_base *base, struct replica *replica, const struct follower_ops *ops,

@@ -19,6 +19,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "ca/decider.h"
 #include "ca/replica.h"
 #include "ca/responder.h"
 
@@ -40,6 +41,10 @@ struct follower *follower_new(struct event_base *base, struct replica *replica, 
 void follower_free(struct follower *f);
 /* The responder asks through the follower, so it is made after it. Before any link. */
 void follower_set_responder(struct follower *f, struct responder *responder);
+/* Access decisions are made: the core tells of devices too. Before any link. */
+void follower_set_decider(struct follower *f, struct decider *decider);
+/* A decision was asked about a device that is lost or compromised. */
+void follower_tell_seen(struct follower *f, uint64_t device);
 
 void follower_link(struct follower *f, int fd);         /* takes over fd; an older link is dropped */
 bool follower_ask(struct follower *f, uint64_t ask_id); /* hooks.ask of the responder */

@@ -623,7 +623,9 @@ static enum err_code order_profile(struct issue_job *j, struct err *e)
     if (o->becomes_ca[0] != (j->profile->kind == PROFILE_ROOT_CA || j->profile->kind == PROFILE_ISSUING_CA))
         if (!o->becomes_ca[0] || (j->profile->kind != PROFILE_ROOT_CA && j->profile->kind != PROFILE_ISSUING_CA))
             return err_set(e, E_DENIED, "profile \"%s\" makes CAs: use inkan ca create", o->profile);
-    if ((j->profile->kind == PROFILE_OCSP_SIGNER || j->profile->kind == PROFILE_RECORD_SIGNER) && o->spki.len == 0)
+    if ((j->profile->kind == PROFILE_OCSP_SIGNER || j->profile->kind == PROFILE_RECORD_SIGNER ||
+         j->profile->kind == PROFILE_FEED_SIGNER) &&
+        o->spki.len == 0)
         return err_set(e, E_DENIED, "profile \"%s\" is for keys in our tokens", o->profile);
     if ((j->profile->kind == PROFILE_OPERATOR) != (o->operator_id != 0))
         return err_set(e, E_DENIED, "profile \"%s\" is %s", o->profile, o->operator_id ? "not of kind operator" : "for operators: inkan operator add");

@@ -41,7 +41,9 @@ struct job {
     bool listed, asked;      /* this token was listed; the one request of a token job is answered */
     bool generated;
     bool intended;           /* the trail says what is about to be done */
-    bool list_published, responder_made, record_made, installed;
+    bool list_published, responder_made, installed;
+    unsigned record_made; /* 1 << purpose */
+    enum key_purpose record_purpose;
     struct buf csr_info, csr; /* of a CA that is certified elsewhere */
     char signer[SIGNERS_MAX][ID_MAX_LEN + 1]; /* offline signers this job started */
     size_t signer_n;
@@ -607,13 +609,13 @@ static enum goal_state goal_responder_renewed(struct job *j)
     return responder(j, core_stamp(j->core) >= half);
 }
 
-/* ---- the certificate of the record key, by the CA of its profile ---- */
+/* ---- the certificates of the keys of records and of the feed, by the CA of their profiles ---- */
 
-static bool signs_record_key(const struct core *c, const char *ca)
+static bool signs_key_of(const struct signer_place *where, const struct core *c, const char *ca)
 {
-    const struct conf_profile *p = conf_find_profile(c->conf, c->conf->records_profile);
+    const struct conf_profile *p = conf_find_profile(c->conf, where->profile);
 
-    return c->conf->records_token[0] && p && strcmp(p->ca, ca) == 0;
+    return where->token[0] && p && strcmp(p->ca, ca) == 0;
 }
 
 static void on_record_issued(struct core *c, void *arg, const struct issue_result *r)
@@ -626,56 +628,76 @@ static void on_record_issued(struct core *c, void *arg, const struct issue_resul
         action_failed(j, &r->err);
         return;
     }
-    j->record_made = true;
-    note_made(j, "record");
+    j->record_made |= 1u << j->record_purpose;
+    note_made(j, key_purpose_name(j->record_purpose));
     action_done(j);
 }
 
-static enum err_code order_record(struct core *c, const char *ca, const struct actor *by, issue_fn done, void *arg,
-                                  struct err *e)
+static enum err_code order_record(struct core *c, const struct signer_place *where, const char *ca, const struct actor *by, issue_fn done,
+                                  void *arg, struct err *e)
 {
     char key[KEY_NAME_MAX], requester[ID_MAX_LEN + 8];
     const struct known_key *k;
     struct issue_order order;
 
-    key_name(key, sizeof(key), PURPOSE_RECORD, ca);
+    key_name(key, sizeof(key), where->purpose, ca);
     k = key_find(c, key);
     if (!k)
-        return err_set(e, E_CONFLICT, "there is no record key yet: inkan ca create %s", ca);
-    snprintf(requester, sizeof(requester), "record:%s", ca);
+        return err_set(e, E_CONFLICT, "there is no key of %s yet: inkan ca create %s", where->name, ca);
+    snprintf(requester, sizeof(requester), "%s:%s", key_purpose_name(where->purpose), ca);
     order = (struct issue_order){
-        .profile = c->conf->records_profile,
+        .profile = where->profile,
         .spki = buf_bytes(&k->spki),
         .requester = requester,
         .by = by,
-        .name = "records",
+        .name = where->name,
         .key = k->id,
     };
     return issue_order(c, &order, done, arg, e);
 }
 
-static enum goal_state goal_record_key(struct job *j)
+static enum goal_state key_of(struct job *j, enum key_purpose purpose)
 {
-    const struct conf *conf = j->core->conf;
+    const struct signer_place where = signer_place(j->core, purpose);
 
-    return signs_record_key(j->core, j->ca) ? key_exists(j, PURPOSE_RECORD, j->ca, conf->records_token, conf->records_key)
-                                            : REACHED;
+    return signs_key_of(&where, j->core, j->ca) ? key_exists(j, purpose, j->ca, where.token, where.alg) : REACHED;
 }
 
-static enum goal_state goal_record(struct job *j)
+static enum goal_state certificate_of(struct job *j, enum key_purpose purpose)
 {
-    struct core *c = j->core;
+    const struct signer_place where = signer_place(j->core, purpose);
     struct authority *a = own_ca(j);
     enum goal_state s;
 
-    if (!signs_record_key(c, j->ca) || j->record_made || c->record.cert.len)
+    if (!signs_key_of(&where, j->core, j->ca) || (j->record_made >> purpose & 1) || where.signer->cert.len)
         return REACHED;
     s = with_signer(j, a->conf->token, a->key);
     if (s != REACHED)
         return s;
-    if (order_record(c, j->ca, &j->call->by, on_record_issued, j, &j->err) != E_OK)
+    j->record_purpose = purpose;
+    if (order_record(j->core, &where, j->ca, &j->call->by, on_record_issued, j, &j->err) != E_OK)
         return FAILED;
     return start_waiting(j);
+}
+
+static enum goal_state goal_record_key(struct job *j)
+{
+    return key_of(j, PURPOSE_RECORD);
+}
+
+static enum goal_state goal_record(struct job *j)
+{
+    return certificate_of(j, PURPOSE_RECORD);
+}
+
+static enum goal_state goal_feed_key(struct job *j)
+{
+    return key_of(j, PURPOSE_FEED);
+}
+
+static enum goal_state goal_feed(struct job *j)
+{
+    return certificate_of(j, PURPOSE_FEED);
 }
 
 static void on_list_published(struct core *c, void *arg, struct crl_scope *scope, enum err_code code,
@@ -917,10 +939,11 @@ static const goal_fn ca_request_goals[] = {goal_external, goal_external_key, goa
 static const goal_fn ca_waits_goals[] = {goal_external, goal_external_key, goal_key_made, goal_waits_result, NULL};
 static const goal_fn ca_install_goals[] = {goal_external,  goal_installed, goal_ocsp_key,   goal_key_made,
                                            goal_responder, goal_record_key, goal_key_made,  goal_record,
-                                           goal_lists,     goal_ca_result,  NULL};
+                                           goal_feed_key,  goal_key_made,   goal_feed,      goal_lists,     goal_ca_result,  NULL};
 static const goal_fn ca_create_goals[] = {goal_parent,   goal_ca_key,   goal_key_made,  goal_ca_certificate,
                                           goal_ocsp_key, goal_key_made, goal_responder,
-                                          goal_record_key, goal_key_made, goal_record, goal_lists,
+                                          goal_record_key, goal_key_made, goal_record,
+                                          goal_feed_key, goal_key_made, goal_feed, goal_lists,
                                           goal_ca_result, NULL};
 static const goal_fn root_sign_goals[] = {goal_root, goal_children, goal_responder_renewed, goal_lists_now,
                                           goal_signed_result, NULL};
@@ -1351,7 +1374,7 @@ void op_key_generate(struct core *c, struct admin_call *call)
         return;
     }
     if (!purpose_from_name(admin_text(call, "purpose"), &purpose)) {
-        refuse_call(call, E_INVALID, "purpose is one of ca, ocsp, audit, record, not", admin_text(call, "purpose"));
+        refuse_call(call, E_INVALID, "purpose is one of ca, ocsp, audit, record, feed, not", admin_text(call, "purpose"));
         return;
     }
     if (!key_alg_from_name(admin_text(call, "algorithm"), &alg)) {
@@ -1452,9 +1475,18 @@ static void on_record_renewed(struct core *c, void *arg, const struct issue_resu
         log_failure("record-renewal-failed", &r->err);
 }
 
-static void record_renew(struct core *c, int64_t now)
+static void on_feed_renewed(struct core *c, void *arg, const struct issue_result *r)
 {
-    const struct record_signer *r = &c->record;
+    (void)c;
+    (void)arg;
+    if (r->code != E_OK)
+        log_failure("feed-renewal-failed", &r->err);
+}
+
+static void record_renew(struct core *c, enum key_purpose purpose, int64_t now)
+{
+    const struct signer_place where = signer_place(c, purpose);
+    const struct record_signer *r = where.signer;
     int64_t due = r->not_before + (r->not_after - r->not_before) / 3 * 2;
     struct authority *a;
     char ca[ID_MAX_LEN + 1];
@@ -1464,8 +1496,9 @@ static void record_renew(struct core *c, int64_t now)
     if (!r->key[0] || (r->cert.len && now < due) || current(c) || !key_owner(r->key, ca, sizeof(ca)))
         return;
     a = authority_find(c, ca);
-    if (a && authority_is_ready(c, a, &why) && order_record(c, ca, &ACTOR_CORE, on_record_renewed, NULL, &e) != E_OK)
-        log_failure("record-renewal-failed", &e);
+    if (a && authority_is_ready(c, a, &why) &&
+        order_record(c, &where, ca, &ACTOR_CORE, purpose == PURPOSE_FEED ? on_feed_renewed : on_record_renewed, NULL, &e) != E_OK)
+        log_failure(purpose == PURPOSE_FEED ? "feed-renewal-failed" : "record-renewal-failed", &e);
 }
 
 void services_renew(struct core *c)
@@ -1484,5 +1517,6 @@ void services_renew(struct core *c)
         if (order_responder(c, a, &ACTOR_CORE, on_renewed, NULL, &e) != E_OK)
             log_failure("ocsp-renewal-failed", &e);
     }
-    record_renew(c, now);
+    record_renew(c, PURPOSE_RECORD, now);
+    record_renew(c, PURPOSE_FEED, now);
 }

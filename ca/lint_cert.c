@@ -147,6 +147,8 @@
     X(EKU_PROFILE, "cert.eku.profile", "profile", "the purposes are the profile's")                                    \
     X(EKU_OCSP_SIGNING, "cert.eku.ocsp_signing", "RFC 6960 4.2.2.2",                                                   \
       "OCSPSigning is in OCSP signer certificates, alone, and nowhere else")                                           \
+    X(EKU_FEED_SIGNING, "cert.eku.feed_signing", "profile",                                                            \
+      "feedSigning is in the feed's signer certificates, alone, and nowhere else")                                     \
     X(SAN_CRITICAL, "cert.san.critical", "RFC 5280 4.2.1.6",                                                           \
       "subjectAltName is critical exactly when the subject is empty")                                                  \
     X(SAN_FORM, "cert.san.form", "RFC 5280 4.2.1.6", "subjectAltName is a non-empty SEQUENCE of names")                \
@@ -234,7 +236,7 @@ static const struct bytes *const ext_oids[EXT_KINDS] = {
 struct cert_walk {
     struct lint_walk lint;
     const struct lint_cert_expect *x;
-    bool is_ca, is_root, is_ocsp_signer, is_idevid;
+    bool is_ca, is_root, is_ocsp_signer, is_feed_signer, is_idevid;
 
     struct der version, serial, signature, issuer, validity, subject, spki, extensions;
     struct bytes issuer_raw, subject_raw, spki_raw;
@@ -774,7 +776,7 @@ static unsigned usages_of(enum key_alg key)
 static void judge_key_usage(const struct cert_walk *w, unsigned usage)
 {
     const unsigned ca = USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN;
-    unsigned expected = w->is_ca ? ca : w->is_ocsp_signer ? USAGE_DIGITAL_SIGNATURE : w->x->profile->key_usage;
+    unsigned expected = w->is_ca ? ca : w->is_ocsp_signer || w->is_feed_signer ? USAGE_DIGITAL_SIGNATURE : w->x->profile->key_usage;
 
     if ((usage & ca) != (w->is_ca ? ca : 0))
         hit(w, R_KEY_USAGE_CERT_SIGN);
@@ -867,6 +869,8 @@ static unsigned purpose_of(const struct cert_walk *w, struct bytes oid, bool *ot
         return EKU_CLIENT_AUTH;
     if (bytes_equal(oid, OID_EKU_OCSP_SIGNING))
         return EKU_OCSP_SIGNING;
+    if (bytes_equal(oid, OID_EKU_FEED_SIGNING))
+        return EKU_FEED_SIGNING;
     if (bytes_equal(oid, OID_ANY_EKU))
         hit(w, R_EKU_ANY);
     else if (bytes_equal(oid, OID_EKU_CMC_RA))
@@ -878,10 +882,12 @@ static unsigned purpose_of(const struct cert_walk *w, struct bytes oid, bool *ot
 
 static void judge_purposes(const struct cert_walk *w, unsigned purposes, bool other)
 {
-    unsigned expected = w->is_ocsp_signer ? EKU_OCSP_SIGNING : w->x->profile->eku;
+    unsigned expected = w->is_ocsp_signer ? EKU_OCSP_SIGNING : w->is_feed_signer ? EKU_FEED_SIGNING : w->x->profile->eku;
 
     if (w->is_ocsp_signer ? purposes != EKU_OCSP_SIGNING || other : (purposes & EKU_OCSP_SIGNING) != 0)
         hit(w, R_EKU_OCSP_SIGNING);
+    else if (w->is_feed_signer ? purposes != EKU_FEED_SIGNING || other : (purposes & EKU_FEED_SIGNING) != 0)
+        hit(w, R_EKU_FEED_SIGNING);
     else if (other || purposes != expected)
         hit(w, R_EKU_PROFILE);
 }
@@ -889,7 +895,7 @@ static void judge_purposes(const struct cert_walk *w, unsigned purposes, bool ot
 static void check_eku(const struct cert_walk *w)
 {
     const struct lint_ext *ext = &w->ext[EXT_EKU];
-    bool expected = w->is_ocsp_signer || (!w->is_ca && w->x->profile->eku != 0);
+    bool expected = w->is_ocsp_signer || w->is_feed_signer || (!w->is_ca && w->x->profile->eku != 0);
     unsigned purposes = 0;
     bool other = false;
     struct bytes oid;
@@ -1205,6 +1211,7 @@ void lint_cert(struct bytes tbs, const struct lint_cert_expect *x, struct lint_r
     w.is_root = x->profile->kind == PROFILE_ROOT_CA;
     w.is_ca = w.is_root || x->profile->kind == PROFILE_ISSUING_CA;
     w.is_ocsp_signer = x->profile->kind == PROFILE_OCSP_SIGNER;
+    w.is_feed_signer = x->profile->kind == PROFILE_FEED_SIGNER;
     w.is_idevid = x->profile->kind == PROFILE_IDEVID;
     if (!split(&w, tbs))
         return;

@@ -24,6 +24,7 @@ static const struct bit_name key_usage_names[] = {
 static const struct bit_name eku_names[] = {
     {EKU_OCSP_SIGNING, "OCSPSigning"},
     {EKU_CLIENT_AUTH, "clientAuth"},
+    {EKU_FEED_SIGNING, "feedSigning"},
     {EKU_SERVER_AUTH, "serverAuth"},
 };
 static const struct bit_name key_alg_names[] = {
@@ -35,6 +36,7 @@ static const char *const kind_names[PROFILE_KINDS] = {
     [PROFILE_LDEVID] = "ldevid",         [PROFILE_TLS_SERVER] = "tls-server",   [PROFILE_OCSP_SIGNER] = "ocsp-signer",
     [PROFILE_STATION] = "station",       [PROFILE_RECORD_SIGNER] = "record-signer",
     [PROFILE_OPERATOR] = "operator",
+    [PROFILE_GATEWAY] = "gateway",       [PROFILE_FEED_SIGNER] = "feed-signer",
 };
 static const char *const approval_names[] = {
     [APPROVAL_NONE] = "none", [APPROVAL_FIRST] = "first", [APPROVAL_OPERATOR] = "operator"};

@@ -5,16 +5,32 @@
 #include "base/jws.h"
 #include "ca/handover.h"
 
-void record_clear(struct core *c)
+static void clear(struct record_signer *r)
 {
-    buf_clear(&c->record.spki);
-    buf_clear(&c->record.cert);
-    memset(&c->record, 0, sizeof(c->record));
+    buf_clear(&r->spki);
+    buf_clear(&r->cert);
+    memset(r, 0, sizeof(*r));
 }
 
-static enum err_code load_certificate(struct core *c, const char *owner, struct err *e)
+void record_clear(struct core *c)
 {
-    struct record_signer *r = &c->record;
+    clear(&c->record);
+    clear(&c->feed);
+}
+
+struct signer_place signer_place(struct core *c, enum key_purpose purpose)
+{
+    const struct conf *conf = c->conf;
+
+    return purpose == PURPOSE_FEED
+               ? (struct signer_place){purpose, PROFILE_FEED_SIGNER, conf->feed_token, conf->feed_profile, "feed", conf->feed_key, &c->feed}
+               : (struct signer_place){purpose, PROFILE_RECORD_SIGNER, conf->records_token, conf->records_profile, "records",
+                                       conf->records_key, &c->record};
+}
+
+static enum err_code load_certificate(struct core *c, const struct signer_place *where, const char *owner, struct err *e)
+{
+    struct record_signer *r = where->signer;
     const struct authority *a = authority_find(c, owner);
     char requester[ID_MAX_LEN + 8];
     struct cert_row row;
@@ -23,55 +39,62 @@ static enum err_code load_certificate(struct core *c, const char *owner, struct 
     AUTO_BUF x5t = BUF_INIT(JWS_X5T_LEN);
     enum err_code code;
 
-    snprintf(requester, sizeof(requester), "record:%s", owner);
-    code = store_cert_newest_by_requester(c->store, requester, PROFILE_RECORD_SIGNER, &row, e);
+    snprintf(requester, sizeof(requester), "%s:%s", key_purpose_name(where->purpose), owner);
+    code = store_cert_newest_by_requester(c->store, requester, where->kind, &row, e);
     if (code == E_NOT_FOUND || (code == E_OK && (!a || row.issuer != a->id || row.status != CERT_GOOD)))
         return E_OK;
     if (code != E_OK)
         return code;
     if (cert_read(row.der, &read, e) != E_OK)
-        return err_wrap(e, "record certificate");
+        return err_wrap(e, "certificate of the key of %s", where->name);
     if (!bytes_equal(read.spki, buf_bytes(&r->spki)))
         return E_OK;
     buf_add_bytes(&r->cert, row.der);
     sha256(row.der, hash);
     base64url_encode(&x5t, BYTES_OF(hash));
     if (!buf_ok(&r->cert) || !buf_ok(&x5t))
-        return err_set(e, E_NOMEM, "record certificate");
+        return err_set(e, E_NOMEM, "certificate of the key of %s", where->name);
     snprintf(r->x5t, sizeof(r->x5t), "%.*s", (int)x5t.len, (const char *)x5t.p);
     r->not_before = row.not_before;
     r->not_after = row.not_after;
     return E_OK;
 }
 
-enum err_code record_load(struct core *c, struct err *e)
+static enum err_code load(struct core *c, enum key_purpose purpose, struct err *e)
 {
-    const struct conf_profile *p = conf_find_profile(c->conf, c->conf->records_profile);
-    struct record_signer *r = &c->record;
+    const struct signer_place where = signer_place(c, purpose);
+    const struct conf_profile *p = conf_find_profile(c->conf, where.profile);
+    struct record_signer *r = where.signer;
     char name[KEY_NAME_MAX];
     const struct known_key *k;
     struct pubkey key;
     uint8_t ski[20];
 
-    record_clear(c);
-    if (!c->conf->records_token[0] || !p)
+    clear(r);
+    if (!where.token[0] || !p)
         return E_OK;
-    key_name(name, sizeof(name), PURPOSE_RECORD, p->ca);
+    key_name(name, sizeof(name), purpose, p->ca);
     k = key_find(c, name);
-    if (!k || strcmp(k->token, c->conf->records_token) != 0)
+    if (!k || strcmp(k->token, where.token) != 0)
         return E_OK;
     buf_init(&r->spki, SPKI_MAX_LEN);
     buf_init(&r->cert, CERT_MAX_LEN);
     buf_add_bytes(&r->spki, buf_bytes(&k->spki));
     if (!buf_ok(&r->spki))
-        return err_set(e, E_NOMEM, "record key");
+        return err_set(e, E_NOMEM, "key of %s", where.name);
     if (pubkey_read(buf_bytes(&r->spki), &key, e) != E_OK)
-        return err_wrap(e, "record key \"%s\"", name);
+        return err_wrap(e, "key \"%s\"", name);
     snprintf(r->key, sizeof(r->key), "%s", name);
+    memcpy(r->cka_id, k->cka_id, sizeof(r->cka_id));
     r->alg = sig_alg_for_spki(buf_bytes(&r->spki));
     ski_of(key.key_bits, ski);
     hex_encode(ski, sizeof(ski), r->kid);
-    return load_certificate(c, p->ca, e);
+    return load_certificate(c, &where, p->ca, e);
+}
+
+enum err_code record_load(struct core *c, struct err *e)
+{
+    return load(c, PURPOSE_RECORD, e) == E_OK ? load(c, PURPOSE_FEED, e) : e->code;
 }
 
 static struct signer *signer_for_records(struct core *c, struct err *e)

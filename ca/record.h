@@ -4,6 +4,8 @@
  * budgets), as flattened JWS (base/jws.h) signed by the record key in its token.
  *
  * The key and its certificate are made with the CA of `records.profile` (inkan ca create) and renewed by services_renew.
+ * The key of the revocation feed (ca/feed.h) is made, certified and renewed the same way; the status process signs with it.
+ *
  * All functions are for the loop's thread.
  */
 #ifndef INKAN_CA_RECORD_H
@@ -13,7 +15,18 @@
 
 #define RECORD_PAYLOAD_MAX 40000 /* octets of one record before base64: it goes to the signer inline */
 
-/* Reads the record key and its newest certificate from the ledger into c->record; keys are loaded before. */
+/* Where the key of records (PURPOSE_RECORD) or of the feed (PURPOSE_FEED) belongs by configuration; token "": nowhere. */
+struct signer_place {
+    enum key_purpose purpose;
+    enum profile_kind kind;
+    const char *token, *profile, *name;
+    enum key_alg alg;
+    struct record_signer *signer;
+};
+struct signer_place signer_place(struct core *c, enum key_purpose purpose);
+
+/* Reads the keys of records and of the feed with their newest certificates from the ledger into c->record and c->feed; keys are
+ * loaded before. */
 MUST_CHECK enum err_code record_load(struct core *c, struct err *e);
 void record_clear(struct core *c);
 

@@ -10,12 +10,13 @@
 
 #include "base/auto.h"
 #include "base/fsio.h"
+#include "ca/access.h"
 #include "ca/replica_stage.h"
 
 #define REPLICA_APPLICATION_ID 0x494e4b52 /* "INKR" */
-#define REPLICA_VERSION        2
+#define REPLICA_VERSION        3
 
-enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_GET, ST_SEQ, ST_TIME, ST_BUILDING, STATEMENTS };
+enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_GET, ST_SEQ, ST_TIME, ST_BUILDING, ST_DEVICE, ST_DEVICES, ST_CERTS, STATEMENTS };
 
 /* The whole SQL of the replica. */
 static const char sql_setup[] = "PRAGMA locking_mode=EXCLUSIVE;" /* one process; no shared-memory file */
@@ -30,12 +31,14 @@ static const char sql_setup[] = "PRAGMA locking_mode=EXCLUSIVE;" /* one process;
 static const char sql_create[] =
     "BEGIN IMMEDIATE;"
     "CREATE TABLE state(one INTEGER PRIMARY KEY CHECK(one = 1), ledger_id BLOB NOT NULL, seq INTEGER NOT NULL,"
-    " time INTEGER NOT NULL, building INTEGER NOT NULL) STRICT;"
-    "INSERT INTO state VALUES(1, x'', 0, 0, 0);"
+    " time INTEGER NOT NULL, building INTEGER NOT NULL, wide INTEGER NOT NULL) STRICT;"
+    "INSERT INTO state VALUES(1, x'', 0, 0, 0, 0);"
     "CREATE TABLE status(issuer INTEGER NOT NULL, serial BLOB NOT NULL, status INTEGER NOT NULL, reason INTEGER NOT "
     "NULL,"
     " time INTEGER NOT NULL, changed INTEGER NOT NULL, not_after INTEGER NOT NULL, seq INTEGER NOT NULL,"
-    " PRIMARY KEY(issuer, serial)) STRICT, WITHOUT ROWID;"
+    " device INTEGER NOT NULL, kind INTEGER NOT NULL, der_hash BLOB NOT NULL, PRIMARY KEY(issuer, serial)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE device(id INTEGER PRIMARY KEY, domain TEXT NOT NULL, device_id TEXT NOT NULL, product TEXT NOT NULL,"
+    " firmware TEXT NOT NULL, state INTEGER NOT NULL) STRICT;"
     "PRAGMA application_id=" STRING(REPLICA_APPLICATION_ID) ";"
                                                             "PRAGMA user_version=" STRING(REPLICA_VERSION) ";"
                                                                                                            "COMMIT;";
@@ -45,14 +48,20 @@ static const char *const sql_statement[STATEMENTS] = {
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
     /* The first row of a certificate that is good is its issuance; every later row is a change. 2 is CERT_REVOKED. */
-    [ST_PUT] = "INSERT INTO status VALUES(?1, ?2, ?3, ?4, ?5, CASE ?3 WHEN 0 THEN 0 ELSE ?5 END, ?6, ?7)"
+    [ST_PUT] = "INSERT INTO status VALUES(?1, ?2, ?3, ?4, ?5, CASE ?3 WHEN 0 THEN 0 ELSE ?5 END, ?6, ?7, ?8, ?9, ?10)"
                " ON CONFLICT(issuer, serial) DO UPDATE SET status = excluded.status, reason = excluded.reason,"
-               " time = excluded.time, changed = excluded.time, not_after = excluded.not_after, seq = excluded.seq"
+               " time = excluded.time, changed = excluded.time, not_after = excluded.not_after, seq = excluded.seq,"
+               " device = iif(excluded.device = 0, device, excluded.device), kind = iif(der_hash = x'', excluded.kind, kind),"
+               " der_hash = iif(der_hash = x'', excluded.der_hash, der_hash)"
                " WHERE status.status <> 2 OR excluded.status = 2",
     [ST_GET] = "SELECT status, reason, time, changed, not_after, seq FROM status WHERE issuer = ?1 AND serial = ?2",
     [ST_SEQ] = "UPDATE state SET seq = ?1, time = max(time, ?2)",
     [ST_TIME] = "UPDATE state SET time = ?1",
     [ST_BUILDING] = "UPDATE state SET building = ?1",
+    [ST_DEVICE] = "INSERT OR REPLACE INTO device VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [ST_DEVICES] = "SELECT id, domain, device_id, product, firmware, state FROM device WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [ST_CERTS] = "SELECT issuer, serial, status, reason, time, not_after, seq, device, kind, der_hash FROM status"
+                 " WHERE (issuer, serial) > (?1, ?2) ORDER BY issuer, serial LIMIT ?3",
 };
 _Static_assert(CERT_GOOD == 0 && CERT_REVOKED == 2, "the numbers in sql_statement");
 
@@ -64,7 +73,7 @@ struct replica {
     size_t ledger_id_len;
     uint64_t seq;
     int64_t time;
-    bool damaged;
+    bool damaged, wide;
 
     struct stage *stage; /* while it is being built */
     unsigned next;       /* the part of it that is put next; those before are in the table */
@@ -119,7 +128,7 @@ static enum err_code load_state(struct replica *r, struct err *e)
     sqlite3_stmt *st = NULL;
     enum err_code code = E_OK;
 
-    if (sqlite3_prepare_v2(r->db, "SELECT ledger_id, seq, time, building FROM state WHERE one = 1", -1, &st, NULL) != SQLITE_OK ||
+    if (sqlite3_prepare_v2(r->db, "SELECT ledger_id, seq, time, building, wide FROM state WHERE one = 1", -1, &st, NULL) != SQLITE_OK ||
         sqlite3_step(st) != SQLITE_ROW) {
         code = store_err(r, "state", e);
     } else {
@@ -133,6 +142,9 @@ static enum err_code load_state(struct replica *r, struct err *e)
         } else if (sqlite3_column_int64(st, 3) != 0) {
             r->damaged = true;
             code = err_set(e, E_STORE, "replica \"%s\": the process ended while it was being built", r->path);
+        } else if (len && (sqlite3_column_int64(st, 4) != 0) != r->wide) {
+            r->damaged = true;
+            code = err_set(e, E_STORE, "replica \"%s\": decisions were switched %s", r->path, r->wide ? "on" : "off");
         } else {
             if (len)
                 memcpy(r->ledger_id, sqlite3_column_blob(st, 0), (size_t)len);
@@ -196,7 +208,7 @@ static enum err_code begin_anew(struct replica *r, struct err *e)
     return open_db(r, e);
 }
 
-enum err_code replica_open(const char *dir, struct replica **out, struct err *why, struct err *e)
+enum err_code replica_open(const char *dir, bool wide, struct replica **out, struct err *why, struct err *e)
 {
     struct replica *r;
 
@@ -207,6 +219,7 @@ enum err_code replica_open(const char *dir, struct replica **out, struct err *wh
     r = calloc(1, sizeof(*r));
     if (!r)
         return err_set(e, E_NOMEM, "replica");
+    r->wide = wide;
     if (snprintf(r->path, sizeof(r->path), "%s/replica.db", dir) >= (int)sizeof(r->path)) {
         free(r);
         return err_set(e, E_INVALID, "replica: the directory name is too long");
@@ -262,10 +275,10 @@ enum err_code replica_reset(struct replica *r, struct bytes ledger_id, struct er
         return err_set(e, E_INVALID, "ledger id of %zu octets, at most %d", ledger_id.len, LEDGER_ID_MAX_LEN);
     if (begin_anew(r, e) != E_OK)
         return e->code;
-    ok = sqlite3_prepare_v2(r->db, "UPDATE state SET ledger_id = ?1, time = ?2", -1, &st, NULL) == SQLITE_OK &&
+    ok = sqlite3_prepare_v2(r->db, "UPDATE state SET ledger_id = ?1, time = ?2, wide = ?3", -1, &st, NULL) == SQLITE_OK &&
          sqlite3_bind_blob(st, 1, ledger_id.len ? (const void *)ledger_id.p : "", (int)ledger_id.len, SQLITE_STATIC) ==
              SQLITE_OK &&
-         sqlite3_bind_int64(st, 2, time) == SQLITE_OK && sqlite3_step(st) == SQLITE_DONE;
+         sqlite3_bind_int64(st, 2, time) == SQLITE_OK && sqlite3_bind_int(st, 3, r->wide) == SQLITE_OK && sqlite3_step(st) == SQLITE_DONE;
     sqlite3_finalize(st);
     if (!ok)
         return store_err(r, "reset", e);
@@ -280,6 +293,12 @@ static struct staged_row staged(const struct status_row *row)
 
     if (serial.len)
         memcpy(out.serial, serial.p, serial.len);
+    out.device = row->device;
+    out.has_hash = row->has_hash;
+    if (row->has_hash) {
+        out.kind = row->kind;
+        memcpy(out.der_hash, row->der_hash, sizeof(out.der_hash));
+    }
     return out;
 }
 
@@ -295,6 +314,9 @@ static bool put(struct replica *r, const struct staged_row *row, size_t *refused
     sqlite3_bind_int64(st, 5, row->time);
     sqlite3_bind_int64(st, 6, row->not_after);
     sqlite3_bind_int64(st, 7, (int64_t)row->seq);
+    sqlite3_bind_int64(st, 8, r->wide ? (int64_t)row->device : 0);
+    sqlite3_bind_int64(st, 9, r->wide ? row->kind : 0);
+    sqlite3_bind_blob(st, 10, row->der_hash, r->wide && row->has_hash ? (int)sizeof(row->der_hash) : 0, SQLITE_STATIC);
     ok = run(r, ST_PUT);
     sqlite3_clear_bindings(st);
     if (ok && sqlite3_changes(r->db) == 0)
@@ -336,8 +358,11 @@ enum err_code replica_apply(struct replica *r, const struct status_row *rows, si
         struct staged_row row = staged(&rows[i]);
         bool later = r->stage && stage_part(&row) >= r->next;
 
-        if (row.issuer == 0) /* about a device alone */
+        if (rows[i].issuer == 0) { /* about a device alone */
+            if (row.time > time)
+                time = row.time;
             continue;
+        }
         if (later ? stage_add(r->stage, &row, e) != E_OK : !put(r, &row, refused))
             return undo(r, "apply", e);
         if (row.time > time)
@@ -363,7 +388,7 @@ enum err_code replica_build(struct replica *r, struct err *e)
     if (!run(r, ST_BUILDING))
         return store_err(r, "build", e);
     r->next = 0;
-    return stage_new(dir, &r->stage, e);
+    return stage_new(dir, r->wide, &r->stage, e);
 }
 
 bool replica_is_building(const struct replica *r)
@@ -451,6 +476,116 @@ enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes seria
     }
     sqlite3_reset(st);
     sqlite3_clear_bindings(st);
+    return code;
+}
+
+/* ---- devices, and reading it all ---- */
+
+enum err_code replica_put_devices(struct replica *r, const struct access_device *d, size_t n, struct err *e)
+{
+    sqlite3_stmt *st = r->st[ST_DEVICE];
+
+    *e = (struct err){0};
+    if (!run(r, ST_BEGIN))
+        return store_err(r, "begin", e);
+    for (size_t i = 0; i < n; i++) {
+        bool ok;
+
+        sqlite3_bind_int64(st, 1, (int64_t)d[i].id);
+        sqlite3_bind_text(st, 2, d[i].domain, -1, SQLITE_STATIC);
+        sqlite3_bind_text(st, 3, d[i].device_id, -1, SQLITE_STATIC);
+        sqlite3_bind_text(st, 4, d[i].product, -1, SQLITE_STATIC);
+        sqlite3_bind_text(st, 5, d[i].firmware, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(st, 6, d[i].state);
+        ok = run(r, ST_DEVICE);
+        sqlite3_clear_bindings(st);
+        if (!ok)
+            return undo(r, "devices", e);
+    }
+    return run(r, ST_COMMIT) ? E_OK : undo(r, "devices", e);
+}
+
+static enum err_code strange(struct replica *r, const char *what, struct err *e)
+{
+    r->damaged = true;
+    return err_set(e, E_STORE, "replica \"%s\": a %s that cannot be", r->path, what);
+}
+
+static enum err_code visit_device(struct replica *r, struct replica_reading *at, const struct replica_visit *fn, struct err *e)
+{
+    sqlite3_stmt *st = r->st[ST_DEVICES];
+    struct access_device d = {
+        .id = (uint64_t)sqlite3_column_int64(st, 0),
+        .domain = (const char *)sqlite3_column_text(st, 1),
+        .device_id = (const char *)sqlite3_column_text(st, 2),
+        .product = (const char *)sqlite3_column_text(st, 3),
+        .firmware = (const char *)sqlite3_column_text(st, 4),
+        .state = (enum device_state)sqlite3_column_int(st, 5),
+    };
+
+    if (!d.domain || !d.device_id || !d.product || !d.firmware || (unsigned)d.state >= DEVICE_STATES)
+        return strange(r, "device", e);
+    at->device = d.id;
+    return fn->device(fn->arg, &d, e) ? E_OK : e->code;
+}
+
+static enum err_code visit_cert(struct replica *r, struct replica_reading *at, const struct replica_visit *fn, struct err *e)
+{
+    sqlite3_stmt *st = r->st[ST_CERTS];
+    struct status_row row = {
+        .issuer = (uint32_t)sqlite3_column_int64(st, 0),
+        .serial_len = (uint8_t)sqlite3_column_bytes(st, 1),
+        .status = (enum cert_status)sqlite3_column_int(st, 2),
+        .reason = (enum crl_reason)sqlite3_column_int(st, 3),
+        .time = sqlite3_column_int64(st, 4),
+        .not_after = sqlite3_column_int64(st, 5),
+        .seq = (uint64_t)sqlite3_column_int64(st, 6),
+        .device = (uint64_t)sqlite3_column_int64(st, 7),
+        .kind = (uint8_t)sqlite3_column_int(st, 8),
+        .has_hash = sqlite3_column_bytes(st, 9) == sizeof(row.der_hash),
+        .device_state = DEVICE_STATES,
+    };
+
+    if (sqlite3_column_bytes(st, 1) > SERIAL_MAX_LEN || (unsigned)row.status >= CERT_STATUSES || !crl_reason_name(row.reason))
+        return strange(r, "certificate", e);
+    if (row.serial_len)
+        memcpy(row.serial, sqlite3_column_blob(st, 1), row.serial_len);
+    if (row.has_hash)
+        memcpy(row.der_hash, sqlite3_column_blob(st, 9), sizeof(row.der_hash));
+    at->issuer = row.issuer;
+    at->serial_len = row.serial_len;
+    memcpy(at->serial, row.serial, sizeof(at->serial));
+    return fn->cert(fn->arg, &row, e) ? E_OK : e->code;
+}
+
+enum err_code replica_read(struct replica *r, struct replica_reading *at, size_t max, const struct replica_visit *fn, bool *done, struct err *e)
+{
+    sqlite3_stmt *st = r->st[at->certs ? ST_CERTS : ST_DEVICES];
+    enum err_code code = E_OK;
+    size_t n = 0;
+    int rc;
+
+    *done = false;
+    if (at->certs) {
+        sqlite3_bind_int64(st, 1, at->issuer);
+        sqlite3_bind_blob(st, 2, at->serial, at->serial_len, SQLITE_STATIC);
+        sqlite3_bind_int64(st, 3, (int64_t)max);
+    } else {
+        sqlite3_bind_int64(st, 1, (int64_t)at->device);
+        sqlite3_bind_int64(st, 2, (int64_t)max);
+    }
+    while (code == E_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+        n++;
+        code = at->certs ? visit_cert(r, at, fn, e) : visit_device(r, at, fn, e);
+    }
+    if (code == E_OK && rc != SQLITE_DONE)
+        code = store_err(r, "read", e);
+    sqlite3_reset(st);
+    sqlite3_clear_bindings(st);
+    if (code == E_OK && n < max) {
+        *done = at->certs;
+        at->certs = true;
+    }
     return code;
 }
 

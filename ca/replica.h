@@ -32,10 +32,11 @@ struct replica_row {
 
 /*
  * Opens DIR/replica.db, or makes it. A file that is not a replica of this version or is damaged is deleted and made
- * anew; `why` then says what was wrong (else its code is E_OK). E_STORE, E_IO: it cannot be
+ * anew; `why` then says what was wrong (else its code is E_OK). `wide`: devices and what decisions need of certificates is kept too; a
+ * file of the other width is made anew. E_STORE, E_IO: it cannot be
  * used now (locked, unreadable, disk full); nothing was deleted.
  */
-MUST_CHECK enum err_code replica_open(const char *dir, struct replica **out, struct err *why, struct err *e);
+MUST_CHECK enum err_code replica_open(const char *dir, bool wide, struct replica **out, struct err *why, struct err *e);
 void replica_free(struct replica *r);
 
 struct bytes replica_ledger_id(const struct replica *r); /* empty: none yet */
@@ -62,6 +63,29 @@ MUST_CHECK enum err_code replica_apply(struct replica *r, const struct status_ro
 MUST_CHECK enum err_code replica_build(struct replica *r, struct err *e);
 MUST_CHECK enum err_code replica_build_step(struct replica *r, size_t *refused, struct err *e);
 bool replica_is_building(const struct replica *r);
+
+/* Devices that rows name, as they stand now; wide ones only. `d` as for access_put_device. */
+struct access_device;
+MUST_CHECK enum err_code replica_put_devices(struct replica *r, const struct access_device *d, size_t n, struct err *e);
+/*
+ * Reads the whole of a wide replica that is not being built, in steps: `max` devices and then certificates for each call, in an order
+ * of its own, until *done. Rows may be applied between the steps: what they change behind the place reached does not come again.
+ * `fn` false: it has failed, and has set `e`.
+ */
+struct replica_reading {
+    bool certs; /* devices are through */
+    uint64_t device;
+    uint32_t issuer;
+    uint8_t serial[SERIAL_MAX_LEN];
+    uint8_t serial_len;
+};
+struct replica_visit {
+    void *arg;
+    bool (*device)(void *arg, const struct access_device *d, struct err *e);
+    bool (*cert)(void *arg, const struct status_row *row, struct err *e); /* as the newest row, with device, kind and der_hash */
+};
+MUST_CHECK enum err_code replica_read(struct replica *r, struct replica_reading *at, size_t max, const struct replica_visit *fn, bool *done,
+                                      struct err *e);
 
 /* E_NOT_FOUND: no such certificate in rows up to replica_seq. */
 MUST_CHECK enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes serial, struct replica_row *out,

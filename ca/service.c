@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "ca/follow.h"
+
 /* A peer that names a password at all fits it into the HTTP headers. */
 #define PASSWORD_MAX_LEN HTTP_HEADERS_MAX
 #define CSRATTRS_MAX_LEN EST_BODY_MAX
@@ -315,5 +317,193 @@ enum err_code sts_ocsp_result_decode(struct msg_reader *r, struct sts_ocsp_resul
     require(r, out->response.len > 0);
     /* What is kept must be purgeable and dated: it names its certificates and ends. */
     require(r, !out->cacheable || (!out->is_error && out->cert_n > 0 && out->next_update > out->this_update));
+    return msg_read_end(r, e);
+}
+
+const char *decision_reason_name(enum decision_reason r)
+{
+    static const char *const names[DECISION_REASONS] = {
+        [DECISION_OK] = "ok",
+        [DECISION_REVOKED] = "revoked",
+        [DECISION_ON_HOLD] = "on_hold",
+        [DECISION_EXPIRED] = "expired",
+        [DECISION_NOT_YET_VALID] = "not_yet_valid",
+        [DECISION_UNKNOWN_SERIAL] = "unknown_serial",
+        [DECISION_UNKNOWN_ISSUER] = "unknown_issuer",
+        [DECISION_DEVICE_DISABLED] = "device_disabled",
+        [DECISION_SCOPE] = "scope",
+        [DECISION_FIRMWARE_BLOCKED] = "firmware_blocked",
+        [DECISION_POLICY] = "policy",
+        [DECISION_STALE_DATA] = "stale_data",
+        [DECISION_NO_IDENTITY] = "no_identity",
+    };
+
+    return (unsigned)r < DECISION_REASONS ? names[r] : "policy";
+}
+
+const char *decision_status_name(uint8_t cert_status)
+{
+    return cert_status == CERT_GOOD ? "good" : cert_status == CERT_ON_HOLD ? "on_hold" : "revoked";
+}
+
+const char *decision_revocation_name(uint8_t crl_reason)
+{
+    const char *name = crl_reason_name((enum crl_reason)crl_reason);
+
+    return name ? name : "unspecified";
+}
+
+static void get_octets(struct msg_reader *r, uint8_t *out, size_t n)
+{
+    struct bytes v = msg_get_bytes(r, n);
+
+    require(r, v.len == n);
+    if (!r->failed)
+        memcpy(out, v.p, n);
+}
+
+void sts_caller_put(struct msg *m, const struct sts_caller *in)
+{
+    msg_put_bool(m, in->local);
+    msg_put_bytes(m, BYTES_OF(in->cert_hash));
+}
+
+void sts_caller_get(struct msg_reader *r, struct sts_caller *out)
+{
+    *out = (struct sts_caller){0};
+    out->local = msg_get_bool(r);
+    get_octets(r, out->cert_hash, sizeof(out->cert_hash));
+}
+
+static void identity_put(struct msg *m, const struct sts_identity *in)
+{
+    msg_put_u8(m, (uint8_t)in->kind);
+    if (in->kind == IDENTITY_CERT || in->kind == IDENTITY_FINGERPRINT)
+        msg_put_bytes(m, BYTES_OF(in->der_hash));
+    if (in->kind == IDENTITY_CERT || in->kind == IDENTITY_SERIAL)
+        msg_put_bytes(m, BYTES_OF(in->ski));
+    if (in->kind == IDENTITY_SERIAL)
+        msg_put_bytes(m, BYTES(in->serial, in->serial_len));
+    if (in->kind == IDENTITY_CERT)
+        msg_put_i64(m, in->not_before);
+}
+
+static void identity_get(struct msg_reader *r, struct sts_identity *out)
+{
+    *out = (struct sts_identity){0};
+    out->kind = (enum identity_kind)msg_get_enum(r, IDENTITY_KINDS);
+    if (r->failed)
+        return;
+    if (out->kind == IDENTITY_CERT || out->kind == IDENTITY_FINGERPRINT)
+        get_octets(r, out->der_hash, sizeof(out->der_hash));
+    if (out->kind == IDENTITY_CERT || out->kind == IDENTITY_SERIAL)
+        get_octets(r, out->ski, sizeof(out->ski));
+    if (out->kind == IDENTITY_SERIAL)
+        out->serial_len = get_serial(r, out->serial);
+    if (out->kind == IDENTITY_CERT)
+        out->not_before = msg_get_i64(r);
+}
+
+void sts_decide_encode(struct msg *m, const struct sts_decide *in)
+{
+    sts_caller_put(m, &in->caller);
+    msg_put_str(m, in->audience);
+    msg_put_u32(m, (uint32_t)in->n);
+    for (size_t i = 0; i < in->n; i++)
+        identity_put(m, &in->who[i]);
+}
+
+enum err_code sts_decide_decode(struct msg_reader *r, struct sts_decide *out, struct err *e)
+{
+    sts_caller_get(r, &out->caller);
+    msg_get_str(r, out->audience, sizeof(out->audience));
+    out->n = msg_get_u32(r);
+    require(r, out->n > 0 && out->n <= DECISIONS_MAX);
+    if (r->failed)
+        out->n = 0;
+    for (size_t i = 0; i < out->n && !r->failed; i++)
+        identity_get(r, &out->who[i]);
+    return msg_read_end(r, e);
+}
+
+static void decision_put(struct msg *m, const struct sts_decision *in)
+{
+    msg_put_bool(m, in->allow);
+    msg_put_bool(m, in->close);
+    msg_put_bool(m, in->identity_unverified);
+    msg_put_u8(m, (uint8_t)in->reason);
+    msg_put_u32(m, in->cache_s);
+    msg_put_i64(m, in->status_age_s);
+    msg_put_bool(m, in->known);
+    if (in->known) {
+        msg_put_u8(m, in->status);
+        msg_put_u8(m, in->revocation_reason);
+        msg_put_i64(m, in->revoked_at);
+        msg_put_u8(m, (uint8_t)in->scope);
+    }
+    msg_put_bool(m, in->has_device);
+    if (in->has_device) {
+        msg_put_u8(m, (uint8_t)in->state);
+        msg_put_str(m, in->domain);
+        msg_put_str(m, in->device_id);
+        msg_put_str(m, in->product);
+        msg_put_str(m, in->firmware);
+    }
+}
+
+static void decision_get(struct msg_reader *r, struct sts_decision *out)
+{
+    *out = (struct sts_decision){0};
+    out->allow = msg_get_bool(r);
+    out->close = msg_get_bool(r);
+    out->identity_unverified = msg_get_bool(r);
+    out->reason = (enum decision_reason)msg_get_enum(r, DECISION_REASONS);
+    out->cache_s = msg_get_u32(r);
+    out->status_age_s = msg_get_i64(r);
+    out->known = msg_get_bool(r);
+    if (out->known) {
+        out->status = msg_get_enum(r, CERT_STATUSES);
+        out->revocation_reason = msg_get_u8(r);
+        out->revoked_at = msg_get_i64(r);
+        out->scope = (enum access_scope)msg_get_enum(r, ACCESS_SCOPES);
+    }
+    out->has_device = msg_get_bool(r);
+    if (out->has_device) {
+        out->state = (enum device_state)msg_get_enum(r, DEVICE_STATES);
+        msg_get_str(r, out->domain, sizeof(out->domain));
+        msg_get_str(r, out->device_id, sizeof(out->device_id));
+        msg_get_str(r, out->product, sizeof(out->product));
+        msg_get_str(r, out->firmware, sizeof(out->firmware));
+    }
+    /* What is admitted has a reason to be, and is known. */
+    require(r, !out->allow || ((out->reason == DECISION_OK || out->reason == DECISION_STALE_DATA) && out->known && out->has_device));
+}
+
+void sts_decided_encode(struct msg *m, const struct sts_decided *in)
+{
+    msg_put_u8(m, (uint8_t)in->code);
+    msg_put_u64(m, in->seq);
+    msg_put_u32(m, in->policy_version);
+    msg_put_u32(m, in->first);
+    msg_put_u32(m, in->total);
+    msg_put_u32(m, (uint32_t)in->n);
+    for (size_t i = 0; i < in->n; i++)
+        decision_put(m, &in->decision[i]);
+}
+
+enum err_code sts_decided_decode(struct msg_reader *r, struct sts_decided *out, struct err *e)
+{
+    out->code = (enum err_code)msg_get_enum(r, ERR_CODES_COUNT);
+    out->seq = msg_get_u64(r);
+    out->policy_version = msg_get_u32(r);
+    out->first = msg_get_u32(r);
+    out->total = msg_get_u32(r);
+    out->n = msg_get_u32(r);
+    require(r, out->n <= DECIDED_MAX && out->total <= DECISIONS_MAX && out->first <= out->total && out->n <= out->total - out->first);
+    require(r, (out->code == E_OK) == (out->n > 0));
+    if (r->failed)
+        out->n = 0;
+    for (size_t i = 0; i < out->n && !r->failed; i++)
+        decision_get(r, &out->decision[i]);
     return msg_read_end(r, e);
 }

@@ -15,12 +15,16 @@
  * front -> status        status -> front
  *   STS_OCSP               STS_OCSP_RESULT
  *   STS_HEALTH             STS_HEALTH_RESULT
+ *   STS_DECIDE             STS_DECIDED, one or several
+ *   STS_SNAPSHOT           STS_SNAPSHOT_RESULT
+ *   STS_CHANGES            STS_CHANGES_RESULT
  */
 #ifndef INKAN_CA_SERVICE_H
 #define INKAN_CA_SERVICE_H
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/life.h"
 #include "base/limits.h"
 #include "base/msg.h"
 
@@ -48,6 +52,12 @@ enum status_type {
     STS_OCSP_RESULT,             /* struct sts_ocsp_result */
     STS_HEALTH,
     STS_HEALTH_RESULT, /* bool ready, str json */
+    STS_DECIDE,        /* struct sts_decide */
+    STS_DECIDED,       /* struct sts_decided */
+    STS_SNAPSHOT,      /* struct sts_caller */
+    STS_SNAPSHOT_RESULT, /* u8 err code, str ETag; fd: the text, with E_OK. E_DENIED: not for this caller */
+    STS_CHANGES,       /* struct sts_caller, u64 after, u32 wait_s */
+    STS_CHANGES_RESULT, /* u8 err code, bytes JWS. E_NOT_FOUND: `after` is older than what is kept, or of another log */
 };
 
 enum svc_operation { SVC_SIMPLEENROLL, SVC_SIMPLEREENROLL, SVC_SERVERKEYGEN, SVC_OPERATIONS };
@@ -176,6 +186,86 @@ struct sts_ocsp_result {
     size_t cert_n;
 };
 
+/*
+ * Who asks for a decision or the feed: a program of this machine by the socket, or the holder of the certificate with this SHA-256, who
+ * must be a gateway.
+ */
+struct sts_caller {
+    bool local;
+    uint8_t cert_hash[32];
+};
+
+#define DECISIONS_MAX 256 /* in one request */
+
+/* How a request names the unit. */
+enum identity_kind {
+    IDENTITY_NONE,
+    IDENTITY_CERT,        /* the certificate was there: der_hash is over it, ski and not_before are from it */
+    IDENTITY_FINGERPRINT, /* der_hash as it was told */
+    IDENTITY_SERIAL,      /* ski and serial as they were told */
+    IDENTITY_KINDS
+};
+struct sts_identity {
+    enum identity_kind kind;
+    uint8_t der_hash[32];
+    uint8_t ski[20];     /* of the issuer; zeros where the certificate names none */
+    uint8_t serial[SERIAL_MAX_LEN];
+    uint8_t serial_len;
+    int64_t not_before;
+};
+struct sts_decide {
+    struct sts_caller caller;
+    char audience[ID_MAX_LEN + 1]; /* "" = default */
+    struct sts_identity who[DECISIONS_MAX];
+    size_t n;
+};
+
+/* The words never change their meaning: docs/access.md. */
+enum decision_reason {
+    DECISION_OK,
+    DECISION_REVOKED,
+    DECISION_ON_HOLD,
+    DECISION_EXPIRED,
+    DECISION_NOT_YET_VALID,
+    DECISION_UNKNOWN_SERIAL,
+    DECISION_UNKNOWN_ISSUER,
+    DECISION_DEVICE_DISABLED,
+    DECISION_SCOPE,
+    DECISION_FIRMWARE_BLOCKED,
+    DECISION_POLICY,
+    DECISION_STALE_DATA,
+    DECISION_NO_IDENTITY,
+    DECISION_REASONS
+};
+const char *decision_reason_name(enum decision_reason r); /* "ok", "on_hold", ... */
+const char *decision_status_name(uint8_t cert_status);    /* "good", "on_hold", "revoked" */
+const char *decision_revocation_name(uint8_t crl_reason); /* "keyCompromise", ... */
+
+#define DECISION_TEXT_MAX 128 /* octets of product and firmware; longer ones are cut */
+struct sts_decision {
+    bool allow, close, identity_unverified;
+    enum decision_reason reason;
+    uint32_t cache_s;
+    int64_t status_age_s;
+    bool known;                /* the certificate was found: the next four hold */
+    uint8_t status;            /* enum cert_status */
+    uint8_t revocation_reason; /* enum crl_reason */
+    int64_t revoked_at;        /* also of a hold; 0 = neither */
+    enum access_scope scope;
+    bool has_device;           /* the rest holds */
+    enum device_state state;
+    char domain[ID_MAX_LEN + 1], device_id[ID_MAX_LEN + 1], product[DECISION_TEXT_MAX + 1], firmware[DECISION_TEXT_MAX + 1];
+};
+#define DECIDED_MAX 64 /* decisions in one message */
+struct sts_decided {
+    enum err_code code; /* E_OK; E_DENIED: the caller is no gateway; E_BUSY: nothing can be decided now. Then without decisions */
+    uint64_t seq;
+    uint32_t policy_version;
+    uint32_t first, total; /* these are decisions first ... of total; the last message ends at total */
+    size_t n;
+    struct sts_decision decision[DECIDED_MAX];
+};
+
 /* Encode appends the fields to a begun message; decode reads them all (msg_read_end included) and borrows from `r`. */
 void svc_enroll_encode(struct msg *m, const struct svc_enroll *in);
 MUST_CHECK enum err_code svc_enroll_decode(struct msg_reader *r, struct svc_enroll *out, struct err *e);
@@ -193,5 +283,11 @@ void svc_purge_encode(struct msg *m, const struct svc_purge *in);
 MUST_CHECK enum err_code svc_purge_decode(struct msg_reader *r, struct svc_purge *out, struct err *e);
 void sts_ocsp_result_encode(struct msg *m, const struct sts_ocsp_result *in);
 MUST_CHECK enum err_code sts_ocsp_result_decode(struct msg_reader *r, struct sts_ocsp_result *out, struct err *e);
+void sts_caller_put(struct msg *m, const struct sts_caller *in);
+void sts_caller_get(struct msg_reader *r, struct sts_caller *out); /* failure sticks in the reader */
+void sts_decide_encode(struct msg *m, const struct sts_decide *in);
+MUST_CHECK enum err_code sts_decide_decode(struct msg_reader *r, struct sts_decide *out, struct err *e);
+void sts_decided_encode(struct msg *m, const struct sts_decided *in);
+MUST_CHECK enum err_code sts_decided_decode(struct msg_reader *r, struct sts_decided *out, struct err *e);
 
 #endif

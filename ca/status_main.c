@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inkan-status: OCSP answers from a replica of the status log. Links: one to the core (ca/follow.h), one to the signer
+ * inkan-status: OCSP answers, access decisions and the revocation feed from a replica of the status log. Links: one to the core (ca/follow.h), one to the signer
  * of each token that holds responder keys (hsm/signer.h), one to each front (ca/service.h). It opens no ledger file and
  * holds no key.
  */
@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/proc.h"
+#include "ca/decider.h"
 #include "ca/follower.h"
 #include "ca/ocsp.h"
 #include "ca/replica.h"
@@ -33,6 +34,7 @@
 #define WAITERS_MAX       16384
 #define NONCE_IN_FLIGHT   256
 #define UNKNOWN_IN_FLIGHT 128
+#define FEED_DEADLINE_MS  3000
 
 struct status;
 
@@ -67,6 +69,7 @@ struct status {
     struct replica *replica;
     struct responder *responder;
     struct follower *follower;
+    struct decider *decider; /* NULL: decisions are off */
     struct event *ticker;
     uint64_t ticks;
     bool stopping;
@@ -186,6 +189,8 @@ static void tell_keys(struct token *t)
     if (t->asking)
         return;
     n = responder_keys(t->st->responder, t->name, keys, ARRAY_LEN(keys));
+    if (t->st->decider && n < ARRAY_LEN(keys) && feed_key(decider_feed(t->st->decider), t->name, &keys[n]))
+        n++;
     digest_keys(keys, n, digest);
     if (memcmp(digest, t->told, sizeof(digest)) == 0 && all_ready(t))
         return;
@@ -278,6 +283,16 @@ static enum err_code sign_ocsp(void *arg, const char *token, const char *key, st
     return signer_sign(t->signer, key, SIGN_OCSP, tbs, deadline_ms, 0, done, done_arg, e);
 }
 
+static enum err_code sign_feed(void *arg, const char *token, const char *key, struct bytes input, signer_done_fn done, void *done_arg,
+                               struct err *e)
+{
+    struct token *t = find_token(arg, token);
+
+    if (!t || !key_ready(arg, token, key))
+        return err_set(e, E_TOKEN, "the signer of token \"%s\" has no feed key ready", token);
+    return signer_sign(t->signer, key, SIGN_FEED, input, FEED_DEADLINE_MS, 0, done, done_arg, e);
+}
+
 static void issuers_changed(void *arg)
 {
     struct status *st = arg;
@@ -325,6 +340,8 @@ static void tell_state(void *arg, const char *text)
 static void front_drop(struct front *f)
 {
     responder_forget_owner(f->st->responder, f);
+    if (f->st->decider)
+        decider_forget_owner(f->st->decider, f);
     chan_free(f->chan);
     LIST_REMOVE(f, link);
     free(f);
@@ -363,6 +380,99 @@ static enum err_code on_ocsp(struct front *f, struct msg_reader *r, struct err *
     return E_OK;
 }
 
+/* As answer(): a send that fails is a broken link. */
+static void send_front(struct front *f, struct msg *m, int fd)
+{
+    struct err e = {0};
+
+    if (chan_send(f->chan, m, fd, &e) != E_OK && e.code == E_NOMEM)
+        proc_die("link-send-failed", PROC_EXIT_RESTART, &e);
+    if (e.code != E_OK)
+        log_failure("front-unreachable", &e);
+}
+
+static void answer_decided(void *arg, void *owner, uint64_t id, const struct sts_decided *all)
+{
+    AUTO_MSG m;
+
+    (void)arg;
+    msg_begin(&m, STS_DECIDED, id);
+    sts_decided_encode(&m, all);
+    send_front(owner, &m, -1);
+}
+
+static void answer_changes(void *arg, void *owner, uint64_t id, enum err_code code, struct bytes jws)
+{
+    AUTO_MSG m;
+
+    (void)arg;
+    msg_begin(&m, STS_CHANGES_RESULT, id);
+    msg_put_u8(&m, (uint8_t)code);
+    msg_put_bytes(&m, jws);
+    send_front(owner, &m, -1);
+}
+
+static void answer_snapshot(void *arg, void *owner, uint64_t id, enum err_code code, const char *etag, int fd)
+{
+    AUTO_MSG m;
+
+    (void)arg;
+    msg_begin(&m, STS_SNAPSHOT_RESULT, id);
+    msg_put_u8(&m, (uint8_t)code);
+    msg_put_str(&m, etag);
+    send_front(owner, &m, fd);
+}
+
+static void device_seen(void *arg, uint64_t device)
+{
+    const struct status *st = arg;
+
+    follower_tell_seen(st->follower, device);
+}
+
+static enum err_code on_decide(struct front *f, struct msg_reader *r, struct err *e)
+{
+    static struct sts_decide q;   /* 30 KiB; one thread */
+    static struct sts_decided no; /* without decisions */
+    uint64_t id = r->request_id;
+
+    if (sts_decide_decode(r, &q, e) != E_OK)
+        return err_wrap(e, "STS_DECIDE");
+    no.code = E_BUSY;
+    if (f->st->decider && !f->st->stopping)
+        decider_question(f->st->decider, f, id, &q);
+    else
+        answer_decided(f->st, f, id, &no);
+    return E_OK;
+}
+
+static enum err_code on_feed(struct front *f, struct msg_reader *r, struct err *e)
+{
+    bool changes = r->type == STS_CHANGES;
+    uint64_t id = r->request_id, after = 0;
+    uint32_t wait_s = 0;
+    struct sts_caller caller;
+    enum err_code code;
+
+    sts_caller_get(r, &caller);
+    if (changes) {
+        after = msg_get_u64(r);
+        wait_s = msg_get_u32(r);
+    }
+    if (msg_read_end(r, e) != E_OK)
+        return err_wrap(e, changes ? "STS_CHANGES" : "STS_SNAPSHOT");
+    code = f->st->decider && !f->st->stopping ? decider_caller(f->st->decider, &caller) : E_BUSY;
+    if (code != E_OK && changes)
+        answer_changes(f->st, f, id, code, (struct bytes){NULL, 0});
+    else if (code != E_OK)
+        answer_snapshot(f->st, f, id, code, "", -1);
+    else if (changes)
+        feed_get_changes(decider_feed(f->st->decider), f, id, after, wait_s);
+    else
+        feed_get_snapshot(decider_feed(f->st->decider), f, id);
+    return E_OK;
+}
+
 static enum err_code on_health(struct front *f, struct msg_reader *r, struct err *e)
 {
     const struct status *st = f->st;
@@ -379,6 +489,10 @@ static enum err_code on_health(struct front *f, struct msg_reader *r, struct err
                sealed ? "true" : "false", follower_is_linked(st->follower) ? "true" : "false",
                (unsigned long long)replica_seq(st->replica));
     responder_health(st->responder, &json);
+    if (st->decider) {
+        buf_add_str(&json, ",");
+        decider_health(st->decider, &json);
+    }
     buf_add_str(&json, "}");
     buf_add_u8(&json, 0);
     msg_begin(&m, STS_HEALTH_RESULT, id);
@@ -399,6 +513,10 @@ static void on_front_message(struct chan *c, struct msg_reader *r, int fd, void 
         on_ocsp(f, r, &e);
     } else if (r->type == STS_HEALTH) {
         on_health(f, r, &e);
+    } else if (r->type == STS_DECIDE) {
+        on_decide(f, r, &e);
+    } else if (r->type == STS_CHANGES || r->type == STS_SNAPSHOT) {
+        on_feed(f, r, &e);
     } else {
         err_set(&e, E_INVALID, "unknown message type 0x%04x", r->type);
     }
@@ -518,6 +636,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     st->ticks++;
     responder_tick(st->responder);
+    if (st->decider)
+        decider_tick(st->decider);
     if (st->ticks % KEYS_RETRY_TICKS == 0)
         keys_retry(st);
     if (st->ticks % KEEP_TIME_TICKS == 0)
@@ -569,6 +689,8 @@ static void on_reload(struct proc *p, void *arg)
         return;
     }
     set_limits(arg);
+    if (((struct status *)arg)->decider)
+        decider_set_conf(((struct status *)arg)->decider, proc_conf(p));
     log_note(LOG_INFO, "reloaded", NULL, NULL);
 }
 
@@ -588,10 +710,37 @@ static enum err_code open_replica(struct status *st, struct err *e)
 
     if (snprintf(dir, sizeof(dir), "%s/status", proc_conf(st->proc)->dir_state) >= (int)sizeof(dir))
         return err_set(e, E_INVALID, "the name of the state directory is too long");
-    if (replica_open(dir, &st->replica, &why, e) != E_OK)
+    if (replica_open(dir, proc_conf(st->proc)->decisions, &st->replica, &why, e) != E_OK)
         return e->code;
     if (why.code != E_OK)
         log_failure("replica-rebuilt", &why);
+    return E_OK;
+}
+
+static enum err_code make_decider(struct status *st, struct err *e)
+{
+    const struct decider_hooks hooks = {
+        .arg = st,
+        .now = hook_now,
+        .mono_ms = hook_mono_ms,
+        .ask = ask_core,
+        .answer = answer_decided,
+        .seen = device_seen,
+        .bad = replica_bad,
+    };
+    const struct feed_hooks feed_hooks = {
+        .arg = st,
+        .now = hook_now,
+        .mono_ms = hook_mono_ms,
+        .sign = sign_feed,
+        .changes = answer_changes,
+        .snapshot = answer_snapshot,
+    };
+
+    st->decider = decider_new(proc_base(st->proc), st->replica, &hooks, &feed_hooks, proc_conf(st->proc), e);
+    if (!st->decider)
+        return e->code;
+    follower_set_decider(st->follower, st->decider);
     return E_OK;
 }
 
@@ -627,6 +776,8 @@ static enum err_code set_up(struct status *st, struct err *e)
     if (!st->follower)
         return e->code;
     follower_set_responder(st->follower, st->responder);
+    if (proc_conf(st->proc)->decisions && make_decider(st, e) != E_OK)
+        return e->code;
     st->ticker = event_new(proc_base(st->proc), -1, EV_PERSIST, on_tick, st);
     if (!st->ticker || event_add(st->ticker, &tick) != 0)
         return err_set(e, E_NOMEM, "timer");
@@ -642,6 +793,7 @@ static void tear_down(struct status *st)
     while (!LIST_EMPTY(&st->fronts))
         front_drop(LIST_FIRST(&st->fronts));
     follower_free(st->follower);
+    decider_free(st->decider);
     responder_free(st->responder);
     replica_free(st->replica);
 }

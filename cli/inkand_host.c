@@ -386,8 +386,36 @@ enum err_code host_listen_admin(struct host *h, const struct conf *c, struct err
     return add_listener(h, "admin", take_fd(&fd), e);
 }
 
+/* Decisions for programs of this machine: who may connect is who is in the group (docs/access.md). */
+static enum err_code listen_decision(struct host *h, const struct conf *c, struct err *e)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const struct group *g = c->decisions_group[0] ? getgrnam(c->decisions_group) : NULL;
+    AUTO_FD int fd = -1;
+
+    if (!c->decisions)
+        return E_OK;
+    if (strlen(c->listen_decision) >= sizeof(address.sun_path))
+        return err_set(e, E_INVALID, "%s: longer than a socket's name may be", c->listen_decision);
+    if (c->decisions_group[0] && !g)
+        return err_set(e, E_INVALID, "decisions.group: there is no group \"%.64s\"", c->decisions_group);
+    strcpy(address.sun_path, c->listen_decision);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_errno(e, E_IO, "socket");
+    unlink(c->listen_decision); /* left by a supervisor that was killed */
+    if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
+        return err_errno(e, E_IO, "%s: bind", c->listen_decision);
+    if ((g && lchown(c->listen_decision, (uid_t)-1, g->gr_gid) != 0) || chmod(c->listen_decision, 0660) != 0 ||
+        listen(fd, LISTEN_BACKLOG) != 0)
+        return err_errno(e, E_IO, "%s", c->listen_decision);
+    return add_listener(h, "decision", take_fd(&fd), e);
+}
+
 enum err_code host_listen(struct host *h, const struct conf *c, struct err *e)
 {
+    if (listen_decision(h, c, e) != E_OK)
+        return e->code;
     if (listen_tcp(h, "est", &c->listen_est, e) != E_OK || listen_tcp(h, "ocsp", &c->listen_http, e) != E_OK ||
         listen_tcp(h, "health", &c->listen_health, e) != E_OK || listen_tcp(h, "admin-https", &c->listen_admin, e) != E_OK)
         return e->code;

@@ -881,6 +881,10 @@ static const char *fixed_difference(const struct conf *a, const struct conf *b)
     if (!same_strings(&a->listen_est, &b->listen_est) || !same_strings(&a->listen_http, &b->listen_http) ||
         !same_strings(&a->listen_health, &b->listen_health) || !same_strings(&a->listen_admin, &b->listen_admin))
         return "listen";
+    if (a->decisions != b->decisions)
+        return "decisions.enabled";
+    if (strcmp(a->listen_decision, b->listen_decision) != 0 || strcmp(a->decisions_group, b->decisions_group) != 0)
+        return "listen.decision";
     if (a->fronts != b->fronts)
         return "fronts";
     if (a->tokens_n != b->tokens_n)

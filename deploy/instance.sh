@@ -187,6 +187,26 @@ profiles:
     validity: ${records_validity:-365d}
     crl_url: true
     ocsp_url: true
+  - name: gateway            # of a relying service: may ask for decisions and read the feed
+    kind: gateway
+    ca: fleet-ca
+    subject: "CN={name},O=Example Fleet"
+    key_algs: [p256, p384]
+    key_usage: [digitalSignature]
+    eku: [clientAuth]
+    validity: 90d
+    crl_url: true
+    ocsp_url: true
+  - name: feed
+    kind: feed-signer
+    ca: fleet-ca
+    subject: "CN={name},O=Example Fleet"
+    key_algs: [p256]
+    key_usage: [digitalSignature]
+    eku: [feedSigning]
+    validity: ${feed_validity:-365d}
+    crl_url: true
+    ocsp_url: true
 ${people:+  - {name: people-ca, kind: issuing-ca, validity: 15y, path_len: 0, key_usage: [keyCertSign, cRLSign], crl_url: true, ocsp_url: true\}
   - {name: people-ocsp, kind: ocsp-signer, ca: people-ca, subject: \"CN=Example People CA 1 OCSP\", key_algs: [p256], key_usage: [digitalSignature], eku: [OCSPSigning], validity: 30d\}
   - {name: operator, kind: operator, ca: people-ca, subject: \"CN={name\},O=Example People\", key_algs: [p256, p384, ed25519], validity: 365d, crl_url: true, ocsp_url: true\}
@@ -203,6 +223,15 @@ anchors:                     # who may vouch for a unit's birth identity, and wh
     ca: maker-ca
     domains: [example]
 ${extra_anchors:-}
+decisions:                   # may this unit connect now, and for what?
+  enabled: ${decisions:-true}
+feed:                        # the same, signed, for gateways that go on alone
+  token: "${feed_token-ocsp}"
+  profile: "${feed_profile-feed}"
+audiences:                   # who asks, and what for
+  - {name: default, scopes: [full]}
+  - {name: update, scopes: [full, update-only]}
+${extra_audiences:-}
 labels:                      # https://HOST/.well-known/est[/LABEL]/OPERATION
   - {name: "", domain: example, profile: ldevid, auth_cert: true, auth_password: true}
 ${extra_labels:-}$order_signers

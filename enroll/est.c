@@ -244,6 +244,8 @@ static bool est_on_head(struct conn *c, size_t *body_max, struct refusal *no)
     }
     if (!c->front->config.complete)
         return refuse(no, 503, "starting", NULL);
+    if (access_is_path(path))
+        return access_on_head(c, path, body_max, no);
     if (factory_is_path(path))
         return factory_on_head(c, path, body_max, no);
     route = route_find(path, est->label);
@@ -271,7 +273,9 @@ static bool est_on_head(struct conn *c, size_t *body_max, struct refusal *no)
 
 static void est_on_request(struct conn *c)
 {
-    if (c->u.est.factory.route)
+    if (c->u.est.access.route)
+        access_on_request(c);
+    else if (c->u.est.factory.route)
         factory_on_request(c);
     else
         c->u.est.route->handle(c);
@@ -566,7 +570,9 @@ void est_on_result(struct conn *c, const struct svc_enroll_result *r)
 /* An answer of ours in the words of what was asked. */
 static void not_answered(struct conn *c, const char *why)
 {
-    if (c->u.est.factory.route)
+    if (c->u.est.access.route)
+        access_refuse_for_now(c);
+    else if (c->u.est.factory.route)
         factory_refuse_for_now(c, why);
     else
         refuse_for_now(c, why);
@@ -575,6 +581,7 @@ static void not_answered(struct conn *c, const char *why)
 static void est_on_deadline(struct conn *c)
 {
     conn_wait_done(c, WAIT_CORE);
+    conn_wait_done(c, WAIT_STATUS);
     not_answered(c, "the core did not answer within the deadline of the request");
 }
 
@@ -590,6 +597,8 @@ static void est_on_done(struct conn *c, int status)
     struct log_line l;
     char rid[17];
 
+    if (est->access.route)
+        access_on_done(c, status);
     if (est->factory.route)
         factory_on_done(c, status);
     if (!est->route)

@@ -172,7 +172,7 @@ static void on_accept_retry(evutil_socket_t fd, short what, void *arg)
 
 static const struct service *service_find(const char *name)
 {
-    static const struct service *const all[] = {&est_service, &public_service, &health_service};
+    static const struct service *const all[] = {&est_service, &public_service, &health_service, &decision_service};
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (strcmp(name, all[i]->name) == 0)
@@ -481,6 +481,61 @@ static enum err_code status_health(struct front *f, struct msg_reader *r, int fd
     return E_OK;
 }
 
+/* The connection that waits for it, if it still does. */
+static struct conn *access_waiting(struct front *f, uint64_t rid)
+{
+    struct conn *c = conn_waiting(f, rid, WAIT_STATUS);
+
+    if (c && (c->service == &est_service || c->service == &decision_service) && c->u.est.access.route)
+        return c;
+    front_count(f, COUNT_LATE_ANSWER);
+    return NULL;
+}
+
+static enum err_code status_decided(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    static struct sts_decided all; /* 35 KiB; one thread */
+    struct conn *c;
+
+    (void)fd;
+    if (sts_decided_decode(r, &all, e) != E_OK)
+        return err_wrap(e, "STS_DECIDED");
+    c = access_waiting(f, r->request_id);
+    if (c)
+        access_on_decided(c, &all);
+    return E_OK;
+}
+
+static enum err_code status_changes(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    enum err_code code = (enum err_code)msg_get_enum(r, ERR_CODES_COUNT);
+    struct bytes jws = msg_get_bytes(r, MSG_MAX_LEN);
+    struct conn *c;
+
+    (void)fd;
+    if (msg_read_end(r, e) != E_OK)
+        return err_wrap(e, "STS_CHANGES_RESULT");
+    c = access_waiting(f, r->request_id);
+    if (c)
+        feed_on_changes(c, code, jws);
+    return E_OK;
+}
+
+static enum err_code status_snapshot(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    enum err_code code = (enum err_code)msg_get_enum(r, ERR_CODES_COUNT);
+    char etag[128];
+    struct conn *c;
+
+    msg_get_str(r, etag, sizeof(etag));
+    if (msg_read_end(r, e) != E_OK || (code == E_OK && fd < 0))
+        return err_set(e, E_INVALID, "STS_SNAPSHOT_RESULT");
+    c = access_waiting(f, r->request_id);
+    if (c)
+        feed_on_snapshot(c, code, etag, fd);
+    return E_OK;
+}
+
 struct handler {
     uint16_t type;
     enum err_code (*take)(struct front *f, struct msg_reader *r, int fd, struct err *e);
@@ -497,6 +552,9 @@ static const struct handler core_handlers[] = {
 static const struct handler status_handlers[] = {
     {STS_OCSP_RESULT, status_ocsp_result},
     {STS_HEALTH_RESULT, status_health},
+    {STS_DECIDED, status_decided},
+    {STS_CHANGES_RESULT, status_changes},
+    {STS_SNAPSHOT_RESULT, status_snapshot},
 };
 
 /* Our own processes do not make mistakes that could be answered: in doubt, start again. */

@@ -4,7 +4,7 @@
  *
  *   conn.c    one client connection: bytes, deadlines, order of request and answer
  *   source.c  connections by address, and which gives way at the limit
- *   est.c, factory.c, ocsp.c, files.c, health.c   what is served; each request ends in exactly one conn_answer
+ *   est.c, factory.c, decision.c, feed.c, ocsp.c, files.c, health.c   what is served; each request ends in exactly one conn_answer
  *   front.c   links to the core and the status process, listeners, what the core configures
  */
 #ifndef INKAN_ENROLL_FRONT_INT_H
@@ -73,7 +73,17 @@ struct factory_request {
     enum err_code code;
 };
 
+enum access_route { ACCESS_NOT, ACCESS_DECISION, ACCESS_DECISIONS, ACCESS_SNAPSHOT, ACCESS_CHANGES };
+
+struct access_request {
+    enum access_route route; /* ACCESS_NOT: it is none */
+    struct buf answer;       /* as far as it is there */
+    const char *reason;      /* static; for the log */
+    char resource[257], client[65];
+};
+
 struct est_request {
+    struct access_request access; /* served by the same listener, in its place; and alone on the socket for decisions */
     struct factory_request factory; /* served by the same listener, in its place */
     const struct est_route *route;  /* NULL before it is known */
     char label[EST_LABEL_MAX + 1];
@@ -292,6 +302,7 @@ bool front_status_has_room(const struct front *f);
 extern const struct service est_service;    /* EST over TLS */
 extern const struct service public_service; /* OCSP and files over plain HTTP */
 extern const struct service health_service;
+extern const struct service decision_service; /* decisions and the feed on a socket of this machine */
 
 struct est_labels *est_labels_new(void);
 void est_labels_free(struct est_labels *l);
@@ -308,6 +319,22 @@ void factory_on_result(struct conn *c, const struct svc_factory_result *r);
 void factory_on_done(struct conn *c, int status);
 /* 503 for a reason of our own, which goes to the log. */
 void factory_refuse_for_now(struct conn *c, const char *why);
+
+/* Decisions and the feed, beside EST on its listener too (decision.c, feed.c). */
+bool access_is_path(const char *path);
+bool access_on_head(struct conn *c, const char *path, size_t *body_max, struct refusal *no);
+void access_on_request(struct conn *c);
+void access_on_done(struct conn *c, int status);
+void access_on_decided(struct conn *c, const struct sts_decided *all);
+void access_caller(const struct conn *c, struct sts_caller *out);
+void access_ask(struct conn *c, struct msg *m); /* to the status process; then the connection waits */
+void access_refuse_for_now(struct conn *c);
+void access_refuse_code(struct conn *c, enum err_code code);
+/* false: it stands twice or does not fit; absent: "". */
+bool query_value(struct bytes query, const char *name, char *out, size_t size);
+void feed_on_request(struct conn *c);
+void feed_on_changes(struct conn *c, enum err_code code, struct bytes jws);
+void feed_on_snapshot(struct conn *c, enum err_code code, const char *etag, int fd);
 
 struct file_set *file_set_new(void);
 void file_set_free(struct file_set *s);

@@ -508,6 +508,19 @@ static bool has_dot_segment(const char *path)
     return false;
 }
 
+bool http_field(const struct http_reader *r, const char *name, struct bytes *value)
+{
+    *value = (struct bytes){NULL, 0};
+    for (size_t i = 0; i < r->field_n; i++) {
+        if (!equals_nocase(BYTES(r->head + r->field[i].name, r->field[i].name_len), name))
+            continue;
+        if (value->p)
+            return false;
+        *value = BYTES(r->head + r->field[i].value, r->field[i].value_len);
+    }
+    return true;
+}
+
 bool http_path_decode(struct bytes raw, char *out, size_t size)
 {
     size_t n = 0;

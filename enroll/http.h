@@ -88,6 +88,8 @@ void http_body_skip(struct http_reader *r);
  * NUL, a "." or ".." segment, or too long for `size`. Matching on the result is exact and case-sensitive.
  */
 bool http_path_decode(struct bytes raw, char *out, size_t size);
+/* The value of any field; {NULL, 0} when absent. false: it stands twice, and nobody knows which one counts. */
+bool http_field(const struct http_reader *r, const char *name, struct bytes *value);
 /* type/subtype compared without case, parameters ignored. */
 bool http_media_type_is(struct bytes value, const char *type);
 /* Does an If-None-Match value name `etag` (with its quotes), or is it "*"? Weak comparison (RFC 9110 13.1.2). */

@@ -39,6 +39,7 @@ const char *key_purpose_name(enum key_purpose p)
         [PURPOSE_OCSP] = "ocsp",
         [PURPOSE_AUDIT] = "audit",
         [PURPOSE_RECORD] = "record",
+        [PURPOSE_FEED] = "feed",
     };
 
     return (unsigned)p < KEY_PURPOSES ? names[p] : "unknown";

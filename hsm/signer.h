@@ -7,7 +7,7 @@
  *
  * Keys are named by the core. After linking, the core (or status) tells the signer which keys it expects; the signer
  * finds each by CKA_ID, compares the public key by value and the purpose in CKA_LABEL ("ca/NAME/GEN", "ocsp/...",
- * "audit/...", "record/..."), and refuses to use one that differs.
+ * "audit/...", "record/...", "feed/..."), and refuses to use one that differs.
  *
  * Messages (fields in order; answers carry the request id):
  *   SIGNER_KEYS    u32 n, n x { str name, u8 purpose, bytes cka_id, bytes spki, bytes issuer_name }
@@ -44,8 +44,8 @@ enum signer_type {
 };
 
 /* One purpose per key; certificates and CRLs of a CA are one purpose. */
-enum key_purpose { PURPOSE_CA, PURPOSE_OCSP, PURPOSE_AUDIT, PURPOSE_RECORD, KEY_PURPOSES };
-const char *key_purpose_name(enum key_purpose p); /* "ca", "ocsp", "audit", "record": first part of CKA_LABEL */
+enum key_purpose { PURPOSE_CA, PURPOSE_OCSP, PURPOSE_AUDIT, PURPOSE_RECORD, PURPOSE_FEED, KEY_PURPOSES };
+const char *key_purpose_name(enum key_purpose p); /* "ca", "ocsp", "audit", "record", "feed": first part of CKA_LABEL */
 
 /*
  * What is signed, and what the signer checks before:
@@ -60,8 +60,10 @@ const char *key_purpose_name(enum key_purpose p); /* "ca", "ocsp", "audit", "rec
  *   SIGN_KEY_PACKAGE  signed attributes of a CMS SignedData as a DER SET (RFC 5652 5.4): contentType
  *               id-ct-KP-aKeyPackage (RFC 5958 section 2), messageDigest of the key's digest length, signingTime or none,
  *               CMSAlgorithmProtection or none, nothing else
+ *   SIGN_FEED   BASE64URL(header) "." BASE64URL(payload) of the revocation feed (base/feed.h): alg fits the key, typ is one of its two,
+ *               the first certificate of x5c is for this key
  */
-enum sign_kind { SIGN_CERT, SIGN_CRL, SIGN_OCSP, SIGN_AUDIT, SIGN_CSR, SIGN_JWS, SIGN_KEY_PACKAGE, SIGN_KINDS };
+enum sign_kind { SIGN_CERT, SIGN_CRL, SIGN_OCSP, SIGN_AUDIT, SIGN_CSR, SIGN_JWS, SIGN_KEY_PACKAGE, SIGN_FEED, SIGN_KINDS };
 
 struct signer_key {
     const char *name;

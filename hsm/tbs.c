@@ -5,6 +5,7 @@
 
 #include "base/auto.h"
 #include "base/der.h"
+#include "base/feed.h"
 #include "base/jws.h"
 #include "base/oid.h"
 
@@ -203,6 +204,37 @@ static enum err_code check_jws(const struct tbs_rule *rule, struct bytes input, 
     return E_OK;
 }
 
+/* Is the certificate for this public key? (RFC 5280 4.1) */
+static bool certifies(struct bytes cert, struct bytes spki)
+{
+    struct der in, whole, tbs, content;
+    struct bytes raw = {NULL, 0}, serial;
+
+    der_init(&in, cert.p, cert.len);
+    return der_take(&in, DER_SEQUENCE, &whole) && der_take(&whole, DER_SEQUENCE, &tbs) &&
+           der_take(&tbs, DER_CONTEXT_CONSTRUCTED(0), &content) && der_take_integer(&tbs, &serial) &&
+           der_take(&tbs, DER_SEQUENCE, &content) && der_take(&tbs, DER_SEQUENCE, &content) &&
+           der_take(&tbs, DER_SEQUENCE, &content) && der_take(&tbs, DER_SEQUENCE, &content) &&
+           der_take_raw(&tbs, DER_SEQUENCE, &content, &raw) && bytes_equal(raw, spki);
+}
+
+static enum err_code check_feed(const struct tbs_rule *rule, struct bytes input, struct err *e)
+{
+    struct feed_jws j;
+    enum err_code code = feed_input_read(input, FEED_CHANGES_TYP, &j, e);
+
+    if (code != E_OK) {
+        feed_jws_clear(&j);
+        code = feed_input_read(input, FEED_SNAPSHOT_TYP, &j, e);
+    }
+    if (code == E_OK && j.jws.header.alg != rule->alg)
+        code = err_set(e, E_INVALID, "feed JWS: alg %s is not the key's", jws_alg_name(j.jws.header.alg));
+    if (code == E_OK && !certifies(buf_bytes(&j.chain[0]), rule->spki))
+        code = err_set(e, E_INVALID, "feed JWS: the first certificate of x5c is not for this key");
+    feed_jws_clear(&j);
+    return code;
+}
+
 static const struct {
     const char *name;
     enum key_purpose purpose;
@@ -217,6 +249,7 @@ static const struct {
     [SIGN_CSR] = {"CertificationRequestInfo", PURPOSE_CA, DER_SEQUENCE, check_csr, NULL},
     [SIGN_JWS] = {"JWS", PURPOSE_RECORD, 0, NULL, check_jws},
     [SIGN_KEY_PACKAGE] = {"signed attributes", PURPOSE_RECORD, DER_SET, check_key_package, NULL},
+    [SIGN_FEED] = {"feed JWS", PURPOSE_FEED, 0, NULL, check_feed},
 };
 
 enum err_code tbs_check(const struct tbs_rule *rule, enum sign_kind kind, struct bytes tbs, struct err *e)

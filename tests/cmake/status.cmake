@@ -6,3 +6,4 @@ inkan_test(test_status SOURCES tests/unit/test_status.c tests/unit/hsm_bench.c U
   LIBS PkgConfig::CRYPTO)
 target_include_directories(test_status PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 add_dependencies(test_status inkan-status inkan-signer inkan-token)
+inkan_test(test_access SOURCES tests/unit/test_access.c USES status LIBS PkgConfig::CRYPTO)

@@ -66,6 +66,10 @@ static struct conf_profile profile_of(enum profile_kind kind)
         p.eku = EKU_OCSP_SIGNING;
         p.crl_url = p.ocsp_url = false;
         break;
+    case PROFILE_FEED_SIGNER:
+        p.subject = TEXT("CN={name},O=Acme");
+        p.eku = EKU_FEED_SIGNING;
+        break;
     default:
         p.subject = TEXT("CN={name},O=Acme");
     }

@@ -45,7 +45,7 @@ static struct replica *open_as(bool rebuilt)
     struct replica *r = NULL;
     struct err why, e = {0};
 
-    if (replica_open(dir, &r, &why, &e) != E_OK)
+    if (replica_open(dir, false, &r, &why, &e) != E_OK)
         fail_msg("%s", e.msg);
     if ((why.code != E_OK) != rebuilt)
         fail_msg("rebuilt: %s", why.code ? why.msg : "no");
@@ -276,7 +276,7 @@ static void a_database_of_another_kind_is_begun_anew(void **state)
         const char *name, *sql;
     } cases[] = {
         {"another application", "CREATE TABLE t(x); INSERT INTO t VALUES(1)"},
-        {"another version", "PRAGMA user_version=3"},
+        {"another version", "PRAGMA user_version=2"},
         {"a table missing", "DROP TABLE status"},
         {"a state row missing", "DELETE FROM state"},
         {"a seq below zero", "UPDATE state SET seq = -1"},
@@ -334,7 +334,7 @@ static void a_damaged_page_is_found_and_the_next_start_begins_anew(void **state)
     fclose(f);
     {
         struct err why, e = {0};
-        enum err_code code = replica_open(dir, &r, &why, &e);
+        enum err_code code = replica_open(dir, false, &r, &why, &e);
 
         assert_int_equal(code, E_OK);
         if (why.code == E_OK) { /* opened: the first look finds it */
@@ -356,7 +356,7 @@ static void a_locked_file_is_not_deleted(void **state)
 
     (void)state;
     apply(first, row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
-    assert_int_equal(replica_open(dir, &second, &why, &e), E_STORE);
+    assert_int_equal(replica_open(dir, false, &second, &why, &e), E_STORE);
     assert_null(second);
     apply(first, row(2, 0x22, CERT_GOOD, REASON_UNSPECIFIED, 1000));
     replica_free(first);

@@ -222,7 +222,7 @@ static int set_up(void **state)
     world_ca_make(&w.maker, "Maker CA", w.start, NULL);
     world_ca_make(&w.silent, "Silent CA", w.start, NULL);
     snprintf(w.dir, sizeof(w.dir), "%s/inkan-responder-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (!mkdtemp(w.dir) || replica_open(w.dir, &w.replica, &why, &e) != E_OK)
+    if (!mkdtemp(w.dir) || replica_open(w.dir, false, &w.replica, &why, &e) != E_OK)
         return -1;
     w.r = responder_new(w.replica, &hooks, &limits, &e);
     if (!w.r)

@@ -124,6 +124,7 @@ static void expect_hello(const char *ledger, uint64_t seq)
 
     assert_true(bytes_equal(id, bytes_str(ledger)));
     assert_int_equal(msg_get_u64(&r), seq);
+    assert_false(msg_get_bool(&r)); /* no word of decisions in its configuration */
     assert_int_equal(msg_read_end(&r, NULL), E_OK);
 }
 
