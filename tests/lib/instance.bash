@@ -127,6 +127,14 @@ cert_serial() {
     openssl x509 -in "$1" -noout -serial | cut -d= -f2 | tr 'A-F' 'a-f'
 }
 
+# Takes away what killed processes under libfaketime left behind: under their numbers it does not start.
+faketime_tidy() {
+    local left
+    for left in /dev/shm/*faketime_sem_* /dev/shm/faketime_shm_*; do
+        [ ! -e "$left" ] || [ -d "/proc/${left##*_}" ] || rm -f "$left"
+    done
+}
+
 # no COMMAND...: fails the test when the command succeeds. A line that begins with ! does not: errexit passes over it.
 no() {
     ! "$@"

@@ -7,6 +7,7 @@ load ../lib/fault
 
 setup_file() {
     side_dir
+    faketime_tidy
     # Programs as released where there are some: the preloaded library and a sanitizer do not agree.
     real=${INKAN_RELEASE:+$INKAN_RELEASE/bin}
     mkdir "$side/real" "$side/bin"
@@ -24,7 +25,7 @@ setup_file() {
     INKAN_PROGRAMS=$side/bin instance_up
     group_secret 'cen-*'
 }
-teardown_file() { instance_down; side_dir_remove; }
+teardown_file() { instance_down; side_dir_remove; faketime_tidy; }
 setup() { fault_load; }
 
 faketime_library() { ls /usr/lib/*/faketime/libfaketimeMT.so.1; }

@@ -3,7 +3,7 @@
 # inkan-device: first boot, renewal, power cuts, trust anchors, clock.
 load ../lib/instance
 
-setup_file() { instance_up; }
+setup_file() { faketime_tidy; instance_up; }
 teardown_file() { instance_down; }
 setup() { instance_load; }
 
