@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Line 16: a mass action on 100,000 units, beside devices that enrol meanwhile."""
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import enrolllib
+import ledgerlib
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from admin_call import Admin  # noqa: E402
+
+UNITS, QUICK_UNITS = 100000, 5000
+RATE = 40            # first enrollments a second, open loop
+STEP_S = 0.05        # between two looks at the batch
+CERT_STATUS = {0x80: "good", 0xA1: "revoked", 0x82: "unknown"}
+
+
+def fill(bench, s, units):
+    """As many devices again are not in the lot."""
+    s.shell("stop_service")
+    requests = os.path.join(s.dir, "requests")
+    bench.run(["nice", bench.tool("fill_ledger"), os.path.join(s.dir, "state/ledger/ledger.db"), "--count", str(2 * units), "--lots", "2",
+               "--requests", requests, "--every", "100"], timeout=3600)
+    since = time.time()
+    s.shell("start_service")
+    ledgerlib.wait_current(s, since, 60 + units / 500)
+    ledgerlib.wait_ready(s)
+    with open(requests, "rb") as f:
+        data, found = f.read(), []
+    while data:
+        n = struct.unpack(">H", data[:2])[0]
+        found.append(data[2:2 + n])
+        data = data[2 + n:]
+    return found[:units // 100]  # of units 1, 101, 201 ... of the lot
+
+
+def ocsp_says(s, request):
+    """The status in the first SingleResponse: the octet after its CertID (RFC 6960 4.2.1)."""
+    asked = urllib.request.Request(f"http://127.0.0.1:{s.port + 1}/ocsp", request, {"Content-Type": "application/ocsp-request"})
+    with urllib.request.urlopen(asked, timeout=5) as answer:
+        body = answer.read()
+    cert_id = request[10:]  # OCSPRequest, TBSRequest, requestList, Request, then CertID, all of one-octet lengths
+    at = body.find(cert_id)
+    return CERT_STATUS.get(body[at + len(cert_id)], "?") if at > 0 else "?"
+
+
+class Watch(threading.Thread):
+    """Looks at a batch until it is done: how far it is, how long the core takes to say so, and whether OCSP already knows."""
+
+    def __init__(self, s, batch, requests):
+        super().__init__(daemon=True)
+        self.s, self.batch, self.requests = s, batch, requests
+        self.looks_ms, self.ocsp_s, self.wrong, self.durable_s, self.done_s, self.row = [], [], 0, None, None, None
+        self.failed = None
+
+    def run(self):
+        try:
+            self.look()
+        except Exception as why:  # told in the main thread
+            self.failed = why
+
+    def look(self):
+        admin = Admin(f"{self.s.dir}/run/admin.sock")
+        begun, asked = time.monotonic(), 0
+        while True:
+            before = time.monotonic()
+            self.row, _ = admin.call("batch.show", {"id": str(self.batch)})
+            now = time.monotonic()
+            self.looks_ms.append((now - before) * 1000)
+            if self.row["done"] == self.row["count"] and self.durable_s is None:
+                self.durable_s = now - begun
+            # The newest unit of those with a request that is acknowledged.
+            newest = (self.row["done"] - 1) // 100
+            if newest > asked or (self.durable_s is not None and asked == 0):
+                asked = newest
+                while ocsp_says(self.s, self.requests[min(newest, len(self.requests) - 1)]) != "revoked":
+                    self.wrong += 1
+                    if time.monotonic() - now > 10:
+                        raise TimeoutError(f"OCSP does not know of unit {newest * 100 + 1} of batch {self.batch}")
+                self.ocsp_s.append(time.monotonic() - now)
+            if self.row["state"] == "done":
+                self.done_s = now - begun
+                return
+            time.sleep(STEP_S)
+
+
+def start(s, verb):
+    done = subprocess.run([f"{s.bench.programs}/inkan", "--socket", f"{s.dir}/run/admin.sock", "fleet", verb, "--select", "lot = lot-0", "--yes",
+                           "--no-wait", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode not in (0, 3):
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout)["id"]
+
+
+def percentile(values, q):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * q))]
+
+
+def run(bench):
+    units = QUICK_UNITS if bench.quick else UNITS
+    calm_s = 4 if bench.quick else 15
+    devices = enrolllib.make_devices(bench, "during-", RATE * (600 if bench.quick else 1200))
+    both = "0,1" if (os.cpu_count() or 1) > 1 else "0"
+    with enrolllib.service(bench, births=devices, core=both) as s:
+        requests = fill(bench, s, units)
+
+        def enrolling(seconds):
+            return enrolllib.load(bench, s.cpu, ["--port", str(s.port), "--new", *devices.take(int(RATE * seconds) + 50), "--connections", "64",
+                                                 "--phase", f"{RATE}:{seconds}"], core=None)["phases"][0]
+
+        calm = enrolling(calm_s)
+        before = s.cpu()
+        quiet = Watch(s, start(s, "suspend"), requests)
+        quiet.run()
+        if quiet.failed:
+            raise quiet.failed
+        cpu = {name: seconds - before.get(name, 0.0) for name, seconds in s.cpu().items()}
+        s.inkan("fleet", "undo", str(quiet.batch), "--yes")
+        calm_again = enrolling(calm_s)
+        # As long as the action on its own took, and some more: what it takes beside the enrollments is not known yet.
+        watch = Watch(s, start(s, "revoke"), requests)
+        watch.start()
+        during = enrolling(max(1.0, quiet.durable_s))
+        watch.join()
+        if watch.failed:
+            raise watch.failed
+        memory = s.pss()
+    calm_p99 = max(calm["p99_us"], calm_again["p99_us"])
+    ratio = during["p99_us"] / calm_p99
+    worst_ocsp = max(quiet.ocsp_s + watch.ocsp_s)
+    rate, rate_beside = units / quiet.durable_s, units / watch.durable_s
+    crl_s = max(quiet.done_s - quiet.durable_s, watch.done_s - watch.durable_s)
+    bench.report(
+        16, f"mass action on {units} units", f"{rate:.0f} units/s ({rate_beside:.0f} beside enrollments); their p99 {ratio:.2f} x",
+        "OCSP <= 2 s after each acknowledgement; enrollment p99 <= 2 x; >= 3000 units/s", worst_ocsp <= 2 and ratio <= 2 and rate >= 3000,
+        rows=[("suspended on its own, durable", f"{quiet.durable_s:.1f}", "s"), ("done: status, fronts and lists follow", f"{quiet.done_s:.1f}", "s"),
+              ("revoked beside enrollments, durable", f"{watch.durable_s:.1f}", "s"), ("done", f"{watch.done_s:.1f}", "s"),
+              ("lists published after the last unit, at most", f"{crl_s:.1f}", "s"),
+              ("OCSP right after an acknowledgement, at most", f"{worst_ocsp:.2f}", "s"), ("looks that came first", quiet.wrong + watch.wrong, "answers"),
+              ("a call to the core meanwhile, p50 / p99 / max",
+               f"{percentile(watch.looks_ms, 0.5):.1f} / {percentile(watch.looks_ms, 0.99):.1f} / {max(watch.looks_ms):.1f}", "ms"),
+              ("memory of the core after it", memory.get("inkan-core", 0) / 1024, "MiB")],
+        cpu_split={name: seconds / units * 1e6 for name, seconds in cpu.items() if seconds > 0.005},
+        latency={"first enrollment, calm": {q: calm[q + "_us"] for q in ("p50", "p99", "p999")},
+                 "first enrollment, calm again": {q: calm_again[q + "_us"] for q in ("p50", "p99", "p999")},
+                 "first enrollment during the action": {q: during[q + "_us"] for q in ("p50", "p99", "p999")}},
+        note=f"The service and the load share both cores. {RATE} first enrollments a second in an open loop. CPU is for each unit, on its own.",
+        measured=None)
