@@ -5,12 +5,12 @@
 
 #include "ca/admin_int.h"
 #include "ca/batch.h"
+#include "ca/people.h"
 #include "ca/store/select.h"
 
 #define PAGE_ROWS   200
 #define GROUPS_MAX  1000 /* of a count by some member; the rest is one group */
 #define LOOK_EVERY  1024 /* units between two looks whether the job is to end */
-#define TWO_PERSON_ABOVE 100
 #define OTHERS      "(others)"
 
 /* ---- arguments ---- */
@@ -378,13 +378,13 @@ void op_batch_preview_list(struct core *c, struct admin_call *call)
 
 static json_t *batch_json(const struct batch_row *b)
 {
-    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:s}", "id",
+    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:s}", "id",
                      (json_int_t)b->id, "action", batch_action_name((enum batch_action)b->action), "state",
                      batch_state_name((enum batch_state)b->state), "selector", b->selector, "reason",
                      crl_reason_name((enum crl_reason)b->reason), "why", b->why, "count", (json_int_t)b->count, "digest",
                      b->frozen ? json_hex(BYTES_OF(b->digest)) : json_string(""), "canary", (json_int_t)b->canary, "done",
                      (json_int_t)b->next, "changed", (json_int_t)b->changed, "same", (json_int_t)b->same, "refused",
-                     (json_int_t)b->refused, "undo_of", (json_int_t)b->undo_of, "created_by", b->created_by, "created_at",
+                     (json_int_t)b->refused, "undo_of", (json_int_t)b->undo_of, "created_by", b->created_by, "pending", (json_int_t)b->pending, "created_at",
                      (json_int_t)b->created_at, "approved_by", b->approved_by, "approved_at", (json_int_t)b->approved_at, "started_at",
                      (json_int_t)b->started_at, "ended_at", (json_int_t)b->ended_at, "seq", (json_int_t)b->seq, "error", b->error);
 }
@@ -490,28 +490,47 @@ void op_batch_refused(struct core *c, struct admin_call *call)
 
 /* ---- create ---- */
 
-/* Root is outside the rule of two persons. */
-static bool needs_second(const struct core *c, const struct admin_call *call, uint64_t units)
+/* The frozen list is stored as what another person approves: batch.run with its count and digest. */
+static enum err_code ask_second(struct core *c, struct admin_call *call, uint64_t id, struct err *e)
 {
-    (void)c;
-    return units > TWO_PERSON_ABOVE && strcmp(call->by.name, "root") != 0;
+    char text[24], digest[65];
+    struct batch_row row;
+    uint64_t pending = 0;
+    AUTO_JSON *args = NULL;
+    enum err_code code = store_batch_by_id(c->store, id, &row, e);
+
+    if (code != E_OK)
+        return code;
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)id);
+    hex_encode(row.digest, sizeof(row.digest), digest);
+    args = json_pack("{s:s, s:I, s:s}", "id", text, "count", (json_int_t)row.count, "digest", digest);
+    code = core_begin(c, e);
+    if (code != E_OK)
+        return code;
+    code = people_ask(c, call, "batch.run", args, core_stamp(c), &pending, e);
+    if (code == E_OK)
+        code = store_batch_set_pending(c->store, id, pending, e);
+    core_end(c, code, e);
+    return code;
 }
 
-static enum err_code may_approve(struct core *c, const struct admin_call *call, const struct batch_row *row, struct err *e)
+/* Root is outside the rule of two persons; the trail says where it would have held. */
+static void note_alone(const struct core *c, struct admin_call *call, uint64_t units)
 {
-    if (needs_second(c, call, row->count) && strcmp(row->created_by, call->by.name) == 0)
-        return err_set(e, E_DENIED, "batch %llu was asked for by %s: another person approves it", (unsigned long long)row->id, row->created_by);
-    return E_OK;
+    call->by.alone = call->is_root && units > c->conf->two_person_above;
 }
 
 /* Frozen: it runs at once, or another person says so. */
 static void on_frozen(struct core *c, void *arg, uint64_t id, uint64_t count, enum err_code code, const struct err *why)
 {
     struct admin_call *call = arg;
-    struct err e = *why;
+    struct err e = *why, failing = {0};
 
-    if (code == E_OK && !needs_second(c, call, count))
+    note_alone(c, call, count);
+    if (code == E_OK && !people_needs_second(c, call, count))
         code = batch_start(c, id, &call->by, &e);
+    else if (code == E_OK && (code = ask_second(c, call, id, &e)) != E_OK && batch_fail(c, id, &call->by, e.msg, &failing) != E_OK)
+        log_failure("batch-failed", &failing);
     if (code == E_OK)
         answer_batch(c, call, id);
     else
@@ -562,7 +581,7 @@ void op_batch_undo(struct core *c, struct admin_call *call)
 /* ---- course ---- */
 
 /* What is approved is one list: its count and digest are part of the request. */
-static enum err_code same_list(struct core *c, const struct admin_call *call, uint64_t id, struct err *e)
+static enum err_code same_list(struct core *c, struct admin_call *call, uint64_t id, struct err *e)
 {
     struct batch_order o;
     struct batch_row row;
@@ -574,7 +593,11 @@ static enum err_code same_list(struct core *c, const struct admin_call *call, ui
         return code;
     if (!row.frozen || row.count != o.count || memcmp(row.digest, o.digest, sizeof(o.digest)) != 0)
         return err_set(e, E_CONFLICT, "batch %llu has another list", (unsigned long long)id);
-    return may_approve(c, call, &row, e);
+    if (people_needs_second(c, call, row.count))
+        return err_set(e, E_DENIED, "batch %llu changes %llu units, so two persons are needed: inkan approval approve %llu", (unsigned long long)id,
+                       (unsigned long long)row.count, (unsigned long long)row.pending);
+    note_alone(c, call, row.count);
+    return E_OK;
 }
 
 void op_batch_run(struct core *c, struct admin_call *call)

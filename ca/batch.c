@@ -176,7 +176,7 @@ static void freeze_end(struct freeze *f, enum err_code code, const struct err *e
 }
 
 /* Nothing was changed: the batch is over before it began. */
-static enum err_code fail_frozen(struct core *c, uint64_t id, const struct actor *by, const char *why, struct err *e)
+enum err_code batch_fail(struct core *c, uint64_t id, const struct actor *by, const char *why, struct err *e)
 {
     enum err_code code = core_begin(c, e);
 
@@ -193,7 +193,7 @@ static void freeze_failed(struct freeze *f, const struct err *why)
 {
     struct err e = {0};
 
-    if (fail_frozen(f->core, f->id, &f->by, why->msg, &e) != E_OK)
+    if (batch_fail(f->core, f->id, &f->by, why->msg, &e) != E_OK)
         log_failure("batch-failed", &e);
     freeze_end(f, why->code, why);
 }
@@ -260,12 +260,10 @@ static void freeze_written(struct reader_job *job, enum err_code code, const str
     }
     if (code == E_OK)
         code = freeze_write(f, &e);
-    if (code == E_OK && f->more)
-        code = reader_submit(f->core->reader[READER_FLEET], &f->job, &e);
-    if (code != E_OK)
-        freeze_failed(f, &e);
-    else if (!f->more)
+    if (code == E_OK && !f->more)
         freeze_end(f, E_OK, &e);
+    else if (code != E_OK || reader_submit(f->core->reader[READER_FLEET], &f->job, &e) != E_OK) /* from here on it is the reader's */
+        freeze_failed(f, &e);
 }
 
 static enum err_code batch_write(struct freeze *f, const struct batch_order *o, struct err *e)
@@ -302,7 +300,6 @@ enum err_code batch_freeze(struct core *c, const struct batch_order *o, struct b
     f->list = list;
     f->order = *o;
     f->by = *by;
-    f->by.request_digest = (struct bytes){NULL, 0};
     f->done = done;
     f->arg = arg;
     f->job.run = freeze_read;
@@ -313,7 +310,7 @@ enum err_code batch_freeze(struct core *c, const struct batch_order *o, struct b
         return E_OK;
     if (f->id) {
         struct err ignored = {0};
-        if (fail_frozen(c, f->id, by, e->msg, &ignored) != E_OK)
+        if (batch_fail(c, f->id, by, e->msg, &ignored) != E_OK)
             log_failure("batch-failed", &ignored);
     }
     freeze_free(f);
@@ -836,7 +833,7 @@ enum err_code batches_open(struct core *c, struct err *e)
         return e->code;
     }
     for (size_t i = 0; i < o.half_n; i++)
-        if (fail_frozen(c, o.half[i], &ACTOR_CORE, "the core stopped before the list was complete; nothing was changed", e) != E_OK)
+        if (batch_fail(c, o.half[i], &ACTOR_CORE, "the core stopped before the list was complete; nothing was changed", e) != E_OK)
             return e->code;
     return E_OK;
 }

@@ -31,7 +31,7 @@ struct batch_order {
  * Writes the batch and freezes its list in steps, then calls `done` from the loop, exactly once unless the core ends: E_OK, the
  * list of batch `id` is frozen, in state waiting: batch_start makes it run. Otherwise it has failed and says why, and nothing was changed:
  * E_NOT_FOUND no unit matches, E_CONFLICT the list is not the one expected.
- * Takes over `list` in every case. On an error `done` is not called.
+ * Takes over `list` in every case. On an error `done` is not called. What `by` lends lives until then.
  */
 typedef void (*batch_frozen_fn)(struct core *c, void *arg, uint64_t id, uint64_t count, enum err_code code, const struct err *e);
 MUST_CHECK enum err_code batch_freeze(struct core *c, const struct batch_order *o, struct batch_list *list, const struct actor *by,
@@ -41,6 +41,7 @@ MUST_CHECK enum err_code batch_freeze(struct core *c, const struct batch_order *
  * Changes of its course, each a transaction of its own with an entry. E_NOT_FOUND: no such batch; E_CONFLICT: not from the state
  * it is in, which the message names. Again: success without change.
  */
+MUST_CHECK enum err_code batch_fail(struct core *c, uint64_t id, const struct actor *by, const char *why, struct err *e); /* from waiting */
 MUST_CHECK enum err_code batch_start(struct core *c, uint64_t id, const struct actor *by, struct err *e);  /* from waiting */
 MUST_CHECK enum err_code batch_pause(struct core *c, uint64_t id, const struct actor *by, struct err *e);  /* from running */
 MUST_CHECK enum err_code batch_resume(struct core *c, uint64_t id, const struct actor *by, struct err *e); /* from paused, canary */

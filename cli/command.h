@@ -113,6 +113,8 @@ int command_fleet_action(struct run *r);
 int command_fleet_undo(struct run *r);
 int command_fleet_approve(struct run *r);
 int command_fleet_follow(struct run *r);
+/* Shows the stored request r->args names, asks, and approves it as it was shown; *result is what came of it. The exit code. */
+int approve_stored(struct run *r, json_t **result);
 int command_crl_get(struct run *r);
 int command_secret_add(struct run *r);
 int command_kek_add(struct run *r);

@@ -405,6 +405,20 @@ int command_fleet_undo(struct run *r)
                        "Release these units?");
 }
 
+/* A second operator signs that the stored request of the first is right; then it runs as that one's. */
+static int approve_pending(struct run *r, const json_t *batch)
+{
+    char id[24];
+    json_t *now = NULL;
+    int status;
+
+    snprintf(id, sizeof(id), "%lld", number_of(batch, "pending"));
+    r->positional = id;
+    json_object_set_new(r->args, "id", json_string(id));
+    status = approve_stored(r, &now);
+    return status == EXIT_DONE ? follow_to_end(r, now) : status;
+}
+
 /* What is approved is what was shown: count and digest go with the word. */
 int command_fleet_approve(struct run *r)
 {
@@ -415,6 +429,8 @@ int command_fleet_approve(struct run *r)
 
     if (run_call(r, "batch.show", r->args, NULL, NULL, &batch, NULL, &e) != E_OK)
         return run_fail(&e);
+    if (r->as && number_of(batch, "pending"))
+        return approve_pending(r, batch);
     fprintf(stderr, "%s, asked for by %s: %s%s%s\n%10lld  units, digest %.16s...\n", text_of(batch, "action"), text_of(batch, "created_by"),
             text_of(batch, "selector")[0] ? text_of(batch, "selector") : "a list of ids", text_of(batch, "why")[0] ? "; " : "",
             text_of(batch, "why"), number_of(batch, "count"), text_of(batch, "digest"));

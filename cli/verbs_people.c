@@ -75,9 +75,9 @@ int command_approval_show(struct run *r)
     return EXIT_DONE;
 }
 
-int command_approval_approve(struct run *r)
+int approve_stored(struct run *r, json_t **result)
 {
-    AUTO(json_t) *shown = NULL, *result = NULL;
+    AUTO(json_t) *shown = NULL;
     char digest[65];
     struct err e = {0};
 
@@ -87,7 +87,15 @@ int command_approval_approve(struct run *r)
     if (!run_ask(r, "Approve this?"))
         return EXIT_REFUSED;
     json_object_set_new(r->args, "digest", json_string(digest));
-    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK)
-        return run_fail(&e);
+    return run_call(r, "approval.approve", r->args, NULL, NULL, result, NULL, &e) == E_OK ? EXIT_DONE : run_fail(&e);
+}
+
+int command_approval_approve(struct run *r)
+{
+    AUTO(json_t) *result = NULL;
+    int status = approve_stored(r, &result);
+
+    if (status != EXIT_DONE)
+        return status;
     return json_object_size(result) == 0 && !r->json ? EXIT_DONE : print_object(result, r->json) ? EXIT_DONE : EXIT_REFUSED;
 }

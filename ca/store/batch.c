@@ -50,6 +50,7 @@ static void batch_get(struct query *q, struct batch_row *r)
     r->why = col_text(q);
     r->created_by = col_text(q);
     r->created_at = col_i64(q);
+    r->pending = col_u64(q);
     r->approved_by = col_text(q);
     r->approved_at = col_i64(q);
     r->undo_of = col_u64(q);
@@ -164,6 +165,15 @@ enum err_code store_batch_set_state(struct store *s, uint64_t id, enum batch_sta
     q_text(&q, error);
     q_i64(&q, state == BATCH_RUNNING ? at : 0);
     q_i64(&q, state == BATCH_DONE || state == BATCH_CANCELLED || state == BATCH_FAILED ? at : 0);
+    return q_exec_one(&q, e);
+}
+
+enum err_code store_batch_set_pending(struct store *s, uint64_t id, uint64_t pending, struct err *e)
+{
+    struct query q = q_begin(s, Q_BATCH_PENDING);
+
+    q_u64(&q, id);
+    q_u64(&q, pending);
     return q_exec_one(&q, e);
 }
 

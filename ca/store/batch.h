@@ -33,6 +33,7 @@ struct batch_row {
     const char *why;            /* text for people */
     const char *created_by, *approved_by;
     int64_t created_at, approved_at, started_at, ended_at; /* 0 = not */
+    uint64_t pending;           /* request that waits for a second person, 0 = none */
     uint64_t undo_of;           /* 0 = none */
     uint64_t count;
     bool frozen;
@@ -61,6 +62,7 @@ MUST_CHECK enum err_code store_batch_item(struct store *s, uint64_t batch, uint6
 /* The times are those of the state: started_at with the first BATCH_RUNNING, ended_at with the last three. */
 MUST_CHECK enum err_code store_batch_set_state(struct store *s, uint64_t id, enum batch_state state, const char *error, int64_t at,
                                                struct err *e);
+MUST_CHECK enum err_code store_batch_set_pending(struct store *s, uint64_t id, uint64_t pending, struct err *e);
 MUST_CHECK enum err_code store_batch_approved(struct store *s, uint64_t id, const char *by, int64_t at, struct err *e);
 /* One transaction's part: the counters as they are after it. */
 MUST_CHECK enum err_code store_batch_advance(struct store *s, const struct batch_row *row, struct err *e);

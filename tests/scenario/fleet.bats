@@ -7,13 +7,26 @@ build=${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}
 units_in_lot=1000
 
 setup_file() {
-    instance_up || return 1
+    instance_up people=yes || return 1
+    operator alice
+    operator bob
     stop_service
     "$build/bench/fill_ledger" "$dir/state/ledger/ledger.db" --count $((4 * units_in_lot)) --lots 4 > "$dir/filled" || return 1
     start_service 3>&- 4>&-
 }
 teardown_file() { instance_down; }
 setup() { instance_load; }
+
+# operator NAME: a person with a key of their own, $dir/people/NAME.{key,pem}
+operator() {
+    mkdir -p "$dir/people" &&
+        openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" -keyout "$dir/people/$1.key" -out "$dir/people/$1.csr" 2> /dev/null &&
+        inkan operator add "$1" --roles operator --csr "$dir/people/$1.csr" --out "$dir/people/$1.pem" > /dev/null
+}
+# as NAME COMMAND...: signed by that person
+as() {
+    inkan --as "$dir/people/$1.pem" --key "$dir/people/$1.key" "${@:2}"
+}
 
 fleet() { inkan fleet "$@" --yes; }
 count() { inkan device count --select "$1"; }
@@ -142,6 +155,41 @@ steps() {
         run python3 "$source_dir/tests/lib/admin_call.py" "$dir/run/admin.sock" batch.create "$args"
         [ "$status" -eq 1 ]
     done
+}
+
+@test "above the threshold it waits for another person, who approves this list and no other" {
+    run as alice fleet suspend --select "lot = lot-1 and firmware = 1.7" --yes --why "ticket 9"
+    echo "$output"
+    [ "$status" -eq 0 ] # 100 units: not above it
+    run as alice fleet suspend --select "lot = lot-1 and firmware in (1.7, 1.8)" --yes
+    echo "$output"
+    [ "$status" -eq 3 ]
+    [[ "$output" = *"is waiting"* ]]
+    id=$(newest)
+    [ "$(batch "$id" created_by)" = alice ]
+    [ "$(count 'lot = lot-1 and state = suspended')" = 100 ]
+    run as alice fleet approve "$id" --yes
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"the second person is another one than who asked"* ]]
+    run python3 "$source_dir/tests/lib/admin_call.py" "$dir/run/admin.sock" batch.run \
+        "$(inkan fleet show "$id" --json | jq '{id: (.id | tostring), count, digest: (.digest[0:62] + "00")}')"
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"has another list"* ]]
+    [ "$(batch "$id" state)" = waiting ]
+    as bob fleet approve "$id" --yes
+    [ "$(batch "$id" state)" = done ]
+    [ "$(batch "$id" changed)" = 100 ]
+    [ "$(batch "$id" same)" = 100 ]
+    # Both signatures are in the entry that let it run.
+    inkan audit export | jq -s -e --arg o "batch:$id" '[.[] | select(.object == $o and .event == "batch-started")][0] |
+        .actor == "alice" and (.signature | length) > 100 and (.approvals | length) > 100'
+    # Root alone: the trail says so.
+    fleet release --select 'lot = lot-1 and state = suspended'
+    trail "$(newest)" | jq -s -e '[.[] | select(.event == "batch-started") | .detail | if type == "string" then fromjson else . end][0].alone'
+    as alice fleet suspend --select "lot = lot-1 and firmware in (1.7, 1.8)" --yes || true
+    as alice fleet cancel "$(newest)" --yes > /dev/null
+    [ "$(count 'lot = lot-1 and state = suspended')" = 0 ]
 }
 
 @test "a pause stops it between two steps, cancel leaves what is done, and both can be undone" {

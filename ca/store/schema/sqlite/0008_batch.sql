@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Mass actions. A batch is one action over a frozen list of units; docs/fleet.md.
 --
--- next is how many units of the list are done with, in the order in which they run; a transaction that does some moves it.
+-- pending is the request that another person approves, 0 none. next is how many units of the list are done with, in the order in which they run; a transaction that does some moves it.
 
 CREATE TABLE batch (
   id         INTEGER PRIMARY KEY,
@@ -12,6 +12,7 @@ CREATE TABLE batch (
   why        TEXT NOT NULL,
   created_by TEXT NOT NULL,
   created_at INTEGER NOT NULL,
+  pending    INTEGER NOT NULL,
   approved_by TEXT NOT NULL,
   approved_at INTEGER NOT NULL,
   undo_of    INTEGER REFERENCES batch (id),
