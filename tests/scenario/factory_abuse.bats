@@ -120,18 +120,26 @@ long_order() {
     "$programs/inkan" order sign "$dir/$1.json" --key "$dir/order-signer.key" --out "$dir/$1.jws"
 }
 
-# A neighbour on the machine may be what holds one of them up: of five orders one must not make anybody wait.
+# longest_waits COMMAND...: what others wait at most while it runs
+longest_waits() {
+    "$source_dir/tests/lib/answer_times.py" "https://localhost:$port" "$dir/fleet-root.pem" "$dir/issue-1" WO-busy \
+        "$programs/inkan --socket $dir/run/admin.sock" "$@"
+}
+
+# 100 ms, or twice what a neighbour on the machine makes everybody wait anyhow; of three orders one must not add to that.
 @test "nobody waits while an order of a long list is opened" {
     local i
     order_open WO-busy "quantity: 100000"
-    for i in 1 2 3 4 5; do
+    for i in 1 2 3; do
         long_order "WO-long-$i" 400000
-        "$source_dir/tests/lib/answer_times.py" "https://localhost:$port" "$dir/fleet-root.pem" "$dir/issue-1" WO-busy \
-            "$programs/inkan --socket $dir/run/admin.sock" "$programs/inkan" --socket "$dir/run/admin.sock" order open "$dir/WO-long-$i.jws" > "$dir/times"
-        cat "$dir/times"
-        jq -e '.n > 3 and .reserve < 100 and .order < 100 and .status < 100' "$dir/times" && break
+        longest_waits sleep 1 > "$dir/without"
+        longest_waits "$programs/inkan" --socket "$dir/run/admin.sock" order open "$dir/WO-long-$i.jws" > "$dir/with"
+        cat "$dir/without" "$dir/with"
+        no_wait=$(jq -s '([.[0].reserve, .[0].order, .[0].status] | max * 2) as $usual | ([100, $usual] | max) as $limit |
+            .[1].n > 3 and ([.[1].reserve, .[1].order, .[1].status] | max) < $limit' "$dir/without" "$dir/with")
+        [ "$no_wait" = false ] || break
     done
-    jq -e '.reserve < 100 and .order < 100 and .status < 100' "$dir/times"
+    [ "$no_wait" = true ]
     inkan order status "WO-long-$i" --json | jq -e '.state == "open"'
     [ "$(unit_issue issue-1 "WO-long-$i" "WO-long-$i-400000")" = 200 ]
 }
