@@ -53,6 +53,7 @@ struct admin_call {
     bool is_root;            /* root or the service's own user, on the local socket: outside permissions and approvals */
     struct person person;    /* else */
     struct buf signature, approvals; /* what `by` lends */
+    bool told;
     bool approved;           /* a second person has */
     uint64_t pending;        /* ... this stored request, else 0 */
     int file;                /* that came with the request; -1: none */

@@ -131,6 +131,10 @@ void op_operator_add(struct core *c, struct admin_call *call)
     struct err e = {0};
     enum err_code code = roles_read(admin_text(call, "roles"), &row.roles, &e);
 
+    /* The trail and a certificate's requester tell root and the service by these names. */
+    if (code == E_OK && (strcmp(admin_text(call, "name"), "root") == 0 || strcmp(admin_text(call, "name"), "core") == 0 ||
+                         strcmp(admin_text(call, "name"), c->conf->user_supervisor) == 0))
+        code = err_set(&e, E_INVALID, "name: %s is not a person's", admin_text(call, "name"));
     if (code == E_OK && !admin_has(call, "csr") && !admin_has(call, "user"))
         code = err_set(&e, E_INVALID, "csr or user is missing: an operator has a certificate, a local user, or both");
     if (code == E_OK)

@@ -198,6 +198,7 @@ static void audit_refusal(struct admin_call *call, const struct err *why)
     struct core *c = call->core;
     struct err e = {0};
 
+    call->told = false; /* what was undone told nothing */
     if (!call->op || !call->op->changes || store_in_transaction(c->store) || core_begin(c, &e) != E_OK)
         return;
     if (core_audit(c, &call->by, "admin-refused", "", call->op->name,
@@ -500,6 +501,7 @@ static struct admin_call *call_new(struct admin_conn *n, uint64_t request_id)
     call->request_id = request_id;
     call->file = -1;
     call->by.kind = "operator";
+    call->by.told = &call->told;
     buf_init(&call->signature, SIGNED_REQUEST_MAX);
     buf_init(&call->approvals, SIGNED_REQUEST_MAX);
     TAILQ_INIT(&call->rows);
@@ -627,6 +629,7 @@ void admin_run_approved(struct core *c, struct admin_call *call, uint64_t pendin
     buf_init(jws, 0);
     call->by.signature = buf_bytes(&call->signature);
     call->by.approvals = buf_bytes(&call->approvals);
+    call->told = false;
     call->approved = true;
     call->pending = pending;
     call_is_of(call, who);

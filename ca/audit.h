@@ -68,6 +68,7 @@ MUST_CHECK enum err_code audit_head_publish(const char *dir_marks, const struct 
 
 struct audit_verdict {
     uint64_t entries, heads; /* entries of the ledger; heads whose signature is good, in the ledger and outside */
+    uint64_t signed_entries; /* with the good signature of the operator they name, and where it took two, of the other one */
     uint64_t bad_seq;        /* first bad entry, 0 = none, or what is bad is not an entry (then `what` names the row) */
     char what[256];          /* "entry 17: hash differs", ...; when nothing is bad, how far the proof reaches */
     uint64_t proven_seq;     /* covered by a head with a good signature */

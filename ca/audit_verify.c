@@ -21,6 +21,8 @@
 #include "base/clock.h"
 #include "base/der.h"
 #include "ca/audit_int.h"
+#include "ca/signed_request.h"
+#include "ca/store/people.h"
 
 AUTO_TYPE(json_t, json_decref)
 AUTO_TYPE(EVP_PKEY, EVP_PKEY_free)
@@ -234,6 +236,103 @@ static void check_claims(struct verify *vf, const struct audit_row *row)
         check_status(vf, row->seq, status, &c);
 }
 
+/* --- what operators signed ------------------------------------------------------------------------------------- */
+
+/* Who signed it: NULL with r->args owned, or what is wrong. */
+static const char *signed_by(struct verify *vf, struct bytes jws, struct signed_request *r, struct operator_row *who)
+{
+    struct cert_row cert;
+    EVP_PKEY *key = NULL;
+    X509 *x509 = NULL;
+    const uint8_t *der;
+    uint64_t id, cert_id;
+    const char *wrong = NULL;
+    struct err ignored;
+
+    if (signed_request_read(jws, r, &ignored) != E_OK)
+        return "is not a signed request";
+    if (store_operator_cert_find(vf->s, r->cert_hash, &id, &cert_id, &ignored) != E_OK ||
+        store_cert_by_id(vf->s, cert_id, &cert, &ignored) != E_OK) {
+        wrong = "is by a certificate of no operator";
+    } else {
+        der = cert.der.p;
+        x509 = d2i_X509(NULL, &der, (long)cert.der.len);
+        key = x509 ? X509_get0_pubkey(x509) : NULL;
+        if (!key || jws_verify(&r->jws, key, &ignored) != E_OK)
+            wrong = "is not by the key of its certificate";
+    }
+    X509_free(x509);
+    /* The node is the ledger's id and, after restores, their number. */
+    if (!wrong && strncmp(r->node, vf->ledger_id, strlen(vf->ledger_id)) != 0)
+        wrong = "is for another ledger";
+    if (!wrong && store_operator_by_id(vf->s, id, who, &ignored) != E_OK)
+        wrong = "is by nobody";
+    if (wrong)
+        signed_request_clear(r);
+    return wrong;
+}
+
+/* An approval in the trail: by another person, of exactly what the entry says was done. */
+static const char *check_approval(struct verify *vf, const struct audit_row *row)
+{
+    AUTO(json_t) *args = NULL;
+    struct signed_request r;
+    struct operator_row who;
+    struct pending_row p;
+    uint8_t digest[32];
+    char hex[65];
+    const char *said = NULL, *id = NULL, *wrong = signed_by(vf, row->approvals, &r, &who);
+    struct err ignored;
+
+    if (wrong)
+        return wrong;
+    if (strcmp(r.op, "approval.approve") != 0 || json_unpack(r.args, "{s:s, s:s}", "id", &id, "digest", &said) != 0)
+        wrong = "approves nothing";
+    else if (strcmp(who.name, row->actor) == 0)
+        wrong = "is by the same person";
+    else if (store_pending_by_id(vf->s, strtoull(id, NULL, 10), &p, &ignored) != E_OK || !(args = json_loads(p.args, 0, NULL)))
+        wrong = "is of a request that is not there";
+    else if (strcmp(p.requester, row->actor) != 0 || !bytes_equal(p.jws, row->signature) ||
+             request_digest(p.op, args, digest, &ignored) != E_OK || !bytes_equal(BYTES_OF(digest), row->request_digest))
+        wrong = "is of another request";
+    else if (pending_digest(p.id, p.requester, p.op, args, digest, &ignored) == E_OK) {
+        hex_encode(digest, sizeof(digest), hex);
+        wrong = strcmp(hex, said) == 0 ? NULL : "is of other words";
+    }
+    signed_request_clear(&r);
+    return wrong;
+}
+
+static void check_signed(struct verify *vf, const struct audit_row *row)
+{
+    struct signed_request r;
+    struct operator_row who;
+    uint8_t digest[32];
+    const char *wrong;
+    struct err ignored;
+
+    if (row->signature.len == 0 && row->approvals.len == 0)
+        return;
+    wrong = signed_by(vf, row->signature, &r, &who);
+    if (!wrong) {
+        if (strcmp(who.name, row->actor) != 0 || strcmp(row->actor_kind, "operator") != 0)
+            wrong = "is by another operator than the entry names";
+        else if (row->approvals.len == 0 &&
+                 (request_digest(r.op, r.args, digest, &ignored) != E_OK || !bytes_equal(BYTES_OF(digest), row->request_digest)))
+            wrong = "is for another request than the entry names";
+        signed_request_clear(&r);
+    }
+    if (wrong) {
+        bad(vf, row->seq, "entry %" PRIu64 ": its signature %s", row->seq, wrong);
+        return;
+    }
+    wrong = row->approvals.len ? check_approval(vf, row) : NULL;
+    if (wrong)
+        bad(vf, row->seq, "entry %" PRIu64 ": its approval %s", row->seq, wrong);
+    else
+        vf->v->signed_entries++;
+}
+
 /* --- the chain ----------------------------------------------------------------------------------------------- */
 
 static bool chain_entry(void *arg, const struct audit_row *row)
@@ -258,6 +357,7 @@ static bool chain_entry(void *arg, const struct audit_row *row)
         return false;
     }
     check_claims(vf, row);
+    check_signed(vf, row);
     vf->last_seq = row->seq;
     memcpy(vf->last_hash, hash, sizeof(hash));
     return true;

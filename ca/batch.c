@@ -299,7 +299,7 @@ enum err_code batch_freeze(struct core *c, const struct batch_order *o, struct b
     f->core = c;
     f->list = list;
     f->order = *o;
-    f->by = *by;
+    f->by = *by; /* what it lends lives until `done` */
     f->done = done;
     f->arg = arg;
     f->job.run = freeze_read;

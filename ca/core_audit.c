@@ -40,7 +40,7 @@ enum err_code core_audit(struct core *c, const struct actor *by, const char *eve
         .object = object,
         .detail = text,
         .request_digest = by->request_digest,
-        .signature = by->signature,
+        .signature = actor_signature(by),
         .approvals = by->approvals,
     };
 

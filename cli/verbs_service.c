@@ -414,16 +414,16 @@ static int report_verdict(const struct run *r, enum err_code code, const struct 
         clock_format((time_t)v->proven_at, when);
     if (r->json) {
         AUTO(json_t) *o =
-            json_pack("{s:b, s:b, s:I, s:I, s:I, s:s, s:I, s:I}", "ok", code == E_OK, "proven", proven, "entries",
-                      (json_int_t)v->entries, "heads", (json_int_t)v->heads, "bad_entry", (json_int_t)v->bad_seq, "what",
+            json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:s, s:I, s:I}", "ok", code == E_OK, "proven", proven, "entries",
+                      (json_int_t)v->entries, "signed", (json_int_t)v->signed_entries, "heads", (json_int_t)v->heads, "bad_entry", (json_int_t)v->bad_seq, "what",
                       v->what, "proven_to", (json_int_t)v->proven_seq, "proven_at", (json_int_t)v->proven_at);
 
         print_object(o, true);
     } else if (code != E_OK) {
         printf("NOT intact: %s\n", v->what);
     } else if (proven) {
-        printf("verified: %llu entries, %llu heads kept elsewhere; signed to entry %llu at %s\n",
-               (unsigned long long)v->entries, (unsigned long long)v->heads, (unsigned long long)v->proven_seq, when);
+        printf("verified: %llu entries, %llu of them with operators' signatures, %llu heads kept elsewhere; signed to entry %llu at %s\n",
+               (unsigned long long)v->entries, (unsigned long long)v->signed_entries, (unsigned long long)v->heads, (unsigned long long)v->proven_seq, when);
     } else {
         printf("verified to entry %llu, signed at %s (%llu entries in all); later removal cannot be excluded without heads kept "
                "elsewhere (--heads)\n",

@@ -15,7 +15,7 @@ softhsm_module() {
 
 # write_config: the whole service in one commented file. May be set before: $fronts, $crl_shards, $records_validity, $maker_path_len, and list items in YAML for
 # $extra_profiles, $extra_domains, $extra_anchors, $extra_labels; $extra_config is appended. $people: a management CA, operators' certificates,
-# administration over the network.
+# administration over the network; $two_person_above.
 write_config() {
     module=${INKAN_PKCS11_MODULE:-$(softhsm_module)}
     users=
@@ -237,6 +237,7 @@ labels:                      # https://HOST/.well-known/est[/LABEL]/OPERATION
 ${extra_labels:-}$order_signers
 ${people:+people:                      # who administers: inkan operator add; inkan --url ... --as ...
   profile: operator
+  two_person_above: ${two_person_above:-100}   # units one person may change at once
 }${extra_config:-}
 YAML
     mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"
