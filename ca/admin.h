@@ -39,7 +39,6 @@
  * device.count   {select, by?}                                   {count}; by a member: rows {MEMBER, units}
  * device.list    {select?, limit?} or {domain?, device_id? (trailing *), product?, lot?, state?, limit?}  rows {domain, device_id, state, product, model, lot, declared_at, enrolled_at, unit}
  * device.show    {domain?, device_id}                            {…, certs:[{serial, profile, status, not_after}]}
- * device.stop    {domain?, device_id, reason?}                   {revoked: n, seq}
  * batch.preview  {action, select, reason?} or {undo: id}         what it would do; nothing is written. {action, count, refused, digest, states:[{state, units, would, why}], models:[{model, units}], domains:[...]}
  * batch.preview_list {action, domain?}; fd: one id a line        the same
  * batch.create   {action, select, reason?, why?, canary?, count?, digest?}  answers when the list is frozen; count and digest: it must be the one
@@ -51,6 +50,13 @@
  * batch.refused  {id}                                            rows {n, domain, device_id, state, reason}
  * batch.run      {id, count, digest}                             another person's word that this list may be done. As batch.create
  * batch.pause    {id}   batch.resume {id}   batch.cancel {id}    as batch.create
+ * device.stop    {domain?, device_id, reason?}                   {state, seq, changed}: scrapped before it is confirmed or while in stock, else decommissioned
+ * device.ship, unship, release, compromise, lose, find, repair, decommission, recommission
+ *                {domain?, device_id, reason?: text}             {state, seq, changed}; acknowledged as cert.revoke. docs/lifecycle.md
+ * device.suspend {…, until?}   device.quarantine {…, firmware_wanted?}   device.repaired, device.dispose {…, evidence: text}      the same
+ * device.compromise_confirm {domain?, device_id}                 {state}; another person than the one who reported it
+ * device.set_firmware {domain?, device_id, firmware}             {state, seq, changed}
+ * device.history {domain?, device_id}                            rows {time, event, from, to, by, why, evidence}, oldest first
  * secret.add     {device_id, domain?, valid_s?, profile?} or {group: pattern, domain?, profile?, quota, valid_s}   {user, secret}
  * secret.list    {}                                              rows {user, kind, domain, device_id|pattern, quota, used, not_after, state}
  * secret.revoke  {user}                                          {}

@@ -276,7 +276,7 @@ static bool put_cert(void *arg, const struct cert_row *row)
     return true;
 }
 
-static enum err_code find_device(struct core *c, struct admin_call *call, struct device_row *row, struct err *e)
+enum err_code admin_find_device(struct core *c, struct admin_call *call, struct device_row *row, struct err *e)
 {
     const char *domain = admin_domain(c, call, e);
     enum err_code code;
@@ -296,7 +296,7 @@ void op_device_show(struct core *c, struct admin_call *call)
     json_t *result, *certs = json_array();
     struct err e = {0};
 
-    if (find_device(c, call, &row, &e) != E_OK) {
+    if (admin_find_device(c, call, &row, &e) != E_OK) {
         json_decref(certs);
         admin_fail(call, &e);
         return;
@@ -316,24 +316,11 @@ void op_device_show(struct core *c, struct admin_call *call)
 
 /* ---- stop ---- */
 
-static void on_stop_confirmed(struct core *c, void *arg, bool confirmed, const char *missing)
-{
-    struct admin_call *call = arg;
-    struct err e = {0};
-    json_t *result = json_pack("{s:I, s:I}", "revoked", (json_int_t)call->left, "seq", (json_int_t)call->until);
-
-    (void)c;
-    if (confirmed) {
-        admin_done(call, result, -1);
-        return;
-    }
-    err_set(&e, E_PENDING, "stopped; not confirmed by %s", missing);
-    admin_done_but(call, result, &e);
-}
-
 /* Before it was ever proven a unit is a reject of the line; later its owner retires it. */
 static enum device_state stopped_state(const struct device_row *row)
 {
+    if (device_is_final((enum device_state)row->state))
+        return (enum device_state)row->state;
     return row->state <= DEVICE_CONFIRMED ? DEVICE_SCRAPPED : DEVICE_DECOMMISSIONED;
 }
 
@@ -352,19 +339,15 @@ void op_device_stop(struct core *c, struct admin_call *call)
     else if (reason_name && (!crl_reason_from_name(reason_name, &ch.reason) || ch.reason == REASON_CERTIFICATE_HOLD ||
                              ch.reason == REASON_REMOVE_FROM_CRL))
         code = err_set(&e, E_INVALID, "reason: \"%s\" is not one of RFC 5280 5.3.1 for a revocation", reason_name);
-    else if ((code = find_device(c, call, &row, &e)) == E_OK && (code = core_begin(c, &e)) == E_OK) {
+    else if ((code = admin_find_device(c, call, &row, &e)) == E_OK && (code = core_begin(c, &e)) == E_OK) {
         ch.to = stopped_state(&row);
         code = life_apply(c, row.id, &ch, &call->by, core_stamp(c), &changed, &seq, &e);
         core_end(c, code, &e);
     }
-    if (code != E_OK) {
+    if (code != E_OK)
         admin_fail(call, &e);
-        return;
-    }
-    revoke_changed(c);
-    call->left = changed;
-    call->until = c->purge_seq; /* not the newest row: an issue is one, and no front confirms those */
-    links_confirm(c, call->until, on_stop_confirmed, call);
+    else
+        life_acknowledge(c, call, ch.to, changed, seq);
 }
 
 /* ---- secrets ---- */

@@ -116,7 +116,16 @@ json_t *json_hex(struct bytes b);
 json_t *json_base64(struct bytes b);
 json_t *json_name(struct bytes der); /* a Name for people */
 
+/* Of "domain" and "device_id"; E_NOT_FOUND. */
+MUST_CHECK enum err_code admin_find_device(struct core *c, struct admin_call *call, struct device_row *row, struct err *e);
+/* After the commit of a change of a device: answers {state, seq, changed} when status and fronts have confirmed `seq`. */
+void life_acknowledge(struct core *c, struct admin_call *call, enum device_state state, bool changed, uint64_t seq);
+
 /* Handlers, by file. */
+void op_device_change(struct core *c, struct admin_call *call);
+void op_device_compromise_confirm(struct core *c, struct admin_call *call);
+void op_device_set_firmware(struct core *c, struct admin_call *call);
+void op_device_history(struct core *c, struct admin_call *call);
 void op_status(struct core *c, struct admin_call *call);
 void op_doctor(struct core *c, struct admin_call *call);
 void op_clock_accept(struct core *c, struct admin_call *call);

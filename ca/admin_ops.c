@@ -30,6 +30,9 @@
 #define BATCH_ORDER     TEXT("reason", 200), TEXT("why", 200), NUMBER("canary", 99), BATCH_SEEN
 #define BATCH_SEEN      NUMBER("count", LIMIT_MAX), {"digest", ARG_HEX, false, 32}
 #define BATCH_THIS      NUMBER_REQUIRED("count", LIMIT_MAX), {"digest", ARG_HEX, true, 32}
+#define ONE_DEVICE ID("domain"), ID_REQUIRED("device_id")
+#define WHY        TEXT("reason", 200)
+#define EVIDENCE_MAX 2000
 
 #define CHANGES true
 #define READS   false
@@ -70,6 +73,22 @@ const struct admin_op admin_ops[] = {
      READS},
     {"device.count", op_device_count, ARGS(SELECT_REQUIRED, ID("by")), READS},
     {"device.show", op_device_show, ARGS(ID("domain"), ID_REQUIRED("device_id")), READS},
+    {"device.history", op_device_history, ARGS(ONE_DEVICE), READS},
+    {"device.set_firmware", op_device_set_firmware, ARGS(ONE_DEVICE, ID_REQUIRED("firmware")), CHANGES},
+    {"device.ship", op_device_change, ARGS(ONE_DEVICE, WHY), CHANGES},
+    {"device.unship", op_device_change, ARGS(ONE_DEVICE, WHY), CHANGES},
+    {"device.suspend", op_device_change, ARGS(ONE_DEVICE, WHY, NUMBER("until", TIME_MAX)), CHANGES},
+    {"device.release", op_device_change, ARGS(ONE_DEVICE, WHY), CHANGES},
+    {"device.quarantine", op_device_change, ARGS(ONE_DEVICE, WHY, ID("firmware_wanted")), CHANGES},
+    {"device.compromise", op_device_change, ARGS(ONE_DEVICE, WHY), CHANGES},
+    {"device.compromise_confirm", op_device_compromise_confirm, ARGS(ONE_DEVICE), CHANGES},
+    {"device.lose", op_device_change, ARGS(ONE_DEVICE, WHY), CHANGES},
+    {"device.find", op_device_change, ARGS(ONE_DEVICE, WHY), CHANGES},
+    {"device.repair", op_device_change, ARGS(ONE_DEVICE, WHY), CHANGES},
+    {"device.repaired", op_device_change, ARGS(ONE_DEVICE, WHY, TEXT_REQUIRED("evidence", EVIDENCE_MAX)), CHANGES},
+    {"device.decommission", op_device_change, ARGS(ONE_DEVICE, WHY), CHANGES},
+    {"device.recommission", op_device_change, ARGS(ONE_DEVICE, WHY), CHANGES},
+    {"device.dispose", op_device_change, ARGS(ONE_DEVICE, WHY, TEXT_REQUIRED("evidence", EVIDENCE_MAX)), CHANGES},
     {"device.stop", op_device_stop, ARGS(ID("domain"), ID_REQUIRED("device_id"), ID("reason")), CHANGES},
     {"batch.preview", op_batch_preview, ARGS(ID("action"), SELECT, TEXT("reason", 200), NUMBER("undo", INT64_MAX)), READS},
     {"batch.preview_list", op_batch_preview_list, ARGS(ID_REQUIRED("action"), ID("domain"), TEXT("reason", 200)), READS, true},

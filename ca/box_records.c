@@ -13,6 +13,7 @@
 #include "ca/csr.h"
 #include "ca/factory.h"
 #include "ca/record_check.h"
+#include "ca/life.h"
 #include "ca/store/linebox.h"
 
 #define FEED_SCAN 2000 /* rows of the status log looked at for one answer */
@@ -184,7 +185,7 @@ static enum err_code judge_cert(struct intake *in, const json_t *j, struct bytes
     return E_OK;
 }
 
-static enum err_code device_of(struct intake *in, const json_t *j, uint64_t *device, uint64_t *unit, struct err *e)
+static enum err_code device_of(struct intake *in, const json_t *j, uint64_t *device, uint64_t *unit, enum device_state *state, struct err *e)
 {
     struct device_row row;
     bool named;
@@ -199,6 +200,7 @@ static enum err_code device_of(struct intake *in, const json_t *j, uint64_t *dev
     }
     *device = row.id;
     *unit = row.unit;
+    *state = (enum device_state)row.state;
     return code;
 }
 
@@ -232,7 +234,9 @@ static enum err_code take_cert(struct intake *in, const json_t *j, enum box_outc
     struct cert_row row = {0}, known;
     struct pubkey key;
     struct cert cert;
+    enum device_state state;
     uint64_t unit = 0;
+    bool changed;
     char profile[2 * ID_MAX_LEN + 8], requester[3 * ID_MAX_LEN];
     enum err_code code;
 
@@ -251,7 +255,7 @@ static enum err_code take_cert(struct intake *in, const json_t *j, enum box_outc
         in->alarm = "serial-used-twice";
         return err_set(e, E_CONFLICT, "RFC 5280 4.1.2.2: another certificate of this box has its serial");
     }
-    if (code != E_NOT_FOUND || (code = device_of(in, j, &row.device, &unit, e)) != E_OK)
+    if (code != E_NOT_FOUND || (code = device_of(in, j, &row.device, &unit, &state, e)) != E_OK)
         return code;
     row.kind = strcmp(text_of(j, "kind"), "idevid") == 0 ? PROFILE_IDEVID : PROFILE_LDEVID;
     if ((code = pubkey_identify(cert.spki, &key, e)) != E_OK)
@@ -282,8 +286,11 @@ static enum err_code take_cert(struct intake *in, const json_t *j, enum box_outc
     row.issued_at = in->now;
     row.not_before = cert.not_before;
     row.not_after = cert.not_after;
+    row.device_state = (uint8_t)(state <= DEVICE_KEYED && row.order_no[0] ? DEVICE_PROVISIONED : state);
     if (store_cert_issue(in->c->store, &row, e) != E_OK)
         return err_wrap(e, "certificate row");
+    if (row.device_state != state && life_step(in->c, row.device, DEVICE_PROVISIONED, false, in->now, &changed, e) != E_OK)
+        return err_wrap(e, "device");
     return audit_cert_issued(in->c->store, &who, in->box, &row, row.status_seq, in->now, e);
 }
 
@@ -323,6 +330,62 @@ static enum err_code take_status(struct intake *in, const json_t *j, struct err 
 
 /* ---- one event of a unit ---- */
 
+/* Where a unit of a box stands as a device; DEVICE_STATES: that says nothing. */
+static enum device_state state_of_unit(enum unit_state s)
+{
+    switch (s) {
+    case UNIT_RESERVED:
+    case UNIT_UNUSED:
+    case UNIT_VOID:
+    case UNIT_ORPHAN:
+        return DEVICE_DECLARED;
+    case UNIT_CAPTURED:
+        return DEVICE_KEYED;
+    case UNIT_ISSUED:
+    case UNIT_HELD:
+    case UNIT_REWORK:
+        return DEVICE_PROVISIONED;
+    case UNIT_CONFIRMED:
+    case UNIT_PACKED:
+        return DEVICE_CONFIRMED;
+    case UNIT_SHIPPED:
+        return DEVICE_SHIPPED;
+    case UNIT_SCRAPPED:
+        return DEVICE_SCRAPPED;
+    default:
+        return DEVICE_STATES;
+    }
+}
+
+/* The line of the box goes on with a unit: its device follows, as far as nobody here did something else with it. */
+static enum err_code follow_unit(struct intake *in, const char *domain, const char *device_id, enum unit_state unit, struct err *e)
+{
+    struct life_change scrap = {.to = DEVICE_SCRAPPED, .why = "scrapped at its line box", .only_from = DEVICE_STATES};
+    enum device_state to = state_of_unit(unit), at;
+    struct device_row row;
+    bool changed;
+    uint64_t device, seq;
+    enum err_code code = store_device_find(in->c->store, domain, device_id, &row, e);
+
+    if (code == E_NOT_FOUND) {
+        *e = (struct err){0};
+        return E_OK; /* nothing of it was certified */
+    }
+    if (code != E_OK)
+        return code;
+    device = row.id;
+    at = (enum device_state)row.state;
+    if (at == to || at > DEVICE_CONFIRMED)
+        return E_OK;
+    if (to == DEVICE_SCRAPPED)
+        return life_apply(in->c, device, &scrap, &in->by, in->now, &changed, &seq, e);
+    for (enum device_state s = to > at ? at + 1 : to; s <= to; s++)
+        if (s != DEVICE_KEYED || to == DEVICE_KEYED)
+            if (life_step(in->c, device, s, s == to, in->now, &changed, e) != E_OK)
+                return e->code;
+    return E_OK;
+}
+
 static enum err_code take_unit(struct intake *in, const json_t *j, struct err *e)
 {
     const char *order_no = text_of(j, "order"), *device_id = text_of(j, "device_id"), *state = text_of(j, "state");
@@ -336,7 +399,9 @@ static enum err_code take_unit(struct intake *in, const json_t *j, struct err *e
         return e->code;
     if (other[0])
         in->alarm = "device-at-two-places";
-    return store_box_unit_put(in->c->store, in->box, order_no, device_id, state, e);
+    if (store_box_unit_put(in->c->store, in->box, order_no, device_id, state, e) != E_OK)
+        return e->code;
+    return follow_unit(in, text_of(j, "domain"), device_id, known, e);
 }
 
 /* ---- one close-out report ---- */

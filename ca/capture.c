@@ -270,7 +270,7 @@ enum err_code capture_grant(struct core *c, uint64_t unit, int64_t now, struct g
     device_facts_take(&g->device, &device);
     if (u.state != UNIT_CAPTURED)
         return err_set(e, E_NOT_FOUND, "the unit is %s", unit_state_name((enum unit_state)u.state));
-    if (device_facts_stopped(&g->device))
+    if (factory_is_over(&g->device))
         return err_set(e, E_DENIED, "the device is stopped");
     /* The key may have been found compromised, or certified for another unit, since. */
     if (csr_read(buf_bytes(csr), &read, e) != E_OK)

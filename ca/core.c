@@ -20,6 +20,7 @@
 #include "ca/enroll_policy.h"
 #include "ca/factory.h"
 #include "ca/issue.h"
+#include "ca/life.h"
 #include "ca/profile.h"
 #include "ca/record.h"
 #include "ca/request.h"
@@ -499,6 +500,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
             capture_tick(c);
         }
         factory_tick(c);
+        life_tick(c);
         jobs_poke(c);
     }
     publish_tick(c);

@@ -9,7 +9,10 @@
 #include "ca/delivery.h"
 #include "ca/capture.h"
 #include "ca/factory.h"
+#include "ca/factory_int.h"
+#include "ca/life.h"
 #include "ca/repeat_rule.h"
+#include "ca/store/life.h"
 #include "ca/store/request.h"
 
 #define SECRET_REPEAT_S 86400 /* a used secret stays good this long for the same key */
@@ -138,8 +141,9 @@ static void became_holder(struct grant *g)
 /* A presented certificate of our own, copied from its row. */
 struct presented {
     uint64_t id, device;
-    uint8_t kind, status, hash[32], spki_hash[32];
+    uint8_t kind, status, reason, hash[32], spki_hash[32];
     uint32_t issuer;
+    uint64_t replaced_by;
     int64_t not_after, first_used_at;
     char profile[ID_MAX_LEN + 1], domain[ID_MAX_LEN + 1];
 };
@@ -147,7 +151,7 @@ struct presented {
 static void presented_take(struct presented *out, const struct cert_row *row)
 {
     *out = (struct presented){.id = row->id, .device = row->device, .kind = row->kind, .status = row->status,
-                              .issuer = row->issuer, .not_after = row->not_after,
+                              .reason = row->reason, .replaced_by = row->replaced_by, .issuer = row->issuer, .not_after = row->not_after,
                               .first_used_at = row->first_used_at};
     memcpy(out->hash, row->der_hash, 32);
     memcpy(out->spki_hash, row->spki_hash, 32);
@@ -174,6 +178,7 @@ enum err_code enroll_refuse_stopped(struct core *c, struct device_facts *d, stru
 
     if (store_unit_stands(c->store, d->unit, d->id, &stand, e) != E_OK)
         return e->code;
+    d->stopped_by = (uint8_t)stand.by;
     if (stand.stopped)
         return err_set(e, E_DENIED, "the device is stopped: %s", device_state_name(stand.by));
     if (stand.state < DEVICE_STATES) {
@@ -181,6 +186,37 @@ enum err_code enroll_refuse_stopped(struct core *c, struct device_facts *d, stru
         d->prev_state = (uint8_t)stand.prev;
     }
     return E_OK;
+}
+
+/* As enroll_refuse_stopped. One that was stolen, or whose key is in other hands, is heard of. */
+static enum err_code refuse_stopped(struct core *c, struct grant *g, struct err *e)
+{
+    enum err_code code = enroll_refuse_stopped(c, &g->device, e);
+
+    if (code == E_DENIED && (g->device.stopped_by == DEVICE_LOST || g->device.stopped_by == DEVICE_COMPROMISED))
+        g->alarm = "seen-while-lost";
+    return code;
+}
+
+/* A unit enrols once it left the factory, and with the owner it has. */
+static enum err_code refuse_elsewhere(struct core *c, const struct device_facts *d, struct err *e)
+{
+    const struct conf_domain *domain = conf_find_domain(c->conf, d->domain);
+
+    if (d->moved)
+        return err_set(e, E_DENIED, "the device has another owner now");
+    switch ((enum device_state)d->state) {
+    case DEVICE_TRANSFERRING:
+        return err_set(e, E_DENIED, "the device is between two owners: the new one accepts it first");
+    case DEVICE_KEYED:
+    case DEVICE_PROVISIONED:
+    case DEVICE_CONFIRMED:
+        if (domain && domain->enroll_before_shipped)
+            return factory_refuse_unconfirmed(c, d, e);
+        return err_set(e, E_DENIED, "the device is %s, not shipped", device_state_name((enum device_state)d->state));
+    default:
+        return factory_refuse_unconfirmed(c, d, e);
+    }
 }
 
 /* ---- a key belongs to one unit ---- */
@@ -380,8 +416,11 @@ static enum err_code own_ldevid(struct core *c, const struct cert *leaf, const s
     became(g, &g->device);
     if (strcmp(p->domain, g->label->domain) != 0 || strcmp(p->profile, g->profile->name) != 0)
         return err_set(e, E_DENIED, "the client certificate is renewed under another label");
-    if (own_status(p, now, g->profile->expired_grace_s, e) != E_OK)
+    if (own_status(p, now, g->profile->expired_grace_s, e) != E_OK) {
+        if (p->status == CERT_REVOKED && p->reason == REASON_SUPERSEDED)
+            g->alarm = "renewal-from-superseded";
         return e->code;
+    }
     g->renews = p->id;
     buf_add_bytes(&g->subject, leaf->subject);
     buf_add_bytes(&g->san, leaf->san);
@@ -393,6 +432,38 @@ static enum err_code refuse_idevid_key(const struct grant *g, const uint8_t idev
 {
     if (!g->profile->allow_idevid_key && memcmp(idevid_spki, csr->key.spki_hash, 32) == 0)
         return err_set(e, E_DENIED, "the key of the birth certificate must not be certified again");
+    return E_OK;
+}
+
+/* A certificate that is refused for its status may be that of a unit somebody looks for. */
+static enum err_code also_stopped(struct core *c, struct grant *g, struct err *e)
+{
+    struct err why = *e, stopped = {0};
+    enum err_code code = refuse_stopped(c, g, &stopped);
+
+    *e = code == E_OK || code == E_DENIED ? why : stopped;
+    return e->code;
+}
+
+/* What it replaced is over now where its profile says so. */
+static enum err_code first_use(struct core *c, const struct grant *g, int64_t now, struct err *e)
+{
+    if (store_cert_set_used(c->store, g->presented, now, e) != E_OK)
+        return e->code;
+    if (g->profile->retire_never || g->profile->retire_after_s != 0 || !g->renews)
+        return E_OK;
+    return store_retire_replaced(c->store, g->device.id, g->presented, now, e);
+}
+
+/* It was renewed already, and what came of that is in use: somebody else has a copy of it. */
+static enum err_code note_superseded(struct core *c, const struct presented *p, struct grant *g, struct err *e)
+{
+    struct cert_row newer;
+
+    if (store_cert_by_id(c->store, p->replaced_by, &newer, e) != E_OK)
+        return e->code;
+    if (newer.first_used_at && !g->alarm)
+        g->alarm = "renewal-from-superseded";
     return E_OK;
 }
 
@@ -438,7 +509,9 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     } else {
         return code;
     }
-    if (code != E_OK || (code = enroll_refuse_stopped(c, &g->device, e)) != E_OK)
+    if (code == E_DENIED && g->device.id)
+        return also_stopped(c, g, e);
+    if (code != E_OK || (code = refuse_stopped(c, g, e)) != E_OK)
         return code;
     if (in->operation != SVC_SERVERKEYGEN && is_idevid != (in->operation == SVC_SIMPLEENROLL))
         return err_set(e, E_DENIED,
@@ -447,12 +520,14 @@ static enum err_code by_certificate(struct core *c, const struct svc_enroll *in,
     if (is_idevid) {
         code = join_unit(c, g, leaf_key.spki_hash, now, e);
         if (code == E_OK)
-            code = enroll_refuse_stopped(c, &g->device, e); /* of the unit it joined */
+            code = refuse_stopped(c, g, e); /* of the unit it joined */
         if (code == E_OK && in->operation != SVC_SERVERKEYGEN)
             code = refuse_idevid_key(g, leaf_key.spki_hash, csr, e);
     }
     if (code == E_OK && g->presented && p.first_used_at == 0)
-        code = store_cert_set_used(c->store, g->presented, now, e);
+        code = first_use(c, g, now, e);
+    if (code == E_OK && p.replaced_by)
+        code = note_superseded(c, &p, g, e);
     return code;
 }
 
@@ -575,7 +650,7 @@ static enum err_code by_device_secret(struct core *c, const struct secret_facts 
         return e->code;
     device_facts_take(&g->device, &row);
     became(g, &g->device);
-    if (enroll_refuse_stopped(c, &g->device, e) != E_OK)
+    if (refuse_stopped(c, g, e) != E_OK)
         return e->code;
     if (memcmp(s->bound, zero, 32) == 0)
         return store_secret_bind(c->store, s->id, key, now, e);
@@ -639,7 +714,7 @@ static enum err_code by_group_secret(struct core *c, const struct secret_facts *
     if (code != E_OK)
         return code;
     device_facts_take(&g->device, &row);
-    if (enroll_refuse_stopped(c, &g->device, e) != E_OK)
+    if (refuse_stopped(c, g, e) != E_OK)
         return e->code;
     if (g->device.group_secret != s->id)
         return err_set(e, E_DENIED, "the device is declared; a group secret serves devices that are not");
@@ -792,8 +867,9 @@ static enum err_code factory_reset(struct core *c, int64_t now, struct grant *g,
 
 struct line {
     const char *profile;
+    uint64_t renewed;
     int64_t now;
-    bool held, newest_revoked;
+    bool held, newest_revoked, others;
 };
 
 static bool follow_line(void *arg, const struct cert_row *row)
@@ -804,6 +880,7 @@ static bool follow_line(void *arg, const struct cert_row *row)
         return true;
     l->held |= row->status == CERT_ON_HOLD && row->not_after >= l->now;
     l->newest_revoked = row->status == CERT_REVOKED; /* ids rise */
+    l->others |= row->status == CERT_GOOD && row->not_after >= l->now && row->replaced_by == 0 && row->id != l->renewed;
     return true;
 }
 
@@ -811,9 +888,9 @@ static bool follow_line(void *arg, const struct cert_row *row)
  * An older certificate of the same device is no way around what was done to the one that followed it: an operator who
  * suspends or revokes the newest means the device.
  */
-static enum err_code renewal_is_open(struct core *c, int64_t now, const struct grant *g, struct err *e)
+static enum err_code renewal_is_open(struct core *c, int64_t now, struct grant *g, struct err *e)
 {
-    struct line l = {.profile = g->profile->name, .now = now};
+    struct line l = {.profile = g->profile->name, .renewed = g->renews, .now = now};
     struct cert_filter f = {.device = g->device.id, .status = -1};
 
     if (store_cert_each(c->store, &f, follow_line, &l, e) != E_OK)
@@ -822,6 +899,8 @@ static enum err_code renewal_is_open(struct core *c, int64_t now, const struct g
         return err_set(e, E_DENIED, "the device's certificate is suspended");
     if (l.newest_revoked)
         return err_set(e, E_DENIED, "the device's newest certificate is revoked");
+    if (l.others && !g->alarm)
+        g->alarm = "two-live-ldevids";
     return E_OK;
 }
 
@@ -965,6 +1044,21 @@ static enum err_code authorise_keygen(struct core *c, const struct svc_enroll *i
     return g->renews ? renewal_is_open(c, now, g, e) : factory_reset(c, now, g, e);
 }
 
+/* Inkan-Unit of a device: the release it runs. */
+static enum err_code take_firmware(struct core *c, const struct svc_enroll *in, int64_t now, struct grant *g, struct err *e)
+{
+    if (!in->unit[0])
+        return E_OK;
+    if (factory_read_said(in->unit, g, e) != E_OK)
+        return e->code;
+    if (!g->unit.firmware[0])
+        return E_OK;
+    if (life_firmware(c, g->device.id, g->unit.firmware, &g->by, now, e) != E_OK)
+        return e->code;
+    text_copy(g->device.firmware, sizeof(g->device.firmware), g->unit.firmware);
+    return enroll_refuse_stopped(c, &g->device, e); /* reads its state anew */
+}
+
 enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, const struct csr *csr, int64_t now,
                                struct grant *g, struct err *e)
 {
@@ -985,8 +1079,8 @@ enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, cons
     if (by_key_alone(in, g->label))
         return capture_fetch(c, in, csr, now, g, e);
     if ((code = authenticate(c, in, csr, now, g, e)) != E_OK ||
-        (code = factory_refuse_unconfirmed(c, &g->device, e)) != E_OK ||
-        (code = enroll_check_request(in, csr, g, e)) != E_OK)
+        (code = refuse_elsewhere(c, &g->device, e)) != E_OK ||
+        (code = enroll_check_request(in, csr, g, e)) != E_OK || (code = take_firmware(c, in, now, g, e)) != E_OK)
         return code;
     if (in->operation == SVC_SERVERKEYGEN)
         return authorise_keygen(c, in, csr, now, g, e);
@@ -1010,6 +1104,11 @@ enum err_code enroll_still_allowed(struct core *c, struct grant *g, struct err *
 {
     struct cert_row row;
     enum err_code code = enroll_refuse_stopped(c, &g->device, e);
+
+    if (code == E_DENIED && g->unit.order && g->device.stopped_by == DEVICE_IN_REPAIR) { /* an order of the repair line */
+        *e = (struct err){0};
+        code = E_OK;
+    }
 
     if (code == E_OK && g->replaces && (code = store_cert_by_id(c->store, g->replaces, &row, e)) == E_OK && row.first_used_at)
         code = err_set(e, E_DENIED, "the key that was sent before was used meanwhile");

@@ -18,6 +18,7 @@ struct device_facts {
     char station[ID_MAX_LEN + 1], line[ID_MAX_LEN + 1], firmware[ID_MAX_LEN + 1];
     char anchor[ID_MAX_LEN + 1];
     uint8_t state, prev_state; /* enum device_state */
+    uint8_t stopped_by;        /* enum device_state of the row that stops the unit; set by a refusal of enroll_refuse_stopped */
     bool moved;                /* another owner has it */
     int64_t declared_at;
     uint64_t group_secret;

@@ -558,29 +558,58 @@ static enum err_code end_device(struct core *c, uint64_t device, const struct ac
     return E_OK;
 }
 
-/* What the change is to the state of the device. An issue is told with the certificate, a scrap by end_device. */
-static enum err_code change_state(struct core *c, const struct work_order *o, uint64_t device, enum unit_event event,
-                                  enum unit_state next, int64_t now, struct err *e)
+/* A unit of a repair line is proven with its new key: the birth certificates before it are over, and it is in stock again. */
+static enum err_code end_repair(struct core *c, uint64_t device, uint64_t cert, const struct actor *by, int64_t now, struct err *e)
 {
-    const struct conf_profile *p;
+    struct life_change ch = {.to = DEVICE_CONFIRMED, .only_from = DEVICE_IN_REPAIR, .why = "repaired with a new key"};
+    struct cert_filter f = {.device = device, .status = -1};
+    struct live_certs l = {0};
+    struct device_row row;
+    bool changed;
     uint64_t seq;
 
+    if (store_device_by_id(c->store, device, &row, e) != E_OK)
+        return e->code;
+    if (row.state != DEVICE_IN_REPAIR)
+        return E_OK;
+    if (store_cert_each(c->store, &f, take_live, &l, e) != E_OK)
+        return e->code;
+    for (size_t i = 0; i < l.n; i++)
+        if (l.id[i] != cert &&
+            cert_becomes(c, l.id[i], CERT_REVOKED, REASON_SUPERSEDED, "cert-superseded", by, now, e) != E_OK)
+            return e->code;
+    return life_apply(c, device, &ch, by, now, &changed, &seq, e);
+}
+
+/* What the change is to the state of the device. An issue is told with the certificate, a scrap by end_device. */
+static enum err_code change_state(struct core *c, const struct work_order *o, const struct unit_row *u, enum unit_event event,
+                                  enum unit_state next, const struct actor *by, int64_t now, struct err *e)
+{
+    const struct conf_profile *p;
+    uint64_t device = u->device, seq;
+    bool changed;
+
     if (next == UNIT_VOID || next == UNIT_ORPHAN || next == UNIT_UNUSED)
-        return life_step(c, device, DEVICE_DECLARED, true, now, e);
+        return life_step(c, device, DEVICE_DECLARED, true, now, &changed, e);
     switch (event) {
     case UNIT_DO_CAPTURE:
-        return life_step(c, device, DEVICE_KEYED, true, now, e);
+        return life_step(c, device, DEVICE_KEYED, true, now, &changed, e);
     case UNIT_DO_CONFIRM:
-        return life_step(c, device, DEVICE_CONFIRMED, true, now, e);
+        if (life_step(c, device, DEVICE_CONFIRMED, true, now, &changed, e) != E_OK)
+            return e->code;
+        return changed ? E_OK : end_repair(c, device, u->cert, by, now, e);
     case UNIT_DO_REWORK:
-        return life_step(c, device, DEVICE_PROVISIONED, true, now, e);
+        return life_step(c, device, DEVICE_PROVISIONED, true, now, &changed, e);
     case UNIT_DO_SHIP:
         p = conf_find_profile(c->conf, o->profile);
         if (!p || p->kind != PROFILE_LDEVID)
-            return life_step(c, device, DEVICE_SHIPPED, true, now, e);
+            return life_step(c, device, DEVICE_SHIPPED, true, now, &changed, e);
         /* It has its owner's certificate already: no enrollment brings it into service. */
-        if (life_step(c, device, DEVICE_SHIPPED, false, now, e) != E_OK ||
-            store_device_set_state(c->store, device, DEVICE_IN_SERVICE, now, e) != E_OK)
+        if (life_step(c, device, DEVICE_SHIPPED, false, now, &changed, e) != E_OK)
+            return e->code;
+        if (!changed)
+            return E_OK;
+        if (store_device_set_state(c->store, device, DEVICE_IN_SERVICE, now, e) != E_OK)
             return e->code;
         return store_device_log(c->store, device, DEVICE_IN_SERVICE, now, 0, "", &seq, e);
     default:
@@ -647,7 +676,7 @@ enum err_code factory_change(struct core *c, const struct work_order *o, struct 
     /* What was kept to be signed later is signed now, or never. */
     if (u->state == UNIT_CAPTURED && capture_end(c, o, u->id, device_id, now, e) != E_OK)
         return err_wrap(e, "unit %s/%s", o->order_no, device_id);
-    if (change_certs(c, u, event, next, why, now, e) != E_OK || change_state(c, o, u->device, event, next, now, e) != E_OK)
+    if (change_certs(c, u, event, next, why, now, e) != E_OK || change_state(c, o, u, event, next, why->by, now, e) != E_OK)
         return err_wrap(e, "unit %s/%s", o->order_no, device_id);
     change_row(o, u, event, next, why->cert, now);
     if (store_unit_update(c->store, u, e) != E_OK || store_tally_add(c->store, o->id, &t, e) != E_OK ||
@@ -722,8 +751,13 @@ static enum err_code may_be_made_again(struct core *c, uint64_t device, uint8_t 
                                        struct err *e)
 {
     struct unit_row last;
-    enum err_code code = store_unit_newest(c->store, device, &last, e);
-    bool given_up = code == E_OK && (last.state == UNIT_UNUSED || last.state == UNIT_VOID || last.state == UNIT_ORPHAN);
+    enum err_code code;
+    bool given_up;
+
+    if (state == DEVICE_IN_REPAIR)
+        return E_OK;
+    code = store_unit_newest(c->store, device, &last, e);
+    given_up = code == E_OK && (last.state == UNIT_UNUSED || last.state == UNIT_VOID || last.state == UNIT_ORPHAN);
 
     if (code != E_OK && code != E_NOT_FOUND)
         return code;

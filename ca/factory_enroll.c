@@ -6,6 +6,12 @@
 #include "ca/factory_int.h"
 #include "ca/repeat_rule.h"
 
+/* Nothing is made of it any more. What is in repair gets its new key by an order. */
+bool factory_is_over(const struct device_facts *d)
+{
+    return device_facts_stopped(d) && d->state != DEVICE_IN_REPAIR;
+}
+
 /* ---- what the station says of the unit ---- */
 
 struct said {
@@ -14,7 +20,7 @@ struct said {
 };
 
 /* "badge=B-77;tool=st/1.2;firmware=1.4.2", each at most once. */
-static enum err_code read_said(const char *text, struct grant *g, struct err *e)
+enum err_code factory_read_said(const char *text, struct grant *g, struct err *e)
 {
     const struct said known[] = {{"badge", g->unit.badge}, {"tool", g->unit.tool}, {"firmware", g->unit.firmware}};
 
@@ -151,7 +157,7 @@ static enum err_code admit(struct core *c, struct work_order *o, const struct sv
         return err_set(e, E_DENIED, "a station's certificate is needed here");
     if ((code = factory_station(c, in->chain[0], now, st, g, e)) != E_OK ||
         (code = factory_admit(o, st, STATION_ISSUE | STATION_REWORK, ORDER_WORK, now, g, e)) != E_OK ||
-        (code = read_said(in->unit, g, e)) != E_OK ||
+        (code = factory_read_said(in->unit, g, e)) != E_OK ||
         (code = factory_firmware(o, g->unit.firmware, false, g, e)) != E_OK)
         return code;
     if (o->key_mode == ORDER_KEY_DEVICE && in->operation == SVC_SERVERKEYGEN)
@@ -172,7 +178,7 @@ static bool is_lost_reply(struct core *c, struct work_order *o, const struct csr
     struct unit_row u;
     bool same = false;
 
-    if (factory_unit(c, o, device_id, false, now, g, &u, &e) == E_OK && !device_facts_stopped(&g->device))
+    if (factory_unit(c, o, device_id, false, now, g, &u, &e) == E_OK && !factory_is_over(&g->device))
         (void)(same_key(c, &u, csr, g, &same, &e) == E_OK);
     core_doubt(c, &e);
     g->unit.reason = reason;
@@ -199,7 +205,7 @@ enum err_code factory_authorise(struct core *c, struct work_order *o, const stru
         return code;
     g->unit.id = u.id;
     memcpy(g->credential, o->credential, sizeof(g->credential));
-    if (device_facts_stopped(&g->device))
+    if (factory_is_over(&g->device))
         return factory_refuse(g, e, E_DENIED, "unit-ended", "the device is stopped");
     if (!keygen && ((code = same_key(c, &u, csr, g, &same, e)) != E_OK || same))
         return code;

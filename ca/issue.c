@@ -10,6 +10,7 @@
 #include "base/der.h"
 #include "base/life.h"
 #include "base/oid.h"
+#include "ca/alarm.h"
 #include "ca/budget.h"
 #include "ca/capture.h"
 #include "ca/csr.h"
@@ -22,6 +23,7 @@
 #include "ca/repeat_rule.h"
 #include "ca/request.h"
 #include "ca/store/people.h"
+#include "ca/store/life.h"
 
 #define LINGER_US         3000 /* with signatures under way: how long their results wait for company */
 #define IN_FLIGHT_MAX     4    /* times batch_max */
@@ -812,24 +814,19 @@ static enum err_code refuse_record(struct issue_job *j, const struct err *why, i
     struct actor by = g->by;
     uint8_t digest[32];
     char object[ID_MAX_LEN * 4 + 16];
-    struct alarm_row alarm = {.time = now, .kind = g->alarm, .object = object, .text = why->msg};
-    enum err_code code;
+    const char *domain = g->label ? g->label->domain : "";
 
     sha256(j->is_est ? j->est.csr : j->act.body, digest);
     by.request_digest = BYTES_OF(digest);
     if (g->unit.order_no[0])
         return factory_refused(c, g, &by, why, now, e);
     snprintf(object, sizeof(object), "device:%s", g->by.name);
-    alarm.domain = g->label ? g->label->domain : "";
-    if (core_audit(c, &by, "enroll-refused", alarm.domain, object,
+    if (core_audit(c, &by, "enroll-refused", domain, object,
                    json_pack("{s:s, s:s, s:s}", "code", err_code_name(why->code), "why", why->msg, "alarm",
                              g->alarm ? g->alarm : ""),
                    now, e) != E_OK)
         return e->code;
-    if (!g->alarm)
-        return E_OK;
-    code = store_alarm_insert(c->store, &alarm, e);
-    return code == E_CONFLICT ? E_OK : code;
+    return g->alarm ? alarm_raise(c, g->alarm, domain, object, why->msg, e) : E_OK;
 }
 
 /* The request's savepoint is undone already. A party that was identified leaves an entry; others are counted. */
@@ -981,29 +978,41 @@ static enum device_state state_after(const struct issue_job *j)
     return s <= DEVICE_CONFIRMED || life_rule(s, DEVICE_IN_SERVICE, &rule) ? DEVICE_IN_SERVICE : s;
 }
 
+static const char *alarm_text(const char *kind)
+{
+    if (strcmp(kind, "renewal-from-superseded") == 0)
+        return "a certificate was renewed although its successor is in use: somebody may have a copy of it";
+    if (strcmp(kind, "two-live-ldevids") == 0)
+        return "the device has two certificates in use at once: somebody may have a copy of its key";
+    return "an enrollment replaced a certificate that was still young";
+}
+
+/* The certificate that was renewed is over after the time its profile gives it. */
+static enum err_code retire(struct issue_job *j, int64_t now, struct err *e)
+{
+    const struct conf_profile *p = j->profile;
+
+    if (p->retire_never)
+        return E_OK;
+    return store_retire_put(j->core->store, j->grant.renews, p->retire_after_s ? now + p->retire_after_s : INT64_MAX, e);
+}
+
 static enum err_code device_changes(struct issue_job *j, const struct cert_row *row, int64_t now, struct err *e)
 {
     struct core *c = j->core;
     struct grant *g = &j->grant;
-    struct alarm_row alarm = {.time = now, .kind = g->alarm, .domain = j->domain, .object = j->requester,
-                              .text = "an enrollment replaced a certificate that was still young"};
-    enum err_code code;
-
     if (row->device_state != g->device.state &&
         store_device_set_state(c->store, j->facts.id, (enum device_state)row->device_state, now, e) != E_OK)
         return e->code;
     if (g->request && request_issued(c, g, row, now, e) != E_OK)
         return e->code;
-    if (g->renews && store_cert_set_replaced(c->store, g->renews, row->id, e) != E_OK)
+    if (g->renews && (store_cert_set_replaced(c->store, g->renews, row->id, e) != E_OK || retire(j, now, e) != E_OK))
         return e->code;
     if (g->supersede && supersede(j, row->id, now, e) != E_OK)
         return e->code;
     if (g->replaces && revoke_undelivered(j, now, e) != E_OK)
         return e->code;
-    if (!g->alarm)
-        return E_OK;
-    code = store_alarm_insert(c->store, &alarm, e);
-    return code == E_CONFLICT ? E_OK : code;
+    return g->alarm ? alarm_raise(c, g->alarm, j->domain, j->requester, alarm_text(g->alarm), e) : E_OK;
 }
 
 static const struct actor *asked_by(const struct issue_job *j)
@@ -1017,18 +1026,12 @@ static enum err_code audit_issued(struct issue_job *j, const struct cert_row *ro
     const struct actor *by = asked_by(j);
     struct audit_actor who = audit_actor_of(by, j->domain);
     uint8_t digest[32];
-    char object[96];
 
     if (j->is_est || j->is_captured) {
         sha256(j->is_est ? j->est.csr : buf_bytes(&j->order.csr), digest);
         who.request_digest = BYTES_OF(digest);
     }
-    if (audit_cert_issued(c->store, &who, j->ca, row, row->status_seq, now, e) != E_OK)
-        return e->code;
-    if (!j->grant.alarm)
-        return E_OK;
-    object_of_cert(object, sizeof(object), row->issuer, BYTES(row->serial, row->serial_len));
-    return core_audit(c, by, "alarm-raised", j->domain, object, json_pack("{s:s}", "kind", j->grant.alarm), now, e);
+    return audit_cert_issued(c->store, &who, j->ca, row, row->status_seq, now, e);
 }
 
 static enum err_code record(struct issue_job *j, int64_t now, struct err *e)

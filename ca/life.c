@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ca/life.h"
 
+#include "ca/alarm.h"
 #include "ca/store/life.h"
 
 #define PAGE_CERTS 64
 #define PAGE_ROWS  16
+#define TICK_ROWS  50 /* of one kind in one turn */
+
+#define CONFIRM_COMPROMISE_S 86400
+#define ALARM_SUSPEND_REVIEW "suspend-review"
+#define ALARM_COMPROMISE     "compromise-unconfirmed"
 
 /* ---- what a state does to certificates ---- */
 
@@ -48,7 +54,7 @@ struct row {
     uint64_t id;
     enum device_state state, prev;
     bool moved;
-    char domain[ID_MAX_LEN + 1];
+    char domain[ID_MAX_LEN + 1], device_id[ID_MAX_LEN + 1];
 };
 
 struct page {
@@ -164,17 +170,52 @@ static enum err_code note(struct change *w, uint64_t device, enum device_state f
     return store_device_event_add(w->c->store, &ev, e);
 }
 
+static enum err_code due_ends(struct change *w, const struct row *d, enum device_due kind, const char *alarm, struct err *e)
+{
+    char object[ID_MAX_LEN * 2 + 16];
+
+    snprintf(object, sizeof(object), "device:%s/%s", d->domain, d->device_id);
+    if (store_device_due_drop(w->c->store, d->id, kind, e) != E_OK)
+        return e->code;
+    return alarm_clear(w->c, alarm, d->domain, object, e);
+}
+
+/* What the state left waited for ends; what the one entered waits for begins. */
+static enum err_code change_due(struct change *w, const struct row *d, struct err *e)
+{
+    struct store *s = w->c->store;
+    enum err_code code = E_OK;
+
+    if (d->state == DEVICE_SUSPENDED)
+        code = due_ends(w, d, DUE_SUSPEND_REVIEW, ALARM_SUSPEND_REVIEW, e);
+    else if (d->state == DEVICE_COMPROMISED)
+        code = due_ends(w, d, DUE_COMPROMISE_CONFIRM, ALARM_COMPROMISE, e);
+    else if (d->state == DEVICE_QUARANTINED)
+        code = store_device_wanted_put(s, d->id, "", e);
+    if (code != E_OK)
+        return code;
+    if (w->ch->to == DEVICE_SUSPENDED && w->ch->until)
+        return store_device_due_put(s, d->id, DUE_SUSPEND_REVIEW, w->ch->until, w->by->name, e);
+    if (w->ch->to == DEVICE_COMPROMISED)
+        return store_device_due_put(s, d->id, DUE_COMPROMISE_CONFIRM, w->now + CONFIRM_COMPROMISE_S, w->by->name, e);
+    if (w->ch->to == DEVICE_QUARANTINED && w->ch->wanted && w->ch->wanted[0])
+        return store_device_wanted_put(s, d->id, w->ch->wanted, e);
+    return E_OK;
+}
+
 static enum err_code change_row(struct change *w, const struct row *d, bool changes_state, struct err *e)
 {
     bool told;
 
-    if (change_certs(w, d, changes_state, &told, e) != E_OK || !changes_state)
+    if (change_certs(w, d, changes_state, &told, e) != E_OK)
         return e->code;
+    if (!changes_state)
+        return E_OK;
     if (store_device_set_state(w->c->store, d->id, w->ch->to, w->now, e) != E_OK)
         return e->code;
     if (!told && store_device_log(w->c->store, d->id, w->ch->to, w->now, w->ch->batch, w->ch->origin, &w->seq, e) != E_OK)
         return e->code;
-    return note(w, d->id, d->state, e);
+    return change_due(w, d, e) == E_OK ? note(w, d->id, d->state, e) : e->code;
 }
 
 struct rows {
@@ -187,6 +228,7 @@ static void row_take(struct row *out, const struct device_row *row)
     *out = (struct row){.id = row->id, .state = (enum device_state)row->state, .prev = (enum device_state)row->prev_state,
                         .moved = row->moved_to != 0};
     text_copy(out->domain, sizeof(out->domain), row->domain);
+    text_copy(out->device_id, sizeof(out->device_id), row->device_id);
 }
 
 static bool take_row(void *arg, const struct device_row *row)
@@ -254,6 +296,8 @@ static enum err_code check(struct change *w, const struct row *d, uint64_t unit,
         return err_set(e, E_CONFLICT, "the device is %s, not %s", device_state_name(d->state), device_state_name(w->ch->only_from));
     if (!life_rule(d->state, to, &rule))
         return err_set(e, E_CONFLICT, "%s", rule.why);
+    if (w->ch->from && !(w->ch->from & 1u << d->state))
+        return err_set(e, E_CONFLICT, "the device is %s", device_state_name(d->state));
     if (d->state == DEVICE_TRANSFERRING && (to == DEVICE_IN_SERVICE || to == DEVICE_DECOMMISSIONED) && to != d->prev &&
         !w->ch->accepted)
         return err_set(e, E_CONFLICT, "a transfer is cancelled back to %s, where it began", device_state_name(d->prev));
@@ -325,13 +369,155 @@ enum err_code life_apply(struct core *c, uint64_t device, const struct life_chan
     return E_OK;
 }
 
-enum err_code life_step(struct core *c, uint64_t device, enum device_state to, bool logged, int64_t now, struct err *e)
+enum err_code life_step(struct core *c, uint64_t device, enum device_state to, bool logged, int64_t now, bool *changed, struct err *e)
 {
     const unsigned line = (1u << DEVICE_SHIPPED) - 1;
     uint64_t seq;
+
+    if (store_device_advance(c->store, device, life_from(to) & line, to, now, changed, e) != E_OK)
+        return e->code;
+    return *changed && logged ? store_device_log(c->store, device, to, now, 0, "", &seq, e) : E_OK;
+}
+
+/* ---- what a second person says ---- */
+
+enum err_code life_confirm_compromise(struct core *c, uint64_t device, const struct actor *by, int64_t now, struct err *e)
+{
+    char object[ID_MAX_LEN * 2 + 16];
+    struct device_due_row due;
+    enum err_code code = store_device_due_get(c->store, device, DUE_COMPROMISE_CONFIRM, &due, e);
+
+    if (code == E_NOT_FOUND)
+        return err_set(e, E_CONFLICT, "no compromise of this device waits for a second person");
+    if (code != E_OK)
+        return code;
+    if (strcmp(due.by, by->name) == 0)
+        return err_set(e, E_DENIED, "%s reported it: another person confirms it", by->name);
+    snprintf(object, sizeof(object), "device:%s/%s", due.domain, due.device_id);
+    if (store_device_due_drop(c->store, device, DUE_COMPROMISE_CONFIRM, e) != E_OK ||
+        alarm_clear(c, ALARM_COMPROMISE, due.domain, object, e) != E_OK)
+        return e->code;
+    return core_audit(c, by, "compromise-confirmed", due.domain, object, json_pack("{s:s}", "reported_by", due.by), now, e);
+}
+
+/* ---- firmware ---- */
+
+static enum err_code release_by_firmware(struct core *c, uint64_t device, const char *firmware, const struct actor *by, int64_t now,
+                                         struct err *e)
+{
+    struct life_change ch = {.to = DEVICE_IN_SERVICE, .only_from = DEVICE_QUARANTINED, .why = "the release that was wanted is reported",
+                             .evidence = firmware};
+    char wanted[ID_MAX_LEN + 1];
+    uint64_t seq;
     bool changed;
 
-    if (store_device_advance(c->store, device, life_from(to) & line, to, now, &changed, e) != E_OK)
+    if (store_device_wanted(c->store, device, wanted, e) != E_OK)
         return e->code;
-    return changed && logged ? store_device_log(c->store, device, to, now, 0, "", &seq, e) : E_OK;
+    if (wanted[0] == '\0' || strcmp(wanted, firmware) != 0)
+        return E_OK;
+    return life_apply(c, device, &ch, by, now, &changed, &seq, e);
+}
+
+enum err_code life_firmware(struct core *c, uint64_t device, const char *firmware, const struct actor *by, int64_t now, struct err *e)
+{
+    char object[ID_MAX_LEN * 2 + 16], domain[ID_MAX_LEN + 1], before[ID_MAX_LEN + 1];
+    struct device_row row;
+    enum device_state state;
+    uint64_t seq;
+
+    if (store_device_by_id(c->store, device, &row, e) != E_OK)
+        return e->code;
+    state = (enum device_state)row.state;
+    text_copy(before, sizeof(before), row.firmware);
+    text_copy(domain, sizeof(domain), row.domain);
+    snprintf(object, sizeof(object), "device:%s/%s", row.domain, row.device_id);
+    if (strcmp(before, firmware) != 0) {
+        if (store_device_set_firmware(c->store, device, firmware, e) != E_OK ||
+            store_device_log(c->store, device, state, now, 0, "", &seq, e) != E_OK ||
+            core_audit(c, by, "device-firmware", domain, object, json_pack("{s:s, s:s}", "from", before, "to", firmware), now, e) != E_OK)
+            return e->code;
+        c->devices_changed = true;
+    }
+    return state == DEVICE_QUARANTINED ? release_by_firmware(c, device, firmware, by, now, e) : E_OK;
+}
+
+/* ---- time ---- */
+
+static enum err_code raise_due(struct core *c, int64_t now, bool *more, struct err *e)
+{
+    static const struct {
+        const char *kind, *text;
+    } alarms[DEVICE_DUES] = {
+        [DUE_SUSPEND_REVIEW] = {ALARM_SUSPEND_REVIEW, "its suspension was meant to be looked at by now: release it or decide otherwise"},
+        [DUE_COMPROMISE_CONFIRM] = {ALARM_COMPROMISE, "no second person has confirmed the compromise within a day"},
+    };
+    char object[ID_MAX_LEN * 2 + 16];
+    struct device_due_row due;
+    enum err_code code = store_device_due_first(c->store, now, &due, e);
+
+    *more = code == E_OK;
+    if (code != E_OK) {
+        if (code == E_NOT_FOUND)
+            *e = (struct err){0};
+        return code == E_NOT_FOUND ? E_OK : code;
+    }
+    snprintf(object, sizeof(object), "device:%s/%s", due.domain, due.device_id);
+    if (store_device_due_drop(c->store, due.device, due.kind, e) != E_OK)
+        return e->code;
+    /* Asked again of a second person as long as nobody did. */
+    if (due.kind == DUE_COMPROMISE_CONFIRM &&
+        store_device_due_put(c->store, due.device, due.kind, INT64_MAX, due.by, e) != E_OK)
+        return e->code;
+    return alarm_raise(c, alarms[due.kind].kind, due.domain, object, alarms[due.kind].text, e);
+}
+
+static enum err_code retire_one(struct core *c, int64_t now, bool *more, struct err *e)
+{
+    struct revocation r = {.to = CERT_REVOKED, .reason = REASON_SUPERSEDED, .event = "cert-retired"};
+    struct cert_row row;
+    bool changed;
+    uint64_t cert = 0, seq;
+    enum err_code code = store_retire_first(c->store, now, &cert, e);
+
+    *more = code == E_OK;
+    if (code != E_OK) {
+        if (code == E_NOT_FOUND)
+            *e = (struct err){0};
+        return code == E_NOT_FOUND ? E_OK : code;
+    }
+    if (store_retire_drop(c->store, cert, e) != E_OK || store_cert_by_id(c->store, cert, &row, e) != E_OK)
+        return e->code;
+    if (row.status == CERT_REVOKED || row.not_after < now)
+        return E_OK;
+    return revoke_apply(c, &row, &r, &ACTOR_CORE, now, &changed, &seq, e);
+}
+
+static bool is_due(struct core *c, int64_t now)
+{
+    struct device_due_row due;
+    uint64_t cert;
+    struct err e = {0};
+
+    return store_device_due_first(c->store, now, &due, &e) == E_OK || store_retire_first(c->store, now, &cert, &e) == E_OK;
+}
+
+void life_tick(struct core *c)
+{
+    int64_t now = core_stamp(c);
+    struct err e = {0};
+    enum err_code code = E_OK;
+    bool more = true;
+
+    if (c->seal != SEAL_NONE || !is_due(c, now) || core_begin(c, &e) != E_OK)
+        return;
+    for (int i = 0; i < TICK_ROWS && more && code == E_OK; i++)
+        code = raise_due(c, now, &more, &e);
+    more = true;
+    for (int i = 0; i < TICK_ROWS && more && code == E_OK; i++)
+        code = retire_one(c, now, &more, &e);
+    core_end(c, code, &e);
+    if (code == E_OK)
+        revoke_changed(c);
+    else
+        log_failure("life-tick-failed", &e);
 }

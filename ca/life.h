@@ -15,6 +15,9 @@ struct life_change {
     uint64_t batch;              /* 0 = none; the entry in the trail is then the batch's */
     const char *origin;          /* of the status rows; NULL = this node */
     enum device_state only_from; /* DEVICE_STATES = any the table allows */
+    unsigned from;               /* only from these, 1 << state each; 0 = any the table allows */
+    int64_t until;               /* of SUSPENDED: when it wants a person's review; 0 = never */
+    const char *wanted;          /* of QUARANTINED: the release that ends it by itself; NULL = none */
     bool accepted;               /* the end of a transfer: TRANSFERRING -> DECOMMISSIONED of the old owner's row alone */
 };
 
@@ -24,14 +27,27 @@ struct life_change {
  * unit is done to all its rows, in every domain.
  *
  * E_CONFLICT: the table says no, and the message says which way there is. E_NOT_FOUND: no such device row.
+ *
+ * A suspension with an end, and a compromise, get a row in device_due; life_tick makes an alarm of those whose time came.
  */
 MUST_CHECK enum err_code life_apply(struct core *c, uint64_t device, const struct life_change *ch, const struct actor *by,
                                     int64_t now, bool *changed, uint64_t *seq, struct err *e);
+
+/* Another person says that a compromise is one. E_DENIED: the same person; E_CONFLICT: none waits for it. Inside a transaction. */
+MUST_CHECK enum err_code life_confirm_compromise(struct core *c, uint64_t device, const struct actor *by, int64_t now, struct err *e);
+
+/* The device reports a release: kept, logged, and the end of a quarantine that wanted it. Inside the open transaction. */
+MUST_CHECK enum err_code life_firmware(struct core *c, uint64_t device, const char *firmware, const struct actor *by, int64_t now,
+                                       struct err *e);
+
+/* Every second: what fell due becomes an alarm, what retires is revoked. Own transactions. */
+void life_tick(struct core *c);
 
 /*
  * A step of the line (DECLARED .. SHIPPED, SCRAPPED): the state and its row in the log, when the device stands where the table
  * allows the step; elsewhere no change. The unit's own events tell of it. `logged` false: a certificate's row will.
  */
-MUST_CHECK enum err_code life_step(struct core *c, uint64_t device, enum device_state to, bool logged, int64_t now, struct err *e);
+MUST_CHECK enum err_code life_step(struct core *c, uint64_t device, enum device_state to, bool logged, int64_t now, bool *changed,
+                                   struct err *e);
 
 #endif

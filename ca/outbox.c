@@ -65,8 +65,8 @@ static bool put_event(void *arg, const struct outbox_event_row *row)
     json_t *detail = json_loads(row->detail[0] ? row->detail : "{}", 0, NULL);
 
     return add(p, row->id,
-               json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:o}", "stream", "unit", "seq", (json_int_t)row->id, "order",
-                         row->order_no, "device_id", row->device_id, "event", row->event, "time", (json_int_t)row->time, "station",
+               json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:o}", "stream", "unit", "seq", (json_int_t)row->id, "order",
+                         row->order_no, "domain", row->domain, "device_id", row->device_id, "event", row->event, "time", (json_int_t)row->time, "station",
                          row->station, "badge", row->badge, "tool", row->tool, "state", unit_state_name((enum unit_state)row->state), "detail",
                          detail ? detail : json_object()));
 }

@@ -13,6 +13,7 @@ static const struct option_spec no_options[] = {END_OPTIONS};
 #define OPT_SELECT      {"select", "SELECTOR", OPT_TEXT, "select", "those that a selector chooses, as 'lot = L1 and state = in_service'"}
 #define OPT_NO_WAIT     {"no-wait", NULL, OPT_FLAG, NULL, "do not stay and show its progress"}
 #define OPT_YES         {"yes", NULL, OPT_FLAG, NULL, "do not ask"}
+#define OPT_WHY         {"reason", "TEXT", OPT_TEXT, "reason", "why, for the trail"}
 #define OPT_CONFIG      {"config", "FILE", OPT_OWN, NULL, "configuration of the service (default /etc/inkan/inkan.yaml)"}
 
 #define FLEET(verb, help, reason)                                                                                       \
@@ -116,7 +117,44 @@ const struct command commands[] = {
      "no device matches", NULL, NULL},
     {"device", "show", "device.show", "one device and its certificates", "device_id", OPTIONS(OPT_DOMAIN), NULL, NULL, NULL,
      NULL},
-    {"device", "stop", "device.stop", "stop a device: revoke what it holds, refuse enrollment from now on", "device_id",
+    {"device", "history", "device.history", "what was done to a device, from its declaration on", "device_id", OPTIONS(OPT_DOMAIN),
+     COLUMNS({"time", "TIME", CELL_TIME}, {"event", "EVENT", CELL_TEXT}, {"from", "FROM", CELL_TEXT}, {"to", "TO", CELL_TEXT},
+             {"by", "BY", CELL_TEXT}, {"why", "WHY", CELL_TEXT}, {"evidence", "EVIDENCE", CELL_TEXT}),
+     NULL, NULL, NULL},
+    {"device", "set-firmware", "device.set_firmware", "say which release a device runs", "device_id",
+     OPTIONS(OPT_DOMAIN, {"firmware", "R", OPT_TEXT, "firmware", "the release"}), NULL, NULL, NULL, NULL},
+    {"device", "ship", "device.ship", "a device in stock leaves the factory: it may enrol", "device_id", OPTIONS(OPT_DOMAIN, OPT_WHY),
+     NULL, NULL, NULL, NULL},
+    {"device", "unship", "device.unship", "back into stock, before its first enrollment", "device_id", OPTIONS(OPT_DOMAIN, OPT_WHY),
+     NULL, NULL, NULL, NULL},
+    {"device", "suspend", "device.suspend", "stop a device for a while: its certificates go on hold", "device_id",
+     OPTIONS(OPT_DOMAIN, OPT_WHY, {"until", "TIME", OPT_DURATION, "until", "as 14d from now: then somebody must look at it again", true}),
+     NULL, NULL, "Suspend device %s?", NULL},
+    {"device", "release", "device.release", "end a suspension or a quarantine", "device_id", OPTIONS(OPT_DOMAIN, OPT_WHY), NULL, NULL,
+     NULL, NULL},
+    {"device", "quarantine", "device.quarantine", "let a device update and renew, and nothing else", "device_id",
+     OPTIONS(OPT_DOMAIN, OPT_WHY, {"until-firmware", "R", OPT_TEXT, "firmware_wanted", "the release whose report ends it"}), NULL, NULL,
+     "Quarantine device %s?", NULL},
+    {"device", "compromise", "device.compromise", "its key is believed exposed: revoke all it holds, birth certificate too", "device_id",
+     OPTIONS(OPT_DOMAIN, OPT_WHY), NULL, NULL, "Revoke everything of device %s for key compromise, for good?", NULL},
+    {"device", "confirm-compromise", "device.compromise_confirm", "say so as a second person, within a day", "device_id",
+     OPTIONS(OPT_DOMAIN), NULL, NULL, NULL, NULL},
+    {"device", "lose", "device.lose", "missing or stolen: revoke its operational certificates, hold the birth certificate", "device_id",
+     OPTIONS(OPT_DOMAIN, OPT_WHY), NULL, NULL, "Device %s is lost: revoke its operational certificates for good?", NULL},
+    {"device", "find", "device.find", "a lost device is back: it may enrol again", "device_id", OPTIONS(OPT_DOMAIN, OPT_WHY), NULL, NULL,
+     NULL, NULL},
+    {"device", "repair", "device.repair", "take a device into repair: revoke its operational certificates, hold the birth certificate",
+     "device_id", OPTIONS(OPT_DOMAIN, OPT_WHY), NULL, NULL, "Take device %s into repair and revoke its operational certificates for good?", NULL},
+    {"device", "repaired", "device.repaired", "repair is done: back into stock", "device_id",
+     OPTIONS(OPT_DOMAIN, OPT_WHY, {"evidence", "TEXT", OPT_TEXT, "evidence", "record of the wipe and the test"}), NULL, NULL, NULL, NULL},
+    {"device", "decommission", "device.decommission", "retire a device: revoke its operational certificates", "device_id",
+     OPTIONS(OPT_DOMAIN, OPT_WHY), NULL, NULL, "Retire device %s and revoke its operational certificates for good?", NULL},
+    {"device", "recommission", "device.recommission", "take a retired device back: its birth certificate enrols again", "device_id",
+     OPTIONS(OPT_DOMAIN, OPT_WHY), NULL, NULL, NULL, NULL},
+    {"device", "dispose", "device.dispose", "a retired device was destroyed: revoke everything, for ever", "device_id",
+     OPTIONS(OPT_DOMAIN, OPT_WHY, {"evidence", "TEXT", OPT_TEXT, "evidence", "erase receipt or shredder's list"}), NULL, NULL,
+     "Device %s was destroyed: end it for ever?", NULL},
+    {"device", "stop", "device.stop", "end a device: scrap it before it left the factory, retire it after", "device_id",
      OPTIONS(OPT_DOMAIN, {"reason", "R", OPT_TEXT, "reason", "RFC 5280 reason (default cessationOfOperation)"}), NULL, NULL,
      "Stop device %s and revoke its certificates for good?", NULL},
 

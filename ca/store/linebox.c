@@ -382,6 +382,7 @@ enum err_code store_outbox_events(struct store *s, uint64_t after_id, uint64_t l
         row = (struct outbox_event_row){.id = col_u64(&q)};
         row.time = col_i64(&q);
         row.order_no = col_text(&q);
+        row.domain = col_text(&q);
         row.device_id = col_text(&q);
         row.event = col_text(&q);
         row.station = col_text(&q);

@@ -106,7 +106,7 @@ MUST_CHECK enum err_code store_outbox_reports(struct store *s, uint64_t after, u
 struct outbox_event_row {
     uint64_t id;
     int64_t time;
-    const char *order_no, *device_id, *event, *station, *badge, *tool, *detail;
+    const char *order_no, *domain, *device_id, *event, *station, *badge, *tool, *detail;
     uint8_t state;               /* enum unit_state, of the unit now */
 };
 typedef bool (*outbox_event_fn)(void *arg, const struct outbox_event_row *row);

@@ -55,6 +55,9 @@
     "p.id, p.state, p.operator, o.name, p.op, p.args, p.jws, p.created_at, p.expires_at, coalesce(p.second, 0), "        \
     "coalesce(s.name, ''), p.decided_at, p.ended_at, p.outcome"
 #define PENDING_FROM "FROM pending p JOIN operator o ON o.id = p.operator LEFT JOIN operator s ON s.id = p.second"
+#define DUE_COLS "u.device, u.kind, u.due_at, u.by, d.domain, d.device_id"
+#define DUE_FROM "FROM device_due u CROSS JOIN device d ON d.id = u.device"
+#define TRANSFER_COLS "id, name, digest, from_domain, to_domain, state, expires_at, opened_at, ended_at"
 #define ALARM_COLS "id, time, kind, domain, object, text, cleared_at"
 #define ORDER_COLS                                                                                                     \
     "id, order_no, domain, product, model, lot, line, profile, key_mode, quantity, by_list, prefix, first, digits, "   \
@@ -145,7 +148,7 @@ X(BOX_UNIT_ELSEWHERE, "SELECT box FROM box_unit WHERE device_id = ?1 AND box <> 
 X(BOX_UNIT_COUNT, "SELECT order_no, state, count(*) FROM box_unit WHERE box = ?1 GROUP BY order_no, state ORDER BY order_no, state")
 X(BOX_DEVICES, "SELECT count(DISTINCT device) FROM cert WHERE issuer = ?1 AND device IS NOT NULL")
 X(OUTBOX_EVENTS,
-  "SELECT e.id, e.time, o.order_no, d.device_id, e.event, coalesce(s.name, ''), e.badge, e.tool, e.detail, u.state FROM unit_event e "
+  "SELECT e.id, e.time, o.order_no, d.domain, d.device_id, e.event, coalesce(s.name, ''), e.badge, e.tool, e.detail, u.state FROM unit_event e "
   "JOIN unit u ON u.id = e.unit JOIN work_order o ON o.id = u.work_order JOIN device d ON d.id = u.device "
   "LEFT JOIN station s ON s.id = e.station WHERE e.id > ?1 ORDER BY e.id LIMIT ?2")
 X(OUTBOX_LAST,
@@ -196,6 +199,32 @@ X(SELECT_DEVICES, "SELECT " DEVICE_COLS " FROM device AS d WHERE d.id > ?1 AND %
 X(SELECT_CERTS, "SELECT " CERT_COLS " FROM cert AS c WHERE c.id > ?1 AND %s ORDER BY c.id LIMIT ?2")
 X(SELECT_DEVICES_PLAN, "EXPLAIN QUERY PLAN SELECT " DEVICE_COLS " FROM device AS d WHERE d.id > ?1 AND %s ORDER BY d.id LIMIT ?2")
 X(SELECT_CERTS_PLAN, "EXPLAIN QUERY PLAN SELECT " CERT_COLS " FROM cert AS c WHERE c.id > ?1 AND %s ORDER BY c.id LIMIT ?2")
+X(DUE_PUT,
+  "INSERT INTO device_due (device, kind, due_at, by) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (device, kind) DO UPDATE SET "
+  "due_at = excluded.due_at, by = excluded.by")
+X(DUE_GET, "SELECT " DUE_COLS " " DUE_FROM " WHERE u.device = ?1 AND u.kind = ?2")
+X(DUE_FIRST, "SELECT " DUE_COLS " " DUE_FROM " WHERE u.due_at <= ?1 ORDER BY u.due_at LIMIT 1")
+X(DUE_DROP, "DELETE FROM device_due WHERE device = ?1 AND kind = ?2")
+X(WANTED_PUT,
+  "INSERT INTO device_wanted (device, firmware) VALUES (?1, ?2) ON CONFLICT (device) DO UPDATE SET firmware = excluded.firmware")
+X(WANTED_DROP, "DELETE FROM device_wanted WHERE device = ?1")
+X(WANTED_GET, "SELECT firmware FROM device_wanted WHERE device = ?1")
+X(RETIRE_PUT,
+  "INSERT INTO retire (cert, due_at) VALUES (?1, ?2) ON CONFLICT (cert) DO UPDATE SET due_at = min(due_at, excluded.due_at)")
+X(RETIRE_FIRST, "SELECT cert FROM retire WHERE due_at <= ?1 ORDER BY due_at LIMIT 1")
+X(RETIRE_DROP, "DELETE FROM retire WHERE cert = ?1")
+X(RETIRE_REPLACED,
+  "UPDATE retire SET due_at = min(due_at, ?3) WHERE cert IN (SELECT id FROM cert WHERE device = ?1 AND replaced_by = ?2)")
+X(TRANSFER_INSERT,
+  "INSERT INTO transfer (name, digest, from_domain, to_domain, state, expires_at, opened_at, ended_at, file, acceptance) "
+  "VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, x'')")
+X(TRANSFER_BY_NAME, "SELECT " TRANSFER_COLS " FROM transfer WHERE name = ?1")
+X(TRANSFER_BY_DIGEST, "SELECT " TRANSFER_COLS " FROM transfer WHERE digest = ?1")
+X(TRANSFER_OF,
+  "SELECT " TRANSFER_COLS " FROM transfer WHERE state = 0 AND id IN (SELECT transfer FROM transfer_device WHERE device = ?1)")
+X(TRANSFER_END, "UPDATE transfer SET state = ?2, acceptance = ?3, ended_at = ?4 WHERE id = ?1")
+X(TRANSFER_ADD, "INSERT INTO transfer_device (transfer, device) VALUES (?1, ?2)")
+X(TRANSFER_EACH, "SELECT device FROM transfer_device WHERE transfer = ?1 ORDER BY device")
 
 X(SPKI_UNIT, "SELECT unit FROM spki WHERE hash = ?1")
 X(SPKI_CLAIM, "INSERT INTO spki (hash, unit, at) VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING")

@@ -177,12 +177,14 @@ refuses() {
     [ "$(unit_post verify-1 WO-1 WO-1-00000007 confirm "$confirm")" = 200 ]
 }
 
-@test "a unit is no device of the fleet before it is confirmed" {
+@test "a unit is no device of the fleet before it is shipped" {
     [ "$(unit_issue issue-1 WO-1 WO-1-00000009)" = 200 ]
     new_csr fleet-9 /CN=WO-1-00000009
     [ "$(est_enroll fleet-9 --cert "$units/WO-1-00000009.pem" --key "$units/WO-1-00000009.key")" = 403 ]
-    grep -q 'the unit is not confirmed' "$dir/body"
+    grep -q 'the device is provisioned, not shipped' "$dir/body"
     [ "$(unit_confirm WO-1 WO-1-00000009)" = 200 ]
+    [ "$(est_enroll fleet-9 --cert "$units/WO-1-00000009.pem" --key "$units/WO-1-00000009.key")" = 403 ]
+    inkan device ship WO-1-00000009
     [ "$(est_enroll fleet-9 --cert "$units/WO-1-00000009.pem" --key "$units/WO-1-00000009.key")" = 200 ]
 }
 
