@@ -287,6 +287,7 @@ static void set_scalar(struct conf_reading *r, const struct conf_key *key, char 
             *(int64_t *)at = 0;
             return;
         }
+        *(bool *)(base + key->offset2) = false; /* a default may have said none */
         /* fall through */
     case T_DURATION:
         if (key->type == T_DURATION && key->min == 0 && strcmp(text, "none") == 0)

@@ -56,6 +56,9 @@
  * device.suspend {…, until?}   device.quarantine {…, firmware_wanted?}   device.repaired, device.dispose {…, evidence: text}      the same
  * device.compromise_confirm {domain?, device_id}                 {state}; another person than the one who reported it
  * device.set_firmware {domain?, device_id, firmware}             {state, seq, changed}
+ * device.transfer {}; fd of the order as the old owner signed it   {transfer, from, to, devices: n, seq, changed}; again: no change
+ * device.accept  {}; fd of the acceptance as the new owner signed it   the same
+ * device.transfer_cancel {transfer}                              the same
  * device.history {domain?, device_id}                            rows {time, event, from, to, by, why, evidence}, oldest first
  * secret.add     {device_id, domain?, valid_s?, profile?} or {group: pattern, domain?, profile?, quota, valid_s}   {user, secret}
  * secret.list    {}                                              rows {user, kind, domain, device_id|pattern, quota, used, not_after, state}

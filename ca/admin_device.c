@@ -62,6 +62,14 @@ static const char *device_anchor(struct core *c, const char *domain, const char 
     return n == 1 ? only->name : "";
 }
 
+const char *admin_anchor(struct core *c, const char *domain, const char *product, const char *asked)
+{
+    const struct conf_anchor *a = conf_find_anchor(c->conf, asked);
+    struct err none = {0};
+
+    return a && strings_have(&a->domains, domain) ? a->name : device_anchor(c, domain, product, NULL, &none);
+}
+
 static const char *member(const json_t *o, const char *name)
 {
     const char *s = json_string_value(json_object_get(o, name));

@@ -125,6 +125,11 @@ void life_acknowledge(struct core *c, struct admin_call *call, enum device_state
 void op_device_change(struct core *c, struct admin_call *call);
 void op_device_compromise_confirm(struct core *c, struct admin_call *call);
 void op_device_set_firmware(struct core *c, struct admin_call *call);
+void op_device_transfer(struct core *c, struct admin_call *call);
+void op_device_accept(struct core *c, struct admin_call *call);
+void op_device_transfer_cancel(struct core *c, struct admin_call *call);
+/* `asked` when it serves this domain, else the only anchor that does; "" when that is not clear. */
+const char *admin_anchor(struct core *c, const char *domain, const char *product, const char *asked);
 void op_device_history(struct core *c, struct admin_call *call);
 void op_status(struct core *c, struct admin_call *call);
 void op_doctor(struct core *c, struct admin_call *call);

@@ -155,6 +155,18 @@ static bool take_unit_event(void *arg, const struct unit_event_row *row)
     return true;
 }
 
+/* Before the first change of a device in service. */
+static void put_enrollment(json_t *list, int64_t at)
+{
+    enum device_state from;
+    size_t i = 0;
+
+    while (i < json_array_size(list) &&
+           device_state_from_name(json_string_value(json_object_get(json_array_get(list, i), "from")), &from) && from < DEVICE_IN_SERVICE)
+        i++;
+    json_array_insert_new(list, i, told(at, "first-enrollment", "", device_state_name(DEVICE_IN_SERVICE), "", "", ""));
+}
+
 static json_int_t time_of(const json_t *list, size_t i)
 {
     return json_integer_value(json_object_get(json_array_get(list, i), "time"));
@@ -181,7 +193,7 @@ static enum err_code history_of(struct core *c, const struct device_row *row, st
     if (code != E_OK && code != E_NOT_FOUND)
         return code;
     if (enrolled_at)
-        json_array_append_new(line, told(enrolled_at, "first-enrollment", "", device_state_name(DEVICE_IN_SERVICE), "", "", ""));
+        put_enrollment(later, enrolled_at);
     while (i < json_array_size(line) || k < json_array_size(later)) {
         bool next = k == json_array_size(later) || (i < json_array_size(line) && time_of(line, i) <= time_of(later, k));
 

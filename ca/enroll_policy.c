@@ -179,13 +179,11 @@ enum err_code enroll_refuse_stopped(struct core *c, struct device_facts *d, stru
     if (store_unit_stands(c->store, d->unit, d->id, &stand, e) != E_OK)
         return e->code;
     d->stopped_by = (uint8_t)stand.by;
-    if (stand.stopped)
-        return err_set(e, E_DENIED, "the device is stopped: %s", device_state_name(stand.by));
     if (stand.state < DEVICE_STATES) {
         d->state = (uint8_t)stand.state;
         d->prev_state = (uint8_t)stand.prev;
     }
-    return E_OK;
+    return stand.stopped ? err_set(e, E_DENIED, "the device is stopped: %s", device_state_name(stand.by)) : E_OK;
 }
 
 /* As enroll_refuse_stopped. One that was stolen, or whose key is in other hands, is heard of. */

@@ -783,7 +783,8 @@ static enum err_code device_for(struct core *c, const struct work_order *o, cons
         .station = g->unit.station_name,
         .line = g->unit.line,
         .firmware = g->unit.firmware,
-        .state = DEVICE_DECLARED,
+        .state = exists ? g->device.state : DEVICE_DECLARED,
+        .prev_state = exists ? g->device.prev_state : DEVICE_DECLARED,
         .declared_at = now,
     };
     enum err_code code = exists ? may_be_made_again(c, g->device.id, g->device.state, device_id, g, e) : E_OK;

@@ -4,6 +4,7 @@
 #define INKAN_CLI_COMMAND_H
 
 #include <jansson.h>
+#include <openssl/evp.h>
 #include <stdbool.h>
 
 #include "base/err.h"
@@ -85,6 +86,9 @@ int run_plain(struct run *r);
 /* Reads a PEM ("label" block) or DER file into base64 for args. */
 MUST_CHECK enum err_code der_file_base64(const char *path, const char *label, char **out, struct err *e);
 
+/* A private key in PEM; asks for a passphrase on the terminal when it is encrypted. */
+MUST_CHECK enum err_code private_key_file(const char *path, EVP_PKEY **out, struct err *e);
+
 extern const struct command commands[];
 extern const size_t commands_n;
 
@@ -115,6 +119,8 @@ int command_fleet_approve(struct run *r);
 int command_fleet_follow(struct run *r);
 /* Shows the stored request r->args names, asks, and approves it as it was shown; *result is what came of it. The exit code. */
 int approve_stored(struct run *r, json_t **result);
+int command_transfer_order(struct run *r);
+int command_transfer_acceptance(struct run *r);
 int command_crl_get(struct run *r);
 int command_secret_add(struct run *r);
 int command_kek_add(struct run *r);

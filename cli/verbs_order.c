@@ -188,8 +188,7 @@ int command_order_create(struct run *r)
 
 /* ---- sign ---- */
 
-/* Asks for a passphrase on the terminal when the key is encrypted. */
-static enum err_code private_key(const char *path, EVP_PKEY **out, struct err *e)
+enum err_code private_key_file(const char *path, EVP_PKEY **out, struct err *e)
 {
     struct secret pem = {NULL, 0};
     AUTO(BIO) *bio = NULL;
@@ -220,7 +219,7 @@ int command_order_sign(struct run *r)
     if (!key_path)
         return usage(r, "needs --key FILE, the signer's private key");
     if (payload_of_file(r->positional, &payload, &e) != E_OK || checked_text(payload, &text, &e) != E_OK ||
-        private_key(key_path, &key, &e) != E_OK || jws_sign(key, &h, bytes_str(text), &file, &e) != E_OK ||
+        private_key_file(key_path, &key, &e) != E_OK || jws_sign(key, &h, bytes_str(text), &file, &e) != E_OK ||
         write_text(r, buf_bytes(&file), &e) != E_OK)
         return run_fail(&e);
     fprintf(stderr, "signed by key %s\n", h.kid);

@@ -358,6 +358,7 @@ unit_key() {
     [ "$(unit_confirm WO-k $unit)" = 200 ]
     [ "$(inkan order status WO-k --json | jq -r '.counts.confirmed // .confirmed')" = 1 ]
     # A key that was confirmed was delivered: under no other label either is its certificate replaced as lost.
+    inkan device ship $unit
     [ "$(with_secret_of $unit clear-p256)" = 403 ] || { cat "$dir/body"; false; }
     grep -q "uses it" "$dir/body"
     [ "$(inkan cert show "$units/$unit.pem" --json | jq -r .status)" = good ]

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The two files of a change of owner: flattened JWS (base/jws.h) with these payloads, JSON objects.
+ *
+ *   the order, by the old owner       {"transfer": NAME, "from": DOMAIN, "to": DOMAIN, "expires": UTC seconds, "device_id": ID}, or
+ *                                     "devices": [ID, ...] instead of device_id
+ *   the acceptance, by the new owner  {"transfer": NAME, "to": DOMAIN, "order_sha256": hex of SHA-256 over the order's file}
+ */
+#ifndef INKAN_CA_TRANSFER_H
+#define INKAN_CA_TRANSFER_H
+
+#define TRANSFER_ORDER_TYP   "inkan-transfer+jws"
+#define TRANSFER_ACCEPT_TYP  "inkan-transfer-accept+jws"
+#define TRANSFER_FILE_MAX    (96 * 1024)
+#define TRANSFER_DEVICES_MAX 500
+
+#endif

@@ -1,0 +1,370 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# The life of a device: for each change what the command says, what EST answers, and what OCSP and the lists say then.
+load ../lib/instance
+load ../lib/fault
+load ../lib/factory
+
+setup_file() {
+    local ldevid='kind: ldevid, ca: fleet-ca, subject: "CN={device_id},serialNumber={device_id},O=Example Fleet", validity: 365d'
+    side_dir
+    use_test_clock
+    for owner in example beta; do
+        openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$side/$owner.key" 2> /dev/null
+        openssl pkey -in "$side/$owner.key" -pubout -out "$side/$owner.pem"
+    done
+    chmod 644 "$side"/*.pem
+    config_edit='/^anchors:/,/^labels:/ s/domains: \[example\]/domains: [example, beta]/'
+    instance_up extra_domains="    owner_key: $side/example.pem
+  - {name: beta, owner_key: $side/beta.pem, quarantine_hold: true}" extra_profiles="
+  - {name: retiring, $ldevid, retire_after: 0s}
+  - {name: retiring-later, $ldevid, retire_after: 7d}
+  - {name: of-beta, ${ldevid/O=Example Fleet/O=Beta,OU=\{domain\}}}" extra_labels="
+  - {name: beta, domain: beta, profile: of-beta}
+  - {name: retiring, domain: example, profile: retiring}
+  - {name: retiring-later, domain: example, profile: retiring-later}" "config_edit=$config_edit"
+    keep_setting INKAN_TEST_CLOCK "$INKAN_TEST_CLOCK"
+    station_add issue-1 issue L1 --domain example > /dev/null
+    station_add verify-1 verify L1 --domain example > /dev/null
+}
+teardown_file() { instance_down; side_dir_remove; }
+setup() { fault_load; }
+
+inkan() { # there are two domains: most devices here are of the first
+    case "$1 $2" in
+    device\ transfer* | device\ accept*) "$programs/inkan" --socket "$dir/run/admin.sock" "$@" ;;
+    device\ *) "$programs/inkan" --socket "$dir/run/admin.sock" "$@" --domain "${domain:-example}" ;;
+    *) "$programs/inkan" --socket "$dir/run/admin.sock" "$@" ;;
+    esac
+}
+
+born() {
+    "$programs/inkan" --socket "$dir/run/admin.sock" device add "$1" --domain example --anchor example-maker --product demo > /dev/null
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1/serialNumber=$1" -keyout "$units/$1.idevid.key" \
+        -out "$units/$1.idevid.csr" 2> /dev/null
+    inkan cert issue --profile idevid --domain example --device "$1" --csr "$units/$1.idevid.csr" --out "$units/$1.idevid.pem" 2> /dev/null
+}
+
+# enrols ID [LABEL]: the status; with a new key each time
+enrols() {
+    local is
+    rm -f "$units/$1.new.key"
+    new_csr "$1" "/CN=$1/serialNumber=$1" "$units/$1.new.key"
+    is=$(EST_OPERATION=${2:+$2/}simpleenroll est_enroll "$1" --cert "$units/$1.idevid.pem" --key "$units/$1.idevid.key")
+    [ "$is" != 200 ] || mv "$units/$1.new.key" "$units/$1.key"
+    echo "$is"
+}
+
+# renews ID [LABEL] [CERT KEY]: the status; the new certificate is of a new key, $units/ID.{pem,key}
+renews() {
+    local old=${3:-$units/$1.pem} key=${4:-$units/$1.key}
+    cp "$old" "$units/$1.old.pem"
+    cp "$key" "$units/$1.old.key"
+    rm -f "$units/$1.key"
+    new_csr "$1" "/CN=$1/serialNumber=$1/O=Example Fleet"
+    EST_OPERATION=${2:+$2/}simplereenroll est_enroll "$1" --cert "$units/$1.old.pem" --key "$units/$1.old.key"
+}
+
+in_service() {
+    born "$1"
+    [ "$(enrols "$1")" = 200 ]
+}
+
+state() { inkan device show "$1" --json | jq -r .state; }
+
+# ocsp CERT: "good", or "revoked REASON", by openssl
+ocsp() {
+    local ca=fleet
+    case $1 in *.idevid.pem) ca=maker ;; esac
+    openssl ocsp -issuer "$dir/$ca-ca.pem" -cert "$1" -url "http://localhost:$((port + 1))/ocsp" -CAfile "$dir/$ca-root.pem" \
+        -verify_other "$dir/$ca-ca.pem" 2>&1 | awk -v cert="$1:" '$1 == cert { s = $2 } $1 == "Reason:" { s = s " " $2 } END { print s }'
+}
+
+# listed CERT: its reason in the published list, or "no"
+listed() {
+    local ca=fleet
+    case $1 in *.idevid.pem) ca=maker ;; esac
+    inkan crl publish --issuer $ca-ca > /dev/null
+    curl -fsS "http://localhost:$((port + 1))/crl/$ca-ca.crl" | openssl crl -inform DER -noout -text |
+        awk -v serial="$(cert_serial "$1" | tr 'a-f' 'A-F')" '/Serial Number:/ { at = $3 ~ serial "$"; if (at) found = 1 }
+            at && /Reason Code/ { getline; gsub(/^ +/, ""); reason = $0 } END { print found ? reason : "no" }'
+}
+
+# stands ID STATE IDEVID-OCSP IDEVID-LIST LDEVID-OCSP LDEVID-LIST
+stands() {
+    local is
+    is="$(state "$1"): $(ocsp "$units/$1.idevid.pem") / $(listed "$units/$1.idevid.pem"), $(ocsp "$units/$1.pem") / $(listed "$units/$1.pem")"
+    [ "$is" = "$2: $3 / $4, $5 / $6" ] || { echo "$1 is $is"; return 1; }
+}
+
+# refused PART COMMAND...: it fails and says so
+refused() {
+    local part=$1
+    shift
+    run "$@"
+    [ "$status" -eq 1 ] && [[ $output == *"$part"* ]] || { echo "status $status: $output"; return 1; }
+}
+
+alarm() { # KIND OBJECT
+    inkan doctor --json | jq -e --arg a "alarm $1 $2" 'map(select(.check == $a)) | length == 1'
+}
+
+@test "from the line into service: in stock it may not enrol, shipped it may, and the way back ends with its first boot" {
+    order_open LIFE
+    [ "$(unit_issue issue-1 LIFE LIFE-00000001)" = 200 ]
+    [ "$(state LIFE-00000001)" = provisioned ]
+    refused "first confirmed" inkan device ship LIFE-00000001
+    [ "$(unit_post verify-1 LIFE LIFE-00000001 confirm "$(unit_sign LIFE LIFE-00000001)")" = 200 ]
+    [ "$(state LIFE-00000001)" = confirmed ]
+    for f in key pem; do cp "$units/LIFE-00000001.$f" "$units/LIFE-00000001.idevid.$f"; done
+    [ "$(enrols LIFE-00000001)" = 403 ]
+    grep -q 'the device is confirmed, not shipped' "$dir/body"
+    inkan device ship LIFE-00000001
+    [ "$(inkan device unship LIFE-00000001 --json | jq -r .state)" = confirmed ]
+    [ "$(enrols LIFE-00000001)" = 403 ]
+    inkan device ship LIFE-00000001
+    [ "$(inkan device show LIFE-00000001 --json | jq -r .scope)" = enroll-only ]
+    [ "$(enrols LIFE-00000001)" = 200 ]
+    stands LIFE-00000001 in_service good no good no
+    refused "first in_repair, then confirmed" inkan device unship LIFE-00000001
+    [ "$(inkan device history LIFE-00000001 --json | jq -r '[.[].event] | join(" ")')" = "declared reserved issued confirmed ship unship ship first-enrollment" ]
+}
+
+@test "suspended and released: on hold and good again, and each hold is ended by who made it" {
+    in_service hold-1
+    in_service hold-2
+    inkan device suspend hold-1 --reason "ticket 7" --yes
+    stands hold-1 suspended good no "revoked certificateHold" "Certificate Hold"
+    stands hold-2 in_service good no good no
+    [ "$(enrols hold-1)" = 403 ]
+    refused "held by the state of its device (inkan device release" inkan cert release "$(ls "$units"/hold-1.pem)" --yes
+    # Again: success without a change.
+    [ "$(inkan device suspend hold-1 --yes --json | jq .changed)" = false ]
+    refused "cannot become quarantined: first in_service" inkan device quarantine hold-1 --yes
+    inkan device release hold-1
+    stands hold-1 in_service good no good no
+    [ "$(renews hold-1)" = 200 ]
+    # An operator's hold stays when the suspension ends.
+    inkan cert hold "$units/hold-2.pem" --yes
+    inkan device suspend hold-2 --yes
+    [ "$(inkan cert release "$units/hold-2.pem" --yes --json | jq -r .status)" = on_hold ]
+    inkan device release hold-2
+    [ "$(ocsp "$units/hold-2.pem")" = good ]
+    born ship-1
+    refused "cannot become suspended" inkan device suspend ship-1 --yes
+}
+
+@test "quarantined: it renews, and the release that was wanted ends it" {
+    in_service vuln-1
+    inkan device quarantine vuln-1 --until-firmware 2.1 --yes
+    stands vuln-1 quarantined good no good no
+    [ "$(inkan device show vuln-1 --json | jq -r .scope)" = update-only ]
+    [ "$(renews vuln-1)" = 200 ]
+    [ "$(state vuln-1)" = quarantined ]
+    in_service vuln-2
+    inkan device quarantine vuln-2 --yes
+    inkan device set-firmware vuln-2 --firmware 2.1
+    [ "$(state vuln-2)" = quarantined ] # nothing was named: a person releases it
+    inkan device release vuln-2
+    inkan device set-firmware vuln-1 --firmware 2.0
+    [ "$(state vuln-1)" = quarantined ]
+    # What a device says of itself comes with its request.
+    new_csr vuln-1 /CN=vuln-1/serialNumber=vuln-1
+    [ "$(est_enroll vuln-1 --cert "$units/vuln-1.idevid.pem" --key "$units/vuln-1.idevid.key" -H 'Inkan-Unit: firmware=2.1')" = 200 ]
+    [ "$(inkan device show vuln-1 --json | jq -r '.state + " " + .firmware')" = "in_service 2.1" ]
+    [ "$(est_enroll vuln-1 --cert "$units/vuln-1.idevid.pem" --key "$units/vuln-1.idevid.key" -H 'Inkan-Unit: nonsense')" = 400 ]
+}
+
+@test "lost and found: what was revoked stays revoked, the birth identity opens the way back" {
+    in_service gone-1
+    inkan device lose gone-1 --reason "stolen" --yes
+    stands gone-1 lost "revoked certificateHold" "Certificate Hold" "revoked (UNKNOWN)" "Privilege Withdrawn" # openssl has no name for reason 9
+    cp "$units/gone-1.pem" "$units/gone-1.first.pem"
+    no alarm seen-while-lost device:example/gone-1
+    [ "$(enrols gone-1)" = 403 ]
+    alarm seen-while-lost device:example/gone-1
+    refused "first suspended, then compromised" inkan device compromise gone-1 --yes
+    refused "cannot become in_service: first suspended" inkan device recommission gone-1
+    inkan device find gone-1
+    [ "$(state gone-1)" = suspended ]
+    [ "$(ocsp "$units/gone-1.idevid.pem")" = good ]
+    [ "$(ocsp "$units/gone-1.first.pem")" = "revoked (UNKNOWN)" ]
+    [ "$(enrols gone-1)" = 200 ]
+    stands gone-1 in_service good no good no
+    [ "$(ocsp "$units/gone-1.first.pem")" = "revoked (UNKNOWN)" ]
+}
+
+@test "compromised: everything is revoked, and only a new key from the repair line brings it back" {
+    in_service leak-1
+    inkan device repair leak-1 --yes
+    stands leak-1 in_repair "revoked certificateHold" "Certificate Hold" "revoked cessationOfOperation" "Cessation Of Operation"
+    [ "$(enrols leak-1)" = 403 ]
+    inkan device compromise leak-1 --reason "key on a forum" --yes
+    stands leak-1 compromised "revoked keyCompromise" "Key Compromise" "revoked keyCompromise" "Key Compromise"
+    refused "another person confirms it" inkan device confirm-compromise leak-1
+    refused "cannot become in_service: first in_repair" inkan device release leak-1
+    inkan device repair leak-1 --yes
+    refused "it needs a new key" inkan device repaired leak-1 --evidence "wiped"
+    order_open REPAIR 'device_ids: {list: ["leak-1"]}, quantity: 1'
+    rm "$units/leak-1.key"
+    device_key leak-1
+    [ "$(unit_issue issue-1 REPAIR leak-1)" = 200 ]
+    [ "$(state leak-1)" = in_repair ]
+    [ "$(unit_post verify-1 REPAIR leak-1 confirm "$(unit_sign REPAIR leak-1)")" = 200 ]
+    [ "$(state leak-1)" = confirmed ]
+    cp "$units/leak-1.idevid.pem" "$units/leak-1.exposed.idevid.pem"
+    cp "$units/leak-1.idevid.key" "$units/leak-1.exposed.idevid.key"
+    for f in key pem; do cp "$units/leak-1.$f" "$units/leak-1.idevid.$f"; done
+    inkan device ship leak-1
+    [ "$(enrols leak-1)" = 200 ]
+    stands leak-1 in_service good no good no
+    [ "$(ocsp "$units/leak-1.exposed.idevid.pem")" = "revoked keyCompromise" ]
+    new_csr leak-1 /CN=leak-1/serialNumber=leak-1
+    [ "$(est_enroll leak-1 --cert "$units/leak-1.exposed.idevid.pem" --key "$units/leak-1.exposed.idevid.key")" = 403 ]
+}
+
+@test "repaired with the key it has: back into stock, its birth identity is good again" {
+    in_service fix-1
+    inkan device repair fix-1 --yes
+    refused "evidence" inkan device repaired fix-1
+    inkan device repaired fix-1 --evidence "RMA 12, wiped"
+    stands fix-1 confirmed good no "revoked cessationOfOperation" "Cessation Of Operation"
+    [ "$(enrols fix-1)" = 403 ]
+    inkan device ship fix-1
+    [ "$(enrols fix-1)" = 200 ]
+    [ "$(inkan device history fix-1 --json | jq -r '.[-2:] | map(.event + ":" + .evidence) | join(" ")')" = "repaired:RMA 12, wiped ship:" ]
+}
+
+@test "decommissioned, taken back, and disposed of with evidence: then it is over for ever" {
+    in_service old-1
+    refused "first decommissioned" inkan device dispose old-1 --evidence "shredder list 9" --yes
+    inkan device decommission old-1 --yes
+    stands old-1 decommissioned good no "revoked cessationOfOperation" "Cessation Of Operation"
+    [ "$(enrols old-1)" = 403 ]
+    inkan device recommission old-1
+    [ "$(enrols old-1)" = 200 ]
+    stands old-1 in_service good no good no
+    inkan device decommission old-1 --yes
+    refused "evidence" inkan device dispose old-1 --yes
+    inkan device dispose old-1 --evidence "shredder list 9" --yes
+    stands old-1 disposed "revoked cessationOfOperation" "Cessation Of Operation" "revoked cessationOfOperation" "Cessation Of Operation"
+    refused "that state is final" inkan device recommission old-1
+    refused "that state is final" inkan device repair old-1 --yes
+    [ "$(enrols old-1)" = 403 ]
+}
+
+@test "stopped: scrapped before it left the factory, retired after" {
+    born stop-1
+    inkan device stop stop-1 --yes
+    [ "$(state stop-1)" = scrapped ]
+    [ "$(ocsp "$units/stop-1.idevid.pem")" = "revoked cessationOfOperation" ]
+    [ "$(enrols stop-1)" = 403 ]
+    in_service stop-2
+    inkan device stop stop-2 --yes
+    stands stop-2 decommissioned good no "revoked cessationOfOperation" "Cessation Of Operation"
+}
+
+@test "a change of owner: signed by the old one, accepted by the new one, called off until then" {
+    in_service move-1
+    "$programs/inkan" device transfer-order move-1 --name T-1 --from example --to beta --key "$side/beta.key" --out "$side/forged.jws"
+    refused "not signed by the owner of domain \"example\"" inkan device transfer "$side/forged.jws" --yes
+    "$programs/inkan" device transfer-order move-1 --name T-1 --from example --to beta --key "$side/example.key" --out "$side/t1.jws"
+    inkan device transfer "$side/t1.jws" --yes
+    stands move-1 transferring good no "revoked affiliationChanged" "Affiliation Changed"
+    [ "$(inkan device transfer "$side/t1.jws" --yes --json | jq .changed)" = false ]
+    [ "$(enrols move-1)" = 403 ]
+    [ "$(enrols move-1 beta)" = 403 ]
+    inkan device transfer-cancel T-1 --yes
+    [ "$(state move-1)" = in_service ]
+    [ "$(enrols move-1)" = 200 ]
+    refused "a new order takes a new name" inkan device transfer "$side/t1.jws" --yes
+    "$programs/inkan" device transfer-order move-1 --name T-2 --from example --to beta --key "$side/example.key" --out "$side/t2.jws"
+    inkan device transfer "$side/t2.jws" --yes
+    "$programs/inkan" device acceptance "$side/t2.jws" --key "$side/example.key" --out "$side/a2.forged"
+    refused "not signed by the owner of domain \"beta\"" inkan device accept "$side/a2.forged"
+    "$programs/inkan" device acceptance "$side/t1.jws" --key "$side/beta.key" --out "$side/a1.jws"
+    refused "was cancelled" inkan device accept "$side/a1.jws"
+    "$programs/inkan" device acceptance "$side/t2.jws" --key "$side/beta.key" --out "$side/a2.jws"
+    inkan device accept "$side/a2.jws"
+    [ "$(state move-1)" = decommissioned ]
+    [ "$(domain=beta state move-1)" = shipped ]
+    refused "was accepted" inkan device transfer-cancel T-2 --yes
+    refused "another owner" inkan device recommission move-1
+    [ "$(enrols move-1)" = 403 ]
+    [ "$(enrols move-1 beta)" = 200 ]
+    [ "$(domain=beta state move-1)" = in_service ]
+    [ "$(ocsp "$units/move-1.pem")" = good ]
+    # Its new owner's quarantine holds what relying services see in their lists.
+    domain=beta inkan device quarantine move-1 --yes
+    [ "$(ocsp "$units/move-1.pem")" = "revoked certificateHold" ]
+    domain=beta inkan device release move-1
+    # Lost by its new owner: the birth identity, certified for the old one, is held too.
+    domain=beta inkan device lose move-1 --yes
+    [ "$(ocsp "$units/move-1.idevid.pem")" = "revoked certificateHold" ]
+}
+
+@test "a certificate that was renewed retires when the new one is used, or after its time; a copy of it is heard of" {
+    born two-1
+    [ "$(enrols two-1 retiring)" = 200 ]
+    [ "$(renews two-1 retiring)" = 200 ]
+    cp "$units/two-1.old.pem" "$units/two-1.first.pem"
+    cp "$units/two-1.old.key" "$units/two-1.first.key"
+    [ "$(ocsp "$units/two-1.first.pem")" = good ] # a reply that was lost is asked for with it
+    [ "$(renews two-1 retiring)" = 200 ]
+    first_is_over() { [ "$(ocsp "$units/two-1.first.pem")" = "revoked superseded" ]; }
+    wait_for 5 first_is_over
+    [ "$(ocsp "$units/two-1.old.pem")" = good ]
+    cp "$units/two-1.pem" "$units/two-1.keep.pem"
+    cp "$units/two-1.key" "$units/two-1.keep.key"
+    [ "$(renews two-1 retiring "$units/two-1.first.pem" "$units/two-1.first.key")" = 403 ]
+    alarm renewal-from-superseded device:example/two-1
+    # Where nothing retires, the copy gets a certificate: two are in use.
+    in_service two-2
+    [ "$(renews two-2)" = 200 ]
+    [ "$(renews two-2 "" "$units/two-2.old.pem" "$units/two-2.old.key")" = 200 ]
+    alarm two-live-ldevids device:example/two-2
+    born two-3
+    [ "$(enrols two-3 retiring-later)" = 200 ]
+    [ "$(renews two-3 retiring-later)" = 200 ]
+}
+
+@test "time: a suspension lapses into review, a compromise nobody confirmed is told, and what retires later is over" {
+    in_service late-1
+    in_service late-2
+    inkan device suspend late-1 --until 12h --yes
+    inkan device compromise late-2 --yes
+    sleep 1.2
+    no alarm suspend-review device:example/late-1
+    no alarm compromise-unconfirmed device:example/late-2
+    set_clock 90000
+    accept_clock
+    wait_for 5 alarm suspend-review device:example/late-1
+    wait_for 5 alarm compromise-unconfirmed device:example/late-2
+    [ "$(state late-1)" = suspended ] # reviewed, not released
+    inkan device release late-1
+    no alarm suspend-review device:example/late-1
+    [ "$(ocsp_says_status two-3)" = good ]
+    set_clock 700000
+    accept_clock
+    later_is_over() { [ "$(inkan cert show "$units/two-3.old.pem" --json | jq -r '.status + " " + .reason')" = "revoked superseded" ]; }
+    wait_for 5 later_is_over
+}
+
+# The clock went further than a service believes by itself.
+accept_clock() {
+    is_sealed() { inkan status --json | jq -e '.sealed != ""'; }
+    wait_for 5 is_sealed
+    inkan clock accept --yes
+}
+
+ocsp_says_status() { inkan cert show "$units/$1.old.pem" --json | jq -r .status; }
+
+@test "the trail has every change with its trigger, and verifies" {
+    inkan audit export | jq -se '[.[] | select(.event == "device-state") | .detail | if type == "string" then fromjson else . end | .trigger] |
+        unique == ["accept","compromise","decommission","dispose","find","lose","quarantine","recommission","release","repair","repaired",
+                   "scrap","ship","suspend","transfer","transfer-cancel","unship"]'
+    run inkan audit verify
+    [ "$status" -eq 3 ] || [ "$status" -eq 0 ]
+    run inkan doctor
+    [[ $output != *"fail"*ledger* ]]
+}
