@@ -22,8 +22,8 @@
 #include "ca/record.h"
 #include "ca/repeat_rule.h"
 #include "ca/request.h"
-#include "ca/store/people.h"
 #include "ca/store/life.h"
+#include "ca/store/people.h"
 
 #define LINGER_US         3000 /* with signatures under way: how long their results wait for company */
 #define IN_FLIGHT_MAX     4    /* times batch_max */
