@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 inkan_test(test_http SOURCES tests/unit/test_http.c USES front)
+inkan_test(test_identity SOURCES tests/unit/test_identity.c USES front)
 inkan_test(test_basic SOURCES tests/unit/test_basic.c USES front)
 inkan_test(test_no_memory SOURCES tests/unit/test_no_memory.c USES front core LIBS Threads::Threads)
 target_link_options(test_no_memory PRIVATE -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=sha256)
