@@ -1,0 +1,367 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Access decisions and the feed of a real service: every reason and audience by curl and through nginx, before and after each change.
+load ../lib/instance
+
+setup_file() {
+    instance_up fronts=2 extra_domains='  - {name: other}' \
+        extra_audiences='  - {name: line, scopes: [line, enroll-only, repair]}
+  - {name: elsewhere, domains: [other]}
+  - {name: demo, products: [demo]}
+  - {name: toys, products: [toy]}
+  - {name: patched, firmware_blocked: ["1.0*"]}
+  - {name: impatient, stale_soft: 7s, stale_hard: 11s}'
+    for unit in dev-a dev-b dev-c; do
+        unit_birth "$unit" && unit_device "$unit" enroll > /dev/null
+        openssl x509 -in "$units/$unit/cert.pem" -out "$units/$unit.pem"
+    done
+    gateway gw-1
+}
+
+teardown_file() {
+    instance_load
+    [ ! -e "$dir/nginx.pid" ] || kill "$(cat "$dir/nginx.pid")"
+    instance_down
+}
+
+setup() {
+    instance_load
+    sock=$dir/run/decision.sock
+}
+
+# gateway NAME: $units/NAME.{key,pem}
+gateway() {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" -keyout "$units/$1.key" -out "$units/$1.csr" 2> /dev/null
+    inkan cert issue --profile gateway --name "$1" --csr "$units/$1.csr" --out "$units/$1.pem" 2> /dev/null
+}
+
+escaped() { # CERT as nginx writes it
+    python3 -c 'import sys, urllib.parse; print(urllib.parse.quote(open(sys.argv[1]).read(), safe=""))' "$1"
+}
+
+fingerprint() {
+    openssl x509 -in "$1" -outform DER | sha256sum | cut -d' ' -f1
+}
+
+ski() {
+    openssl x509 -in "$1" -noout -ext subjectKeyIdentifier | tail -n 1 | tr -d ' :' | tr 'A-F' 'a-f'
+}
+
+# ask [curl options]: by the socket; JSON in $dir/body, headers in $dir/headers, prints the HTTP status
+ask() {
+    curl -sS --unix-socket "$dir/run/decision.sock" -o "$dir/body" -D "$dir/headers" -w '%{http_code}' "$@"
+}
+
+# says CERT [AUDIENCE]: "HTTP-status reason"
+says() {
+    local status
+    status=$(ask -H "X-Client-Cert: $(escaped "$1")" "http://localhost/v1/decision${2:+?audience=$2}")
+    echo "$status $(jq -r .reason "$dir/body")"
+}
+
+header() { # NAME
+    sed -n "s/^$1: \(.*\)\r\$/\1/p" "$dir/headers"
+}
+
+over_tls() { # GATEWAY [curl options]
+    local name=$1
+    shift
+    curl -sS --cacert "$dir/fleet-root.pem" --cert "$units/$name.pem" --key "$units/$name.key" -o "$dir/body" -D "$dir/headers" -w '%{http_code}' "$@"
+}
+
+feed() { "$source_dir/tests/lib/feed.py" "$sock" "$dir/fleet-root.pem" "$@"; }
+
+@test "a unit in service is admitted, and headers and JSON say the same of it" {
+    [ "$(says "$units/dev-a.pem")" = "200 ok" ]
+    [ "$(header Inkan-Decision) $(header Inkan-Reason) $(header Inkan-Device) $(header Inkan-Domain) $(header Inkan-State) $(header Inkan-Scope) $(header Inkan-Product)" = \
+        "allow ok dev-a example in_service full demo" ]
+    [ "$(jq -r '[.decision, .reason, .device_id, .domain, .state, .scope, .product, .cert_status, .close, .cache_s] | join(" ")' "$dir/body")" = \
+        "allow ok dev-a example in_service full demo good false 10" ]
+    [ "$(header Inkan-Status-Seq)" = "$(jq .status_seq "$dir/body")" ]
+    [ "$(header Inkan-Cache)" = 10 ]
+    [ "$(jq '.status_age_s <= 6 and (.policy_version | length == 8) and (.trace_id | length > 0)' "$dir/body")" = true ]
+}
+
+@test "every form of a certificate is the same unit; a fingerprint or a serial alone is unverified" {
+    [ "$(ask -H "X-Client-Cert: $(openssl x509 -in "$units/dev-a.pem" -outform DER | base64 -w0)" http://localhost/v1/decision)" = 200 ]
+    [ "$(ask -H "X-Forwarded-Client-Cert: By=x;Hash=$(fingerprint "$units/dev-a.pem");Cert=\"$(escaped "$units/dev-a.pem")\";Subject=\"CN=a,b\"" -X PUT \
+        -H 'Content-Length: 0' 'http://localhost/v1/decision/original/path?and=query')" = 200 ]
+    [ "$(jq -r '.device_id + " " + (.identity_unverified | tostring)' "$dir/body")" = "dev-a null" ]
+    [ "$(ask -H "X-Forwarded-Client-Cert: Hash=$(fingerprint "$units/dev-a.pem")" http://localhost/v1/decision)" = 200 ]
+    [ "$(jq -r '.device_id + " " + (.identity_unverified | tostring)' "$dir/body")" = "dev-a true" ]
+    [ "$(ask -H "X-Client-Issuer: $(ski "$dir/fleet-ca.pem")" -H "X-Client-Serial: $(cert_serial "$units/dev-a.pem")" http://localhost/v1/decision)" = 200 ]
+    [ "$(jq -r '.device_id + " " + (.identity_unverified | tostring)' "$dir/body")" = "dev-a true" ]
+    jq -n --rawfile cert "$units/dev-a.pem" '{cert: $cert, audience: "update", resource: "/fw", action: "GET", client: "192.0.2.1", connection: "7"}' > "$dir/q"
+    [ "$(ask -H 'Content-Type: application/json' --data-binary "@$dir/q" http://localhost/v1/decision)" = 200 ]
+    [ "$(jq -r .device_id "$dir/body")" = dev-a ]
+}
+
+@test "what names nobody is 401, what is not one question is 400" {
+    [ "$(ask http://localhost/v1/decision)" = 401 ]
+    [ "$(jq -r '.decision + " " + .reason' "$dir/body")" = "deny no_identity" ]
+    [ "$(ask -H 'X-Client-Cert: nonsense' http://localhost/v1/decision)" = 401 ]
+    [ "$(ask -H "X-Client-Cert: $(escaped "$units/dev-a.pem")" -H "X-Client-Cert: $(escaped "$units/dev-b.pem")" http://localhost/v1/decision)" = 401 ]
+    [ "$(ask -H "X-Client-Cert: $(escaped "$units/dev-a.pem")" -H "X-Client-Fingerprint: $(fingerprint "$units/dev-a.pem")" http://localhost/v1/decision)" = 401 ]
+    [ "$(ask -H 'X-Client-Verify: SUCCESS' http://localhost/v1/decision)" = 401 ]
+    [ "$(ask -H 'Content-Type: application/json' -d '{"verified":"SUCCESS"}' http://localhost/v1/decision)" = 400 ]
+    [ "$(ask -H 'Content-Type: application/json' -d '[]' http://localhost/v1/decisions)" = 400 ]
+    [ "$(ask -X PUT -H 'Content-Length: 0' http://localhost/v1/decisions)" = 405 ]
+    [ "$(ask http://localhost/v1/feed/other)" = 404 ]
+}
+
+@test "only gateways ask over the network" {
+    local url=https://localhost:$port/v1/decision cert
+    cert="X-Client-Cert: $(escaped "$units/dev-a.pem")"
+    [ "$(over_tls gw-1 -H "$cert" "$url")" = 200 ]
+    [ "$(curl -sS --cacert "$dir/fleet-root.pem" -o /dev/null -w '%{http_code}' -H "$cert" "$url")" = 401 ]
+    cp "$units/dev-b/key.pem" "$units/dev-b.key"
+    [ "$(over_tls dev-b -H "$cert" "$url")" = 403 ]
+    [ -z "$(header Inkan-Decision)" ]
+    [ "$(over_tls dev-b "https://localhost:$port/v1/feed/snapshot")" = 403 ]
+    gateway gw-2
+    [ "$(over_tls gw-2 -H "$cert" "$url")" = 200 ]
+    inkan cert hold "$units/gw-2.pem" --yes
+    [ "$(over_tls gw-2 -H "$cert" "$url")" = 403 ]
+    inkan cert release "$units/gw-2.pem" --yes
+    [ "$(over_tls gw-2 -H "$cert" "$url")" = 200 ]
+    inkan cert revoke "$units/gw-2.pem" --yes
+    [ "$(over_tls gw-2 -H "$cert" "$url")" = 403 ]
+    [ "$(over_tls gw-2 "https://localhost:$port/v1/feed/changes?after=1")" = 403 ]
+    [ "$(stat -c %a "$sock")" = 660 ]
+}
+
+@test "each audience has its own answer" {
+    [ "$(says "$units/dev-a.pem" update)" = "200 ok" ]
+    [ "$(says "$units/dev-a.pem" line)" = "403 scope" ]
+    [ "$(says "$units/dev-a.pem" elsewhere)" = "403 policy" ]
+    [ "$(says "$units/dev-a.pem" demo)" = "200 ok" ]
+    [ "$(says "$units/dev-a.pem" toys)" = "403 policy" ]
+    [ "$(says "$units/dev-a.pem" nobody)" = "403 policy" ]
+    [ "$(ask -H 'Inkan-Audience: line' -H "X-Client-Cert: $(escaped "$units/dev-a.pem")" http://localhost/v1/decision)" = 403 ]
+    # A birth certificate enrols and does nothing else.
+    [ "$(says "$units/dev-a.idevid.pem")" = "403 scope" ]
+    [ "$(says "$units/dev-a.idevid.pem" line)" = "200 ok" ]
+    [ "$(says "$units/gw-1.pem")" = "403 policy" ]
+    [ "$(says "$dir/fleet-ca.pem")" = "403 policy" ]
+}
+
+@test "a certificate of somebody else, or with our serial, is not known" {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=dev-a -days 10 -keyout "$dir/x.key" -out "$dir/x.pem" 2> /dev/null
+    [ "$(says "$dir/x.pem")" = "403 unknown_issuer" ]
+    # Our issuer's name, key identifier and serial, and a key of their own.
+    openssl x509 -new -force_pubkey <(openssl pkey -in "$dir/x.key" -pubout) -subj /CN=dev-a -CA "$dir/fleet-ca.pem" -CAkey "$dir/x.key" \
+        -set_serial "0x$(cert_serial "$units/dev-a.pem")" -extfile <(echo authorityKeyIdentifier=keyid) -days 10 -out "$dir/y.pem" 2> /dev/null ||
+        python3 "$source_dir/tests/lib/forge.py" "$units/dev-a.pem" > "$dir/y.pem"
+    [ "$(says "$dir/y.pem")" = "403 unknown_serial" ]
+    [ "$(jq .known "$dir/body")" = null ]
+    [ "$(ask -H "X-Client-Issuer: $(ski "$dir/fleet-ca.pem")" -H 'X-Client-Serial: 0102' http://localhost/v1/decision)" = 403 ]
+    [ "$(jq -r .reason "$dir/body")" = unknown_serial ]
+}
+
+@test "many at once: one answer each, in their order" {
+    jq -n --arg a "$(fingerprint "$units/dev-a.pem")" --rawfile b "$units/dev-b.pem" \
+        '[range(0; 85) | {fingerprint: $a}, {cert: $b}, {}] + [{fingerprint: ("00" * 32)}]' > "$dir/q"
+    [ "$(jq length "$dir/q")" = 256 ]
+    [ "$(ask -H 'Content-Type: application/json' --data-binary "@$dir/q" http://localhost/v1/decisions)" = 200 ]
+    [ "$(jq -c '[.[].reason] | [length, (.[0:3]), (.[252:256]), (map(select(. == "ok")) | length)]' "$dir/body")" = \
+        '[256,["ok","ok","no_identity"],["ok","ok","no_identity","unknown_serial"],170]' ]
+    [ "$(jq -r '.[253].device_id' "$dir/body")" = dev-b ]
+    jq '. + [{}]' "$dir/q" > "$dir/q2"
+    [ "$(ask -H 'Content-Type: application/json' --data-binary "@$dir/q2" http://localhost/v1/decisions)" = 400 ]
+}
+
+@test "hold, release and revoke are in force at both fronts when the command returns" {
+    local url=https://localhost:$port/v1/decision i
+    for i in 1 2 3 4 5; do
+        inkan cert hold "$units/dev-c.pem" --yes > /dev/null
+        [ "$(says "$units/dev-c.pem")" = "403 on_hold" ]
+        [ "$(jq -r '[.close, .cache_s, .cert_status, .scope, .revocation_reason] | join(" ")' "$dir/body")" = "true 5 on_hold none certificateHold" ]
+        [ "$(header Inkan-Close)" = 1 ]
+        over_tls gw-1 -H "X-Client-Cert: $(escaped "$units/dev-c.pem")" "$url" > /dev/null
+        [ "$(jq -r .reason "$dir/body")" = on_hold ]
+        inkan cert release "$units/dev-c.pem" --yes > /dev/null
+        [ "$(says "$units/dev-c.pem")" = "200 ok" ]
+    done
+    inkan cert revoke "$units/dev-c.pem" --reason superseded --yes
+    [ "$(says "$units/dev-c.pem")" = "403 revoked" ]
+    [ "$(jq -r '[.close, .cache_s, .revocation_reason, .revoked_at > 0] | join(" ")' "$dir/body")" = "true 300 superseded true" ]
+    [ "$(says "$units/dev-a.pem")" = "200 ok" ]
+}
+
+@test "a certificate just issued is known at once" {
+    unit_birth dev-n
+    for i in 1 2 3 4 5; do
+        unit_device dev-n enroll > /dev/null
+        openssl x509 -in "$units/dev-n/cert.pem" -out "$units/dev-n.pem"
+        [ "$(says "$units/dev-n.pem")" = "200 ok" ]
+        rm -r "$units/dev-n"
+    done
+}
+
+@test "the state of the device decides, at once" {
+    unit_birth dev-s && unit_device dev-s enroll > /dev/null
+    openssl x509 -in "$units/dev-s/cert.pem" -out "$units/dev-s.pem"
+    [ "$(says "$units/dev-s.pem")" = "200 ok" ]
+    inkan device suspend dev-s --yes
+    [ "$(says "$units/dev-s.pem")" = "403 on_hold" ]
+    [ "$(says "$units/dev-s.idevid.pem" line)" = "403 device_disabled" ]
+    inkan device release dev-s --yes
+    [ "$(says "$units/dev-s.pem")" = "200 ok" ]
+    inkan device quarantine dev-s --yes
+    [ "$(says "$units/dev-s.pem")" = "403 scope" ]
+    [ "$(jq -r '.state + " " + .scope' "$dir/body")" = "quarantined update-only" ]
+    [ "$(says "$units/dev-s.pem" update)" = "200 ok" ]
+    inkan device release dev-s --yes
+    [ "$(says "$units/dev-s.pem")" = "200 ok" ]
+    inkan device set-firmware dev-s 1.0.7
+    [ "$(says "$units/dev-s.pem" patched)" = "403 firmware_blocked" ]
+    [ "$(says "$units/dev-s.pem")" = "200 ok" ]
+    [ "$(header Inkan-Firmware)" = 1.0.7 ]
+    inkan device set-firmware dev-s 1.1.0
+    [ "$(says "$units/dev-s.pem" patched)" = "200 ok" ]
+    inkan device lose dev-s --yes
+    [ "$(says "$units/dev-s.pem")" = "403 revoked" ]
+    [ "$(jq -r .state "$dir/body")" = lost ]
+    alarm_is_raised() { grep -q 'event=alarm-raised kind=seen-while-lost .*dev-s' "$dir/log/inkan.log"; }
+    wait_for 5 alarm_is_raised
+    inkan device find dev-s --yes
+    [ "$(says "$units/dev-s.idevid.pem" line)" = "403 device_disabled" ]
+    rm -r "$units/dev-s"
+    unit_device dev-s enroll > /dev/null
+    openssl x509 -in "$units/dev-s/cert.pem" -out "$units/dev-s2.pem"
+    [ "$(says "$units/dev-s2.pem")" = "200 ok" ]
+    [ "$(says "$units/dev-s.pem")" = "403 revoked" ]
+    inkan device decommission dev-s --yes
+    [ "$(says "$units/dev-s2.pem")" = "403 revoked" ]
+    [ "$(says "$units/dev-s.idevid.pem" line)" = "403 device_disabled" ]
+    [ "$(jq .cache_s "$dir/body")" = 5 ]
+}
+
+@test "nginx asks for every request: keep-alive and resumed connections end with the unit's right" {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout "$dir/www.key" -out "$dir/www.csr" 2> /dev/null
+    inkan cert issue --profile server --name localhost --csr "$dir/www.csr" --out "$dir/www.pem"
+    nginx_port=$(free_port)
+    cat > "$dir/nginx.conf" <<CONF
+user root;
+pid $dir/nginx.pid;
+error_log $dir/nginx.log;
+events {}
+http {
+    access_log off;
+    client_body_temp_path $dir/ngx1; proxy_temp_path $dir/ngx2; fastcgi_temp_path $dir/ngx3; uwsgi_temp_path $dir/ngx4; scgi_temp_path $dir/ngx5;
+    server {
+        listen 127.0.0.1:$nginx_port ssl;
+        ssl_certificate $dir/www.pem; ssl_certificate_key $dir/www.key;
+        ssl_client_certificate $dir/ca.pem; ssl_verify_client on;
+        location / {
+            auth_request /inkan;
+            auth_request_set \$unit \$upstream_http_inkan_device;
+            add_header Unit \$unit always;
+            root $dir/www;
+        }
+        location = /inkan {
+            internal;
+            proxy_pass http://unix:$sock:/v1/decision;
+            proxy_pass_request_body off; proxy_pass_request_headers off;
+            proxy_set_header X-Client-Cert \$ssl_client_escaped_cert;
+            proxy_set_header X-Original-URI \$request_uri;
+        }
+    }
+}
+CONF
+    mkdir -p "$dir/www" && echo hello > "$dir/www/index.html"
+    nginx -c "$dir/nginx.conf" 3>&-
+    cp "$units/dev-b/key.pem" "$units/dev-b.key"
+    # One connection, three requests, the unit put on hold between them, and released.
+    python3 - "$nginx_port" "$dir" "$units" "$programs/inkan --socket $dir/run/admin.sock" > "$dir/seen" <<'PY'
+import http.client, shlex, ssl, subprocess, sys
+port, dir, units, inkan = sys.argv[1:]
+context = ssl.create_default_context(cafile=dir + "/fleet-root.pem")
+context.load_verify_locations(dir + "/fleet-ca.pem")
+context.load_cert_chain(units + "/dev-b.pem", units + "/dev-b.key")
+c = http.client.HTTPSConnection("localhost", int(port), context=context)
+def get(c):
+    c.request("GET", "/index.html")
+    r = c.getresponse()
+    r.read()
+    return "%d %s" % (r.status, r.headers.get("Unit", ""))
+def operator(*verb):
+    subprocess.run(shlex.split(inkan) + list(verb), check=True, stdout=subprocess.DEVNULL)
+print(get(c))
+sock = c.sock
+operator("cert", "hold", units + "/dev-b.pem", "--yes")
+print(get(c), c.sock is sock)
+operator("cert", "release", units + "/dev-b.pem", "--yes")
+print(get(c))
+session = c.sock.session
+again = http.client.HTTPSConnection("localhost", int(port), context=context)
+again.sock = context.wrap_socket(__import__("socket").create_connection(("localhost", int(port))), server_hostname="localhost", session=session)
+print(get(again))
+PY
+    [ "$(cat "$dir/seen")" = "200 dev-b
+403 dev-b True
+200 dev-b
+200 dev-b" ]
+    kill "$(cat "$dir/nginx.pid")"
+    rm "$dir/nginx.pid"
+}
+
+@test "the feed: a snapshot and the changes after it, verified, are the decisions" {
+    feed snapshot > "$dir/s1"
+    [ "$(jq '.count == (.lines | length) and .count > 10' "$dir/s1")" = true ]
+    key="$(jq -r --arg s "$(cert_serial "$units/dev-a.pem")" '.lines | keys[] | select(endswith($s))' "$dir/s1")"
+    [ "$(jq -r --arg k "$key" '.lines[$k]' "$dir/s1" | cut -f3-6,8-9)" = "$(printf 'good\t-\tin_service\tfull\texample\tdev-a')" ]
+    seq=$(jq .seq "$dir/s1")
+    # A heartbeat is signed and comes when it should; a change comes at once.
+    started=$(date +%s%N)
+    [ "$(feed changes "$seq" 1 | jq -c '[.after, .seq, (.rows | length)]')" = "[$seq,$seq,0]" ]
+    waited=$((($(date +%s%N) - started) / 1000000))
+    [ "$waited" -ge 1000 ] && [ "$waited" -lt 3000 ]
+    feed changes "$seq" 20 > "$dir/c1" 3>&- &
+    waiting=$!
+    sleep 0.3
+    started=$(date +%s%N)
+    inkan cert hold "$units/dev-a.pem" --yes
+    wait "$waiting"
+    [ "$((($(date +%s%N) - started) / 1000000))" -lt 2000 ]
+    [ "$(jq -r '.rows[0][1]' "$dir/c1" | cut -f2-4,6)" = "$(printf '%s\ton_hold\tcertificateHold\tnone' "$(cert_serial "$units/dev-a.pem")")" ]
+    inkan cert release "$units/dev-a.pem" --yes
+    [ "$(feed changes 0 0)" = 410 ]
+    [ "$(feed changes 99999999 0)" = 410 ]
+}
+
+@test "the feed has no gap and no wrong order through every end of status and core" {
+    rm -f "$dir/follow"
+    feed follow "$dir/follow" 12 3>&- &
+    follower=$!
+    for round in 1 2 3; do
+        for i in 1 2 3; do
+            inkan cert hold "$units/dev-b.pem" --yes > /dev/null
+            inkan cert release "$units/dev-b.pem" --yes > /dev/null
+        done
+        kill -9 "$(cat "$dir/run/$([ $round = 2 ] && echo core || echo status).pid")"
+        wait_for 10 health_is_ready
+    done
+    inkan cert hold "$units/dev-b.pem" --yes
+    wait "$follower"
+    feed snapshot > "$dir/s2"
+    [ "$(jq -S .lines "$dir/follow")" = "$(jq -S .lines "$dir/s2")" ]
+    [ "$(jq '.seq' "$dir/follow")" = "$(jq .seq "$dir/s2")" ]
+    [ "$(jq '.answers > 5' "$dir/follow")" = true ]
+    inkan cert release "$units/dev-b.pem" --yes
+}
+
+@test "without the core: the known-good are admitted, then called stale, then nobody; the unknown never" {
+    core=$(cat "$dir/run/core.pid")
+    kill -STOP "$core"
+    stale_is() { [ "$(says "$units/dev-a.pem" impatient)" = "$1" ]; }
+    stale_is "200 ok"
+    [ "$(ask -H "X-Client-Fingerprint: $(printf '00%.0s' {1..32})" http://localhost/v1/decision)" = 403 ]
+    wait_for 9 stale_is "200 stale_data"
+    [ "$(says "$units/dev-a.pem")" = "200 ok" ]
+    wait_for 9 stale_is "403 stale_data"
+    [ "$(says "$units/dev-a.pem")" = "200 ok" ]
+    kill -CONT "$core"
+    wait_for 10 stale_is "200 ok"
+    grep -q event=decisions-stale "$dir/log/inkan.log"
+}
