@@ -328,6 +328,7 @@ static enum http_event head_complete(struct http_reader *r)
 void http_body_keep(struct http_reader *r)
 {
     r->body_left = r->req.content_length;
+    r->body.max = r->body_left > EST_BODY_MAX ? r->body_left : EST_BODY_MAX; /* the caller has judged it */
     r->keep_body = true;
     r->state = ST_BODY;
 }
