@@ -210,36 +210,36 @@ PY
     unit_birth dev-s && unit_device dev-s enroll > /dev/null
     openssl x509 -in "$units/dev-s/cert.pem" -out "$units/dev-s.pem"
     [ "$(says "$units/dev-s.pem")" = "200 ok" ]
-    inkan device suspend dev-s --yes
+    inkan device suspend dev-s --domain example --yes
     [ "$(says "$units/dev-s.pem")" = "403 on_hold" ]
     [ "$(says "$units/dev-s.idevid.pem" line)" = "403 device_disabled" ]
-    inkan device release dev-s --yes
+    inkan device release dev-s --domain example --yes
     [ "$(says "$units/dev-s.pem")" = "200 ok" ]
-    inkan device quarantine dev-s --yes
+    inkan device quarantine dev-s --domain example --yes
     [ "$(says "$units/dev-s.pem")" = "403 scope" ]
     [ "$(jq -r '.state + " " + .scope' "$dir/body")" = "quarantined update-only" ]
     [ "$(says "$units/dev-s.pem" update)" = "200 ok" ]
-    inkan device release dev-s --yes
+    inkan device release dev-s --domain example --yes
     [ "$(says "$units/dev-s.pem")" = "200 ok" ]
-    inkan device set-firmware dev-s 1.0.7
+    inkan device set-firmware dev-s --firmware 1.0.7 --domain example
     [ "$(says "$units/dev-s.pem" patched)" = "403 firmware_blocked" ]
     [ "$(says "$units/dev-s.pem")" = "200 ok" ]
     [ "$(header Inkan-Firmware)" = 1.0.7 ]
-    inkan device set-firmware dev-s 1.1.0
+    inkan device set-firmware dev-s --firmware 1.1.0 --domain example
     [ "$(says "$units/dev-s.pem" patched)" = "200 ok" ]
-    inkan device lose dev-s --yes
+    inkan device lose dev-s --domain example --yes
     [ "$(says "$units/dev-s.pem")" = "403 revoked" ]
     [ "$(jq -r .state "$dir/body")" = lost ]
     alarm_is_raised() { grep -q 'event=alarm-raised kind=seen-while-lost .*dev-s' "$dir/log/inkan.log"; }
     wait_for 5 alarm_is_raised
-    inkan device find dev-s --yes
+    inkan device find dev-s --domain example --yes
     [ "$(says "$units/dev-s.idevid.pem" line)" = "403 device_disabled" ]
     rm -r "$units/dev-s"
     unit_device dev-s enroll > /dev/null
     openssl x509 -in "$units/dev-s/cert.pem" -out "$units/dev-s2.pem"
     [ "$(says "$units/dev-s2.pem")" = "200 ok" ]
     [ "$(says "$units/dev-s.pem")" = "403 revoked" ]
-    inkan device decommission dev-s --yes
+    inkan device decommission dev-s --domain example --yes
     [ "$(says "$units/dev-s2.pem")" = "403 revoked" ]
     [ "$(says "$units/dev-s.idevid.pem" line)" = "403 device_disabled" ]
     [ "$(jq .cache_s "$dir/body")" = 5 ]
