@@ -234,6 +234,7 @@ static enum err_code run(const struct gate_conf *conf, struct err *e)
     if (serve_run(g, fds, n, e) != E_OK)
         return e->code;
     threads_stop(g);
+    answer_forget();
     gate_free(g);
     log_note(LOG_INFO, "gate-stopped", NULL, NULL);
     return E_OK;

@@ -11,7 +11,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "enroll/front_int.h"
-#include "enroll/identity.h"
+#include "enroll/question.h"
 
 #define DECISION_PATH  "/v1/decision"
 #define DECISIONS_PATH "/v1/decisions"
@@ -54,11 +54,6 @@ bool access_is_path(const char *path)
     return starts_with(path, DECISION_PATH) || starts_with(path, "/v1/feed/");
 }
 
-static bool is_json(const struct http_request *q)
-{
-    return q->method == HTTP_POST && http_media_type_is(q->content_type, "application/json");
-}
-
 static bool method_fits(const struct http_request *q, enum access_route route)
 {
     switch (route) {
@@ -78,7 +73,7 @@ bool access_on_head(struct conn *c, const char *path, size_t *body_max, struct r
     enum access_route route = proc_conf(c->front->proc)->decisions ? route_of(path) : ACCESS_NOT;
 
     if (route == ACCESS_NOT) {
-        front_count(c->front, SVC_REFUSED_NO_ROUTE);
+        front_count(c->front, COUNT_NO_ROUTE);
         return refuse(no, 404, "no such resource", NULL);
     }
     if (!method_fits(q, route))
@@ -87,11 +82,11 @@ bool access_on_head(struct conn *c, const char *path, size_t *body_max, struct r
         return refuse(no, 401, "a gateway's client certificate is required", NULL);
     if (c->service->tls && c->peer.verdict != SVC_CLIENT_VALID)
         return refuse(no, 403, "the client certificate is not in date", NULL);
-    if (route == ACCESS_DECISIONS && !is_json(q))
+    if (route == ACCESS_DECISIONS && !question_is_json(q))
         return refuse(no, 415, "the request body must be application/json", NULL);
     a->route = route;
     buf_init(&a->answer, JSON_ALL_MAX);
-    *body_max = route == ACCESS_DECISIONS ? DECISIONS_BODY_MAX : route == ACCESS_DECISION && is_json(q) ? DECISION_BODY_MAX : 0;
+    *body_max = route == ACCESS_DECISIONS ? DECISIONS_BODY_MAX : route == ACCESS_DECISION && question_is_json(q) ? DECISION_BODY_MAX : 0;
     return true;
 }
 
@@ -104,97 +99,15 @@ void access_caller(const struct conn *c, struct sts_caller *out)
 
 /* ---- what is asked ---- */
 
-/* ?NAME=VALUE of the query; values are names and numbers that need no escapes. */
-bool query_value(struct bytes query, const char *name, char *out, size_t size)
-{
-    const size_t n = strlen(name);
-
-    out[0] = '\0';
-    while (query.len) {
-        const uint8_t *amp = memchr(query.p, '&', query.len);
-        struct bytes one = amp ? BYTES(query.p, (size_t)(amp - query.p)) : query;
-
-        if (one.len > n && memcmp(one.p, name, n) == 0 && one.p[n] == '=') {
-            if (out[0] || one.len - n - 1 >= size)
-                return false;
-            memcpy(out, one.p + n + 1, one.len - n - 1);
-            out[one.len - n - 1] = '\0';
-        }
-        query = amp ? BYTES(amp + 1, query.len - one.len - 1) : (struct bytes){NULL, 0};
-    }
-    return true;
-}
-
-static bool field_text(const struct conn *c, const char *name, char *out, size_t size)
-{
-    struct bytes v;
-
-    if (!http_field(&c->reader, name, &v) || v.len >= size)
-        return false;
-    if (v.len)
-        memcpy(out, v.p, v.len);
-    out[v.len] = '\0';
-    return true;
-}
-
-/* For the log: cut where it is too long. */
-static void field_note(const struct conn *c, const char *name, char *out, size_t size)
-{
-    struct bytes v;
-
-    if (!http_field(&c->reader, name, &v))
-        v.len = 0;
-    snprintf(out, size, "%.*s", (int)v.len, v.len ? (const char *)v.p : "");
-}
-
-static bool audience_of(const struct conn *c, char out[ID_MAX_LEN + 1])
-{
-    return query_value(c->reader.req.query, "audience", out, ID_MAX_LEN + 1) &&
-           (out[0] || field_text(c, "Inkan-Audience", out, ID_MAX_LEN + 1));
-}
-
-/* A certificate that does not read names nobody; one field twice, or two ways at once, is nobody's either. */
-static void identity_from_fields(const struct conn *c, struct sts_identity *who)
-{
-    struct bytes cert, xfcc, fingerprint, issuer, serial;
-    const struct http_reader *r = &c->reader;
-    struct err e = {0};
-
-    *who = (struct sts_identity){0};
-    if (!http_field(r, "X-Client-Cert", &cert) || !http_field(r, "X-Forwarded-Client-Cert", &xfcc) ||
-        !http_field(r, "X-Client-Fingerprint", &fingerprint) || !http_field(r, "X-Client-Issuer", &issuer) ||
-        !http_field(r, "X-Client-Serial", &serial) || (cert.len > 0) + (xfcc.len > 0) + (fingerprint.len > 0) + (serial.len > 0) != 1)
-        return;
-    if (cert.len)
-        (void)!identity_from_text(cert, who, &e);
-    else if (xfcc.len)
-        (void)!identity_from_xfcc(xfcc, who, &e);
-    else if (fingerprint.len)
-        (void)!identity_from_fingerprint(fingerprint, who, &e);
-    else
-        (void)!identity_from_serial(issuer, serial, who, &e);
-}
-
 static enum err_code read_question(struct conn *c, struct sts_decide *out, struct err *e)
 {
     struct access_request *a = &c->u.est.access;
     struct question q = {0};
 
     out->n = 1;
-    if (a->route == ACCESS_DECISIONS) {
-        if (units_from_json(c->reader.req.body, out->who, &out->n, e) != E_OK)
-            return e->code;
-    } else if (is_json(&c->reader.req)) {
-        if (question_from_json(c->reader.req.body, &q, &out->who[0], e) != E_OK)
-            return e->code;
-    } else {
-        identity_from_fields(c, &out->who[0]);
-        field_note(c, "X-Original-URI", q.resource, sizeof(q.resource));
-        field_note(c, "X-Original-Method", q.action, sizeof(q.action));
-        field_note(c, "X-Real-IP", q.client, sizeof(q.client));
-    }
-    if (!q.audience[0] && !audience_of(c, q.audience))
-        return err_set(e, E_INVALID, "the audience stands twice or is too long");
+    if ((a->route == ACCESS_DECISIONS ? questions_read(&c->reader, &q, out->who, NULL, &out->n, e)
+                                      : question_read(&c->reader, &q, &out->who[0], NULL, e)) != E_OK)
+        return e->code;
     memcpy(out->audience, q.audience, sizeof(out->audience));
     memcpy(a->resource, q.resource, sizeof(a->resource));
     memcpy(a->client, q.client, sizeof(a->client));
@@ -203,95 +116,24 @@ static enum err_code read_question(struct conn *c, struct sts_decide *out, struc
 
 /* ---- answers ---- */
 
-static void put_text(struct buf *b, const char *key, const char *s)
-{
-    buf_printf(b, ",\"%s\":\"", key);
-    for (; *s; s++)
-        if (*s == '"' || *s == '\\')
-            buf_printf(b, "\\%c", *s);
-        else if ((unsigned char)*s < 0x20)
-            buf_printf(b, "\\u%04x", (unsigned)(unsigned char)*s);
-        else
-            buf_add_u8(b, (uint8_t)*s);
-    buf_add_u8(b, '"');
-}
-
-static void put_json(struct buf *b, const struct conn *c, const struct sts_decided *all, const struct sts_decision *d)
-{
-    char rid[17];
-
-    rid_format(c->rid, rid);
-    buf_printf(b, "{\"decision\":\"%s\"", d->allow ? "allow" : "deny");
-    put_text(b, "reason", decision_reason_name(d->reason));
-    if (d->has_device) {
-        put_text(b, "device_id", d->device_id);
-        put_text(b, "domain", d->domain);
-        put_text(b, "state", device_state_name(d->state));
-        put_text(b, "product", d->product);
-        put_text(b, "firmware", d->firmware);
-    }
-    if (d->known) {
-        put_text(b, "scope", access_scope_name(d->scope));
-        put_text(b, "cert_status", decision_status_name(d->status));
-    }
-    if (d->revoked_at) {
-        buf_printf(b, ",\"revoked_at\":%" PRId64, d->revoked_at);
-        put_text(b, "revocation_reason", decision_revocation_name(d->revocation_reason));
-    }
-    buf_printf(b, ",\"policy_version\":\"%08" PRIx32 "\",\"status_seq\":%" PRIu64 ",\"status_age_s\":%" PRId64 ",\"cache_s\":%" PRIu32 ",\"close\":%s",
-               all->policy_version, all->seq, d->status_age_s, d->cache_s, d->close ? "true" : "false");
-    if (d->identity_unverified)
-        buf_add_str(b, ",\"identity_unverified\":true");
-    put_text(b, "trace_id", rid);
-    buf_add_str(b, "}");
-}
-
-/* A value that is one header line whatever it holds. */
-static void put_field(struct buf *b, const char *name, const char *s)
-{
-    if (!*s)
-        return;
-    buf_printf(b, "%s: ", name);
-    for (; *s; s++)
-        buf_add_u8(b, *s >= ' ' && *s <= '~' ? (uint8_t)*s : '?');
-    buf_add_str(b, "\r\n");
-}
-
-static void put_fields(struct buf *b, const struct sts_decided *all, const struct sts_decision *d)
-{
-    put_field(b, "Inkan-Decision", d->allow ? "allow" : "deny");
-    put_field(b, "Inkan-Reason", decision_reason_name(d->reason));
-    if (d->has_device) {
-        put_field(b, "Inkan-Device", d->device_id);
-        put_field(b, "Inkan-Domain", d->domain);
-        put_field(b, "Inkan-State", device_state_name(d->state));
-        put_field(b, "Inkan-Product", d->product);
-        put_field(b, "Inkan-Firmware", d->firmware);
-    }
-    if (d->known)
-        put_field(b, "Inkan-Scope", access_scope_name(d->scope));
-    buf_printf(b, "Inkan-Status-Seq: %" PRIu64 "\r\nInkan-Cache: %" PRIu32 "\r\n", all->seq, d->cache_s);
-    if (d->close)
-        buf_add_str(b, "Inkan-Close: 1\r\n");
-    buf_add_u8(b, 0);
-}
-
 static void answer_one(struct conn *c, const struct sts_decided *all)
 {
     const struct sts_decision *d = &all->decision[0];
     struct buf *json = &c->u.est.access.answer;
     AUTO_BUF fields = BUF_INIT(2048);
+    char rid[17];
 
-    put_json(json, c, all, d);
+    rid_format(c->rid, rid);
+    decision_write_json(json, rid, all, d);
     buf_add_u8(json, '\n');
-    put_fields(&fields, all, d);
+    decision_write_fields(&fields, all, d);
     c->u.est.access.reason = decision_reason_name(d->reason);
     if (!buf_ok(json) || !buf_ok(&fields)) {
         conn_refuse(c, 503, "out of memory", NULL, RETRY_OWN_S);
         return;
     }
     conn_answer(c, &(struct http_answer){
-                       .status = d->allow ? 200 : d->reason == DECISION_NO_IDENTITY ? 401 : 403,
+                       .status = decision_http_status(d),
                        .content_type = "application/json",
                        .body = buf_bytes(json),
                        .headers = (const char *)fields.p,
@@ -302,10 +144,12 @@ static void answer_one(struct conn *c, const struct sts_decided *all)
 static void answer_all(struct conn *c, const struct sts_decided *all)
 {
     struct buf *json = &c->u.est.access.answer;
+    char rid[17];
 
+    rid_format(c->rid, rid);
     for (size_t i = 0; i < all->n; i++) {
         buf_add_str(json, json->len == 0 ? "[" : ",\n");
-        put_json(json, c, all, &all->decision[i]);
+        decision_write_json(json, rid, all, &all->decision[i]);
     }
     if (all->first + all->n < all->total) {
         conn_wait(c, WAIT_STATUS);
@@ -446,7 +290,6 @@ static void decision_on_done(struct conn *c, int status)
 
 const struct service decision_service = {
     .name = "decision",
-    .counted = SVC_LISTENER_DECISION,
     .limited = false,
     .on_head = decision_on_head,
     .on_request = access_on_request,

@@ -7,6 +7,7 @@
 
 #include "base/auto.h"
 #include "enroll/front_int.h"
+#include "enroll/question.h"
 
 #define SNAPSHOT_MAX   ((size_t)8 << 30)
 #define ANSWER_GRACE_S 5

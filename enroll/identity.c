@@ -132,11 +132,15 @@ static bool pem_inner(struct bytes *s)
     return true;
 }
 
-enum err_code identity_from_text(struct bytes text, struct sts_identity *out, struct err *e)
+enum err_code identity_from_text(struct bytes text, struct sts_identity *out, struct buf *der, struct err *e)
 {
     AUTO_BUF plain = BUF_INIT(IDENTITY_TEXT_MAX);
-    AUTO_BUF der = BUF_INIT(IDENTITY_TEXT_MAX);
+    AUTO_BUF own = BUF_INIT(IDENTITY_TEXT_MAX);
     struct bytes s;
+
+    if (!der)
+        der = &own;
+    buf_reset(der);
 
     *out = (struct sts_identity){0};
     text = trimmed(text);
@@ -147,9 +151,9 @@ enum err_code identity_from_text(struct bytes text, struct sts_identity *out, st
     s = trimmed(buf_bytes(&plain));
     if (!pem_inner(&s))
         return err_set(e, E_UNAUTHENTICATED, "certificate: PEM without its end");
-    if (base64_decode(s, &der, e) != E_OK || der.len == 0)
+    if (base64_decode(s, der, e) != E_OK || der->len == 0)
         return err_set(e, E_UNAUTHENTICATED, "certificate: neither PEM nor base64 of DER");
-    return read_der(buf_bytes(&der), out, e);
+    return read_der(buf_bytes(der), out, e);
 }
 
 enum err_code identity_from_fingerprint(struct bytes hex, struct sts_identity *out, struct err *e)
@@ -223,7 +227,7 @@ static bool key_is(struct bytes key, const char *name)
 }
 
 /* Of two elements one was not written by the gateway that asks; nobody could say which. */
-enum err_code identity_from_xfcc(struct bytes field, struct sts_identity *out, struct err *e)
+enum err_code identity_from_xfcc(struct bytes field, struct sts_identity *out, struct buf *der, struct err *e)
 {
     struct sts_identity of_hash = {0}, of_cert = {0};
     struct bytes key, value;
@@ -235,7 +239,7 @@ enum err_code identity_from_xfcc(struct bytes field, struct sts_identity *out, s
         if (!xfcc_pair(&field, &key, &value, &sep) || sep == ',')
             return err_set(e, E_UNAUTHENTICATED, "x-forwarded-client-cert: not one element of KEY=VALUE");
         if (key_is(key, "Cert")) {
-            if (of_cert.kind != IDENTITY_NONE || identity_from_text(value, &of_cert, e) != E_OK)
+            if (of_cert.kind != IDENTITY_NONE || identity_from_text(value, &of_cert, der, e) != E_OK)
                 return err_set(e, E_UNAUTHENTICATED, "x-forwarded-client-cert: Cert");
         } else if (key_is(key, "Hash")) {
             if (of_hash.kind != IDENTITY_NONE || identity_from_fingerprint(value, &of_hash, e) != E_OK)
@@ -289,7 +293,7 @@ static struct bytes text_of(const json_t *o, const char *key)
 }
 
 /* What does not read names nobody. */
-static enum err_code identity_from_object(const json_t *o, struct sts_identity *who, struct err *e)
+static enum err_code identity_from_object(const json_t *o, struct sts_identity *who, struct buf *der, struct err *e)
 {
     struct bytes cert = text_of(o, "cert"), fingerprint = text_of(o, "fingerprint"), serial = text_of(o, "serial");
     struct bytes issuer = text_of(o, "issuer");
@@ -298,7 +302,7 @@ static enum err_code identity_from_object(const json_t *o, struct sts_identity *
     if ((cert.p != NULL) + (fingerprint.p != NULL) + (serial.p != NULL) > 1 || (issuer.p != NULL) != (serial.p != NULL))
         return err_set(e, E_INVALID, "the unit is named by one of cert, fingerprint, issuer and serial");
     if (cert.p)
-        (void)!identity_from_text(cert, who, e);
+        (void)!identity_from_text(cert, who, der, e);
     else if (fingerprint.p)
         (void)!identity_from_fingerprint(fingerprint, who, e);
     else if (serial.p)
@@ -328,7 +332,7 @@ static json_t *load(struct bytes json, struct err *e)
     return root;
 }
 
-enum err_code question_from_json(struct bytes json, struct question *q, struct sts_identity *who, struct err *e)
+enum err_code question_from_json(struct bytes json, struct question *q, struct sts_identity *who, struct buf *der, struct err *e)
 {
     AUTO_TREE *root = load(json, e);
 
@@ -340,10 +344,10 @@ enum err_code question_from_json(struct bytes json, struct question *q, struct s
         take_text(root, "client", q->client, sizeof(q->client), e) != E_OK ||
         take_text(root, "connection", q->connection, sizeof(q->connection), e) != E_OK)
         return e->code;
-    return identity_from_object(root, who, e);
+    return identity_from_object(root, who, der, e);
 }
 
-enum err_code units_from_json(struct bytes json, struct sts_identity who[DECISIONS_MAX], size_t *n, struct err *e)
+enum err_code units_from_json(struct bytes json, struct sts_identity who[DECISIONS_MAX], struct buf *der, size_t *n, struct err *e)
 {
     AUTO_TREE *root = load(json, e);
     size_t count = json_array_size(root);
@@ -355,7 +359,7 @@ enum err_code units_from_json(struct bytes json, struct sts_identity who[DECISIO
         return err_set(e, E_INVALID, "not an array of 1 to %d units", DECISIONS_MAX);
     for (size_t i = 0; i < count; i++)
         if (check_members(json_array_get(root, i), false, e) != E_OK ||
-            identity_from_object(json_array_get(root, i), &who[i], e) != E_OK)
+            identity_from_object(json_array_get(root, i), &who[i], der ? &der[i] : NULL, e) != E_OK)
             return e->code;
     *n = count;
     return E_OK;

@@ -24,9 +24,12 @@ struct question {
     char resource[QUESTION_TEXT_MAX + 1], action[33], client[65], connection[65];
 };
 
-/* E_UNAUTHENTICATED: the text names no certificate, and says why. An empty text: IDENTITY_NONE and E_OK. */
-MUST_CHECK enum err_code identity_from_text(struct bytes text, struct sts_identity *out, struct err *e);
-MUST_CHECK enum err_code identity_from_xfcc(struct bytes field, struct sts_identity *out, struct err *e);
+/*
+ * E_UNAUTHENTICATED: the text names no certificate, and says why. An empty text: IDENTITY_NONE and E_OK. `der`, here and below: gets the
+ * certificate itself where it was there (IDENTITY_CERT), for who has no hashes to compare; NULL: not wanted.
+ */
+MUST_CHECK enum err_code identity_from_text(struct bytes text, struct sts_identity *out, struct buf *der, struct err *e);
+MUST_CHECK enum err_code identity_from_xfcc(struct bytes field, struct sts_identity *out, struct buf *der, struct err *e);
 MUST_CHECK enum err_code identity_from_fingerprint(struct bytes hex, struct sts_identity *out, struct err *e);
 MUST_CHECK enum err_code identity_from_serial(struct bytes issuer_hex, struct bytes serial_hex, struct sts_identity *out, struct err *e);
 
@@ -35,8 +38,8 @@ MUST_CHECK enum err_code identity_from_serial(struct bytes issuer_hex, struct by
  * name the unit optional; without one it is IDENTITY_NONE. Unknown members are E_INVALID. A certificate that does not read is
  * IDENTITY_NONE too: the answer to it is 401.
  */
-MUST_CHECK enum err_code question_from_json(struct bytes json, struct question *q, struct sts_identity *who, struct err *e);
-/* [{one way to name the unit}, ...]: 1 to DECISIONS_MAX. */
-MUST_CHECK enum err_code units_from_json(struct bytes json, struct sts_identity who[DECISIONS_MAX], size_t *n, struct err *e);
+MUST_CHECK enum err_code question_from_json(struct bytes json, struct question *q, struct sts_identity *who, struct buf *der, struct err *e);
+/* [{one way to name the unit}, ...]: 1 to DECISIONS_MAX. `der`: NULL, or one each. */
+MUST_CHECK enum err_code units_from_json(struct bytes json, struct sts_identity who[DECISIONS_MAX], struct buf *der, size_t *n, struct err *e);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "base/auto.h"
 #include "base/fsio.h"
+#include "base/life.h"
 
 #define CONF_MAX (256 * 1024)
 #define DAY      86400
@@ -43,15 +44,15 @@ struct reading {
 #define KEY(type_, member) .offset = offsetof(struct type_, member)
 
 static const struct key audience_keys[] = {
-    {"name", TEXT, KEY(gate_audience, name)},
-    {"scopes", SCOPES, KEY(gate_audience, rule.scopes), "full"},
-    {"domains", TEXTS, KEY(gate_audience, rule.domains), ""},
-    {"products", TEXTS, KEY(gate_audience, rule.products), ""},
-    {"firmware_blocked", TEXTS, KEY(gate_audience, rule.firmware_blocked), ""},
-    {"stale_soft", DURATION, KEY(gate_audience, rule.stale_soft_s), "24h", 10, 366 * DAY},
-    {"stale_hard", DURATION, KEY(gate_audience, rule.stale_hard_s), "7d", 10, 366 * DAY},
-    {"cache_allow", DURATION, KEY(gate_audience, rule.cache_allow_s), "10s", 0, 3600},
-    {"cache_deny", DURATION, KEY(gate_audience, rule.cache_deny_s), "300s", 0, DAY},
+    {"name", TEXT, KEY(conf_audience, name)},
+    {"scopes", SCOPES, KEY(conf_audience, scopes), "full"},
+    {"domains", TEXTS, KEY(conf_audience, domains), ""},
+    {"products", TEXTS, KEY(conf_audience, products), ""},
+    {"firmware_blocked", TEXTS, KEY(conf_audience, firmware_blocked), ""},
+    {"stale_soft", DURATION, KEY(conf_audience, stale_soft_s), "24h", 10, 366 * DAY},
+    {"stale_hard", DURATION, KEY(conf_audience, stale_hard_s), "7d", 10, 366 * DAY},
+    {"cache_allow", DURATION, KEY(conf_audience, cache_allow_s), "10s", 0, 3600},
+    {"cache_deny", DURATION, KEY(conf_audience, cache_deny_s), "300s", 0, DAY},
 };
 
 static const struct key crl_keys[] = {
@@ -76,7 +77,7 @@ static const struct key driver_keys[] = {
     {"kick", TEXT, KEY(gate_driver, kick), ""},
 };
 
-static const struct list audience_list = {"audiences", audience_keys, ARRAY_LEN(audience_keys), sizeof(struct gate_audience),
+static const struct list audience_list = {"audiences", audience_keys, ARRAY_LEN(audience_keys), sizeof(struct conf_audience),
                                           offsetof(struct gate_conf, audiences_n)};
 static const struct list crl_list = {"crls", crl_keys, ARRAY_LEN(crl_keys), sizeof(struct gate_crl), offsetof(struct gate_conf, crls_n)};
 static const struct list driver_list = {"drivers", driver_keys, ARRAY_LEN(driver_keys), sizeof(struct gate_driver),
@@ -298,7 +299,7 @@ static enum err_code check_driver(const struct gate_conf *c, struct gate_driver 
         return err_set(e, E_INVALID, "%s: driver \"%s\": not a name", c->path, d->name);
     if (d->crl[0] && !gate_conf_crl(c, d->crl))
         return err_set(e, E_INVALID, "%s: driver %s: no list is called \"%s\"", c->path, d->name, d->crl);
-    if (!gate_conf_rule(c, d->audience))
+    if (!gate_conf_audience(c, d->audience))
         return err_set(e, E_INVALID, "%s: driver %s: no audience is called \"%s\"", c->path, d->name, d->audience);
     if (!d->signal)
         return err_set(e, E_INVALID, "%s: driver %s: signal must be HUP, USR1, USR2 or WINCH", c->path, d->name);
@@ -316,16 +317,19 @@ static enum err_code check_driver(const struct gate_conf *c, struct gate_driver 
 
 static enum err_code add_default_audience(struct gate_conf *c, struct err *e)
 {
-    struct gate_audience *a;
+    struct conf_audience *a;
 
-    if (gate_conf_rule(c, "default"))
+    if (gate_conf_audience(c, "default"))
         return E_OK;
     if (!c->audiences)
         c->audiences = calloc(1, sizeof(*c->audiences));
     a = c->audiences ? &c->audiences[c->audiences_n] : NULL;
-    if (!a || !(a->name = strdup("default")))
+    if (!a)
         return err_set(e, E_NOMEM, "%s", c->path);
-    a->rule = ACCESS_RULE_DEFAULT;
+    *a = (struct conf_audience){.name = strdup("default"), .scopes = 1u << SCOPE_FULL, .stale_soft_s = DAY, .stale_hard_s = 7 * DAY,
+                                .cache_allow_s = 10, .cache_deny_s = 300};
+    if (!a->name)
+        return err_set(e, E_NOMEM, "%s", c->path);
     c->audiences_n++;
     return E_OK;
 }
@@ -335,7 +339,7 @@ static enum err_code check(struct gate_conf *c, struct err *e)
     if (add_default_audience(c, e) != E_OK)
         return e->code;
     for (size_t i = 0; i < c->audiences_n; i++)
-        if (c->audiences[i].rule.stale_hard_s < c->audiences[i].rule.stale_soft_s)
+        if (c->audiences[i].stale_hard_s < c->audiences[i].stale_soft_s)
             return err_set(e, E_INVALID, "%s: audience %s: stale_hard is below stale_soft", c->path, c->audiences[i].name);
     if (c->urls.n && (!c->ca[0] || !c->cert[0] || !c->key[0]))
         return err_set(e, E_INVALID, "%s: urls need ca, cert and key", c->path);
@@ -421,11 +425,11 @@ void gate_conf_free(struct gate_conf *c)
     free(c);
 }
 
-const struct access_rule *gate_conf_rule(const struct gate_conf *c, const char *audience)
+const struct conf_audience *gate_conf_audience(const struct gate_conf *c, const char *name)
 {
     for (size_t i = 0; i < c->audiences_n; i++)
-        if (strcmp(c->audiences[i].name, audience) == 0)
-            return &c->audiences[i].rule;
+        if (strcmp(c->audiences[i].name, name) == 0)
+            return &c->audiences[i];
     return NULL;
 }
 

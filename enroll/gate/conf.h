@@ -6,7 +6,7 @@
 #ifndef INKAN_ENROLL_GATE_CONF_H
 #define INKAN_ENROLL_GATE_CONF_H
 
-#include "enroll/gate/rule.h"
+#include "base/conf.h"
 
 /* crls: a list of CRLs in PEM or DER, fetched, judged and written for servers on this host. */
 struct gate_crl {
@@ -35,18 +35,13 @@ struct gate_driver {
     char *kick;
 };
 
-struct gate_audience {
-    char *name;
-    struct access_rule rule;
-};
-
 struct gate_conf {
     char *path, *state, *user;
     struct conf_strings listen;      /* "unix:PATH" or "127.0.0.1:PORT" */
     char *socket_group;              /* of unix: sockets; "" = the user's own */
     struct conf_strings urls;        /* service.urls: tried in turn; none = no feed */
     char *ca, *cert, *key;           /* service.*: PEM files */
-    struct gate_audience *audiences;
+    struct conf_audience *audiences;
     size_t audiences_n;              /* "default" is among them */
     struct gate_crl *crls;
     size_t crls_n;
@@ -57,7 +52,7 @@ struct gate_conf {
 /* E_INVALID: the first mistake, with file and line. */
 MUST_CHECK enum err_code gate_conf_load(const char *path, struct gate_conf **out, struct err *e);
 void gate_conf_free(struct gate_conf *c);
-const struct access_rule *gate_conf_rule(const struct gate_conf *c, const char *audience); /* NULL: not configured */
+const struct conf_audience *gate_conf_audience(const struct gate_conf *c, const char *name); /* NULL: not configured */
 const struct gate_crl *gate_conf_crl(const struct gate_conf *c, const char *name);
 
 #endif

@@ -83,7 +83,7 @@ static void look_at(struct work *w, const struct feed_cert *c, int64_t now)
 {
     const struct gate_driver *conf = w->d->conf;
     struct bytes serial = BYTES(c->serial, c->serial_len);
-    bool refused = gate_refuses(gate_conf_rule(w->d->gate->conf, conf->audience), c, now);
+    bool refused = rule_refuses(gate_conf_audience(w->d->gate->conf, conf->audience), c, now);
     char id[FEED_TEXT_MAX + 1];
 
     if (conf->kind == DRIVER_HAPROXY && (refused ? refused_add(w->set, serial) : refused_del(w->set, serial)))

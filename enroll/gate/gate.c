@@ -33,30 +33,6 @@ bool gate_is_stopping(struct gate *g)
     return stopping;
 }
 
-bool gate_facts(const struct feed_cert *c, struct facts_room *room, struct access_facts *out)
-{
-    *out = (struct access_facts){.status = c->status, .has_device = c->state.len > 0, .not_after = c->not_after};
-    if (!feed_text(c->domain, room->domain, sizeof(room->domain)) || !feed_text(c->product, room->product, sizeof(room->product)) ||
-        !feed_text(c->firmware, room->firmware, sizeof(room->firmware)))
-        return false;
-    out->domain = room->domain;
-    out->product = room->product;
-    out->firmware = room->firmware;
-    return !out->has_device || (feed_text(c->scope, room->word, sizeof(room->word)) && access_scope_from_name(room->word, &out->scope));
-}
-
-bool gate_refuses(const struct access_rule *rule, const struct feed_cert *c, int64_t now)
-{
-    struct access_decision d;
-    struct facts_room room;
-    struct access_facts f;
-
-    if (!gate_facts(c, &room, &f))
-        return true;
-    access_decide(rule, &f, 0, now, &d);
-    return !d.allow;
-}
-
 /* ---- what it says of itself ---- */
 
 static void text_write(struct buf *out, const char *s)

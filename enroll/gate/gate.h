@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "enroll/gate/conf.h"
+#include "enroll/gate/rule.h"
 #include "enroll/gate/table.h"
 #include "enroll/gate/trust.h"
 
@@ -76,14 +77,6 @@ static inline void gate_unlock(struct gate *g)
 /* Waits for a change with the lock held, at most `ms`. */
 void gate_wait(struct gate *g, int64_t ms);
 bool gate_is_stopping(struct gate *g);
-
-/* Is the holder of this certificate refused by that rule, whatever the age of the data? */
-bool gate_refuses(const struct access_rule *rule, const struct feed_cert *c, int64_t now);
-/* What the rule needs, from a line of the feed; `room` holds its texts. false: a word that we do not know: refuse. */
-struct facts_room {
-    char domain[FEED_TEXT_MAX + 1], product[FEED_TEXT_MAX + 1], firmware[FEED_TEXT_MAX + 1], word[FEED_TEXT_MAX + 1];
-};
-bool gate_facts(const struct feed_cert *c, struct facts_room *room, struct access_facts *out);
 
 /* ---- store.c: the snapshot and the changes since on disk, as they were signed ---- */
 
@@ -159,6 +152,8 @@ struct gate_answer {
 size_t answer_body_max(const struct http_reader *r, int *status);
 /* The request is complete: fills in the answer. Main thread. */
 void answer_make(struct gate *g, const struct http_reader *r, struct gate_answer *out);
+/* At the end: what it keeps of certificates that it has verified. */
+void answer_forget(void);
 /* The state of everything as JSON, for `inkan-gate status`. */
 void gate_status_write(struct gate *g, struct buf *out);
 

@@ -28,6 +28,7 @@
 #define PATHS_MAX   8
 #define HOW_MAX     96
 #define ANSWER_MAX  65536
+#define AWAY        "no connection"
 
 struct options {
     const char *target, *host, *port, *ca, *name;
@@ -59,6 +60,7 @@ struct path {
     int64_t turned_ms;       /* when that began, by the monotonic clock */
     int64_t tried_ms;        /* start of the newest trial that is over */
     unsigned tries, resumed, again; /* again: WAY_OPEN of the control unit had to connect anew */
+    unsigned away;           /* trials that met no server: they say nothing of the unit */
     char how[HOW_MAX];
 };
 
@@ -124,7 +126,7 @@ static SSL *tls_connect(struct path *p, SSL_SESSION *session, char how[HOW_MAX])
     if (!ssl) {
         if (fd >= 0)
             close(fd);
-        snprintf(how, HOW_MAX, "no connection");
+        snprintf(how, HOW_MAX, AWAY);
         return NULL;
     }
     SSL_set_fd(ssl, fd);
@@ -272,6 +274,11 @@ static bool try_open(struct path *p, char how[HOW_MAX], bool *again)
 static void note(struct path *p, int64_t began, bool admitted, bool resumed, bool again, const char *how)
 {
     pthread_mutex_lock(&lock);
+    if (!admitted && strcmp(how, AWAY) == 0 && p->tries) {
+        p->away++;
+        pthread_mutex_unlock(&lock);
+        return;
+    }
     if (p->tries++ == 0)
         p->before = p->admitted = admitted;
     if (admitted != p->admitted) {
@@ -454,9 +461,9 @@ static void print_json(const struct path *p, size_t n, int64_t at, const struct 
 {
     printf("{\"passed\":%s,\"rows\":[", passed ? "true" : "false");
     for (size_t i = 0; i < n; i++)
-        printf("%s{\"path\":\"%s\",\"before\":\"%s\",\"after\":\"%s\",\"cut_ms\":%" PRId64 ",\"tries\":%u,\"resumed\":%u,\"reconnects\":%u,\"how\":\"%s\",\"right\":%s}",
+        printf("%s{\"path\":\"%s\",\"before\":\"%s\",\"after\":\"%s\",\"cut_ms\":%" PRId64 ",\"tries\":%u,\"resumed\":%u,\"reconnects\":%u,\"away\":%u,\"how\":\"%s\",\"right\":%s}",
                i ? "," : "", p[i].what, p[i].before ? "admitted" : "refused", p[i].admitted ? "admitted" : "refused",
-               p[i].control ? -1 : cut_ms(&p[i], at, o->until_admitted), p[i].tries, p[i].resumed, p[i].again, p[i].how,
+               p[i].control ? -1 : cut_ms(&p[i], at, o->until_admitted), p[i].tries, p[i].resumed, p[i].again, p[i].away, p[i].how,
                path_is_right(&p[i], at, o) ? "true" : "false");
     puts("]}");
 }

@@ -1,97 +1,141 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "enroll/gate/rule.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#define CACHE_PASSING_S 5 /* of a denial that may be lifted at any moment */
+#include "base/auto.h"
 
-static const char *const names[ACCESS_REASONS] = {
-    [ACCESS_OK] = "ok",
-    [ACCESS_REVOKED] = "revoked",
-    [ACCESS_ON_HOLD] = "on_hold",
-    [ACCESS_EXPIRED] = "expired",
-    [ACCESS_NOT_YET_VALID] = "not_yet_valid",
-    [ACCESS_UNKNOWN_SERIAL] = "unknown_serial",
-    [ACCESS_UNKNOWN_ISSUER] = "unknown_issuer",
-    [ACCESS_DEVICE_DISABLED] = "device_disabled",
-    [ACCESS_SCOPE] = "scope",
-    [ACCESS_FIRMWARE_BLOCKED] = "firmware_blocked",
-    [ACCESS_POLICY] = "policy",
-    [ACCESS_STALE_DATA] = "stale_data",
-    [ACCESS_NO_IDENTITY] = "no_identity",
-};
+#define CACHE_SOON_S 5 /* of a deny that may be lifted at any moment */
 
-const char *access_reason_name(enum access_reason r)
+static bool is_listed(const struct conf_strings *s, const char *text)
 {
-    return r < ACCESS_REASONS ? names[r] : "policy";
-}
-
-static bool is_listed(const struct conf_strings *list, const char *text)
-{
-    for (size_t i = 0; i < list->n; i++)
-        if (strcmp(list->v[i], text) == 0)
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->v[i], text) == 0)
             return true;
-    return false;
+    return s->n == 0;
 }
 
-static bool is_blocked(const struct conf_strings *list, const char *firmware)
+static bool is_blocked(const struct conf_strings *s, const char *firmware)
 {
-    for (size_t i = 0; i < list->n; i++) {
-        size_t n = strlen(list->v[i]);
+    for (size_t i = 0; i < s->n; i++) {
+        size_t n = strlen(s->v[i]);
 
-        if (n > 0 && list->v[i][n - 1] == '*' ? strncmp(list->v[i], firmware, n - 1) == 0 : strcmp(list->v[i], firmware) == 0)
+        if (n && s->v[i][n - 1] == '*' ? strncmp(firmware, s->v[i], n - 1) == 0 : strcmp(firmware, s->v[i]) == 0)
             return true;
     }
     return false;
 }
 
-static bool is_lasting(enum access_reason why)
+/* The number of a reason's name; the words of the feed and of the answer are the same. */
+static uint8_t reason_number(struct bytes name)
 {
-    return why == ACCESS_REVOKED || why == ACCESS_EXPIRED;
+    for (uint8_t i = 0; i <= 10; i++)
+        if (decision_revocation_name(i) && bytes_equal(name, bytes_str(decision_revocation_name(i))))
+            return i;
+    return 0;
 }
 
-void access_deny(const struct access_rule *rule, enum access_reason why, struct access_decision *out)
+/* false: a word that we do not know. */
+static bool describe(const struct feed_cert *c, struct sts_decision *out)
 {
-    int64_t cache = rule->cache_deny_s;
+    char word[FEED_TEXT_MAX + 1], text[FEED_TEXT_MAX + 1];
 
-    if (!is_lasting(why) && cache > CACHE_PASSING_S)
-        cache = CACHE_PASSING_S;
-    *out = (struct access_decision){.reason = why, .cache_s = (uint32_t)cache, .close = why != ACCESS_STALE_DATA};
+    out->known = true;
+    out->status = (uint8_t)c->status;
+    out->revocation_reason = reason_number(c->reason);
+    out->has_device = c->state.len > 0;
+    if (!out->has_device)
+        return true;
+    if (!feed_text(c->state, word, sizeof(word)) || !device_state_from_name(word, &out->state) || !feed_text(c->scope, word, sizeof(word)) ||
+        !access_scope_from_name(word, &out->scope) || !feed_text(c->domain, out->domain, sizeof(out->domain)) ||
+        !feed_text(c->device_id, out->device_id, sizeof(out->device_id)) || !feed_text(c->product, text, sizeof(text)))
+        return false;
+    snprintf(out->product, sizeof(out->product), "%.*s", DECISION_TEXT_MAX, text);
+    if (!feed_text(c->firmware, text, sizeof(text)))
+        return false;
+    snprintf(out->firmware, sizeof(out->firmware), "%.*s", DECISION_TEXT_MAX, text);
+    return true;
 }
 
-/* Why somebody with fresh data would be denied; ACCESS_OK: not at all. */
-static enum access_reason reason_against(const struct access_rule *rule, const struct access_facts *f, int64_t now)
+static enum decision_reason judge(const struct conf_audience *audience, const struct feed_cert *c, const struct rule_when *w,
+                                  const struct sts_decision *d)
 {
-    if (f->status == FEED_REVOKED)
-        return ACCESS_REVOKED;
-    if (f->status == FEED_ON_HOLD)
-        return ACCESS_ON_HOLD;
-    if (now > f->not_after)
-        return ACCESS_EXPIRED;
-    if (f->not_before > now)
-        return ACCESS_NOT_YET_VALID;
-    if (!f->has_device)
-        return ACCESS_POLICY;
-    if (f->scope == SCOPE_NONE)
-        return ACCESS_DEVICE_DISABLED;
-    if ((rule->domains.n && !is_listed(&rule->domains, f->domain)) || (rule->products.n && !is_listed(&rule->products, f->product)))
-        return ACCESS_POLICY;
-    if (!(rule->scopes & 1u << f->scope))
-        return ACCESS_SCOPE;
-    return is_blocked(&rule->firmware_blocked, f->firmware) ? ACCESS_FIRMWARE_BLOCKED : ACCESS_OK;
+    enum feed_status worst = w->above > c->status ? w->above : c->status;
+
+    if (worst != FEED_GOOD)
+        return worst == FEED_REVOKED ? DECISION_REVOKED : DECISION_ON_HOLD;
+    if (w->now > c->not_after)
+        return DECISION_EXPIRED;
+    if (w->now < w->not_before)
+        return DECISION_NOT_YET_VALID;
+    if (!audience || !d->has_device)
+        return DECISION_POLICY;
+    if (d->scope == SCOPE_NONE)
+        return DECISION_DEVICE_DISABLED;
+    if (!is_listed(&audience->domains, d->domain) || !is_listed(&audience->products, d->product))
+        return DECISION_POLICY;
+    if (is_blocked(&audience->firmware_blocked, d->firmware))
+        return DECISION_FIRMWARE_BLOCKED;
+    if (!(audience->scopes >> d->scope & 1))
+        return DECISION_SCOPE;
+    return w->age_s > audience->stale_soft_s ? DECISION_STALE_DATA : DECISION_OK;
 }
 
-void access_decide(const struct access_rule *rule, const struct access_facts *f, int64_t age_s, int64_t now, struct access_decision *out)
+/* What can be lifted is asked again soon; what stays denied may be remembered. */
+static void set_cache(const struct conf_audience *audience, struct sts_decision *out)
 {
-    enum access_reason why = reason_against(rule, f, now);
+    const int64_t deny_s = audience ? audience->cache_deny_s : CACHE_SOON_S;
+    bool stays = out->reason == DECISION_REVOKED || out->reason == DECISION_EXPIRED ||
+                 (out->reason == DECISION_DEVICE_DISABLED && out->has_device && device_is_final(out->state));
 
-    if (why == ACCESS_OK && age_s > rule->stale_hard_s)
-        why = ACCESS_STALE_DATA;
-    if (why != ACCESS_OK)
-        access_deny(rule, why, out);
-    else
-        *out = (struct access_decision){.allow = true,
-                                        .reason = age_s > rule->stale_soft_s ? ACCESS_STALE_DATA : ACCESS_OK,
-                                        .cache_s = (uint32_t)rule->cache_allow_s};
-    out->scope = f->status == FEED_GOOD && f->has_device ? f->scope : SCOPE_NONE;
+    out->cache_s = (uint32_t)(out->allow ? audience->cache_allow_s : stays || deny_s < CACHE_SOON_S ? deny_s : CACHE_SOON_S);
+    out->close = stays || out->reason == DECISION_ON_HOLD || out->reason == DECISION_DEVICE_DISABLED;
+}
+
+void rule_deny(const struct conf_audience *audience, enum decision_reason why, int64_t age_s, struct sts_decision *out)
+{
+    *out = (struct sts_decision){.reason = why, .status_age_s = age_s};
+    set_cache(audience, out);
+}
+
+void rule_decide(const struct conf_audience *audience, const struct feed_cert *c, const struct rule_when *when, struct sts_decision *out)
+{
+    *out = (struct sts_decision){.status_age_s = when->age_s};
+    out->reason = describe(c, out) ? judge(audience, c, when, out) : DECISION_POLICY;
+    out->allow = out->reason == DECISION_OK || (out->reason == DECISION_STALE_DATA && when->age_s <= audience->stale_hard_s);
+    set_cache(audience, out);
+}
+
+bool rule_refuses(const struct conf_audience *audience, const struct feed_cert *c, int64_t now)
+{
+    struct sts_decision d;
+
+    rule_decide(audience, c, &(struct rule_when){.now = now}, &d);
+    return !d.allow;
+}
+
+static void put_strings(struct buf *b, const struct conf_strings *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        buf_printf(b, "%s\n", s->v[i]);
+    buf_add_u8(b, 0);
+}
+
+uint32_t rules_version(const struct conf_audience *list, size_t n)
+{
+    AUTO_BUF text = BUF_INIT(1 << 20);
+    uint8_t hash[32];
+
+    for (size_t i = 0; i < n; i++) {
+        const struct conf_audience *x = &list[i];
+
+        buf_printf(&text, "%s\n%x %lld %lld %lld %lld\n", x->name, x->scopes, (long long)x->stale_soft_s, (long long)x->stale_hard_s,
+                   (long long)x->cache_allow_s, (long long)x->cache_deny_s);
+        put_strings(&text, &x->domains);
+        put_strings(&text, &x->products);
+        put_strings(&text, &x->firmware_blocked);
+    }
+    sha256(buf_bytes(&text), hash);
+    return get_be32(hash);
 }

@@ -58,10 +58,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     in = BYTES(data + 1, size - 1);
     switch (data[0] % 6) {
     case 0:
-        judge(identity_from_text(in, &who, &e), &who, &e);
+        judge(identity_from_text(in, &who, NULL, &e), &who, &e);
         break;
     case 1:
-        judge(identity_from_xfcc(in, &who, &e), &who, &e);
+        judge(identity_from_xfcc(in, &who, NULL, &e), &who, &e);
         break;
     case 2:
         judge(identity_from_fingerprint(in, &who, &e), &who, &e);
@@ -70,14 +70,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         issuer_and_serial(in);
         break;
     case 4:
-        if (question_from_json(in, &q, &who, &e) == E_OK)
+        if (question_from_json(in, &q, &who, NULL, &e) == E_OK)
             judge(E_OK, &who, &e);
         else
             must(e.msg[0] != '\0');
         texts_end(&q);
         break;
     default:
-        if (units_from_json(in, many, &n, &e) == E_OK)
+        if (units_from_json(in, many, NULL, &n, &e) == E_OK)
             must(n > 0 && n <= DECISIONS_MAX);
         else
             must(n == 0 && e.msg[0] != '\0');

@@ -15,6 +15,8 @@ gate_setup() {
     cat "$gw/ca.pem" "$gw/server.key" > "$gw/server.pem"
     chmod 644 "$gw/server.key" "$gw/server.pem"
     group_secret 'gw-*'
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=gateway-1 -keyout "$gw/gateway.key" -out "$gw/gateway.csr" 2> /dev/null
+    inkan cert issue --profile gateway --name gateway-1 --csr "$gw/gateway.csr" --out "$gw/gateway.pem" 2> /dev/null
     app_up
 }
 
@@ -138,18 +140,23 @@ stunnel_up() {
     stunnel4 "$gw/stunnel/stunnel.conf" 3>&- 4>&- && wait_for 5 listens "$server_port"
 }
 
-# gate_config: list and drivers of every server above; more keys on standard input
+# gate_config: everything but the drivers, which come from standard input
 gate_config() {
     cat > "$gw/gate.yaml" <<YAML
 state: $gw/state
 user: ${gate_user:-nobody}
 listen: ["unix:$gw/gate.sock"]
+urls: ["https://localhost:$port"]
+ca: $dir/fleet-root.pem
+cert: $gw/gateway.pem
+key: $gw/gateway.key
 crls:
   - {name: fleet, url: "http://localhost:$((port + 1))/crl/fleet-ca.pem", ca: $dir/ca.pem, file: $gw/crl.pem, poll: 1s}
 $(cat)
 YAML
     mkdir -p "$gw/state"
-    chown "${gate_user:-nobody}" "$gw/state" "$gw"
+    chmod 700 "$gw/state"
+    chown "${gate_user:-nobody}" "$gw/state" "$gw" "$gw/gateway.key"
 }
 
 gate_start() {

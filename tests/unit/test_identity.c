@@ -81,11 +81,11 @@ static void a_certificate_is_read_in_every_form(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
-        if (identity_from_text(bytes_str(forms[i]), &who, &e) != E_OK)
+        if (identity_from_text(bytes_str(forms[i]), &who, NULL, &e) != E_OK)
             fail_msg("form %zu: %s", i, e.msg);
         is_the_certificate(&who);
     }
-    assert_int_equal(identity_from_text(bytes_str(""), &who, &e), E_OK);
+    assert_int_equal(identity_from_text(bytes_str(""), &who, NULL, &e), E_OK);
     assert_int_equal(who.kind, IDENTITY_NONE);
 }
 
@@ -97,15 +97,15 @@ static void what_is_no_certificate_names_nobody(void **state)
 
     (void)state;
     snprintf(text, sizeof text, "%s%%4", escaped);
-    assert_int_equal(identity_from_text(bytes_str(text), &who, &e), E_UNAUTHENTICATED);
+    assert_int_equal(identity_from_text(bytes_str(text), &who, NULL, &e), E_UNAUTHENTICATED);
     snprintf(text, sizeof text, "%s%s", pem, pem);
-    assert_int_equal(identity_from_text(bytes_str(text), &who, &e), E_UNAUTHENTICATED);
+    assert_int_equal(identity_from_text(bytes_str(text), &who, NULL, &e), E_UNAUTHENTICATED);
     snprintf(text, sizeof text, "%.*s", (int)strlen(pem) - 5, pem);
-    assert_int_equal(identity_from_text(bytes_str(text), &who, &e), E_UNAUTHENTICATED);
+    assert_int_equal(identity_from_text(bytes_str(text), &who, NULL, &e), E_UNAUTHENTICATED);
     snprintf(text, sizeof text, "%s%s", base64, "AAAA"); /* octets behind it */
-    assert_int_equal(identity_from_text(bytes_str(text), &who, &e), E_UNAUTHENTICATED);
-    assert_int_equal(identity_from_text(bytes_str("MAA="), &who, &e), E_UNAUTHENTICATED);
-    assert_int_equal(identity_from_text(bytes_str("(null)"), &who, &e), E_UNAUTHENTICATED);
+    assert_int_equal(identity_from_text(bytes_str(text), &who, NULL, &e), E_UNAUTHENTICATED);
+    assert_int_equal(identity_from_text(bytes_str("MAA="), &who, NULL, &e), E_UNAUTHENTICATED);
+    assert_int_equal(identity_from_text(bytes_str("(null)"), &who, NULL, &e), E_UNAUTHENTICATED);
     assert_int_equal(who.kind, IDENTITY_NONE);
 }
 
@@ -116,7 +116,7 @@ static enum err_code xfcc(const char *fmt, const char *one, const char *two, str
     struct err e = {0};
 
     snprintf(text, sizeof text, fmt, one, two);
-    return identity_from_xfcc(bytes_str(text), who, &e);
+    return identity_from_xfcc(bytes_str(text), who, NULL, &e);
 }
 
 static void envoys_header_is_one_element(void **state)
@@ -173,23 +173,23 @@ static void a_question_is_an_object_of_known_texts(void **state)
 
     (void)state;
     snprintf(json, sizeof json, "{\"cert\":\"%s\",\"audience\":\"door\",\"resource\":\"/a\",\"client\":\"192.0.2.1\"}", base64);
-    assert_int_equal(question_from_json(bytes_str(json), &q, &who, &e), E_OK);
+    assert_int_equal(question_from_json(bytes_str(json), &q, &who, NULL, &e), E_OK);
     is_the_certificate(&who);
     assert_string_equal(q.audience, "door");
     assert_string_equal(q.resource, "/a");
-    assert_int_equal(question_from_json(bytes_str("{}"), &q, &who, &e), E_OK);
+    assert_int_equal(question_from_json(bytes_str("{}"), &q, &who, NULL, &e), E_OK);
     assert_int_equal(who.kind, IDENTITY_NONE);
-    assert_int_equal(question_from_json(bytes_str("{\"cert\":\"nonsense\"}"), &q, &who, &e), E_OK);
+    assert_int_equal(question_from_json(bytes_str("{\"cert\":\"nonsense\"}"), &q, &who, NULL, &e), E_OK);
     assert_int_equal(who.kind, IDENTITY_NONE);
-    assert_int_equal(question_from_json(bytes_str("{\"verified\":\"SUCCESS\"}"), &q, &who, &e), E_INVALID);
-    assert_int_equal(question_from_json(bytes_str("{\"serial\":7}"), &q, &who, &e), E_INVALID);
-    assert_int_equal(question_from_json(bytes_str("{\"serial\":\"07\"}"), &q, &who, &e), E_INVALID);
-    assert_int_equal(question_from_json(bytes_str("{\"cert\":\"a\",\"cert\":\"b\"}"), &q, &who, &e), E_INVALID);
+    assert_int_equal(question_from_json(bytes_str("{\"verified\":\"SUCCESS\"}"), &q, &who, NULL, &e), E_INVALID);
+    assert_int_equal(question_from_json(bytes_str("{\"serial\":7}"), &q, &who, NULL, &e), E_INVALID);
+    assert_int_equal(question_from_json(bytes_str("{\"serial\":\"07\"}"), &q, &who, NULL, &e), E_INVALID);
+    assert_int_equal(question_from_json(bytes_str("{\"cert\":\"a\",\"cert\":\"b\"}"), &q, &who, NULL, &e), E_INVALID);
     snprintf(json, sizeof json, "{\"cert\":\"%s\",\"fingerprint\":\"%s\"}", base64, fingerprint);
-    assert_int_equal(question_from_json(bytes_str(json), &q, &who, &e), E_INVALID);
-    assert_int_equal(question_from_json(bytes_str("[]"), &q, &who, &e), E_INVALID);
+    assert_int_equal(question_from_json(bytes_str(json), &q, &who, NULL, &e), E_INVALID);
+    assert_int_equal(question_from_json(bytes_str("[]"), &q, &who, NULL, &e), E_INVALID);
     snprintf(json, sizeof json, "{\"audience\":\"%065d\"}", 7);
-    assert_int_equal(question_from_json(bytes_str(json), &q, &who, &e), E_INVALID);
+    assert_int_equal(question_from_json(bytes_str(json), &q, &who, NULL, &e), E_INVALID);
 }
 
 static void many_units_are_an_array(void **state)
@@ -209,10 +209,10 @@ static void many_units_are_an_array(void **state)
         for (size_t i = 0; i < counts[k]; i++)
             buf_printf(&json, "%s{\"fingerprint\":\"%s\"}", i ? "," : "", fingerprint);
         buf_add_str(&json, "]");
-        assert_int_equal(units_from_json(buf_bytes(&json), who, &n, &e), fits ? E_OK : E_INVALID);
+        assert_int_equal(units_from_json(buf_bytes(&json), who, NULL, &n, &e), fits ? E_OK : E_INVALID);
         assert_int_equal(n, fits ? counts[k] : 0);
     }
-    assert_int_equal(units_from_json(bytes_str("[{\"audience\":\"door\"}]"), who, &n, &e), E_INVALID);
+    assert_int_equal(units_from_json(bytes_str("[{\"audience\":\"door\"}]"), who, NULL, &n, &e), E_INVALID);
 }
 
 int main(void)
