@@ -2,23 +2,21 @@
 """Line 16: a mass action on 100,000 units, beside devices that enrol meanwhile."""
 import json
 import os
-import struct
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 
 import enrolllib
 import ledgerlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import fleet  # noqa: E402
 from admin_call import Admin  # noqa: E402
 
 UNITS, QUICK_UNITS = 100000, 5000
 RATE = 40            # first enrollments a second, open loop
 STEP_S = 0.05        # between two looks at the batch
-CERT_STATUS = {0x80: "good", 0xA1: "revoked", 0x82: "unknown"}
 
 
 def fill(bench, s, units):
@@ -31,23 +29,7 @@ def fill(bench, s, units):
     s.shell("start_service")
     ledgerlib.wait_current(s, since, 60 + units / 500)
     ledgerlib.wait_ready(s)
-    with open(requests, "rb") as f:
-        data, found = f.read(), []
-    while data:
-        n = struct.unpack(">H", data[:2])[0]
-        found.append(data[2:2 + n])
-        data = data[2 + n:]
-    return found[:units // 100]  # of units 1, 101, 201 ... of the lot
-
-
-def ocsp_says(s, request):
-    """The status in the first SingleResponse: the octet after its CertID (RFC 6960 4.2.1)."""
-    asked = urllib.request.Request(f"http://127.0.0.1:{s.port + 1}/ocsp", request, {"Content-Type": "application/ocsp-request"})
-    with urllib.request.urlopen(asked, timeout=5) as answer:
-        body = answer.read()
-    cert_id = request[10:]  # OCSPRequest, TBSRequest, requestList, Request, then CertID, all of one-octet lengths
-    at = body.find(cert_id)
-    return CERT_STATUS.get(body[at + len(cert_id)], "?") if at > 0 else "?"
+    return fleet.requests_read(requests)[:units // 100]  # of units 1, 101, 201 ... of the lot
 
 
 class Watch(threading.Thread):
@@ -79,7 +61,7 @@ class Watch(threading.Thread):
             newest = (self.row["done"] - 1) // 100
             if newest > asked or (self.durable_s is not None and asked == 0):
                 asked = newest
-                while ocsp_says(self.s, self.requests[min(newest, len(self.requests) - 1)]) != "revoked":
+                while fleet.ocsp_says(self.s.port + 1, self.requests[min(newest, len(self.requests) - 1)]) != "revoked":
                     self.wrong += 1
                     if time.monotonic() - now > 10:
                         raise TimeoutError(f"OCSP does not know of unit {newest * 100 + 1} of batch {self.batch}")
