@@ -9,8 +9,8 @@
 #include "ca/life.h"
 
 #define FREEZE_PAGE     2000 /* units of the list in one transaction */
-#define STEP_US         8000 /* of work in one transaction while nobody waits for a certificate */
-#define STEP_BUSY_US    3000 /* while somebody does */
+#define STEP_US         3000 /* of work in one transaction while nobody waits for a certificate */
+#define STEP_BUSY_US    2000 /* while somebody does */
 #define BUSY_MS         1000 /* somebody did, so long ago */
 #define UNCONFIRMED_MAX 4    /* steps that status or a front has not confirmed: the next waits */
 #define CERTS_PAGE      64
@@ -585,7 +585,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     busy = began / 1000 - b->busy_ms < BUSY_MS && b->busy_ms;
     step(r, busy ? STEP_BUSY_US : STEP_US);
     took = mono_us() - began;
-    step_soon(c, busy ? took : took / 8);
+    step_soon(c, busy ? took : took / 4); /* status answers between what it applies */
 }
 
 /* ---- the end ---- */
