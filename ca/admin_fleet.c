@@ -59,10 +59,12 @@ static enum err_code take_order(const struct admin_call *call, struct batch_orde
     const char *action = admin_text(call, "action"), *select = admin_text(call, "select"), *digest = admin_text(call, "digest");
     size_t len = 0;
 
-    *o = (struct batch_order){.selector = select ? select : "", .reason = REASON_UNSPECIFIED,
-                              .canary = (unsigned)admin_int(call, "canary", 0)};
+    *o = (struct batch_order){.selector = select ? select : "", .reason = REASON_UNSPECIFIED, .until = admin_int(call, "until", 0),
+                              .wanted = admin_text(call, "firmware_wanted"), .canary = (unsigned)admin_int(call, "canary", 0)};
     if (action && !batch_action_from_name(action, &o->action))
         return err_set(e, E_INVALID, "action: \"%s\" is none", action);
+    if ((o->until && o->action != BATCH_SUSPEND) || (o->wanted && o->action != BATCH_QUARANTINE))
+        return err_set(e, E_INVALID, "until is of suspend, firmware_wanted of quarantine");
     if (admin_has(call, "count") != (digest != NULL))
         return err_set(e, E_INVALID, "count and digest go together");
     if (digest) {
@@ -378,10 +380,10 @@ void op_batch_preview_list(struct core *c, struct admin_call *call)
 
 static json_t *batch_json(const struct batch_row *b)
 {
-    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:s}", "id",
+    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:s}", "id",
                      (json_int_t)b->id, "action", batch_action_name((enum batch_action)b->action), "state",
                      batch_state_name((enum batch_state)b->state), "selector", b->selector, "reason",
-                     crl_reason_name((enum crl_reason)b->reason), "why", b->why, "count", (json_int_t)b->count, "digest",
+                     crl_reason_name((enum crl_reason)b->reason), "why", b->why, "until", (json_int_t)b->until, "firmware_wanted", b->wanted, "count", (json_int_t)b->count, "digest",
                      b->frozen ? json_hex(BYTES_OF(b->digest)) : json_string(""), "canary", (json_int_t)b->canary, "done",
                      (json_int_t)b->next, "changed", (json_int_t)b->changed, "same", (json_int_t)b->same, "refused",
                      (json_int_t)b->refused, "undo_of", (json_int_t)b->undo_of, "created_by", b->created_by, "pending", (json_int_t)b->pending, "created_at",
@@ -528,7 +530,7 @@ static void on_frozen(struct core *c, void *arg, uint64_t id, uint64_t count, en
 
     note_alone(c, call, count);
     if (code == E_OK && !people_needs_second(c, call, count))
-        code = batch_start(c, id, &call->by, &e);
+        code = batch_start(c, id, &call->by, "", &e);
     else if (code == E_OK && (code = ask_second(c, call, id, &e)) != E_OK && batch_fail(c, id, &call->by, e.msg, &failing) != E_OK)
         log_failure("batch-failed", &failing);
     if (code == E_OK)
@@ -600,12 +602,28 @@ static enum err_code same_list(struct core *c, struct admin_call *call, uint64_t
     return E_OK;
 }
 
+/* Whose word it has: the second person's, whose approval runs what the first has asked for; or root's. */
+static enum err_code second_name(struct core *c, const struct admin_call *call, char out[ID_MAX_LEN + 1], struct err *e)
+{
+    struct pending_row row;
+
+    text_copy(out, ID_MAX_LEN + 1, call->by.name);
+    if (!call->approved)
+        return E_OK;
+    if (store_pending_by_id(c->store, call->pending, &row, e) != E_OK)
+        return e->code;
+    text_copy(out, ID_MAX_LEN + 1, row.second_name);
+    return E_OK;
+}
+
 void op_batch_run(struct core *c, struct admin_call *call)
 {
+    char second[ID_MAX_LEN + 1];
     struct err e = {0};
     uint64_t id;
 
-    if (may_change(c, &e) && batch_id(call, &id, &e) && same_list(c, call, id, &e) == E_OK && batch_start(c, id, &call->by, &e) == E_OK)
+    if (may_change(c, &e) && batch_id(call, &id, &e) && same_list(c, call, id, &e) == E_OK && second_name(c, call, second, &e) == E_OK &&
+        batch_start(c, id, &call->by, second, &e) == E_OK)
         answer_batch(c, call, id);
     else
         admin_fail(call, &e);

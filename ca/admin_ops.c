@@ -27,7 +27,7 @@
 
 #define SELECT          TEXT("select", SELECTOR_MAX_LEN)
 #define SELECT_REQUIRED TEXT_REQUIRED("select", SELECTOR_MAX_LEN)
-#define BATCH_ORDER     TEXT("reason", 200), TEXT("why", 200), NUMBER("canary", 99), BATCH_SEEN
+#define BATCH_ORDER     TEXT("reason", 200), TEXT("why", 200), NUMBER("until", TIME_MAX), ID("firmware_wanted"), NUMBER("canary", 99), BATCH_SEEN
 #define BATCH_SEEN      NUMBER("count", LIMIT_MAX), {"digest", ARG_HEX, false, 32}
 #define BATCH_THIS      NUMBER_REQUIRED("count", LIMIT_MAX), {"digest", ARG_HEX, true, 32}
 #define ONE_DEVICE ID("domain"), ID_REQUIRED("device_id")

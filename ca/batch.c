@@ -25,7 +25,8 @@ struct run {
     bool confirming, confirmed; /* of the last seq */
     size_t unconfirmed;
     bool ended;               /* goes when its last confirmation is back */
-    char why[256], by[ID_MAX_LEN * 4];
+    bool approved;            /* by another person than who asked */
+    char why[256], by[ID_MAX_LEN * 4], wanted[ID_MAX_LEN + 1];
     struct batch_row row;     /* its texts are not used */
 };
 
@@ -52,19 +53,23 @@ struct batches {
     int64_t busy_ms;          /* when somebody waited for a certificate last */
 };
 
+#define FROM(state) (1u << DEVICE_##state)
+
+/* As the operations on one device: what else the table allows between two states is another matter (LOST -> SUSPENDED is "found"). */
 static const struct action {
-    enum device_state to, only_from;
+    enum device_state to;
+    unsigned from; /* states it starts from, 1 << state each; 0 = all that the table allows */
     enum batch_action inverse;
 } actions[BATCH_ACTIONS] = {
-    [BATCH_SUSPEND] =      {DEVICE_SUSPENDED,      DEVICE_STATES,      BATCH_RELEASE},
-    [BATCH_RELEASE] =      {DEVICE_IN_SERVICE,     DEVICE_SUSPENDED,   BATCH_ACTIONS},
-    [BATCH_QUARANTINE] =   {DEVICE_QUARANTINED,    DEVICE_STATES,      BATCH_UNQUARANTINE},
-    [BATCH_UNQUARANTINE] = {DEVICE_IN_SERVICE,     DEVICE_QUARANTINED, BATCH_ACTIONS},
-    [BATCH_REVOKE] =       {DEVICE_STATES,         DEVICE_STATES,      BATCH_ACTIONS},
-    [BATCH_COMPROMISE] =   {DEVICE_COMPROMISED,    DEVICE_STATES,      BATCH_ACTIONS},
-    [BATCH_LOSE] =         {DEVICE_LOST,           DEVICE_STATES,      BATCH_ACTIONS},
-    [BATCH_DECOMMISSION] = {DEVICE_DECOMMISSIONED, DEVICE_STATES,      BATCH_ACTIONS},
-    [BATCH_SHIP] =         {DEVICE_SHIPPED,        DEVICE_STATES,      BATCH_ACTIONS},
+    [BATCH_SUSPEND] =      {DEVICE_SUSPENDED,      FROM(IN_SERVICE),  BATCH_RELEASE},
+    [BATCH_RELEASE] =      {DEVICE_IN_SERVICE,     FROM(SUSPENDED),   BATCH_ACTIONS},
+    [BATCH_QUARANTINE] =   {DEVICE_QUARANTINED,    0,                 BATCH_UNQUARANTINE},
+    [BATCH_UNQUARANTINE] = {DEVICE_IN_SERVICE,     FROM(QUARANTINED), BATCH_ACTIONS},
+    [BATCH_REVOKE] =       {DEVICE_STATES,         0,                 BATCH_ACTIONS},
+    [BATCH_COMPROMISE] =   {DEVICE_COMPROMISED,    0,                 BATCH_ACTIONS},
+    [BATCH_LOSE] =         {DEVICE_LOST,           0,                 BATCH_ACTIONS},
+    [BATCH_DECOMMISSION] = {DEVICE_DECOMMISSIONED, FROM(SHIPPED) | FROM(IN_SERVICE) | FROM(SUSPENDED) | FROM(QUARANTINED), BATCH_ACTIONS},
+    [BATCH_SHIP] =         {DEVICE_SHIPPED,        FROM(CONFIRMED),   BATCH_ACTIONS},
 };
 
 enum device_state batch_target(enum batch_action a)
@@ -87,14 +92,11 @@ const char *batch_would(enum batch_action a, enum device_state from, char *why, 
         return "change";
     if (from == t->to)
         return "same";
-    if (t->only_from != DEVICE_STATES && from != t->only_from) {
-        snprintf(why, size, "the device is %s, not %s", device_state_name(from), device_state_name(t->only_from));
-        return "refuse";
-    }
-    if (life_rule(from, t->to, &rule))
-        return "change";
-    snprintf(why, size, "%s", rule.why);
-    return "refuse";
+    if (!life_rule(from, t->to, &rule))
+        snprintf(why, size, "%s", rule.why);
+    else if (t->from && !(t->from & 1u << from))
+        snprintf(why, size, "%s is not what is done with a device that is %s", batch_action_name(a), device_state_name(from));
+    return why[0] ? "refuse" : "change";
 }
 
 static int64_t mono_us(void)
@@ -270,7 +272,7 @@ static enum err_code batch_write(struct freeze *f, const struct batch_order *o, 
 {
     struct core *c = f->core;
     struct batch_row row = {.action = (uint8_t)o->action, .state = BATCH_FREEZING, .selector = o->selector, .reason = (uint8_t)o->reason,
-                            .why = o->why, .created_by = f->by.name, .created_at = core_stamp(c), .undo_of = o->undo_of,
+                            .why = o->why, .until = o->until, .wanted = o->wanted, .created_by = f->by.name, .created_at = core_stamp(c), .undo_of = o->undo_of,
                             .canary = (uint8_t)o->canary};
     enum err_code code = core_begin(c, e);
 
@@ -378,7 +380,8 @@ static enum err_code is_still_its(struct run *r, uint64_t device, struct err *e)
 static enum err_code apply(struct run *r, uint64_t device, const struct actor *by, int64_t now, bool *changed, struct err *e)
 {
     const struct action *a = &actions[r->action];
-    struct life_change ch = {.to = a->to, .only_from = a->only_from, .reason = r->reason, .why = r->why, .batch = r->row.id};
+    struct life_change ch = {.to = a->to, .only_from = DEVICE_STATES, .from = a->from, .reason = r->reason, .why = r->why,
+                             .until = r->row.until, .wanted = r->wanted, .batch = r->row.id, .confirmed = r->approved};
     uint64_t seq;
 
     if (r->row.undo_of && is_still_its(r, device, e) != E_OK)
@@ -691,6 +694,8 @@ static enum err_code run_new(struct core *c, const struct batch_row *row, struct
     r->finishing = row->next == row->count;
     text_copy(r->why, sizeof(r->why), row->why);
     text_copy(r->by, sizeof(r->by), row->created_by);
+    text_copy(r->wanted, sizeof(r->wanted), row->wanted);
+    r->approved = row->approved_by[0] && strcmp(row->approved_by, row->created_by) != 0;
     LIST_INSERT_HEAD(&c->batches->runs, r, link);
     step_soon(c, 0);
     return E_OK;
@@ -714,15 +719,15 @@ static enum err_code wrong_state(const struct batch_row *row, const char *verb, 
 
 /* State and entry in one transaction. */
 static enum err_code move(struct core *c, const struct batch_row *row, enum batch_state to, const char *event, const struct actor *by,
-                          struct err *e)
+                          const char *approved_by, struct err *e)
 {
     uint64_t id = row->id, next = row->next;
     enum err_code code = core_begin(c, e);
 
     if (code != E_OK)
         return code;
-    if (row->state == BATCH_WAITING && to == BATCH_RUNNING)
-        code = store_batch_approved(c->store, id, by->name, core_stamp(c), e);
+    if (approved_by && approved_by[0])
+        code = store_batch_approved(c->store, id, approved_by, core_stamp(c), e);
     if (code == E_OK)
         code = store_batch_set_state(c->store, id, to, "", core_stamp(c), e);
     if (code == E_OK)
@@ -731,15 +736,16 @@ static enum err_code move(struct core *c, const struct batch_row *row, enum batc
     return code;
 }
 
-static enum err_code go(struct core *c, uint64_t id, struct batch_row *row, const char *event, const struct actor *by, struct err *e)
+static enum err_code go(struct core *c, uint64_t id, struct batch_row *row, const char *event, const struct actor *by,
+                        const char *approved_by, struct err *e)
 {
-    if (move(c, row, BATCH_RUNNING, event, by, e) != E_OK || load(c, id, row, e) != E_OK)
+    if (move(c, row, BATCH_RUNNING, event, by, approved_by, e) != E_OK || load(c, id, row, e) != E_OK)
         return e->code;
     log_batch(event, id, row->next, row->count);
     return run_new(c, row, e);
 }
 
-enum err_code batch_start(struct core *c, uint64_t id, const struct actor *by, struct err *e)
+enum err_code batch_start(struct core *c, uint64_t id, const struct actor *by, const char *approved_by, struct err *e)
 {
     struct batch_row row;
 
@@ -747,7 +753,7 @@ enum err_code batch_start(struct core *c, uint64_t id, const struct actor *by, s
         return e->code;
     if (row.state == BATCH_RUNNING)
         return E_OK;
-    return row.state == BATCH_WAITING ? go(c, id, &row, "batch-started", by, e) : wrong_state(&row, "started", e);
+    return row.state == BATCH_WAITING ? go(c, id, &row, "batch-started", by, approved_by, e) : wrong_state(&row, "started", e);
 }
 
 enum err_code batch_pause(struct core *c, uint64_t id, const struct actor *by, struct err *e)
@@ -761,7 +767,7 @@ enum err_code batch_pause(struct core *c, uint64_t id, const struct actor *by, s
         return E_OK;
     if (row.state != BATCH_RUNNING)
         return wrong_state(&row, "paused", e);
-    if (move(c, &row, BATCH_PAUSED, "batch-paused", by, e) != E_OK)
+    if (move(c, &row, BATCH_PAUSED, "batch-paused", by, NULL, e) != E_OK)
         return e->code;
     if ((r = run_find(c, id)))
         run_end(r);
@@ -776,7 +782,7 @@ enum err_code batch_resume(struct core *c, uint64_t id, const struct actor *by, 
         return e->code;
     if (row.state == BATCH_RUNNING || row.state == BATCH_FINISHING)
         return E_OK;
-    return row.state == BATCH_PAUSED || row.state == BATCH_CANARY ? go(c, id, &row, "batch-resumed", by, e)
+    return row.state == BATCH_PAUSED || row.state == BATCH_CANARY ? go(c, id, &row, "batch-resumed", by, NULL, e)
                                                                   : wrong_state(&row, "resumed", e);
 }
 
@@ -791,7 +797,7 @@ enum err_code batch_cancel(struct core *c, uint64_t id, const struct actor *by, 
         return E_OK;
     if (row.ended_at || row.state == BATCH_FREEZING || row.state == BATCH_FINISHING)
         return wrong_state(&row, "cancelled", e);
-    if (move(c, &row, BATCH_CANCELLED, "batch-cancelled", by, e) != E_OK)
+    if (move(c, &row, BATCH_CANCELLED, "batch-cancelled", by, NULL, e) != E_OK)
         return e->code;
     if ((r = run_find(c, id)))
         run_end(r);

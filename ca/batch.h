@@ -20,6 +20,8 @@ struct batch_order {
     const char *selector;     /* as given; "" for a list of ids or an undo */
     enum crl_reason reason;   /* REASON_UNSPECIFIED: that of the change of state */
     const char *why;          /* NULL = none */
+    int64_t until;            /* of a suspension: when it wants a review; 0 = never */
+    const char *wanted;       /* of a quarantine: the release that ends it; NULL = none */
     unsigned canary;          /* percent, 0 = all at once */
     uint64_t undo_of;
     bool expected;            /* the list must have this count and digest: what the person who asks has seen */
@@ -42,7 +44,8 @@ MUST_CHECK enum err_code batch_freeze(struct core *c, const struct batch_order *
  * it is in, which the message names. Again: success without change.
  */
 MUST_CHECK enum err_code batch_fail(struct core *c, uint64_t id, const struct actor *by, const char *why, struct err *e); /* from waiting */
-MUST_CHECK enum err_code batch_start(struct core *c, uint64_t id, const struct actor *by, struct err *e);  /* from waiting */
+/* From waiting. `approved_by`: another person whose word it has; "" = nobody. */
+MUST_CHECK enum err_code batch_start(struct core *c, uint64_t id, const struct actor *by, const char *approved_by, struct err *e);
 MUST_CHECK enum err_code batch_pause(struct core *c, uint64_t id, const struct actor *by, struct err *e);  /* from running */
 MUST_CHECK enum err_code batch_resume(struct core *c, uint64_t id, const struct actor *by, struct err *e); /* from paused, canary */
 MUST_CHECK enum err_code batch_cancel(struct core *c, uint64_t id, const struct actor *by, struct err *e); /* from any that is not ended */

@@ -196,7 +196,7 @@ static enum err_code change_due(struct change *w, const struct row *d, struct er
         return code;
     if (w->ch->to == DEVICE_SUSPENDED && w->ch->until)
         return store_device_due_put(s, d->id, DUE_SUSPEND_REVIEW, w->ch->until, w->by->name, e);
-    if (w->ch->to == DEVICE_COMPROMISED)
+    if (w->ch->to == DEVICE_COMPROMISED && !w->ch->confirmed)
         return store_device_due_put(s, d->id, DUE_COMPROMISE_CONFIRM, w->now + CONFIRM_COMPROMISE_S, w->by->name, e);
     if (w->ch->to == DEVICE_QUARANTINED && w->ch->wanted && w->ch->wanted[0])
         return store_device_wanted_put(s, d->id, w->ch->wanted, e);

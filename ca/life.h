@@ -18,6 +18,7 @@ struct life_change {
     unsigned from;               /* only from these, 1 << state each; 0 = any the table allows */
     int64_t until;               /* of SUSPENDED: when it wants a person's review; 0 = never */
     const char *wanted;          /* of QUARANTINED: the release that ends it by itself; NULL = none */
+    bool confirmed;              /* of COMPROMISED: another person said so already (a batch that was approved) */
     bool accepted;               /* the end of a transfer: TRANSFERRING -> DECOMMISSIONED of the old owner's row alone */
 };
 

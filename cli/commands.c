@@ -16,10 +16,10 @@ static const struct option_spec no_options[] = {END_OPTIONS};
 #define OPT_WHY         {"reason", "TEXT", OPT_TEXT, "reason", "why, for the trail"}
 #define OPT_CONFIG      {"config", "FILE", OPT_OWN, NULL, "configuration of the service (default /etc/inkan/inkan.yaml)"}
 
-#define FLEET(verb, help, reason)                                                                                       \
+#define FLEET(verb, help, reason, ...)                                                                                       \
     {"fleet", verb, "batch.create", help, NULL,                                                                        \
      OPTIONS(OPT_SELECT, {"file", "IDS", OPT_OWN, NULL, "those of this file, one id a line, instead of --select"}, OPT_DOMAIN, \
-             {"reason", "R", OPT_TEXT, "reason", reason}, {"why", "TEXT", OPT_TEXT, "why", "for the trail"},            \
+             {"reason", "R", OPT_TEXT, "reason", reason}, {"why", "TEXT", OPT_TEXT, "why", "for the trail"}, __VA_ARGS__ \
              {"dry-run", NULL, OPT_FLAG, NULL, "show what it would do, change nothing"},                                \
              {"canary", "PERCENT", OPT_NUMBER, "canary", "do this part first, then wait for: inkan fleet resume"}, OPT_NO_WAIT, OPT_YES), \
      NULL, NULL, NULL, command_fleet_action}
@@ -183,15 +183,17 @@ const struct command commands[] = {
              {"out", "FILE", OPT_OWN, NULL, "where to write it (default: standard output)"}),
      NULL, NULL, NULL, command_device_export},
 
-    FLEET("suspend", "suspend many devices: their certificates are held", "text for the trail"),
-    FLEET("release", "end the suspension of many", "text for the trail"),
-    FLEET("quarantine", "let many devices update and renew, nothing else", "text for the trail"),
-    FLEET("unquarantine", "end the quarantine of many", "text for the trail"),
-    FLEET("revoke", "revoke the certificates of many; they may enrol again with their birth certificate", "RFC 5280 reason: superseded, caCompromise, ..."),
-    FLEET("compromise", "the keys of many are exposed: everything they have is revoked, nothing enrols", "text for the trail"),
-    FLEET("lose", "many are missing or stolen", "RFC 5280 reason (default privilegeWithdrawn)"),
-    FLEET("decommission", "retire many", "RFC 5280 reason (default cessationOfOperation)"),
-    FLEET("ship", "many left the factory", "text for the trail"),
+    FLEET("suspend", "suspend many devices: their certificates are held", "text for the trail",
+          {"until", "TIME", OPT_DURATION, "until", "as 14d from now: then somebody must look at them again", true},),
+    FLEET("release", "end the suspension of many", "text for the trail",),
+    FLEET("quarantine", "let many devices update and renew, nothing else", "text for the trail",
+          {"until-firmware", "R", OPT_TEXT, "firmware_wanted", "the release whose report ends it"},),
+    FLEET("unquarantine", "end the quarantine of many", "text for the trail",),
+    FLEET("revoke", "revoke the certificates of many; they may enrol again with their birth certificate", "RFC 5280 reason: superseded, caCompromise, ...",),
+    FLEET("compromise", "the keys of many are exposed: everything they have is revoked, nothing enrols", "text for the trail",),
+    FLEET("lose", "many are missing or stolen", "RFC 5280 reason (default privilegeWithdrawn)",),
+    FLEET("decommission", "retire many", "RFC 5280 reason (default cessationOfOperation)",),
+    FLEET("ship", "many left the factory", "text for the trail",),
     {"fleet", "list", "batch.list", "mass actions, the newest first", NULL,
      OPTIONS({"open", NULL, OPT_FLAG, "open", "only those that are not over"}, OPT_LIMIT), BATCH_COLUMNS, "there was no mass action", NULL, NULL},
     {"fleet", "show", "batch.show", "one mass action", "id", no_options, NULL, NULL, NULL, NULL},

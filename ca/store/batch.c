@@ -48,6 +48,8 @@ static void batch_get(struct query *q, struct batch_row *r)
     r->selector = col_text(q);
     r->reason = col_u8(q);
     r->why = col_text(q);
+    r->until = col_i64(q);
+    r->wanted = col_text(q);
     r->created_by = col_text(q);
     r->created_at = col_i64(q);
     r->pending = col_u64(q);
@@ -79,6 +81,8 @@ enum err_code store_batch_insert(struct store *s, struct batch_row *row, struct 
     q_text(&q, row->selector);
     q_i64(&q, row->reason);
     q_text(&q, row->why);
+    q_i64(&q, row->until);
+    q_text(&q, row->wanted);
     q_text(&q, row->created_by);
     q_i64(&q, row->created_at);
     q_ref(&q, row->undo_of);

@@ -31,6 +31,8 @@ struct batch_row {
     const char *selector;       /* "" = a list of ids was given */
     uint8_t reason;             /* enum crl_reason of its revocations; REASON_UNSPECIFIED = as the change of state has it */
     const char *why;            /* text for people */
+    int64_t until;              /* of a suspension: when it wants a review; 0 = never */
+    const char *wanted;         /* of a quarantine: the release that ends it; "" = none */
     const char *created_by, *approved_by;
     int64_t created_at, approved_at, started_at, ended_at; /* 0 = not */
     uint64_t pending;           /* request that waits for a second person, 0 = none */

@@ -48,7 +48,7 @@
     "FROM capture p CROSS JOIN unit u ON u.id = p.unit CROSS JOIN device d ON d.id = u.device "                        \
     "CROSS JOIN work_order o ON o.id = p.work_order CROSS JOIN station s ON s.id = p.station"
 #define BATCH_COLS                                                                                                     \
-    "id, action, state, selector, reason, why, created_by, created_at, pending, approved_by, approved_at, undo_of, count, digest, " \
+    "id, action, state, selector, reason, why, until, wanted, created_by, created_at, pending, approved_by, approved_at, undo_of, count, digest, " \
     "canary, next, changed, same, refused, seq, started_at, ended_at, error"
 #define OPERATOR_COLS "id, name, roles, user, added_at, ended_at"
 #define PENDING_COLS                                                                                                   \
@@ -517,9 +517,9 @@ X(CHECK_TALLY,
   "OR t.reworked <> coalesce(u.reworked, 0) LIMIT 1")
 
 X(BATCH_INSERT,
-  "INSERT INTO batch (action, state, selector, reason, why, created_by, created_at, pending, approved_by, approved_at, undo_of, count, "
+  "INSERT INTO batch (action, state, selector, reason, why, until, wanted, created_by, created_at, pending, approved_by, approved_at, undo_of, count, "
   "digest, canary, next, changed, same, refused, seq, started_at, ended_at, error) "
-  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, '', 0, ?8, 0, x'', ?9, 0, 0, 0, 0, 0, 0, 0, '')")
+  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, '', 0, ?10, 0, x'', ?11, 0, 0, 0, 0, 0, 0, 0, '')")
 X(BATCH_BY_ID, "SELECT " BATCH_COLS " FROM batch WHERE id = ?1")
 X(BATCH_EACH, "SELECT " BATCH_COLS " FROM batch WHERE id < ?1 ORDER BY id DESC LIMIT ?2")
 X(BATCH_EACH_OPEN, "SELECT " BATCH_COLS " FROM batch INDEXED BY batch_open WHERE ended_at = 0 AND id < ?1 ORDER BY id DESC LIMIT ?2")

@@ -126,6 +126,18 @@ steps() {
     [ "$(count 'lot = lot-0 and state = in_service')" = 1000 ]
 }
 
+@test "a quarantine of many ends for a unit that reports the wanted release; a suspension of many wants a review at its date" {
+    fleet quarantine --select 'device in (fill-0000000001, fill-0000000002)' --until-firmware 9.9
+    inkan device set-firmware fill-0000000001 --firmware 9.9
+    [ "$(count 'device in (fill-0000000001, fill-0000000002) and state = in_service')" = 1 ]
+    fleet unquarantine --select 'device = fill-0000000002'
+    fleet suspend --select 'device = fill-0000000002' --until 1s
+    wait_for 20 grep -q 'event=alarm-raised.*suspend-review.*fill-0000000002' "$dir/log/inkan.log"
+    fleet release --select 'device = fill-0000000002'
+    run fleet release --select 'device = fill-0000000002' --until 1s
+    [ "$status" -eq 2 ]
+}
+
 @test "what the table refuses is counted and listed, and is no obstacle to the others" {
     inkan device import - < <(seq -f 'declared-%g' 3) > /dev/null
     fleet suspend --select 'device in (declared-1, declared-2, fill-0000001500, fill-0000001501)'
@@ -181,6 +193,7 @@ steps() {
     [ "$(batch "$id" state)" = done ]
     [ "$(batch "$id" changed)" = 100 ]
     [ "$(batch "$id" same)" = 100 ]
+    [ "$(batch "$id" approved_by)" = bob ]
     # Both signatures are in the entry that let it run.
     inkan audit export | jq -s -e --arg o "batch:$id" '[.[] | select(.object == $o and .event == "batch-started")][0] |
         .actor == "alice" and (.signature | length) > 100 and (.approvals | length) > 100'

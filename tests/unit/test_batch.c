@@ -50,6 +50,8 @@ static void would_is_what_the_table_says(void **state)
         {BATCH_UNQUARANTINE, DEVICE_QUARANTINED, "change"}, {BATCH_UNQUARANTINE, DEVICE_SUSPENDED, "refuse"},
         {BATCH_SHIP, DEVICE_CONFIRMED, "change"},        {BATCH_SHIP, DEVICE_DISPOSED, "refuse"},
         {BATCH_COMPROMISE, DEVICE_LOST, "refuse"},       {BATCH_REVOKE, DEVICE_DISPOSED, "change"},
+        /* the table allows these two, under other names: found, accepted by a new owner */
+        {BATCH_SUSPEND, DEVICE_LOST, "refuse"},          {BATCH_SHIP, DEVICE_TRANSFERRING, "refuse"},
     };
     char why[192];
 

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Mass actions. A batch is one action over a frozen list of units; docs/fleet.md.
 --
+-- until: of a suspension, when it wants a review; wanted: of a quarantine, the release that ends it.
 -- pending is the request that another person approves, 0 none. next is how many units of the list are done with, in the order in which they run; a transaction that does some moves it.
 
 CREATE TABLE batch (
@@ -10,6 +11,8 @@ CREATE TABLE batch (
   selector   TEXT NOT NULL,
   reason     INTEGER NOT NULL,
   why        TEXT NOT NULL,
+  until      INTEGER NOT NULL,
+  wanted     TEXT NOT NULL,
   created_by TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   pending    INTEGER NOT NULL,
