@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The administration socket: who may connect, one request at a time, rows with back-pressure. */
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
@@ -560,6 +561,8 @@ static enum err_code take_signed_file(struct admin_call *call, int fd, const str
         return err_set(e, E_DENIED, r->has_file ? "the file the request was signed with is missing" : "a file was added to the request");
     if (given < 0)
         return E_OK;
+    if (fcntl(given, F_GET_SEALS) < 0) /* a file of memory, which no file system can make us wait for */
+        return err_set(e, E_DENIED, "the file that came with the request is not one of memory");
     call->file = given; /* lent to the reader */
     if (admin_file(call, FILE_MAX, &content, e) == E_OK) {
         sha256(buf_bytes(&content), digest);

@@ -82,11 +82,16 @@ box_down() {
 # box_link: the certificate of the box's link
 box_link() {
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=line-a" -keyout "$box/link.key" -out "$box/link.csr" 2> /dev/null &&
-        inkan box link line-a --profile station --csr "$box/link.csr" --chain --out "$box/link.pem" 2> /dev/null
+        inkan box link line-a --profile station --csr "$box/link.csr" --chain --out "$box/link.pem" 2> /dev/null || return 1
+    [ "$(id -u)" -eq 0 ] || return 0
+    chown inkan-sync "$box/link.key" && box_inkan operator add sync --roles sync --user inkan-sync > /dev/null
 }
 
+# Under its own user, with the role sync alone.
 box_sync() { # [options]
-    "$programs/inkan-sync" --url "https://localhost:$port" --cert "$box/link.pem" --key "$box/link.key" --anchor "$dir/fleet-root.pem" \
+    local as=()
+    [ "$(id -u)" -ne 0 ] || as=(setpriv --reuid=inkan-sync --clear-groups --)
+    "${as[@]}" "$programs/inkan-sync" --url "https://localhost:$port" --cert "$box/link.pem" --key "$box/link.key" --anchor "$dir/fleet-root.pem" \
         --socket "$box/run/admin.sock" "$@"
 }
 

@@ -11,7 +11,7 @@ setup_file() {
     # The service's users must reach them. Sanitizers need calls of their own, so builds for tests have wider lists.
     cp -r "$INKAN_RELEASE/bin" "$side/bin"
     chmod -R a+rX "$side/bin"
-    INKAN_PROGRAMS=$side/bin instance_up fronts=2
+    INKAN_PROGRAMS=$side/bin instance_up fronts=2 people=yes
     group_secret 'hard-*'
     [ "$(enroll hard-known)" = 200 ]
 }
@@ -23,7 +23,7 @@ setup() {
     side=$(cat "$BATS_FILE_TMPDIR/side")
     [ -d "${INKAN_RELEASE:-/nowhere}/bin" ] || skip "no release build here"
     fault_load
-    processes="inkand core status front-0 front-1 signer-issuing signer-ocsp"
+    processes="inkand core status front-0 front-1 signer-issuing signer-ocsp admin"
     inject=${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}/test/inject_call
 }
 
@@ -118,13 +118,13 @@ C
 
 @test "the filter of each kind is its own, on top of what it inherits from the supervisor" {
     supervisor=$(status_of inkand Seccomp_filters)
-    for process in core status front-0 front-1 signer-issuing signer-ocsp; do
+    for process in core status front-0 front-1 signer-issuing signer-ocsp admin; do
         expect "$process" "$(status_of "$process" Seccomp_filters)" $((supervisor + 1))
     done
 }
 
 @test "only processes that map a token's module may have executable memory of their own making" {
-    for process in inkand core status front-0; do
+    for process in inkand core status front-0 admin; do
         no grep -q 'rwx' "/proc/$(pid_of "$process")/maps"
     done
 }
@@ -182,6 +182,17 @@ answers_with() {
     dies front-0 link
     answers_with front-0 "errno EACCES" socket 2 1 0
     answers_with front-0 "errno EACCES" mmap 0 4096 5 0x22 -1 0
+}
+
+@test "the process of administration over the network dies of a forbidden call" {
+    injects
+    dies admin execve
+    dies admin ptrace
+    dies admin clone 17
+    dies admin link
+    answers_with admin "errno EACCES" socket 2 1 0
+    answers_with admin "errno EACCES" socket 1 5 0
+    dies admin socketpair 2 1 0 0
 }
 
 @test "the status process dies of a forbidden call" {
