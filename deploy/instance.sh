@@ -223,15 +223,7 @@ anchors:                     # who may vouch for a unit's birth identity, and wh
     ca: maker-ca
     domains: [example]
 ${extra_anchors:-}
-decisions:                   # may this unit connect now, and for what?
-  enabled: ${decisions:-true}
-feed:                        # the same, signed, for gateways that go on alone
-  token: "${feed_token-ocsp}"
-  profile: "${feed_profile-feed}"
-audiences:                   # who asks, and what for
-  - {name: default, scopes: [full]}
-  - {name: update, scopes: [full, update-only]}
-${extra_audiences:-}
+$(access_config)
 labels:                      # https://HOST/.well-known/est[/LABEL]/OPERATION
   - {name: "", domain: example, profile: ldevid, auth_cert: true, auth_password: true}
 ${extra_labels:-}$order_signers
@@ -241,6 +233,22 @@ ${people:+people:                      # who administers: inkan operator add; in
 }${extra_config:-}
 YAML
     mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"
+}
+
+# access_config: what decisions and the feed need; decisions=false leaves them out.
+access_config() {
+    [ "${decisions:-true}" = true ] || return 0
+    cat <<YAML
+decisions:                   # may this unit connect now, and for what?
+  enabled: true
+feed:                        # the same, signed, for gateways that go on alone
+  token: ocsp
+  profile: feed
+audiences:                   # who asks, and what for
+  - {name: default, scopes: [full]}
+  - {name: update, scopes: [full, update-only]}
+${extra_audiences:-}
+YAML
 }
 
 # make_instance_dirs: directories and SoftHSM's own configuration, with the owners the service will have.

@@ -159,7 +159,8 @@ class Service:
         self.dir = tempfile.mkdtemp(prefix="service.", dir=bench.work)
         os.chmod(self.dir, 0o755)
         self.port = free_port()
-        self.settings = dict(config or {}, fronts=str(fronts), dir=self.dir, port=str(self.port), programs=bench.programs)
+        self.settings = dict({"decisions": "false"}, **(config or {}))
+        self.settings.update(fronts=str(fronts), dir=self.dir, port=str(self.port), programs=bench.programs)
         self.env = dict(os.environ, **(env or {}))
         self.core = core
 

@@ -77,14 +77,14 @@ def warm(s):
 
 
 @contextlib.contextmanager
-def filled(bench, count, revoked=0, every=None, core=None):
+def filled(bench, count, revoked=0, every=None, core=None, config=None):
     """A service with `count` enrolled devices, `revoked` of them revoked; .filling says how it came about.
 
     With INKAN_BENCH_LEDGERS=DIR the whole instance is kept in DIR/COUNT-REVOKED and used again by later runs. Not a small one:
     what each run enrolls would soon be most of it.
     """
     kept = os.environ.get("INKAN_BENCH_LEDGERS") if count >= KEPT_LEAST else None
-    s = benchlib.Service(bench, settings(bench), 1, None, bench.server_core if core is None else core)
+    s = benchlib.Service(bench, dict(settings(bench), **(config or {})), 1, None, bench.server_core if core is None else core)
     directory = os.path.join(kept, f"{count}-{revoked}") if kept else s.dir
     made = os.path.join(directory, "filled.json")
     enrolllib.make_devices(bench, "maker-", 1)

@@ -72,6 +72,15 @@ setup() {
     openssl pkey -in "$REVOKED_KEY" -noout
 }
 
+@test "a gateway asks: the enrolled device may connect, the revoked one may not" {
+    decision() { # CERT
+        curl -sS --cacert "$EST_CACERT" --cert "$GATEWAY_CERT" --key "$GATEWAY_KEY" \
+            -H "X-Client-Cert: $(openssl x509 -in "$1" -outform DER | openssl base64 -A)" "$DECISION_URL" | jq -r .reason
+    }
+    [ "$(decision "$DEVICE_CERT")" = ok ]
+    [ "$(decision "$REVOKED_CERT")" = revoked ]
+}
+
 @test "a second run works and keeps the hierarchies" {
     before=$(openssl x509 -in "$ISSUER_PEM" -noout -fingerprint)
     "$source_dir/deploy/quickstart" --dir "$QS" --port "$QS_PORT" 3>&-
@@ -103,6 +112,7 @@ setup() {
     done
     [ ! -e "$QS/env" ]
     [ ! -e "$QS/run/admin.sock" ]
+    [ ! -e "$QS/run/decision.sock" ]
     [ -d "$QS/state" ]
     # A number left behind by a power cut, a stranger's by now, was ended as root.
     sleep 60 3>&- &
