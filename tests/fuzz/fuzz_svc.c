@@ -32,6 +32,34 @@ CODEC(ocsp_result, sts_ocsp_result)
 CODEC(issuer, follow_issuer)
 CODEC(factory, svc_factory)
 CODEC(factory_result, svc_factory_result)
+CODEC(decide, sts_decide)
+CODEC(decided, sts_decided)
+CODEC(feed_key, follow_feed_key)
+
+static bool caller(struct msg_reader *r, struct msg *again)
+{
+    struct sts_caller v;
+    struct err e;
+
+    sts_caller_get(r, &v);
+    if (msg_read_end(r, &e) != E_OK)
+        return false;
+    sts_caller_put(again, &v);
+    return true;
+}
+
+static bool device(struct msg_reader *r, struct msg *again)
+{
+    char room[DEVICE_ROOM];
+    struct access_device v;
+    struct err e;
+
+    follow_device_get(r, &v, room);
+    if (msg_read_end(r, &e) != E_OK)
+        return false;
+    follow_device_put(again, &v);
+    return true;
+}
 
 static bool row(struct msg_reader *r, struct msg *again)
 {
@@ -48,7 +76,8 @@ static bool row(struct msg_reader *r, struct msg *again)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool (*const codecs[])(struct msg_reader *, struct msg *) = {
-        enroll, enroll_result, label, file, purge, ocsp_result, issuer, row, factory, factory_result,
+        enroll, enroll_result, label, file, purge, ocsp_result, issuer, row, factory, factory_result, decide, decided,
+        feed_key, caller, device,
     };
     struct bytes body, packet;
     struct msg m, again;

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/auto.h"
+#include "base/conf.h"
 #include "ca/follow.h"
 #include "ca/service.h"
 
@@ -180,7 +181,12 @@ static const struct status_row row_example = {.seq = 5,
                                               .invalidity = 1600000000,
                                               .not_after = 1800000000,
                                               .batch = 6,
-                                              .origin = "old-ca"};
+                                              .origin = "old-ca",
+                                              .device = 77,
+                                              .device_state = DEVICE_LOST,
+                                              .kind = PROFILE_LDEVID,
+                                              .has_hash = true,
+                                              .der_hash = {1, 2, 3}};
 
 static void write_row(struct msg *m)
 {
@@ -221,6 +227,81 @@ static enum err_code read_issuer(struct msg_reader *r, struct err *e)
     return follow_issuer_decode(r, &v, e);
 }
 
+static const struct access_device device_example = {
+    .id = 77, .domain = "acme", .device_id = "dev-1", .product = "lock", .firmware = "1.2", .state = DEVICE_LOST};
+
+static void write_device(struct msg *m)
+{
+    follow_device_put(m, &device_example);
+}
+
+static enum err_code read_device(struct msg_reader *r, struct err *e)
+{
+    char room[DEVICE_ROOM];
+    struct access_device v;
+
+    follow_device_get(r, &v, room);
+    return msg_read_end(r, e);
+}
+
+static const struct follow_feed_key feed_key_example = {
+    .token = "ocsp", .key = "feed/fleet/1", .cka_id = {octets, 16}, .spki = {octets, 40}, .cert = {octets, 50}, .issuer = {octets, 60}};
+
+static void write_feed_key(struct msg *m)
+{
+    follow_feed_key_encode(m, &feed_key_example);
+}
+
+static enum err_code read_feed_key(struct msg_reader *r, struct err *e)
+{
+    struct follow_feed_key v;
+    return follow_feed_key_decode(r, &v, e);
+}
+
+static const struct sts_decide decide_example = {
+    .caller = {.cert_hash = {9, 8, 7}},
+    .audience = "door",
+    .who = {{.kind = IDENTITY_CERT, .der_hash = {1}, .ski = {2}, .not_before = 1700000000},
+            {.kind = IDENTITY_FINGERPRINT, .der_hash = {3}},
+            {.kind = IDENTITY_SERIAL, .ski = {4}, .serial = {5, 6}, .serial_len = 2},
+            {.kind = IDENTITY_NONE}},
+    .n = 4,
+};
+
+static void write_decide(struct msg *m)
+{
+    sts_decide_encode(m, &decide_example);
+}
+
+static enum err_code read_decide(struct msg_reader *r, struct err *e)
+{
+    static struct sts_decide v;
+    return sts_decide_decode(r, &v, e);
+}
+
+static const struct sts_decided decided_example = {
+    .seq = 9,
+    .policy_version = 3,
+    .first = 2,
+    .total = 4,
+    .n = 2,
+    .decision = {{.allow = true, .reason = DECISION_OK, .cache_s = 10, .status_age_s = 2, .known = true, .scope = SCOPE_FULL, .has_device = true,
+                  .state = DEVICE_IN_SERVICE, .domain = "acme", .device_id = "dev-1", .product = "lock", .firmware = "1.2"},
+                 {.close = true, .reason = DECISION_REVOKED, .known = true, .status = CERT_REVOKED, .revocation_reason = REASON_KEY_COMPROMISE,
+                  .revoked_at = 1700000000, .identity_unverified = true}},
+};
+
+static void write_decided(struct msg *m)
+{
+    sts_decided_encode(m, &decided_example);
+}
+
+static enum err_code read_decided(struct msg_reader *r, struct err *e)
+{
+    static struct sts_decided v;
+    return sts_decided_decode(r, &v, e);
+}
+
 static const struct {
     const char *name;
     write_fn write;
@@ -232,6 +313,10 @@ static const struct {
     {"status_row", write_row, read_row},       {"follow_issuer", write_issuer, read_issuer},
     {"svc_factory", write_factory, read_factory},
     {"svc_factory_result", write_factory_result, read_factory_result},
+    {"access_device", write_device, read_device},
+    {"follow_feed_key", write_feed_key, read_feed_key},
+    {"sts_decide", write_decide, read_decide},
+    {"sts_decided", write_decided, read_decided},
 };
 
 static struct msg_reader reader_of(struct msg *m)
@@ -678,6 +763,90 @@ static void rows_with_unknown_values_are_refused(void **state)
     assert_int_equal(row_code(&v), E_OK);
 }
 
+/* Whole texts and numbers through one message and back. */
+static void questions_and_decisions_come_through_unchanged(void **state)
+{
+    static struct sts_decide q;
+    static struct sts_decided d;
+    char room[DEVICE_ROOM];
+    struct access_device v;
+    struct msg_reader r;
+    struct err e;
+    AUTO_MSG m1;
+    AUTO_MSG m2;
+    AUTO_MSG m3;
+
+    (void)state;
+    msg_begin(&m1, STS_DECIDE, 1);
+    write_decide(&m1);
+    r = reader_of(&m1);
+    assert_int_equal(sts_decide_decode(&r, &q, &e), E_OK);
+    assert_int_equal(q.n, 4);
+    assert_string_equal(q.audience, "door");
+    assert_memory_equal(q.caller.cert_hash, decide_example.caller.cert_hash, 32);
+    for (size_t i = 0; i < 4; i++)
+        assert_memory_equal(&q.who[i], &decide_example.who[i], sizeof q.who[i]);
+    msg_begin(&m2, STS_DECIDED, 1);
+    write_decided(&m2);
+    r = reader_of(&m2);
+    assert_int_equal(sts_decided_decode(&r, &d, &e), E_OK);
+    assert_int_equal(d.seq, 9);
+    assert_int_equal(d.first, 2);
+    assert_true(d.decision[0].allow && !d.decision[1].allow && d.decision[1].close && d.decision[1].identity_unverified);
+    assert_string_equal(d.decision[0].device_id, "dev-1");
+    assert_string_equal(d.decision[0].firmware, "1.2");
+    assert_int_equal(d.decision[1].revocation_reason, REASON_KEY_COMPROMISE);
+    assert_int_equal(d.decision[1].revoked_at, 1700000000);
+    msg_begin(&m3, FOLLOW_DEVICES, 1);
+    write_device(&m3);
+    r = reader_of(&m3);
+    follow_device_get(&r, &v, room);
+    assert_int_equal(msg_read_end(&r, &e), E_OK);
+    assert_int_equal(v.id, 77);
+    assert_string_equal(v.device_id, "dev-1");
+    assert_int_equal(v.state, DEVICE_LOST);
+}
+
+static enum err_code decided_code(const struct sts_decided *in)
+{
+    static struct sts_decided v;
+    struct msg_reader r;
+    struct err e;
+    AUTO_MSG m;
+
+    msg_begin(&m, STS_DECIDED, 1);
+    sts_decided_encode(&m, in);
+    r = reader_of(&m);
+    return sts_decided_decode(&r, &v, &e);
+}
+
+/* A front never turns a broken answer into an allow. */
+static void decisions_that_contradict_themselves_are_refused(void **state)
+{
+    static struct sts_decided v;
+
+    (void)state;
+    assert_int_equal(decided_code(&decided_example), E_OK);
+    v = decided_example, v.decision[1].allow = true; /* revoked */
+    assert_int_equal(decided_code(&v), E_INVALID);
+    v = decided_example, v.decision[0].has_device = false;
+    assert_int_equal(decided_code(&v), E_INVALID);
+    v = decided_example, v.decision[0].known = false;
+    assert_int_equal(decided_code(&v), E_INVALID);
+    v = decided_example, v.decision[0].reason = DECISION_REASONS;
+    assert_int_equal(decided_code(&v), E_INVALID);
+    v = decided_example, v.decision[0].scope = ACCESS_SCOPES;
+    assert_int_equal(decided_code(&v), E_INVALID);
+    v = decided_example, v.total = 3; /* two from the third on */
+    assert_int_equal(decided_code(&v), E_INVALID);
+    v = decided_example, v.code = E_DENIED; /* with decisions */
+    assert_int_equal(decided_code(&v), E_INVALID);
+    v.n = 0;
+    assert_int_equal(decided_code(&v), E_OK);
+    v.code = E_OK;
+    assert_int_equal(decided_code(&v), E_INVALID);
+}
+
 static void results_that_cannot_be_kept_safely_are_refused(void **state)
 {
     static const struct {
@@ -776,6 +945,8 @@ int main(void)
         cmocka_unit_test(no_flipped_octet_breaks_a_reader),
         cmocka_unit_test(enroll_comes_through_unchanged),
         cmocka_unit_test(factory_comes_through_unchanged),
+        cmocka_unit_test(questions_and_decisions_come_through_unchanged),
+        cmocka_unit_test(decisions_that_contradict_themselves_are_refused),
         cmocka_unit_test(results_files_and_labels_come_through_unchanged),
         cmocka_unit_test(purge_and_ocsp_result_come_through_unchanged),
         cmocka_unit_test(a_full_purge_fits_one_message),
