@@ -34,7 +34,7 @@
  * ca.root_sign   {name}                                          re-signs what the offline root signs: CRL and responder certificate, and missing issuing CAs. {signed:[...]}
  * profile.list / profile.show {name}                             rows / {name, kind, ca, ..., hash}
  * domain.list / domain.show {name}                               rows {name, devices, anchors:[...]}
- * device.add     {domain?, device_id, product?, model?, lot?, order?, anchor?}      {domain, device_id, unit}
+ * device.add     {domain?, device_id, product?, model?, lot?, order?, anchor?, firmware?}      {domain, device_id, unit}
  * device.import  {domain?, devices:[{device_id,...}]} (<= 500)    {added, existing}
  * device.count   {select, by?}                                   {count}; by a member: rows {MEMBER, units}
  * device.list    {select?, limit?} or {domain?, device_id? (trailing *), product?, lot?, state?, limit?}  rows {domain, device_id, state, product, model, lot, declared_at, enrolled_at, unit}

@@ -104,6 +104,7 @@ static enum err_code declare(struct core *c, struct admin_call *call, const char
         .model = member(facts, "model"),
         .lot = member(facts, "lot"),
         .order_no = member(facts, "order"),
+        .firmware = member(facts, "firmware"),
         .state = DEVICE_DECLARED,
         .declared_at = core_stamp(c),
     };
@@ -150,6 +151,7 @@ void op_device_import(struct core *c, struct admin_call *call)
     static const struct admin_arg schema[] = {
         {"device_id", ARG_ID, true, 0}, {"product", ARG_ID, false, 0}, {"model", ARG_ID, false, 0},
         {"lot", ARG_ID, false, 0},      {"order", ARG_ID, false, 0},   {"anchor", ARG_ID, false, 0},
+        {"firmware", ARG_ID, false, 0},
         {NULL, ARG_ID, false, 0}};
     const json_t *list = json_object_get(call->args, "devices");
     struct err e = {0};

@@ -64,7 +64,7 @@ const struct admin_op admin_ops[] = {
     {"domain.list", op_domain_list, NO_ARGS, READS},
     {"domain.show", op_domain_show, ARGS(ID_REQUIRED("name")), READS},
     {"device.add", op_device_add,
-     ARGS(ID("domain"), ID_REQUIRED("device_id"), ID("product"), ID("model"), ID("lot"), ID("order"), ID("anchor")),
+     ARGS(ID("domain"), ID_REQUIRED("device_id"), ID("product"), ID("model"), ID("lot"), ID("order"), ID("anchor"), ID("firmware")),
      CHANGES},
     {"device.import", op_device_import, ARGS(ID("domain"), {"devices", ARG_LIST, true, 500}), CHANGES},
     {"device.list", op_device_list,

@@ -301,7 +301,7 @@ int command_kek_add(struct run *r)
 /* --- import --- */
 
 /* Columns a CSV heading may name. */
-static const char *const import_columns[] = {"device_id", "product", "model", "lot", "order", "anchor"};
+static const char *const import_columns[] = {"device_id", "product", "model", "lot", "order", "anchor", "firmware"};
 #define IMPORT_COLUMNS ARRAY_LEN(import_columns)
 
 struct import {
