@@ -342,7 +342,7 @@ static bool read_heading(struct import *im, const char *line, struct err *e)
         while (c < IMPORT_COLUMNS && strcasecmp(field, import_columns[c]) != 0)
             c++;
         if (c == IMPORT_COLUMNS) {
-            err_set(e, E_INVALID, "line 1: unknown column \"%s\" (device_id, product, model, lot, order, anchor)", field);
+            err_set(e, E_INVALID, "line 1: unknown column \"%s\" (device_id, product, model, lot, order, anchor, firmware)", field);
             return true;
         }
         im->column[im->fields++] = (int)c;
