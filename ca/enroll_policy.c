@@ -197,7 +197,7 @@ static enum err_code refuse_stopped(struct core *c, struct grant *g, struct err 
 }
 
 /* A unit enrols once it left the factory, and with the owner it has. */
-static enum err_code refuse_elsewhere(struct core *c, const struct device_facts *d, struct err *e)
+enum err_code enroll_refuse_elsewhere(struct core *c, const struct device_facts *d, struct err *e)
 {
     const struct conf_domain *domain = conf_find_domain(c->conf, d->domain);
 
@@ -1077,7 +1077,7 @@ enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, cons
     if (by_key_alone(in, g->label))
         return capture_fetch(c, in, csr, now, g, e);
     if ((code = authenticate(c, in, csr, now, g, e)) != E_OK ||
-        (code = refuse_elsewhere(c, &g->device, e)) != E_OK ||
+        (code = enroll_refuse_elsewhere(c, &g->device, e)) != E_OK ||
         (code = enroll_check_request(in, csr, g, e)) != E_OK || (code = take_firmware(c, in, now, g, e)) != E_OK)
         return code;
     if (in->operation == SVC_SERVERKEYGEN)

@@ -28,6 +28,8 @@ void device_facts_take(struct device_facts *out, const struct device_row *row);
 bool device_facts_stopped(const struct device_facts *d);
 /* Reads the state anew. E_DENIED: a row of the unit stops it. */
 MUST_CHECK enum err_code enroll_refuse_stopped(struct core *c, struct device_facts *d, struct err *e);
+/* E_DENIED: it did not leave the factory yet, is between two owners, or has another one. */
+MUST_CHECK enum err_code enroll_refuse_elsewhere(struct core *c, const struct device_facts *d, struct err *e);
 
 /* An enrollment secret whose password was right: a copy, for rows live only until the next call. */
 struct secret_facts {

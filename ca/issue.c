@@ -656,7 +656,8 @@ static enum err_code order_device(struct issue_job *j, const struct pubkey *key,
     if (code != E_OK)
         return code;
     device_facts_take(&j->facts, &row);
-    if (enroll_refuse_stopped(c, &j->facts, e) != E_OK)
+    if (enroll_refuse_stopped(c, &j->facts, e) != E_OK ||
+        (j->profile->kind == PROFILE_LDEVID && enroll_refuse_elsewhere(c, &j->facts, e) != E_OK))
         return err_wrap(e, "device %s/%s", o->domain, o->device_id);
     j->grant.device = j->facts;
     if (o->product[0])
