@@ -12,6 +12,7 @@
 
 time_t clock_now(void);          /* UTC seconds since 1970 */
 int64_t clock_mono_ms(void);     /* monotonic milliseconds, for deadlines (never shifted) */
+int64_t clock_mono_us(void);     /* monotonic microseconds, for measuring; of another origin */
 
 /* "2026-11-22T01:02:03Z"; `out` holds 32 octets. TIME_NO_EXPIRY prints as 9999-12-31T23:59:59Z. */
 void clock_format(time_t t, char out[32]);

@@ -21,6 +21,7 @@
 #include "ca/factory.h"
 #include "ca/issue.h"
 #include "ca/life.h"
+#include "ca/metrics.h"
 #include "ca/profile.h"
 #include "ca/record.h"
 #include "ca/request.h"
@@ -50,6 +51,7 @@ enum err_code core_begin(struct core *c, struct err *e)
 {
     c->purge.n = 0;
     c->purge.all = false;
+    metrics_rolled_back(c);
     if (store_begin(c->store, e) != E_OK) {
         core_doubt(c, e);
         return err_wrap(e, "begin");
@@ -69,6 +71,7 @@ void core_commit(struct core *c)
     }
     if (store_commit(c->store, &e) != E_OK)
         die_in_doubt(&e);
+    metrics_committed(c);
     if (c->checkpoint)
         evtimer_add(c->checkpoint, &next_round);
 }
@@ -499,6 +502,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
             people_tick(c);
             capture_tick(c);
         }
+        metrics_tick(c);
         factory_tick(c);
         life_tick(c);
         jobs_poke(c);
@@ -616,6 +620,7 @@ static void core_close(struct core *c)
     record_clear(c);
     anchors_free(c->anchors);
     guess_limit_free(c->guesses);
+    metrics_free(c->metrics);
     secret_clear(&c->secret_key);
     buf_clear(&c->ledger_id);
     buf_clear(&c->follow_id);
@@ -674,11 +679,12 @@ int core_run(int argc, char **argv)
     c.guesses = guess_limit_new();
     c.issuance = issuance_new(&c);
     c.captures = captures_new();
+    c.metrics = metrics_new(&c);
     c.tick = event_new(c.base, -1, EV_PERSIST, on_tick, &c);
     c.checkpoint = evtimer_new(c.base, on_checkpoint, &c);
     if (!secret_heap_open())
         log_note(LOG_WARN, "memory-not-locked", "reason", "RLIMIT_MEMLOCK is too small for the memory of private keys");
-    if (!c.guesses || !c.issuance || !c.captures || !c.tick || !c.checkpoint) {
+    if (!c.guesses || !c.issuance || !c.captures || !c.metrics || !c.tick || !c.checkpoint) {
         err_set(&e, E_NOMEM, "start");
         proc_die("start-failed", 1, &e);
     }

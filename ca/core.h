@@ -36,6 +36,7 @@ struct issuance;
 struct captures;
 struct factory;
 struct batches;
+struct metrics;
 
 /* Copies a text that is known to fit or may be cut; NULL counts as empty. Always terminated. */
 static inline __attribute__((unused)) void text_copy(char *out, size_t size, const char *s)
@@ -183,6 +184,7 @@ struct front_link {
     bool owed;         /* a part of the configuration or a file did not go out: links_tick sends all of it again */
     uint64_t id;       /* answers to a link that was replaced meanwhile go nowhere */
     uint64_t purged_seq;
+    struct svc_counts counts; /* as it told last */
 };
 
 struct status_link {
@@ -437,6 +439,7 @@ struct core {
     struct captures *captures;
     struct factory *factory;
     struct batches *batches;
+    struct metrics *metrics;
     struct budget_keeper *budgets; /* of a line box, else NULL */
     struct guess_limit *guesses;
     struct anchors *anchors; /* manufacturer anchors, parsed */

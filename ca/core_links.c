@@ -10,6 +10,7 @@
 #include "ca/est_body.h"
 #include "ca/factory.h"
 #include "ca/issue.h"
+#include "ca/metrics.h"
 
 #define FRONT_QUEUE       (64 << 20)  /* octets waiting for a front that does not read */
 #define STATUS_QUEUE      (16 << 20)
@@ -473,6 +474,29 @@ static enum err_code front_health(struct core *c, struct front_link *f, struct m
     return E_OK;
 }
 
+static enum err_code front_metrics(struct core *c, struct front_link *f, struct msg_reader *r, struct err *e)
+{
+    AUTO_BUF text = BUF_INIT(OPENMETRICS_MAX);
+    AUTO_FD int fd = -1;
+    AUTO_MSG m = {BUF_INIT(0)};
+    struct err why = {0};
+    uint64_t request_id = r->request_id;
+
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    metrics_write(c, &text);
+    if (buf_ok(&text))
+        fd = memfd_of("metrics", buf_bytes(&text), &why);
+    else
+        err_set(&why, E_NOMEM, "metrics");
+    if (fd < 0)
+        log_failure("metrics-failed", &why);
+    msg_begin(&m, SVC_METRICS_RESULT, request_id);
+    if (chan_send(f->chan, &m, fd, &why) != E_OK)
+        log_failure("metrics-failed", &why);
+    return E_OK;
+}
+
 static enum err_code front_message(struct core *c, struct front_link *f, struct msg_reader *r, struct err *e)
 {
     uint64_t seq;
@@ -493,6 +517,10 @@ static enum err_code front_message(struct core *c, struct front_link *f, struct 
         return front_tls_cert(c, f, r, e);
     case SVC_HEALTH:
         return front_health(c, f, r, e);
+    case SVC_METRICS:
+        return front_metrics(c, f, r, e);
+    case SVC_COUNTS:
+        return svc_counts_decode(r, &f->counts, e);
     case SVC_PURGED:
         seq = msg_get_u64(r);
         if (msg_read_end(r, e) != E_OK)
@@ -1213,6 +1241,7 @@ static void signer_link(struct core *c, const char *token, int fd)
     if (!l || !l->signer)
         proc_die("link-failed", PROC_EXIT_RESTART, &e); /* nobody would link us again */
     LIST_INSERT_HEAD(&c->signers, l, link);
+    signer_measure(l->signer, metrics_of_token(c, token));
     tell_keys(l);
     jobs_poke(c);
 }

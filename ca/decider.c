@@ -8,6 +8,7 @@
 
 #include "base/auto.h"
 #include "base/log.h"
+#include "base/openmetrics.h"
 #include "ca/decide.h"
 
 #define LOAD_STEP      2000 /* records of the replica in one turn of the loop */
@@ -57,6 +58,7 @@ struct decider {
     int64_t seen_second;
     int64_t stale_told_ms;
     uint64_t asked, allowed;   /* units */
+    uint64_t decided[2][DECISION_REASONS]; /* by allow and reason */
 };
 
 /* ---- filling the table ---- */
@@ -285,6 +287,7 @@ static bool answer_units(struct decider *d, void *owner, uint64_t id, const char
         decide(d->access, rules, &who[i], now, age, one, &device);
         d->asked++;
         d->allowed += one->allow;
+        d->decided[one->allow][one->reason]++;
         if (one->has_device && state_is_alarming(one->state) && device != ACCESS_NONE)
             tell_seen(d, device);
         if (one->reason == DECISION_STALE_DATA)
@@ -459,6 +462,28 @@ void decider_health(const struct decider *d, struct buf *out)
                ",\"allowed\":%" PRIu64 "}",
                decider_is_ready(d) ? "true" : "false", access_certs(d->access), access_devices(d->access), access_octets(d->access),
                d->fresh_once ? age_s(d) : -1, d->asked, d->allowed);
+}
+
+void decider_metrics(const struct decider *d, struct buf *out)
+{
+    om_family(out, "inkan_decisions", "counter", "", "Access decisions, by what was decided and why.");
+    for (int allow = 0; allow <= 1; allow++)
+        for (int r = 0; r < DECISION_REASONS; r++)
+            if (allow ? r == DECISION_OK || r == DECISION_STALE_DATA : r != DECISION_OK)
+                om_sample(out, "inkan_decisions_total", (double)d->decided[allow][r], "decision", allow ? "allow" : "deny", "reason",
+                          decision_reason_name((enum decision_reason)r), NULL);
+    om_family(out, "inkan_decisions_ready", "gauge", "", "1 when decisions can be made.");
+    om_sample(out, "inkan_decisions_ready", decider_is_ready(d), NULL);
+    om_family(out, "inkan_decision_certificates", "gauge", "", "Certificates in the table decisions are made from.");
+    om_sample(out, "inkan_decision_certificates", (double)access_certs(d->access), NULL);
+    om_family(out, "inkan_decision_devices", "gauge", "", "Devices in the table decisions are made from.");
+    om_sample(out, "inkan_decision_devices", (double)access_devices(d->access), NULL);
+    om_family(out, "inkan_decision_table_bytes", "gauge", "bytes", "Memory of the table decisions are made from.");
+    om_sample(out, "inkan_decision_table_bytes", (double)access_octets(d->access), NULL);
+    if (!d->fresh_once)
+        return;
+    om_family(out, "inkan_decision_age_seconds", "gauge", "seconds", "Age of what decisions are made from.");
+    om_sample(out, "inkan_decision_age_seconds", (double)age_s(d), NULL);
 }
 
 struct decider *decider_new(struct event_base *base, struct replica *replica, const struct decider_hooks *hooks,

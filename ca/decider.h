@@ -63,5 +63,6 @@ void decider_tick(struct decider *d); /* ten times a second */
 
 bool decider_is_ready(const struct decider *d);
 void decider_health(const struct decider *d, struct buf *out); /* members of a JSON object, without the braces */
+void decider_metrics(const struct decider *d, struct buf *out); /* families of OpenMetrics (docs/metrics.md) */
 
 #endif

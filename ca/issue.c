@@ -18,6 +18,7 @@
 #include "ca/enroll_policy.h"
 #include "ca/factory.h"
 #include "ca/keygen.h"
+#include "ca/metrics.h"
 #include "ca/parcel.h"
 #include "ca/record.h"
 #include "ca/repeat_rule.h"
@@ -1512,6 +1513,19 @@ static void test_pause(const struct issuance *q)
 }
 #endif
 
+static enum issue_call call_of(const struct issue_job *j)
+{
+    static const enum issue_call est[SVC_OPERATIONS] = {CALL_SIMPLEENROLL, CALL_SIMPLEREENROLL, CALL_SERVERKEYGEN};
+
+    if (j->is_captured)
+        return CALL_CAPTURED;
+    if (j->is_est)
+        return est[j->est.operation];
+    if (j->is_factory)
+        return CALL_STATION;
+    return strncmp(j->order.requester, "operator:", 9) == 0 ? CALL_OPERATOR : CALL_SERVICE;
+}
+
 /* After the commit: what was decided becomes visible. */
 static void answer(struct issuance *q)
 {
@@ -1524,6 +1538,7 @@ static void answer(struct issuance *q)
         TAILQ_REMOVE(&now_answered, j, link);
         if (j->result.code == E_OK)
             log_issued(j);
+        metrics_issued(c, call_of(j), j->result.code, j->result.repeat);
         if (j->result.code == E_OK && (j->order.becomes_ca[0] || j->order.subordinate[0] || j->order.spki.len))
             core_authorities_changed(c);
         j->done(c, j->arg, &j->result);

@@ -9,6 +9,7 @@
 #include "base/auto.h"
 #include "base/der.h"
 #include "base/log.h"
+#include "base/openmetrics.h"
 #include "ca/cert.h"
 #include "ca/clock_rule.h"
 #include "ca/lint.h"
@@ -1418,6 +1419,30 @@ void responder_health(struct responder *r, struct buf *out)
     for (int i = 0; i < COUNTERS; i++)
         buf_printf(out, "%s\"%s\":%llu", i ? "," : "", counter_name[i], (unsigned long long)r->count[i]);
     buf_add_str(out, "}");
+}
+
+void responder_metrics(struct responder *r, struct buf *out)
+{
+    time_t now = r->hooks.now(r->hooks.arg);
+
+    om_family(out, "inkan_ocsp_answers", "counter", "", "OCSP answers of the status process: signed, given from kept ones, joined to one under way.");
+    om_sample(out, "inkan_ocsp_answers_total", (double)r->count[COUNT_SIGNED], "how", "signed", NULL);
+    om_sample(out, "inkan_ocsp_answers_total", (double)r->count[COUNT_FROM_CACHE], "how", "kept", NULL);
+    om_sample(out, "inkan_ocsp_answers_total", (double)r->count[COUNT_JOINED], "how", "joined", NULL);
+    om_family(out, "inkan_ocsp_requests", "counter", "", "OCSP requests that reached the status process.");
+    om_sample(out, "inkan_ocsp_requests_total", (double)r->count[COUNT_REQUESTS], NULL);
+    om_family(out, "inkan_ocsp_unknown", "counter", "", "Certificates that were answered as unknown.");
+    om_sample(out, "inkan_ocsp_unknown_total", (double)r->count[COUNT_UNKNOWN], NULL);
+    om_family(out, "inkan_ocsp_refusals", "counter", "", "OCSP requests that got an error, by reason.");
+    for (int i = COUNT_REFUSED; i < COUNTERS; i++)
+        om_sample(out, "inkan_ocsp_refusals_total", (double)r->count[i], "reason", counter_name[i], NULL);
+    om_family(out, "inkan_ocsp_waiting", "gauge", "", "OCSP requests under way in the status process.");
+    om_sample(out, "inkan_ocsp_waiting", (double)r->jobs_n, NULL);
+    om_family(out, "inkan_ocsp_kept", "gauge", "", "OCSP answers the status process keeps.");
+    om_sample(out, "inkan_ocsp_kept", (double)r->kept_n, NULL);
+    om_family(out, "inkan_ocsp_responds", "gauge", "", "1 when OCSP answers for certificates of this issuer can be signed.");
+    for (size_t i = 0; i < r->issuers_n; i++)
+        om_sample(out, "inkan_ocsp_responds", !*why_silent(r, &r->issuers[i], now), "issuer", r->issuers[i].f.name, NULL);
 }
 
 void responder_set_limits(struct responder *r, const struct responder_limits *limits)

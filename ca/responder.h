@@ -108,5 +108,6 @@ int64_t responder_time(
 size_t responder_pending(const struct responder *r); /* requests under way */
 /* Members of a JSON object, without the braces: issuers and counters. */
 void responder_health(struct responder *r, struct buf *out);
+void responder_metrics(struct responder *r, struct buf *out); /* families of OpenMetrics (docs/metrics.md) */
 
 #endif

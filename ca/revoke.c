@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ca/core.h"
+#include "ca/metrics.h"
 
 #define NO   CERT_STATUSES       /* transition not allowed */
 #define SAME (CERT_STATUSES + 1) /* again: success without a change */
@@ -142,6 +143,7 @@ enum err_code revoke_apply(struct core *c, const struct cert_row *row, const str
     publish_mark(c, status.issuer, 0);
     if (shard)
         publish_mark(c, status.issuer, shard);
+    metrics_status_changed(c, status.status, status.reason);
     *changed = true;
     *seq = status.seq;
     if (!r->batch)

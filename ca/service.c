@@ -507,3 +507,54 @@ enum err_code sts_decided_decode(struct msg_reader *r, struct sts_decided *out, 
         decision_get(r, &out->decision[i]);
     return msg_read_end(r, e);
 }
+
+/* ---- what fronts count ---- */
+
+const char *svc_listener_name(enum svc_listener l)
+{
+    static const char *const names[SVC_LISTENERS] = {"est", "public", "health", "decision"};
+
+    return l < SVC_LISTENERS ? names[l] : "";
+}
+
+const char *svc_status_class_name(int k)
+{
+    static const char *const names[SVC_STATUS_CLASSES] = {"1xx", "2xx", "3xx", "4xx", "5xx"};
+
+    return k >= 0 && k < SVC_STATUS_CLASSES ? names[k] : "";
+}
+
+const char *svc_refusal_name(enum svc_refusal r)
+{
+    static const char *const names[SVC_REFUSALS] = {
+        [SVC_REFUSED_ADDRESS_LIMIT] = "connections-of-one-address", [SVC_REFUSED_CONNECTION_LIMIT] = "connections",
+        [SVC_REFUSED_HANDSHAKE] = "handshake-failed",               [SVC_REFUSED_DEADLINE] = "deadline",
+        [SVC_REFUSED_BAD_HTTP] = "bad-http",                        [SVC_REFUSED_NO_ROUTE] = "no-route",
+        [SVC_REFUSED_LATE_ANSWER] = "late-answer",                  [SVC_REFUSED_MEMORY] = "memory",
+    };
+
+    return r < SVC_REFUSALS ? names[r] : "";
+}
+
+void svc_counts_encode(struct msg *m, const struct svc_counts *in)
+{
+    for (int l = 0; l < SVC_LISTENERS; l++)
+        for (int k = 0; k < SVC_STATUS_CLASSES; k++)
+            msg_put_u64(m, in->answers[l][k]);
+    for (int r = 0; r < SVC_REFUSALS; r++)
+        msg_put_u64(m, in->refused[r]);
+    msg_put_u64(m, in->ocsp_kept);
+    msg_put_u64(m, in->connections);
+}
+
+enum err_code svc_counts_decode(struct msg_reader *r, struct svc_counts *out, struct err *e)
+{
+    for (int l = 0; l < SVC_LISTENERS; l++)
+        for (int k = 0; k < SVC_STATUS_CLASSES; k++)
+            out->answers[l][k] = msg_get_u64(r);
+    for (int i = 0; i < SVC_REFUSALS; i++)
+        out->refused[i] = msg_get_u64(r);
+    out->ocsp_kept = msg_get_u64(r);
+    out->connections = msg_get_u64(r);
+    return msg_read_end(r, e) == E_OK ? E_OK : err_wrap(e, "SVC_COUNTS");
+}

@@ -10,11 +10,14 @@
  *   SVC_FACTORY            SVC_FACTORY_RESULT
  *   SVC_TLS_CERT           SVC_TLS_CERT_RESULT
  *   SVC_HEALTH             SVC_HEALTH_RESULT
+ *   SVC_METRICS            SVC_METRICS_RESULT
+ *   SVC_COUNTS, every few seconds
  *   SVC_PURGED             SVC_PURGE
  *
  * front -> status        status -> front
  *   STS_OCSP               STS_OCSP_RESULT
  *   STS_HEALTH             STS_HEALTH_RESULT
+ *   STS_METRICS            STS_METRICS_RESULT
  *   STS_DECIDE             STS_DECIDED, one or several
  *   STS_SNAPSHOT           STS_SNAPSHOT_RESULT
  *   STS_CHANGES            STS_CHANGES_RESULT
@@ -45,6 +48,9 @@ enum service_type {
     SVC_PURGED,          /* u64 seq */
     SVC_FACTORY,         /* struct svc_factory */
     SVC_FACTORY_RESULT,
+    SVC_METRICS,        /* - */
+    SVC_METRICS_RESULT, /* -; fd: OpenMetrics text without its end (docs/metrics.md), none when it could not be made */
+    SVC_COUNTS,         /* struct svc_counts */
 };
 
 enum status_type {
@@ -57,6 +63,8 @@ enum status_type {
     STS_SNAPSHOT,      /* struct sts_caller */
     STS_SNAPSHOT_RESULT, /* u8 err code, str ETag; fd: the text, with E_OK. E_DENIED: not for this caller */
     STS_CHANGES,       /* struct sts_caller, u64 after, u32 wait_s */
+    STS_METRICS,
+    STS_METRICS_RESULT, /* as SVC_METRICS_RESULT */
     STS_CHANGES_RESULT, /* u8 err code, bytes JWS. E_NOT_FOUND: `after` is older than what is kept, or of another log */
 };
 
@@ -186,6 +194,30 @@ struct sts_ocsp_result {
     size_t cert_n;
 };
 
+/* What a front counts since it started; it has no place of its own to tell it. */
+enum svc_listener { SVC_LISTENER_EST, SVC_LISTENER_PUBLIC, SVC_LISTENER_HEALTH, SVC_LISTENER_DECISION, SVC_LISTENERS };
+#define SVC_STATUS_CLASSES 5 /* 1xx .. 5xx */
+enum svc_refusal { /* refusals that are counted, not logged one by one */
+    SVC_REFUSED_ADDRESS_LIMIT,
+    SVC_REFUSED_CONNECTION_LIMIT,
+    SVC_REFUSED_HANDSHAKE,
+    SVC_REFUSED_DEADLINE,
+    SVC_REFUSED_BAD_HTTP,
+    SVC_REFUSED_NO_ROUTE,
+    SVC_REFUSED_LATE_ANSWER,
+    SVC_REFUSED_MEMORY,
+    SVC_REFUSALS
+};
+const char *svc_listener_name(enum svc_listener l); /* "est" */
+const char *svc_status_class_name(int k);           /* 0 is "1xx" */
+const char *svc_refusal_name(enum svc_refusal r);   /* "bad-http" */
+struct svc_counts {
+    uint64_t answers[SVC_LISTENERS][SVC_STATUS_CLASSES];
+    uint64_t refused[SVC_REFUSALS];
+    uint64_t ocsp_kept; /* OCSP answers from those it keeps */
+    uint64_t connections; /* now */
+};
+
 /*
  * Who asks for a decision or the feed: a program of this machine by the socket, or the holder of the certificate with this SHA-256, who
  * must be a gateway.
@@ -279,6 +311,8 @@ void svc_label_encode(struct msg *m, const struct svc_label *in);
 MUST_CHECK enum err_code svc_label_decode(struct msg_reader *r, struct svc_label *out, struct err *e);
 void svc_file_encode(struct msg *m, const struct svc_file *in);
 MUST_CHECK enum err_code svc_file_decode(struct msg_reader *r, struct svc_file *out, struct err *e);
+void svc_counts_encode(struct msg *m, const struct svc_counts *in);
+MUST_CHECK enum err_code svc_counts_decode(struct msg_reader *r, struct svc_counts *out, struct err *e);
 void svc_purge_encode(struct msg *m, const struct svc_purge *in);
 MUST_CHECK enum err_code svc_purge_decode(struct msg_reader *r, struct svc_purge *out, struct err *e);
 void sts_ocsp_result_encode(struct msg *m, const struct sts_ocsp_result *in);

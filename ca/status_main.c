@@ -14,6 +14,7 @@
 #include "base/chan.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/openmetrics.h"
 #include "base/proc.h"
 #include "ca/decider.h"
 #include "ca/follower.h"
@@ -64,6 +65,13 @@ struct token {
     LIST_ENTRY(token) link;
 };
 
+/* What came of the signatures of one token: kept over its links. */
+struct token_stats {
+    LIST_ENTRY(token_stats) link;
+    char name[ID_MAX_LEN + 1];
+    struct signer_stats stats;
+};
+
 struct status {
     struct proc *proc;
     struct replica *replica;
@@ -76,6 +84,7 @@ struct status {
     uint64_t stop_at_tick;
     LIST_HEAD(, front) fronts;
     LIST_HEAD(, token) tokens;
+    LIST_HEAD(, token_stats) stats;
 };
 
 /* ---- ends ---- */
@@ -235,11 +244,29 @@ static void on_signer_gone(struct signer *s, void *arg)
     token_drop(t);
 }
 
+static struct token_stats *stats_of(struct status *st, const char *token)
+{
+    struct token_stats *t;
+
+    LIST_FOREACH(t, &st->stats, link)
+    {
+        if (strcmp(t->name, token) == 0)
+            return t;
+    }
+    t = calloc(1, sizeof(*t));
+    if (t) {
+        snprintf(t->name, sizeof(t->name), "%s", token);
+        LIST_INSERT_HEAD(&st->stats, t, link);
+    }
+    return t;
+}
+
 static void link_signer(struct status *st, const char *peer, int fd)
 {
     static const char prefix[] = "signer-";
     const char *name = strncmp(peer, prefix, sizeof(prefix) - 1) == 0 ? peer + sizeof(prefix) - 1 : "";
     struct token *t = *name ? find_token(st, name) : NULL;
+    struct token_stats *stats;
     struct err e;
 
     if (t)
@@ -260,6 +287,8 @@ static void link_signer(struct status *st, const char *peer, int fd)
     if (!t || !t->signer)
         proc_die("link-failed", PROC_EXIT_RESTART, &e); /* nobody would link us again */
     signer_batch(t->signer);
+    stats = stats_of(st, name);
+    signer_measure(t->signer, stats ? &stats->stats : NULL);
     LIST_INSERT_HEAD(&st->tokens, t, link);
     log_note(LOG_INFO, "signer-linked", "token", name);
     tell_keys(t);
@@ -501,6 +530,60 @@ static enum err_code on_health(struct front *f, struct msg_reader *r, struct err
     return chan_send(f->chan, &m, -1, e);
 }
 
+static void write_metrics(struct status *st, struct buf *out)
+{
+    const struct token_stats *t;
+    const struct token *k;
+
+    om_family(out, "inkan_status_current", "gauge", "", "1 when the status process has all the core told it to and may answer.");
+    om_sample(out, "inkan_status_current", follower_is_current(st->follower) && !follower_is_sealed(st->follower), NULL);
+    om_family(out, "inkan_replica_seq", "gauge", "", "Newest row of the status log in the replica.");
+    om_sample(out, "inkan_replica_seq", (double)replica_seq(st->replica), NULL);
+    responder_metrics(st->responder, out);
+    if (st->decider)
+        decider_metrics(st->decider, out);
+    om_family(out, "inkan_status_sign_seconds", "histogram", "seconds",
+              "Signatures the status process asked of a token, from the call to its answer.");
+    LIST_FOREACH(t, &st->stats, link)
+    {
+        om_histogram(out, "inkan_status_sign_seconds", &t->stats.latency, "token", t->name);
+    }
+    om_family(out, "inkan_status_sign_errors", "counter", "", "Signatures the status process asked of a token and did not get, by class of error.");
+    LIST_FOREACH(t, &st->stats, link)
+    {
+        for (int code = E_OK + 1; code < ERR_CODES_COUNT; code++)
+            if (code == E_TOKEN || code == E_BUSY || t->stats.failed[code])
+                om_sample(out, "inkan_status_sign_errors_total", (double)t->stats.failed[code], "token", t->name, "class",
+                          err_code_name((enum err_code)code), NULL);
+    }
+    om_family(out, "inkan_status_signer_waiting", "gauge", "", "Signatures the status process waits for, by token.");
+    LIST_FOREACH(k, &st->tokens, link)
+    {
+        om_sample(out, "inkan_status_signer_waiting", (double)(k->signer ? signer_pending(k->signer) : 0), "token", k->name, NULL);
+    }
+}
+
+static enum err_code on_metrics(struct front *f, struct msg_reader *r, struct err *e)
+{
+    AUTO_BUF text = BUF_INIT(OPENMETRICS_MAX);
+    AUTO_FD int fd = -1;
+    AUTO_MSG m;
+    struct err why = {0};
+    uint64_t id = r->request_id;
+
+    msg_begin(&m, STS_METRICS_RESULT, id);
+    if (msg_read_end(r, e) != E_OK)
+        return err_wrap(e, "STS_METRICS");
+    write_metrics(f->st, &text);
+    if (buf_ok(&text))
+        fd = memfd_of("metrics", buf_bytes(&text), &why);
+    else
+        err_set(&why, E_NOMEM, "metrics");
+    if (fd < 0)
+        log_failure("metrics-failed", &why);
+    return chan_send(f->chan, &m, fd, e);
+}
+
 static void on_front_message(struct chan *c, struct msg_reader *r, int fd, void *arg)
 {
     struct front *f = arg;
@@ -513,6 +596,8 @@ static void on_front_message(struct chan *c, struct msg_reader *r, int fd, void 
         on_ocsp(f, r, &e);
     } else if (r->type == STS_HEALTH) {
         on_health(f, r, &e);
+    } else if (r->type == STS_METRICS) {
+        on_metrics(f, r, &e);
     } else if (r->type == STS_DECIDE) {
         on_decide(f, r, &e);
     } else if (r->type == STS_CHANGES || r->type == STS_SNAPSHOT) {

@@ -487,6 +487,8 @@ static void answer_queue(struct conn *c, const struct http_answer *a, evbuffer_r
     bool ok, left = false;
 
     c->close = !keep_alive;
+    if (a->status >= 100 && a->status < 600)
+        c->front->counts.answers[c->service->counted][a->status / 100 - 1]++;
     http_answer_head(&head, a, keep_alive, clock_now());
     ok = buf_ok(&head);
     if (ok && secret && c->ssl)
@@ -683,7 +685,7 @@ static void conn_read(struct conn *c)
         case HTTP_EVENT_BAD:
             if (c->reader.status == 503)
                 front_memory_short(c->front);
-            front_count(c->front, COUNT_BAD_HTTP);
+            front_count(c->front, SVC_REFUSED_BAD_HTTP);
             refuse_and_close(c, c->reader.status, c->reader.reason);
             break;
         }
@@ -734,7 +736,7 @@ static void handshake_failed(struct conn *c)
         last = code;
     if (last)
         ERR_error_string_n(last, reason, sizeof reason);
-    front_count(c->front, COUNT_HANDSHAKE);
+    front_count(c->front, SVC_REFUSED_HANDSHAKE);
     if (SSL_get_verify_result(c->ssl) != X509_V_OK)
         snprintf(reason, sizeof reason, "%s", X509_verify_cert_error_string(SSL_get_verify_result(c->ssl)));
     log_note(LOG_DEBUG, "tls-handshake-failed", "reason", reason);
@@ -839,7 +841,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     switch (c->state) {
     case CONN_HEAD:
     case CONN_BODY:
-        front_count(c->front, COUNT_DEADLINE);
+        front_count(c->front, SVC_REFUSED_DEADLINE);
         refuse_and_close(c, 408, "the request did not arrive in time");
         return;
     case CONN_BUSY:
@@ -850,7 +852,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
         return;
     case CONN_HANDSHAKE:
     case CONN_WRITING:
-        front_count(c->front, COUNT_DEADLINE);
+        front_count(c->front, SVC_REFUSED_DEADLINE);
         conn_free(c);
         return;
     case CONN_LINGER:
@@ -888,7 +890,7 @@ static bool make_room(struct front *f)
 {
     if (f->conn_n < f->connections_max)
         return true;
-    front_count(f, COUNT_CONNECTION_LIMIT);
+    front_count(f, SVC_REFUSED_CONNECTION_LIMIT);
     return give_way(f);
 }
 
@@ -929,7 +931,7 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
     if (s->limited) {
         source = source_take(&f->sources, sa, f->per_address_max);
         if (!source) {
-            front_count(f, COUNT_ADDRESS_LIMIT);
+            front_count(f, SVC_REFUSED_ADDRESS_LIMIT);
             close(fd);
             return;
         }
@@ -939,7 +941,7 @@ void conn_accept(struct front *f, const struct service *s, evutil_socket_t fd, c
             return;
         }
     } else if (f->probe_n >= PROBES_MAX) {
-        front_count(f, COUNT_CONNECTION_LIMIT);
+        front_count(f, SVC_REFUSED_CONNECTION_LIMIT);
         close(fd);
         return;
     }

@@ -73,7 +73,7 @@ bool access_on_head(struct conn *c, const char *path, size_t *body_max, struct r
     enum access_route route = proc_conf(c->front->proc)->decisions ? route_of(path) : ACCESS_NOT;
 
     if (route == ACCESS_NOT) {
-        front_count(c->front, COUNT_NO_ROUTE);
+        front_count(c->front, SVC_REFUSED_NO_ROUTE);
         return refuse(no, 404, "no such resource", NULL);
     }
     if (!method_fits(q, route))
@@ -290,6 +290,7 @@ static void decision_on_done(struct conn *c, int status)
 
 const struct service decision_service = {
     .name = "decision",
+    .counted = SVC_LISTENER_DECISION,
     .limited = false,
     .on_head = decision_on_head,
     .on_request = access_on_request,

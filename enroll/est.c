@@ -239,7 +239,7 @@ static bool est_on_head(struct conn *c, size_t *body_max, struct refusal *no)
     char path[512];
 
     if (!http_path_decode(q->path, path, sizeof path)) {
-        front_count(c->front, COUNT_NO_ROUTE);
+        front_count(c->front, SVC_REFUSED_NO_ROUTE);
         return refuse(no, 400, "the path is malformed", NULL);
     }
     if (!c->front->config.complete)
@@ -251,7 +251,7 @@ static bool est_on_head(struct conn *c, size_t *body_max, struct refusal *no)
     route = route_find(path, est->label);
     label = route ? label_find(c->front->config.labels, est->label) : NULL;
     if (!label || (route->operation == SVC_SERVERKEYGEN && !label->keygen)) {
-        front_count(c->front, COUNT_NO_ROUTE);
+        front_count(c->front, SVC_REFUSED_NO_ROUTE);
         return refuse(no, 404, "no such resource", NULL);
     }
     est->route = route;
@@ -619,6 +619,7 @@ static void est_on_done(struct conn *c, int status)
 
 const struct service est_service = {
     .name = "est",
+    .counted = SVC_LISTENER_EST,
     .tls = true,
     .limited = true,
     .on_head = est_on_head,

@@ -117,7 +117,7 @@ bool factory_on_head(struct conn *c, char *path, size_t *body_max, struct refusa
     bool read;
 
     if (is_below(path, BOX_PREFIX) ? !box_path_read(f, path + strlen(BOX_PREFIX)) : !path_read(f, path + strlen(FACTORY_PREFIX))) {
-        front_count(c->front, COUNT_NO_ROUTE);
+        front_count(c->front, SVC_REFUSED_NO_ROUTE);
         return refuse(no, 404, "no such resource", NULL);
     }
     read = svc_factory_is_read(f->route->action);

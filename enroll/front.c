@@ -27,6 +27,7 @@
 #define SEND_BUFFER         (128 * 1024) /* the kernel takes twice as much, with its own overhead */
 #define RECEIVE_BUFFER      (32 * 1024)
 #define COUNT_PERIOD_S      10
+#define TELL_PERIOD_S       2
 #define TLS_CHECK_S         60
 #define MEMORY_SHARE        16 /* one connection of so many gives way when memory runs out, and MEMORY_LEAST more */
 #define MEMORY_LEAST        32
@@ -56,16 +57,9 @@ static void after_s(struct event *ev, long s)
 
 /* ---- counted refusals ------------------------------------------------------------------------------------------- */
 
-static const char *const counter_name[COUNT_KINDS] = {
-    [COUNT_ADDRESS_LIMIT] = "connections-of-one-address", [COUNT_CONNECTION_LIMIT] = "connections",
-    [COUNT_HANDSHAKE] = "handshake-failed",               [COUNT_DEADLINE] = "deadline",
-    [COUNT_BAD_HTTP] = "bad-http",                        [COUNT_NO_ROUTE] = "no-route",
-    [COUNT_LATE_ANSWER] = "late-answer",                  [COUNT_MEMORY] = "memory",
-};
-
-void front_count(struct front *f, enum counter k)
+void front_count(struct front *f, enum svc_refusal r)
 {
-    f->count[k]++;
+    f->counts.refused[r]++;
     if (!event_pending(f->count_timer, EV_TIMEOUT, NULL))
         after_s(f->count_timer, COUNT_PERIOD_S);
 }
@@ -77,15 +71,37 @@ static void on_count_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    for (int k = 0; k < COUNT_KINDS; k++) {
-        if (!f->count[k])
+    for (int r = 0; r < SVC_REFUSALS; r++) {
+        if (f->counts.refused[r] == f->summarised[r])
             continue;
         log_begin(&l, LOG_WARN, "front-refused");
-        log_str(&l, "reason", counter_name[k]);
-        log_u64(&l, "count", f->count[k]);
+        log_str(&l, "reason", svc_refusal_name((enum svc_refusal)r));
+        log_u64(&l, "count", f->counts.refused[r] - f->summarised[r]);
         log_end(&l);
-        f->count[k] = 0;
+        f->summarised[r] = f->counts.refused[r];
     }
+}
+
+/* The core tells those who watch of all fronts: whoever asks reaches one of them. */
+static void tell_counts(struct front *f)
+{
+    struct err e = {0};
+    struct msg m;
+
+    f->counts.connections = f->conn_n;
+    if (!f->core || !front_core_has_room(f))
+        return;
+    msg_begin(&m, SVC_COUNTS, 0);
+    svc_counts_encode(&m, &f->counts);
+    if (chan_send(f->core, &m, -1, &e) != E_OK)
+        log_failure("core-link", &e);
+}
+
+static void on_tell_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    tell_counts(arg);
 }
 
 /* ---- listeners -------------------------------------------------------------------------------------------------- */
@@ -156,7 +172,7 @@ static void on_accept_error(struct evconnlistener *ev, void *arg)
     struct front_listener *l = arg;
 
     (void)ev;
-    front_count(l->front, COUNT_CONNECTION_LIMIT);
+    front_count(l->front, SVC_REFUSED_CONNECTION_LIMIT);
     listener_rest(l, ACCEPT_PAUSE_MS);
 }
 
@@ -398,7 +414,7 @@ static enum err_code core_enroll_result(struct front *f, struct msg_reader *r, i
     if (c && c->service == &est_service && c->u.est.route)
         est_on_result(c, &result);
     else
-        front_count(f, COUNT_LATE_ANSWER); /* the client left, or its deadline passed: a repeat gets the same bytes */
+        front_count(f, SVC_REFUSED_LATE_ANSWER); /* the client left, or its deadline passed: a repeat gets the same bytes */
     return E_OK;
 }
 
@@ -413,7 +429,7 @@ static enum err_code core_factory_result(struct front *f, struct msg_reader *r, 
     if (c && c->service == &est_service && c->u.est.factory.route)
         factory_on_result(c, &result);
     else
-        front_count(f, COUNT_LATE_ANSWER);
+        front_count(f, SVC_REFUSED_LATE_ANSWER);
     return E_OK;
 }
 
@@ -435,6 +451,27 @@ static enum err_code core_health(struct front *f, struct msg_reader *r, int fd, 
     if (c && c->service == &health_service)
         health_on_core(c, ready, json);
     return E_OK;
+}
+
+static enum err_code take_metrics(struct front *f, struct msg_reader *r, int fd, enum wait link, struct err *e)
+{
+    struct conn *c = conn_waiting(f, r->request_id, link);
+
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    if (c && c->service == &health_service && c->u.health.metrics_asked)
+        health_on_metrics(c, link, fd);
+    return E_OK;
+}
+
+static enum err_code core_metrics(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    return take_metrics(f, r, fd, WAIT_CORE, e);
+}
+
+static enum err_code status_metrics(struct front *f, struct msg_reader *r, int fd, struct err *e)
+{
+    return take_metrics(f, r, fd, WAIT_STATUS, e);
 }
 
 static enum err_code core_purge(struct front *f, struct msg_reader *r, int fd, struct err *e)
@@ -463,7 +500,7 @@ static enum err_code status_ocsp_result(struct front *f, struct msg_reader *r, i
     if (c && c->service == &public_service)
         ocsp_on_result(c, &result);
     else
-        front_count(f, COUNT_LATE_ANSWER);
+        front_count(f, SVC_REFUSED_LATE_ANSWER);
     return E_OK;
 }
 
@@ -488,7 +525,7 @@ static struct conn *access_waiting(struct front *f, uint64_t rid)
 
     if (c && (c->service == &est_service || c->service == &decision_service) && c->u.est.access.route)
         return c;
-    front_count(f, COUNT_LATE_ANSWER);
+    front_count(f, SVC_REFUSED_LATE_ANSWER);
     return NULL;
 }
 
@@ -547,11 +584,13 @@ static const struct handler core_handlers[] = {
     {SVC_CONFIG_END, config_end},             {SVC_ENROLL_RESULT, core_enroll_result},
     {SVC_TLS_CERT_RESULT, core_tls_cert},     {SVC_HEALTH_RESULT, core_health},
     {SVC_PURGE, core_purge},                  {SVC_FACTORY_RESULT, core_factory_result},
+    {SVC_METRICS_RESULT, core_metrics},
 };
 
 static const struct handler status_handlers[] = {
     {STS_OCSP_RESULT, status_ocsp_result},
     {STS_HEALTH_RESULT, status_health},
+    {STS_METRICS_RESULT, status_metrics},
     {STS_DECIDED, status_decided},
     {STS_CHANGES_RESULT, status_changes},
     {STS_SNAPSHOT_RESULT, status_snapshot},
@@ -763,7 +802,7 @@ static void on_memory_timer(evutil_socket_t fd, short what, void *arg)
         front_room_again(f);
         return;
     }
-    front_count(f, COUNT_MEMORY);
+    front_count(f, SVC_REFUSED_MEMORY);
     do
         gone = conn_give_way(f, memory_gives_way(f));
     while (!spare_fill() && gone > 0);
@@ -783,6 +822,7 @@ static void on_go(struct proc *p, void *arg)
     if (proc_confine(p, &e) != E_OK)
         proc_die("confine", PROC_EXIT_CONFIG, &e);
     f->going = true;
+    after_s(f->tell_timer, TELL_PERIOD_S);
     listeners_update(f);
     proc_ready(p);
     if (!tls_is_ready(f->tls))
@@ -850,13 +890,14 @@ void front_setup(struct front *f)
     if (random_bytes(&f->next_rid, sizeof f->next_rid, &e) != E_OK)
         proc_die("front-start", PROC_EXIT_RESTART, &e);
     f->count_timer = evtimer_new(f->base, on_count_timer, f);
+    f->tell_timer = event_new(f->base, -1, EV_PERSIST, on_tell_timer, f);
     f->tls_timer = evtimer_new(f->base, on_tls_timer, f);
     f->stop_timer = evtimer_new(f->base, on_stop_timer, f);
     f->memory_timer = evtimer_new(f->base, on_memory_timer, f);
     if (f->memory_timer)
         event_priority_set(f->memory_timer, 0);
     f->cache = ocsp_cache_new(OCSP_CACHE_ENTRIES_MAX, OCSP_CACHE_OCTETS_MAX);
-    if (!f->count_timer || !f->tls_timer || !f->stop_timer || !f->memory_timer || !f->cache) {
+    if (!f->count_timer || !f->tell_timer || !f->tls_timer || !f->stop_timer || !f->memory_timer || !f->cache) {
         err_set(&e, E_NOMEM, "out of memory");
         proc_die("front-start", PROC_EXIT_RESTART, &e);
     }
@@ -885,6 +926,7 @@ void front_clear(struct front *f)
     ocsp_cache_free(f->cache);
     tls_free(f->tls);
     event_free(f->count_timer);
+    event_free(f->tell_timer);
     event_free(f->tls_timer);
     event_free(f->stop_timer);
     event_free(f->memory_timer);

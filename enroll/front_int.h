@@ -54,6 +54,7 @@ struct refusal {
 /* What a listener serves. All functions run on the loop; none frees the connection. */
 struct service {
     const char *name;
+    enum svc_listener counted; /* as which its answers count */
     bool tls;
     bool limited; /* counts against the limits on connections */
     /* The head is there: false refuses with *no; true sets *body_max. */
@@ -97,7 +98,7 @@ struct ocsp_request {
 };
 
 struct health_request {
-    bool ready_asked;
+    bool ready_asked, metrics_asked;
     bool core_answered, core_ready, status_answered, status_ready;
     struct buf core_json, status_json;
 };
@@ -206,18 +207,6 @@ void conn_setup(void);
 
 /* ---- the process ---------------------------------------------------------------------------------------------- */
 
-enum counter { /* refusals that are counted, not logged one by one */
-    COUNT_ADDRESS_LIMIT,
-    COUNT_CONNECTION_LIMIT,
-    COUNT_HANDSHAKE,
-    COUNT_DEADLINE,
-    COUNT_BAD_HTTP,
-    COUNT_NO_ROUTE,
-    COUNT_LATE_ANSWER,
-    COUNT_MEMORY,
-    COUNT_KINDS
-};
-
 #define LISTENERS_MAX  32
 #define WAITING_BUCKETS 1024
 
@@ -267,8 +256,9 @@ struct front {
     uint8_t room[16384];   /* for what a connection is just sending */
     uint8_t record[16384]; /* for what it is just being sent over TLS */
     uint64_t next_rid;
-    uint64_t count[COUNT_KINDS];
-    struct event *count_timer;
+    struct svc_counts counts;            /* since it started */
+    uint64_t summarised[SVC_REFUSALS];   /* of these, how many the log told of */
+    struct event *count_timer, *tell_timer;
     bool going, stopping, held; /* held: as many connections as allowed */
     struct event *stop_timer;
     struct event *memory_timer; /* after memory ran out: now, before all other events, then until the configured limit holds again */
@@ -282,7 +272,7 @@ extern const struct proc_ops front_ops;
 
 uint64_t front_rid(struct front *f);
 void rid_format(uint64_t rid, char out[17]);
-void front_count(struct front *f, enum counter k);
+void front_count(struct front *f, enum svc_refusal r);
 /* A connection has gone: a stopping front may end. */
 void front_conn_gone(struct front *f);
 /* There is room for another connection, or one waits that gives way: listeners held back by the limit accept again. */
@@ -350,5 +340,7 @@ void ocsp_answer_without_status(struct conn *c);
 
 void health_on_core(struct conn *c, bool ready, struct bytes json);
 void health_on_status(struct conn *c, bool ready, struct bytes json);
+/* The text of the core's or the status process's numbers; fd -1: there is none. */
+void health_on_metrics(struct conn *c, enum wait link, int fd);
 
 #endif

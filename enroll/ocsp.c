@@ -121,6 +121,7 @@ static bool answer_from_cache_in_outage(struct conn *c)
     left = a.next_update - (int64_t)clock_now() - 1;
     if (left < 0)
         return false;
+    c->front->counts.ocsp_kept++;
     answer_cacheable(c, &a, left < MAX_AGE_OUTAGE ? left : MAX_AGE_OUTAGE);
     return true;
 }
@@ -206,6 +207,7 @@ void ocsp_on_request(struct conn *c)
     if (ocsp_cache_get(c->front->cache, c->u.ocsp.key, &a)) {
         left = max_age_left(&a, clock_now());
         if (left > 0) {
+            c->front->counts.ocsp_kept++;
             answer_cacheable(c, &a, left);
             return;
         }
@@ -224,13 +226,13 @@ static bool public_on_head(struct conn *c, size_t *body_max, struct refusal *no)
     if (is_ocsp_path(q->path, &rest))
         return ocsp_on_head(c, body_max, no);
     if (!http_path_decode(q->path, path, sizeof path)) {
-        front_count(c->front, COUNT_NO_ROUTE);
+        front_count(c->front, SVC_REFUSED_NO_ROUTE);
         return refuse(no, 400, "the path is malformed", NULL);
     }
     if (!file_exists(c->front->config.files, path)) {
         if (!c->front->config.complete)
             return refuse(no, 503, "starting", NULL);
-        front_count(c->front, COUNT_NO_ROUTE);
+        front_count(c->front, SVC_REFUSED_NO_ROUTE);
         return refuse(no, 404, "no such resource", NULL);
     }
     if (!(GET_OR_HEAD & HTTP_METHOD_BIT(q->method)))
@@ -282,6 +284,7 @@ static void public_on_done(struct conn *c, int status)
 
 const struct service public_service = {
     .name = "ocsp",
+    .counted = SVC_LISTENER_PUBLIC,
     .limited = true,
     .on_head = public_on_head,
     .on_request = public_on_request,

@@ -31,6 +31,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/msg.h"
+#include "base/openmetrics.h"
 
 enum signer_type {
     SIGNER_KEYS = MSG_RANGE_SIGNER,
@@ -113,6 +114,13 @@ typedef void (*signer_generated_fn)(void *arg, enum err_code code, const struct 
 MUST_CHECK enum err_code signer_generate(struct signer *s, enum key_alg alg, uint32_t deadline_ms, uint64_t rid,
                                          signer_generated_fn done, void *arg, struct err *e);
 size_t signer_pending(const struct signer *s);
+/* What came of the signatures asked of one token, over all links to it. */
+struct signer_stats {
+    struct histogram latency; /* of those that were made: from the call to its answer */
+    uint64_t failed[ERR_CODES_COUNT];
+};
+/* From now on they are counted there; lent, NULL = nowhere. */
+void signer_measure(struct signer *s, struct signer_stats *into);
 
 /* The algorithm a key signs with (RSA: SIG_RSA_SHA256, P-384: SIG_ECDSA_SHA384, ...); SIG_NONE: not one of ours. */
 enum sig_alg sig_alg_for_spki(struct bytes spki);

@@ -4,6 +4,7 @@
 
 #include "base/auto.h"
 #include "base/chan.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "hsm/signer.h"
 
@@ -20,6 +21,7 @@ struct pending {
     struct signer *s;
     uint64_t id;
     uint16_t answer; /* the type that answers it */
+    int64_t asked_us; /* a signature that is measured: when; else 0 */
     struct event *timer;
     size_t keys_n;
     union {
@@ -39,6 +41,7 @@ struct signer {
     void *gone_arg;
     uint64_t next_id;
     size_t pending_n;
+    struct signer_stats *stats;
     struct pending *buckets[BUCKETS];
     int busy;   /* inside callbacks: signer_free only marks */
     bool freed;
@@ -70,9 +73,22 @@ static void release(struct signer *s)
         free(s);
 }
 
+static void measured(const struct pending *p, enum err_code code)
+{
+    struct signer_stats *stats = p->s->stats;
+
+    if (!stats || p->asked_us == 0)
+        return;
+    if (code == E_OK)
+        histogram_add(&stats->latency, clock_mono_us() - p->asked_us);
+    else
+        stats->failed[code]++;
+}
+
 /* Answers one call with an error. The callback may free the signer: the caller holds `busy`. */
 static void pending_fail(struct pending *p, const struct err *e)
 {
+    measured(p, e->code);
     switch (p->answer) {
     case SIGNER_SIGNED:
         p->done.sign(p->arg, e->code, e, SIG_NONE, (struct bytes){NULL, 0});
@@ -210,8 +226,10 @@ static enum err_code deliver(struct pending *p, struct msg_reader *r, struct err
         struct bytes sig;
 
         rc = read_signed(r, &result, &alg, &sig, e);
-        if (rc == E_OK)
+        if (rc == E_OK) {
+            measured(p, result.code);
             p->done.sign(p->arg, result.code, &result, alg, sig);
+        }
     } else if (p->answer == SIGNER_GENERATED) {
         struct err result = {0};
         struct bytes pkcs8, spki;
@@ -331,6 +349,11 @@ const char *signer_token(const struct signer *s)
     return s->token;
 }
 
+void signer_measure(struct signer *s, struct signer_stats *into)
+{
+    s->stats = into;
+}
+
 size_t signer_pending(const struct signer *s)
 {
     return s->pending_n;
@@ -407,6 +430,7 @@ static enum err_code sign(struct signer *s, const char *key, enum sign_kind kind
     if (pending_new(s, SIGNER_SIGNED, arg, &p, e) != E_OK)
         return e ? e->code : E_TOKEN;
     p->done.sign = done;
+    p->asked_us = s->stats ? clock_mono_us() : 0;
     msg_begin(&m, SIGNER_SIGN, p->id);
     msg_put_str(&m, key);
     msg_put_u8(&m, (uint8_t)kind);

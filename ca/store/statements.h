@@ -345,6 +345,17 @@ X(ALARM_CLEAR,
   "UPDATE alarm SET cleared_at = ?4 WHERE kind = ?1 AND domain = ?2 AND object = ?3 AND cleared_at = 0")
 X(ALARM_EACH, "SELECT " ALARM_COLS " FROM alarm ORDER BY id")
 X(ALARM_OPEN, "SELECT " ALARM_COLS " FROM alarm WHERE cleared_at = 0 ORDER BY id")
+X(ALARM_TALLY, "SELECT kind, count(*) FROM alarm WHERE cleared_at = 0 GROUP BY kind")
+X(BATCH_TALLY, "SELECT state, count(*) FROM batch INDEXED BY batch_open WHERE ended_at = 0 GROUP BY state")
+X(PENDING_TALLY, "SELECT count(*) FROM pending WHERE state < 2 AND state = 0")
+X(DEVICE_TALLY,
+  "SELECT state, count(*), max(id) FROM (SELECT id, state FROM device WHERE id > ?1 ORDER BY id LIMIT ?2) GROUP BY state")
+X(RENEWAL_TALLY,
+  "SELECT coalesce(max(id), 0), coalesce(sum(ours AND not_after > ?3), 0), coalesce(sum(ours AND not_after > ?3 AND due <= ?3), 0), "
+  "coalesce(sum(ours AND not_after <= ?3 AND not_after > ?3 - 2592000), 0), "
+  "coalesce(min(iif(ours AND not_after > ?3 AND due <= ?3, due, NULL)), 0) FROM "
+  "(SELECT id, not_after, not_before + (not_after - not_before) / 3 * 2 AS due, "
+  "device IS NOT NULL AND kind = ?4 AND status = 0 AND replaced_by IS NULL AS ours FROM cert WHERE id > ?1 ORDER BY id LIMIT ?2)")
 
 X(ORDER_INSERT,
   "INSERT INTO work_order (order_no, domain, product, model, lot, line, profile, key_mode, quantity, by_list, prefix, first, "

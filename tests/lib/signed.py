@@ -9,6 +9,7 @@
 """
 import argparse
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -37,12 +38,18 @@ def canonical(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def sign(cert, key, node, op, args, file=None, iat=None, life=300, header=None, payload=None):
+@functools.lru_cache
+def names(cert, key):
+    """What the header says of them: x5t#S256 and kid."""
     der = openssl("x509", "-in", cert, "-outform", "DER")
     spki = openssl("pkey", "-in", key, "-pubout", "-outform", "DER")
+    return b64(hashlib.sha256(der).digest()), hashlib.sha256(spki).hexdigest()[:32]
+
+
+def sign(cert, key, node, op, args, file=None, iat=None, life=300, header=None, payload=None):
+    x5t, kid = names(cert, key)
     now = int(time.time()) if iat is None else iat
-    head = {"alg": "ES256", "kid": hashlib.sha256(spki).hexdigest()[:32], "typ": "inkan-request+jws",
-            "x5t#S256": b64(hashlib.sha256(der).digest())}
+    head = {"alg": "ES256", "kid": kid, "typ": "inkan-request+jws", "x5t#S256": x5t}
     body = {"node": node, "op": op, "args": args, "nonce": os.urandom(16).hex(), "iat": now, "exp": now + life}
     if file is not None:
         body["file_sha256"] = hashlib.sha256(file).hexdigest()

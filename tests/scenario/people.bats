@@ -148,6 +148,51 @@ by_role_operator() {
     curl -sS --cacert "$dir/fleet-root.pem" --cert "$dir/people/bob.pem" --key "$dir/people/bob.key" "$base/v1/node" "$base/v1/node" -w '%{num_connects}\n' | tail -n 1 | grep -q '0$'
 }
 
+@test "the description of the interface is what the core goes by, and the service answers as it says" {
+    "$programs/inkan-core" --openapi > "$dir/api.yaml"
+    diff "$dir/api.yaml" "$source_dir/docs/admin-api.yaml" || { echo "write it anew: inkan-core --openapi > docs/admin-api.yaml"; return 1; }
+    serial=$(serial_of "$units/unit-2.pem")
+    cat > "$dir/calls" <<CALLS
+status {}
+doctor {}
+token.list {}
+key.list {"token": "issuing"}
+ca.list {}
+ca.show {"name": "fleet-ca"}
+profile.list {}
+profile.show {"name": "ldevid"}
+domain.list {}
+domain.show {"name": "example"}
+device.add {"device_id": "api-1", "product": "demo"}
+device.import {"devices": [{"device_id": "api-2"}]}
+device.list {"limit": 3}
+device.show {"device_id": "unit-2"}
+secret.add {"device_id": "api-1"}
+secret.list {}
+cert.list {"issuer": "fleet-ca", "limit": 2}
+cert.show {"issuer": "fleet-ca", "serial": "$serial"}
+cert.hold {"issuer": "fleet-ca", "serial": "$serial"}
+cert.release {"issuer": "fleet-ca", "serial": "$serial"}
+crl.list {}
+crl.publish {"issuer": "fleet-ca"}
+crl.get {"issuer": "fleet-ca"}
+ocsp.list {}
+record.signer {}
+audit.export {"from": 1}
+audit.heads {}
+operator.list {}
+operator.show {"name": "alice"}
+approval.list {"all": true}
+batch.list {"limit": 5}
+request.list {}
+order.list {}
+station.list {}
+box.list {}
+CALLS
+    python3 "$source_dir/tests/lib/admin_api.py" "$source_dir/docs/admin-api.yaml" "https://localhost:$((port + 3))" "$dir/fleet-root.pem" \
+        "$dir/people/alice.pem" "$dir/people/alice.key" < "$dir/calls"
+}
+
 # ---- two persons ----
 
 @test "a key waits for a second person: never the first, never an auditor; then both are in the trail" {
