@@ -29,6 +29,7 @@
 #define HOW_MAX     96
 #define ANSWER_MAX  65536
 #define AWAY        "no connection"
+#define AGAIN_US    20000
 
 struct options {
     const char *target, *host, *port, *ca, *name;
@@ -240,6 +241,12 @@ static SSL_SESSION *session_of(struct path *p)
     return s;
 }
 
+/* Was it said why, by an alert or a status? A connection that just ends may have met a server that starts again. */
+static bool is_verdict(const char *how)
+{
+    return strchr(how, ':') || strncmp(how, "HTTP", 4) == 0;
+}
+
 static bool try_new(struct path *p, char how[HOW_MAX], bool *resumed)
 {
     SSL_SESSION *copy = p->session ? SSL_SESSION_dup(p->session) : NULL; /* a failed handshake spoils what it used */
@@ -310,10 +317,12 @@ static void try_once(struct path *p)
     bool resumed = false, again = false, admitted;
     int64_t began = clock_mono_ms();
 
-    if (p->way == WAY_OPEN)
-        admitted = try_open(p, how, &again);
-    else
-        admitted = try_new(p, how, &resumed);
+    admitted = p->way == WAY_OPEN ? try_open(p, how, &again) : try_new(p, how, &resumed);
+    if (!admitted && !is_verdict(how) && (p->way != WAY_OPEN || p->control)) {
+        usleep(AGAIN_US);
+        began = clock_mono_ms();
+        admitted = p->way == WAY_OPEN ? try_open(p, how, &again) : try_new(p, how, &resumed);
+    }
     /* What was refused was refused when the answer was there, what was admitted when it was asked for. */
     note(p, admitted ? began : clock_mono_ms(), admitted, resumed, again, how);
 }

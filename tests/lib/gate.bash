@@ -56,9 +56,15 @@ gate_teardown() {
         [ ! -e "$one" ] || stop_background "$(basename "$one" .bg)"
     done
     for one in "$gw"/*/*.pid; do
-        [ ! -s "$one" ] || kill "$(cat "$one")" 2> /dev/null || true
+        [ ! -s "$one" ] || kill_server "$(cat "$one")"
     done
     [ -n "${INKAN_KEEP:-}" ] || rm -rf "$gw"
+}
+
+# kill_server PID: stunnel waits for its connections at SIGTERM
+kill_server() {
+    kill "$1" 2> /dev/null || return 0
+    wait_for 1 is_gone "$1" || kill -9 "$1" 2> /dev/null || true
 }
 
 # app_up: the application behind the servers: 200 for everything, keep-alive, plain HTTP on $app_port
@@ -97,7 +103,7 @@ recipe() {
 # server_dir NAME: an empty directory for it, and a port in $server_port, kept as NAME_port
 server_dir() {
     mkdir -p "$gw/$1"
-    chmod 777 "$gw/$1"
+    chmod 777 "$gw/$1" # servers and gate run as users of their own; what they share lies here
     server_port=$(one_port)
     keep_gate "${1}_port" "$server_port"
 }
@@ -126,6 +132,7 @@ mosquitto_up() {
     chmod 644 "$gw/mosquitto/nothing.acl"
     background mosquitto mosquitto -c "$gw/mosquitto/mosquitto.conf"
     wait_for 5 listens "$server_port"
+    chgrp nogroup "$gw/mosquitto/kick.sock" # on a real host the gate's user is in mosquitto's group
 }
 
 apache_up() {
@@ -171,11 +178,61 @@ gate_status() { # [jq filter]
     "$programs/inkan-gate" status --socket "$gw/gate.sock" | jq -r "${1:-.}"
 }
 
-# probe PORT UNIT COMMAND [options]: JSON of inkan-gate probe with UNIT, beside gw-untouched
-probe() {
-    local at=$1 unit=$2 run=$3
-    shift 3
-    "$programs/inkan-gate" probe --host localhost --port "$at" --ca "$gw/ca.pem" --cert "$units/$unit.pem" --key "$units/$unit.key" \
-        --control-cert "$units/gw-untouched.pem" --control-key "$units/gw-untouched.key" --client-id "$unit" --control-client-id gw-untouched \
-        --run "$run" --settle 300 --json "$@"
+# servers_up: every server from its recipe, and a gate's configuration that drives them
+servers_up() {
+    curl -sf -o "$gw/crl.pem" "http://localhost:$((port + 1))/crl/fleet-ca.pem"
+    nginx_up nginx nginx.conf
+    nginx_up nginxcrl crl.conf
+    haproxy_up
+    mosquitto_up
+    apache_up
+    stunnel_up
+    gate_config <<YAML
+drivers:
+  - {name: nginx, kind: reload, crl: fleet, pid_file: $gw/nginxcrl/nginx.pid, process: nginx}
+  - {name: apache, kind: reload, crl: fleet, pid_file: $gw/apache/apache2.pid, process: apache2, signal: USR1}
+  - {name: stunnel, kind: reload, crl: fleet, command: [$source_dir/deploy/recipes/stunnel/restart, $gw/stunnel/stunnel.conf]}
+  - {name: mosquitto, kind: mosquitto, crl: fleet, pid_file: $gw/mosquitto/mosquitto.pid, process: mosquitto, kick: $gw/mosquitto/kick.sock}
+  - {name: haproxy, kind: haproxy, socket: $gw/haproxy/admin.sock, acl: $gw/haproxy/refused.lst}
+YAML
+}
+
+# probe_servers UNIT "INKAN COMMAND" [options of inkan-gate probe]: at every server at once; $output is JSON by server. Fails when a
+# path of the unit was not cut in time, or one of gw-untouched was.
+probe_servers() {
+    local unit=$1 run=$2 one options=(--option=--settle=300 --option=--interval=200)
+    shift 2
+    for one in "$@"; do options+=("--option=$one"); done
+    output=$(timeout 60 python3 "$source_dir/tests/lib/probe_all.py" --programs "$programs" --gw "$gw" --units "$units" --unit "$unit" \
+        --control gw-untouched --run "$programs/inkan --socket $dir/run/admin.sock $run" "${options[@]}" "nginx:$nginx_port" "nginxcrl:$nginxcrl_port" \
+        "haproxy:$haproxy_port" "apache:$apache_port" "mosquitto:$mosquitto_port:mqtt" "stunnel:$stunnel_port")
+}
+
+escaped() { # FILE: as nginx writes $ssl_client_escaped_cert
+    python3 -c 'import sys, urllib.parse; print(urllib.parse.quote(open(sys.argv[1]).read()))' "$1"
+}
+
+# gate_ask [curl options] PATH: asks the gate; prints the HTTP status, the body is in $gw/body
+gate_ask() {
+    local args=() one
+    for one in "$@"; do
+        case $one in
+            /v1/*) args+=("http://localhost$one") ;;
+            *) args+=("$one") ;;
+        esac
+    done
+    curl -sS --max-time 5 --unix-socket "$gw/gate.sock" -o "$gw/body" -w '%{http_code}' "${args[@]}"
+}
+
+gate_asks() { # UNIT: may it connect? Prints the HTTP status
+    gate_ask -H "X-Client-Cert: $(escaped "$units/$1.pem")" /v1/decision
+}
+
+# as_unit UNIT PORT [curl options]: a request of that unit to a server; prints the HTTP status
+as_unit() {
+    curl -sS --max-time 5 --cacert "$gw/ca.pem" --cert "$units/$1.pem" --key "$units/$1.key" -o /dev/null -w '%{http_code}' "${@:3}" "https://localhost:$2/"
+}
+
+fleet_ski() {
+    openssl x509 -in "$dir/fleet-ca.pem" -noout -ext subjectKeyIdentifier | tail -n 1 | tr -d ' :' | tr 'A-F' 'a-f'
 }

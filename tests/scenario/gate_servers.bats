@@ -1,0 +1,166 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# inkan-gate and real servers: a unit is suspended, released and revoked, and every path it has into nginx, HAProxy, Apache,
+# mosquitto and stunnel ends with that and comes back, beside a unit that nobody touches. Each server runs from its recipe.
+load ../lib/instance
+load ../lib/fault
+load ../lib/gate
+
+setup_file() {
+    instance_up
+    gate_setup
+    for unit in untouched a b c d e f g h; do
+        [ "$(enroll "gw-$unit")" = 200 ]
+    done
+    servers_up
+    gate_start
+}
+teardown_file() { gate_teardown; instance_down; }
+setup() { instance_load; }
+
+right_rows() { # SERVER: how many paths there were right
+    jq "[.\"$1\".rows[] | select(.right)] | length" <<< "$output"
+}
+
+state_is() { # STATUS REASON UNIT
+    [ "$(gate_asks "$3")" = "$1" ] && grep -q "\"reason\":\"$2\"" "$gw/body"
+}
+
+@test "a unit that is suspended is refused everywhere, on every path; an untouched one stays" {
+    probe_servers gw-a "device suspend gw-a --yes"
+    jq -c 'map_values([.rows[] | .cut_ms])' <<< "$output"
+    # All five paths turned, and both of the untouched unit did not.
+    for server in nginx nginxcrl haproxy apache mosquitto stunnel; do
+        [ "$(right_rows "$server")" = 7 ]
+    done
+    # Some paths really were resumed sessions: where a server offers none, there is nothing to resume.
+    [ "$(jq '[.[].rows[] | select(.path | startswith("resumed")) | .resumed] | max' <<< "$output")" -gt 0 ]
+    state_is 403 on_hold gw-a
+}
+
+@test "released it is admitted again, everywhere" {
+    probe_servers gw-a "device release gw-a --yes" --until-admitted
+    jq -c 'map_values([.rows[] | .cut_ms])' <<< "$output"
+    for server in nginx nginxcrl haproxy apache mosquitto stunnel; do
+        [ "$(right_rows "$server")" = 4 ]
+    done
+    state_is 200 ok gw-a
+}
+
+@test "revoked it is refused everywhere, for good" {
+    probe_servers gw-a "cert revoke $units/gw-a.pem --yes"
+    for server in nginx nginxcrl haproxy apache mosquitto stunnel; do
+        [ "$(right_rows "$server")" = 7 ]
+    done
+    state_is 403 revoked gw-a
+}
+
+@test "the gate says what each server acts on, and when it was told" {
+    local seq
+    seq=$(gate_status .feed.seq)
+    wait_for 5 all_applied "$seq"
+    [ "$(gate_status '[.drivers[] | select(.failures > 0)] | length')" = 0 ]
+    [ "$(gate_status '[.drivers[] | select(.applied_at_ms > (now - 60) * 1000)] | length')" = 5 ]
+}
+
+all_applied() { # SEQ
+    [ "$(gate_status "[.drivers[] | select(.applied_seq < $1)] | length")" = 0 ]
+}
+
+@test "the shapes: nginx, Envoy, JSON, several at once; what names nobody and what is no question" {
+    local cert=$units/gw-b.pem
+    [ "$(gate_asks gw-b)" = 200 ]
+    [ "$(gate_ask -H "X-Forwarded-Client-Cert: Cert=\"$(escaped "$cert")\"" /v1/decision/any/path -X PUT)" = 200 ]
+    jq -n --rawfile c "$cert" '{cert: $c}' > "$gw/question"
+    [ "$(gate_ask -H 'Content-Type: application/json' --data-binary "@$gw/question" /v1/decision)" = 200 ]
+    [ "$(jq -r .device_id "$gw/body")" = gw-b ]
+    jq -n --rawfile a "$units/gw-a.pem" --rawfile b "$cert" '[{cert: $a}, {cert: $b}]' > "$gw/question"
+    [ "$(gate_ask -H 'Content-Type: application/json' --data-binary "@$gw/question" /v1/decisions)" = 200 ]
+    [ "$(jq -r '[.[].decision] | join(" ")' "$gw/body")" = "deny allow" ]
+    [ "$(gate_ask -H "X-Client-Serial: $(cert_serial "$cert")" -H "X-Client-Issuer: $(fleet_ski)" /v1/decision)" = 200 ]
+    [ "$(jq .identity_unverified "$gw/body")" = true ]
+    [ "$(gate_ask /v1/decision)" = 401 ]
+    [ "$(gate_ask -H "X-Client-Verify: SUCCESS" /v1/decision)" = 401 ]
+    [ "$(gate_ask -H 'Content-Type: application/json' -d '{"cert":7}' /v1/decision)" = 400 ]
+    [ "$(gate_ask /v1/other)" = 404 ]
+}
+
+@test "a certificate with our names and another's signature is not known; one of another CA neither" {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=Example Fleet CA 1/O=Example Fleet" -keyout "$gw/false.key" \
+        -out "$units/false.pem" -set_serial "0x$(cert_serial "$units/gw-b.pem")" 2> /dev/null
+    [ "$(gate_asks false)" = 403 ]
+    grep -q '"reason":"unknown_' "$gw/body"
+    # The unit's own certificate with one octet of its signature changed.
+    openssl x509 -in "$units/gw-b.pem" -outform DER | python3 -c 'import sys; d = bytearray(sys.stdin.buffer.read()); d[-3] ^= 1; sys.stdout.buffer.write(d)' |
+        openssl base64 -A > "$gw/bent"
+    [ "$(gate_ask -H "X-Client-Cert: $(sed 's/+/%2B/g' "$gw/bent")" /v1/decision)" = 403 ]
+    grep -q '"reason":"unknown_serial"' "$gw/body"
+}
+
+@test "the service stopped: who was known to be good is admitted, who was revoked is not, who is unknown neither" {
+    inkan cert revoke "$units/gw-c.pem" --yes
+    wait_for 5 state_is 403 revoked gw-c
+    # The gate does not hear of a unit that enrols now.
+    stop_background gate
+    [ "$(enroll gw-late)" = 200 ]
+    stop_service
+    gate_start
+    [ "$(gate_status .feed.connected)" = false ]
+    state_is 200 ok gw-b
+    state_is 403 revoked gw-c
+    state_is 403 unknown_serial gw-late
+    # The servers go on as they are.
+    [ "$(as_unit gw-b "$nginx_port")" = 200 ]
+    [ "$(as_unit gw-c "$nginx_port")" = 403 ]
+    [ "$(as_unit gw-late "$nginx_port")" = 403 ]
+    [ "$(as_unit gw-b "$haproxy_port")" = 200 ]
+    [ "$(as_unit gw-c "$haproxy_port")" = 403 ]
+}
+
+@test "a gate without any snapshot admits nobody; an altered, an older and a foreign one are refused" {
+    cp -a "$gw/state" "$gw/kept"
+    stop_background gate
+    rm -f "$gw"/state/*
+    gate_start
+    [ "$(gate_asks gw-b)" = 503 ]
+    [ "$(as_unit gw-b "$nginx_port")" = 500 ]
+    # Altered: one word of one unit.
+    restored sed -i "/\t$(cert_serial "$units/gw-b.pem")\t/ s/in_service/shipped/" "$gw/state/snapshot"
+    [ "$(gate_asks gw-b)" = 503 ]
+    grep -q 'gate-snapshot-refused' "$gw/gate.out"
+    # Older: the snapshot from before the revocations, as it was signed, without them.
+    restored rm "$gw/state/changes"
+    [ "$(gate_asks gw-c)" = 503 ]
+    grep -q 'gate-snapshot-refused.*older files' "$gw/gate.out"
+    # Somebody else's: signed under another root.
+    restored true
+    stop_background gate
+    sed "s#^ca: .*#ca: $gw/ca.pem#" "$gw/gate.yaml" > "$gw/other.yaml"
+    background gate "$programs/inkan-gate" -c "$gw/other.yaml"
+    wait_for 5 gate_answers
+    [ "$(gate_asks gw-b)" = 503 ]
+    restored true
+    state_is 200 ok gw-b
+}
+
+# restored COMMAND...: the kept state, changed by the command, and a gate started from it
+restored() {
+    stop_background gate
+    rm -rf "$gw/state"
+    cp -a "$gw/kept" "$gw/state"
+    "$@"
+    gate_start
+}
+
+@test "with the service back the gate goes on where it was, and hears of what it missed" {
+    start_again
+    wait_for 20 state_is 200 ok gw-late
+    [ "$(gate_status .feed.connected)" = true ]
+    inkan cert revoke "$units/gw-d.pem" --yes
+    wait_for 5 state_is 403 revoked gw-d
+    # A gateway whose certificate is revoked hears nothing more.
+    inkan cert revoke "$gw/gateway.pem" --yes
+    wait_for 20 gate_is_cut_off
+}
+
+gate_is_cut_off() { [ "$(gate_status .feed.connected)" = false ]; }
