@@ -104,6 +104,9 @@
  * ocsp.list      {}                                              rows {issuer, not_after, renew_at, token, key}
  * audit.export   {from?, to?}                                    rows {seq, time, event, actor, actor_kind, domain, object, detail, request_digest, prev_hash, hash, signature?, approvals?}
  * audit.heads    {}                                              rows {seq, time, hash, key, tbs, signature}
+ * alarm.list     {all?}                                          rows {id, kind, state: open|acked|cleared, domain, object, text, raised_at, acked_at, acked_by, note, cleared_at, ends_by_itself}
+ * alarm.show     {id}                                            one of them
+ * alarm.ack      {id, note?}                                     a person has looked; one that does not end by itself is cleared. The same
  * operator.add   {name, roles: "operator,security", user?, csr?}   without csr: an operator of the local socket alone. {name, roles, user} and, with csr, as cert.issue
  * operator.change {name, roles?, user?, csr?}                    user "-": none. csr: one certificate more, as when the old one ends. The same
  * operator.end   {name}                                          revokes the operator's certificates. {name, revoked: n}; acknowledged as cert.revoke

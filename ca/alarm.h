@@ -16,4 +16,13 @@ MUST_CHECK enum err_code alarm_raise(struct core *c, const char *kind, const cha
 /* Inside the open transaction. None open is success without a change. */
 MUST_CHECK enum err_code alarm_clear(struct core *c, const char *kind, const char *domain, const char *object, struct err *e);
 
+/* Does the service itself clear alarms of this kind, once what they are about has ended? Others end when a person acknowledges them. */
+bool alarm_ends_by_itself(const char *kind);
+
+/*
+ * Every ten seconds: raises and clears what has no other place to be noticed: certificates near their end, disks, audit heads, the clock,
+ * tokens. Own transactions.
+ */
+void alarm_watch(struct core *c);
+
 #endif

@@ -53,6 +53,8 @@ static inline __attribute__((unused)) void text_copy(char *out, size_t size, con
 #define KEY_NAME_MAX (ID_MAX_LEN * 2 + 1)
 #define PATH_LEN     1024
 
+#define TOKENS_WATCHED 64
+
 #define SIGN_DEADLINE_MS     5000
 #define CRL_SIGN_DEADLINE_MS 30000
 
@@ -460,6 +462,9 @@ struct core {
     struct job_runner *jobs;
     struct admin_server *admin;
     struct admin_link *admin_link; /* NULL: none */
+    struct token_watch {
+        int64_t down_since_ms; /* monotonic; 0: it serves */
+    } token_watch[TOKENS_WATCHED]; /* as conf->tokens */
     struct proc_info *processes; /* every process of the service, as the supervisor told last */
     size_t processes_n;
 

@@ -133,6 +133,7 @@ const struct permission permissions[] = {
     {"audit.export", TRAIL, PLAIN},
     {"audit.heads", TRAIL, PLAIN},
     {"alarm.list", ANYBODY, PLAIN},
+    {"alarm.show", ANYBODY, PLAIN},
     {"alarm.ack", OPERATOR | SECURITY, PLAIN},
     {"backup", CA_ADMIN, SIGNED, .local = true}, /* a copy of the whole ledger stays on the machine */
     {"restore.accept", CA_ADMIN, SIGNED},

@@ -450,6 +450,13 @@ const struct command commands[] = {
              {"renew_at", "RENEWS", CELL_TIME}, {"not_after", "NOT AFTER", CELL_TIME}),
      "there is no OCSP responder certificate", NULL, NULL},
 
+    {"alarm", "list", "alarm.list", "what a person must look at", NULL, OPTIONS({"all", NULL, OPT_FLAG, "all", "those that have ended too"}),
+     COLUMNS({"id", "ID", CELL_NUMBER}, {"raised_at", "SINCE", CELL_TIME}, {"kind", "KIND", CELL_TEXT}, {"object", "OBJECT", CELL_TEXT},
+             {"state", "STATE", CELL_TEXT}, {"acked_by", "LOOKED AT BY", CELL_TEXT}, {"text", "WHAT", CELL_TEXT}),
+     "no alarm is open", NULL, NULL},
+    {"alarm", "show", "alarm.show", "one alarm", "id", no_options, NULL, NULL, NULL, NULL},
+    {"alarm", "ack", "alarm.ack", "say that you have looked: an alarm that does not end by itself ends", "id",
+     OPTIONS({"note", "TEXT", OPT_TEXT, "note", "for the trail and for whoever is notified"}), NULL, NULL, NULL, NULL},
     {"audit", "verify", NULL, "verify the audit trail offline: chain, heads, every certificate and revocation", NULL,
      OPTIONS({"ledger", "FILE", OPT_OWN, NULL, "a ledger or backup file (default: a fresh copy from the service)"},
              {"heads", "FILE", OPT_OWN, NULL, "signed heads kept elsewhere"},

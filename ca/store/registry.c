@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows about who may enrol: meta, keys, issuers, profiles, devices, public keys, enrollment secrets, alarms. */
+/* Rows about who may enrol: meta, keys, issuers, profiles, devices, public keys, enrollment secrets. */
 #include <string.h>
 
 #include "base/auto.h"
@@ -626,55 +626,6 @@ enum err_code store_secret_each(struct store *s, uint64_t after_id, uint64_t lim
     q_i64(&q, limit == 0 || limit > INT64_MAX ? -1 : (int64_t)limit);
     while (q_next(&q, e)) {
         secret_get(&q, &row);
-        if (q.what[0] || !fn(arg, &row))
-            break;
-    }
-    return q_end(&q, e);
-}
-
-/* --- alarms -------------------------------------------------------------------------------------------------- */
-
-enum err_code store_alarm_insert(struct store *s, struct alarm_row *row, struct err *e)
-{
-    struct query q = q_begin(s, Q_ALARM_INSERT);
-
-    q_i64(&q, row->time);
-    q_text(&q, row->kind);
-    q_text(&q, row->domain);
-    q_text(&q, row->object);
-    q_text(&q, row->text);
-    q_i64(&q, row->cleared_at);
-    if (q_exec(&q, e) != E_OK)
-        return err_wrap(e, "alarm %s", row->kind);
-    row->id = (uint64_t)last_id(s);
-    return E_OK;
-}
-
-enum err_code store_alarm_clear(struct store *s, const char *kind, const char *domain, const char *object, int64_t at,
-                                struct err *e)
-{
-    struct query q = q_begin(s, Q_ALARM_CLEAR);
-
-    q_text(&q, kind);
-    q_text(&q, domain);
-    q_text(&q, object);
-    q_i64(&q, at);
-    return q_exec_one(&q, e);
-}
-
-enum err_code store_alarm_each(struct store *s, bool open_only, alarm_row_fn fn, void *arg, struct err *e)
-{
-    struct query q = q_begin(s, open_only ? Q_ALARM_OPEN : Q_ALARM_EACH);
-    struct alarm_row row;
-
-    while (q_next(&q, e)) {
-        row.id = col_u64(&q);
-        row.time = col_i64(&q);
-        row.kind = col_text(&q);
-        row.domain = col_text(&q);
-        row.object = col_text(&q);
-        row.text = col_text(&q);
-        row.cleared_at = col_i64(&q);
         if (q.what[0] || !fn(arg, &row))
             break;
     }

@@ -58,7 +58,7 @@
 #define DUE_COLS "u.device, u.kind, u.due_at, u.by, d.domain, d.device_id"
 #define DUE_FROM "FROM device_due u CROSS JOIN device d ON d.id = u.device"
 #define TRANSFER_COLS "id, name, digest, from_domain, to_domain, state, expires_at, opened_at, ended_at"
-#define ALARM_COLS "id, time, kind, domain, object, text, cleared_at"
+#define ALARM_COLS "id, time, kind, domain, object, text, cleared_at, acked_at, acked_by, note"
 #define ORDER_COLS                                                                                                     \
     "id, order_no, domain, product, model, lot, line, profile, key_mode, quantity, by_list, prefix, first, digits, "   \
     "stations, firmware, targets, not_before, not_after, rekeys_allowed, rework_allowed, defer_allowed, "              \
@@ -345,6 +345,14 @@ X(ALARM_CLEAR,
   "UPDATE alarm SET cleared_at = ?4 WHERE kind = ?1 AND domain = ?2 AND object = ?3 AND cleared_at = 0")
 X(ALARM_EACH, "SELECT " ALARM_COLS " FROM alarm ORDER BY id")
 X(ALARM_OPEN, "SELECT " ALARM_COLS " FROM alarm WHERE cleared_at = 0 ORDER BY id")
+X(ALARM_PAGE, "SELECT " ALARM_COLS " FROM alarm WHERE id > ?1 AND (?2 = 0 OR cleared_at = 0) ORDER BY id LIMIT ?3")
+X(ALARM_BY_ID, "SELECT " ALARM_COLS " FROM alarm WHERE id = ?1")
+X(ALARM_IS_OPEN, "SELECT EXISTS (SELECT 1 FROM alarm WHERE kind = ?1 AND domain = ?2 AND object = ?3 AND cleared_at = 0)")
+X(ALARM_ACK, "UPDATE alarm SET acked_at = ?4, acked_by = ?2, note = ?3 WHERE id = ?1 AND acked_at = 0 AND cleared_at = 0")
+X(ALARM_EVENT_EACH,
+  "SELECT v.seq, v.what, v.time, a.* FROM alarm_event v JOIN (SELECT " ALARM_COLS " FROM alarm) a ON a.id = v.alarm "
+  "WHERE v.seq > ?1 ORDER BY v.seq LIMIT ?2")
+X(ALARM_EVENT_LAST, "SELECT coalesce(max(seq), 0) FROM alarm_event")
 X(ALARM_TALLY, "SELECT kind, count(*) FROM alarm WHERE cleared_at = 0 GROUP BY kind")
 X(BATCH_TALLY, "SELECT state, count(*) FROM batch INDEXED BY batch_open WHERE ended_at = 0 GROUP BY state")
 X(PENDING_TALLY, "SELECT count(*) FROM pending WHERE state < 2 AND state = 0")

@@ -394,6 +394,8 @@ struct alarm_row {
     const char *domain, *object; /* "" = none; "device:acme/dev-1", "crl:fleet-ca/0" */
     const char *text;
     int64_t cleared_at;          /* 0 = open */
+    int64_t acked_at;            /* 0 = nobody has looked; ignored on insert, like the rest */
+    const char *acked_by, *note;
 };
 MUST_CHECK enum err_code store_alarm_insert(struct store *s, struct alarm_row *row, struct err *e); /* sets id; E_CONFLICT: already open */
 MUST_CHECK enum err_code store_alarm_clear(struct store *s, const char *kind, const char *domain, const char *object,

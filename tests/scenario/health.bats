@@ -11,6 +11,9 @@ setup_file() {
     keep_setting INKAN_TEST_CLOCK "$INKAN_TEST_CLOCK"
 }
 teardown_file() {
+    instance_load
+    umount "$dir/marks" 2> /dev/null || true
+    umount "$(cat "$BATS_FILE_TMPDIR/side")/marks" 2> /dev/null || true
     instance_down
     side_dir_remove
 }
@@ -106,6 +109,55 @@ metric_becomes() {
     [ "$(metric inkan_answers process=status)" = 1 ]
     no metric inkan_audit_entries
     python3 "$source_dir/tests/lib/openmetrics.py" check "$BATS_TEST_TMPDIR/metrics"
+}
+
+# alarm_of KIND: state and object of the newest one, with -a of ended ones too
+alarm_of() { inkan --json alarm list --all | jq -r --arg k "$1" '[.[] | select(.kind == $k)] | last | .state + " " + .object'; }
+# alarm_becomes STATE KIND
+alarm_becomes() {
+    local end=$((SECONDS + 20))
+    while [ "$SECONDS" -lt "$end" ]; do
+        case $(alarm_of "$2") in "$1 "*) return 0 ;; esac
+        sleep 0.5
+    done
+    inkan alarm list --all
+    return 1
+}
+
+@test "a disk that fills is an alarm, which stays until there is room, also when somebody has looked" {
+    local id
+    mkdir -p "$side/marks"
+    mount --bind "$dir/marks" "$side/marks"
+    mount -t tmpfs -o size=1m,mode=700,uid="$(id -u inkan-core)" tmpfs "$dir/marks"
+    cp -a "$side/marks/." "$dir/marks/"
+    head -c 1000000 /dev/zero > "$dir/marks/fill" || true
+    alarm_becomes open disk-low
+    [ "$(alarm_of disk-low)" = "open marks" ]
+    id=$(inkan --json alarm list | jq -r '.[] | select(.kind == "disk-low") | .id')
+    inkan alarm ack "$id" --note "another disk is on its way"
+    [ "$(inkan --json alarm show "$id" | jq -r '.state + " " + .acked_by + ": " + .note')" = "acked root: another disk is on its way" ]
+    inkan alarm ack "$id"
+    metric_becomes 1 inkan_alarms_open kind=disk-low
+    rm "$dir/marks/fill"
+    alarm_becomes cleared disk-low
+    umount "$dir/marks"
+    umount "$side/marks"
+}
+
+@test "an alarm that nothing ends is ended by whoever acknowledges it, in the trail" {
+    local id
+    unit_birth hlt-2
+    unit_device hlt-2 enroll
+    inkan device suspend hlt-2 --until 1s --yes 2> "$BATS_TEST_TMPDIR/err" || { cat "$BATS_TEST_TMPDIR/err"; return 1; }
+    alarm_becomes open suspend-review
+    id=$(inkan --json alarm list | jq -r '.[] | select(.kind == "suspend-review") | .id')
+    inkan alarm ack "$id" --note "seen"
+    alarm_becomes cleared suspend-review
+    inkan audit export | jq -e --argjson id "$id" 'select(.event == "alarm-acked" and (.detail | if type == "string" then fromjson else . end).alarm == $id)' > /dev/null
+    run inkan alarm ack 999999
+    [ "$status" -eq 1 ]
+    run inkan alarm show nonsense
+    [ "$status" -eq 1 ]
 }
 
 @test "every metric is in docs/metrics.md" {

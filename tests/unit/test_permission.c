@@ -21,6 +21,7 @@ static const struct {
 } wanted[] = {
     {"alarm.ack", "os"},
     {"alarm.list", "aosfc"},
+    {"alarm.show", "aosfc"},
     {"approval.approve", "osfcS"},
     {"approval.list", "aosfc"},
     {"approval.refuse", "osfcS"},
