@@ -24,6 +24,7 @@
 #include "ca/audit.h"
 #include "ca/cert.h"
 #include "ca/clock_rule.h"
+#include "ca/counts.h"
 #include "ca/follow.h"
 #include "ca/guess_limit.h"
 #include "ca/reader.h"
@@ -442,6 +443,7 @@ struct core {
     struct factory *factory;
     struct batches *batches;
     struct metrics *metrics;
+    struct core_counts counts;
     struct budget_keeper *budgets; /* of a line box, else NULL */
     struct guess_limit *guesses;
     struct anchors *anchors; /* manufacturer anchors, parsed */

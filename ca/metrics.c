@@ -11,12 +11,6 @@
 #include "ca/store/request.h"
 #include "ca/store/tally.h"
 
-#define REASONS 11
-
-struct status_counts {
-    uint64_t revoked[REASONS], held, released;
-};
-
 struct token_stats {
     LIST_ENTRY(token_stats) link;
     char name[ID_MAX_LEN + 1];
@@ -24,9 +18,6 @@ struct token_stats {
 };
 
 struct metrics {
-    uint64_t issue[ISSUE_CALLS][ISSUE_ENDS];
-    struct status_counts status, open; /* open: of the transaction under way */
-    bool any_open;
     LIST_HEAD(, token_stats) tokens;
     struct fleet_count *fleet;
 };
@@ -84,16 +75,16 @@ void metrics_issued(struct core *c, enum issue_call call, enum err_code code, bo
         end = END_BUSY;
     else if (code == E_INVALID || code == E_UNAUTHENTICATED || code == E_DENIED || code == E_NOT_FOUND || code == E_CONFLICT)
         end = END_REFUSED;
-    c->metrics->issue[call][end]++;
+    c->counts.issue[call][end]++;
 }
 
 void metrics_status_changed(struct core *c, enum cert_status to, enum crl_reason reason)
 {
-    struct status_counts *n = &c->metrics->open;
+    struct status_counts *n = &c->counts.open;
 
-    c->metrics->any_open = true;
+    c->counts.any_open = true;
     if (to == CERT_REVOKED)
-        n->revoked[(unsigned)reason < REASONS ? reason : REASON_UNSPECIFIED]++;
+        n->revoked[(unsigned)reason < COUNTED_REASONS ? reason : REASON_UNSPECIFIED]++;
     else if (to == CERT_ON_HOLD)
         n->held++;
     else
@@ -102,11 +93,11 @@ void metrics_status_changed(struct core *c, enum cert_status to, enum crl_reason
 
 void metrics_committed(struct core *c)
 {
-    struct metrics *m = c->metrics;
+    struct core_counts *m = &c->counts;
 
     if (!m->any_open)
         return;
-    for (size_t i = 0; i < REASONS; i++)
+    for (size_t i = 0; i < COUNTED_REASONS; i++)
         m->status.revoked[i] += m->open.revoked[i];
     m->status.held += m->open.held;
     m->status.released += m->open.released;
@@ -115,8 +106,8 @@ void metrics_committed(struct core *c)
 
 void metrics_rolled_back(struct core *c)
 {
-    c->metrics->open = (struct status_counts){0};
-    c->metrics->any_open = false;
+    c->counts.open = (struct status_counts){0};
+    c->counts.any_open = false;
 }
 
 struct signer_stats *metrics_of_token(struct core *c, const char *token)
@@ -145,7 +136,7 @@ void metrics_tick(struct core *c)
 
 static void write_issuance(struct core *c, struct buf *out)
 {
-    const struct metrics *m = c->metrics;
+    const struct core_counts *m = &c->counts;
 
     om_family(out, "inkan_requests", "counter", "", "Requests for certificates and of stations, by what became of them.");
     for (int call = 0; call < ISSUE_CALLS; call++)
@@ -159,10 +150,10 @@ static void write_issuance(struct core *c, struct buf *out)
 
 static void write_revocation(struct core *c, struct buf *out)
 {
-    const struct status_counts *n = &c->metrics->status;
+    const struct status_counts *n = &c->counts.status;
 
     om_family(out, "inkan_revocations", "counter", "", "Certificates that were revoked, by CRL reason.");
-    for (int i = 0; i < REASONS; i++)
+    for (int i = 0; i < COUNTED_REASONS; i++)
         if (crl_reason_name((enum crl_reason)i) && i != REASON_CERTIFICATE_HOLD && i != REASON_REMOVE_FROM_CRL)
             om_sample(out, "inkan_revocations_total", (double)n->revoked[i], "reason", crl_reason_name((enum crl_reason)i), NULL);
     om_family(out, "inkan_holds", "counter", "", "Certificates that were put on hold.");

@@ -14,9 +14,6 @@ struct metrics;
 struct metrics *metrics_new(struct core *c);
 void metrics_free(struct metrics *m);
 
-/* What became of a request for a certificate or of a station. */
-enum issue_call { CALL_SIMPLEENROLL, CALL_SIMPLEREENROLL, CALL_SERVERKEYGEN, CALL_STATION, CALL_CAPTURED, CALL_OPERATOR, CALL_SERVICE, ISSUE_CALLS };
-enum issue_end { END_DONE, END_REPEATED, END_PENDING, END_REFUSED, END_BUSY, END_FAILED, ISSUE_ENDS };
 void metrics_issued(struct core *c, enum issue_call call, enum err_code code, bool repeated);
 /* A certificate changed inside the open transaction; it counts when that is committed, by metrics_committed. */
 void metrics_status_changed(struct core *c, enum cert_status to, enum crl_reason reason);
