@@ -249,7 +249,7 @@ static int64_t age_s(const struct decider *d)
 
 bool decider_is_ready(const struct decider *d)
 {
-    return d->loaded && d->fresh_once;
+    return d->loaded && d->fresh_once && !is_aside(d);
 }
 
 static void answer_code(struct decider *d, void *owner, uint64_t id, enum err_code code)

@@ -322,6 +322,12 @@ static void serve(struct feed *f, struct asker_list *list, struct asker *a)
     struct err e;
 
     TAILQ_REMOVE(list, a, link);
+    if (a->after + 1 < f->first || a->after > f->seq) {
+        f->hooks.changes(f->hooks.arg, a->owner, a->id, E_NOT_FOUND, (struct bytes){NULL, 0});
+        f->askers_n--;
+        free(a);
+        return;
+    }
     if (j) {
         TAILQ_INSERT_TAIL(&j->askers, a, link);
         return;
@@ -760,10 +766,17 @@ void feed_tick(struct feed *f)
 
 void feed_start(struct feed *f, struct bytes ledger_id, uint64_t seq)
 {
+    struct asker *a, *next;
+
     snprintf(f->ledger, sizeof(f->ledger), "%.*s", (int)ledger_id.len, (const char *)ledger_id.p);
     f->running = true;
     f->seq = seq;
     f->first = seq + 1;
+    for (a = TAILQ_FIRST(&f->waiting); a; a = next) { /* they may have missed rows */
+        next = TAILQ_NEXT(a, link);
+        if (a->after != seq)
+            serve(f, &f->waiting, a);
+    }
 }
 
 void feed_stop(struct feed *f)

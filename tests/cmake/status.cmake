@@ -7,3 +7,4 @@ inkan_test(test_status SOURCES tests/unit/test_status.c tests/unit/hsm_bench.c U
 target_include_directories(test_status PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 add_dependencies(test_status inkan-status inkan-signer inkan-token)
 inkan_test(test_access SOURCES tests/unit/test_access.c USES status LIBS PkgConfig::CRYPTO)
+inkan_test(test_decider SOURCES tests/unit/test_decider.c USES status LIBS PkgConfig::CRYPTO PkgConfig::EVENT)
