@@ -34,13 +34,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         return 0;
     }
-    if (kind != SIGN_JWS && !der_is_one_element(tbs, kind == SIGN_KEY_PACKAGE ? DER_SET : DER_SEQUENCE))
+    if (kind != SIGN_JWS && kind != SIGN_FEED && !der_is_one_element(tbs, kind == SIGN_KEY_PACKAGE ? DER_SET : DER_SEQUENCE))
         abort();
-    if (kind == SIGN_JWS && (!memchr(tbs.p, '.', tbs.len) || memchr(tbs.p, '=', tbs.len)))
+    if ((kind == SIGN_JWS || kind == SIGN_FEED) && (!memchr(tbs.p, '.', tbs.len) || memchr(tbs.p, '=', tbs.len)))
         abort();
     /* Each purpose signs its own kinds and no other. */
     if ((rule.purpose == PURPOSE_CA) != (kind == SIGN_CERT || kind == SIGN_CRL || kind == SIGN_CSR) ||
         (rule.purpose == PURPOSE_OCSP) != (kind == SIGN_OCSP) ||
+        (rule.purpose == PURPOSE_FEED) != (kind == SIGN_FEED) ||
         (rule.purpose == PURPOSE_RECORD) != (kind == SIGN_JWS || kind == SIGN_KEY_PACKAGE))
         abort();
     if (kind == SIGN_KEY_PACKAGE && !memmem(tbs.p, tbs.len, OID_KEY_PACKAGE.p, OID_KEY_PACKAGE.len))

@@ -18,6 +18,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/der.h"
+#include "base/feed.h"
 #include "base/oid.h"
 #include "base/proc.h"
 #include "hsm/token_admin.h"
@@ -30,7 +31,7 @@ static const char *const alg_names[ALG_COUNT] = {"p256", "p384", "rsa2048", "rsa
 /* One token for the whole program: a CA key of every algorithm, an OCSP key, an audit key. Tests that spoil it use their
  * own. The shim stands in front; without rules it only counts. */
 static struct bench shared;
-static struct made_key ca_keys[ALG_COUNT], ocsp_key, audit_key, record_key;
+static struct made_key ca_keys[ALG_COUNT], ocsp_key, audit_key, record_key, feed_key;
 
 static void make_key(const struct bench *b, enum key_purpose purpose, const char *name, const char *alg,
                      struct made_key *out)
@@ -51,6 +52,7 @@ static int make_shared(void **state)
     make_key(&shared, PURPOSE_OCSP, "ocsp", "p256", &ocsp_key);
     make_key(&shared, PURPOSE_AUDIT, "audit", "p256", &audit_key);
     make_key(&shared, PURPOSE_RECORD, "record", "p256", &record_key);
+    make_key(&shared, PURPOSE_FEED, "feed", "p256", &feed_key);
     return 0;
 }
 
@@ -139,16 +141,17 @@ static void name_all(int link)
     struct msg m;
 
     msg_begin(&m, SIGNER_KEYS, 7);
-    msg_put_u32(&m, ALG_COUNT + 3);
+    msg_put_u32(&m, ALG_COUNT + 4);
     for (size_t i = 0; i < ALG_COUNT; i++)
         put_key(&m, alg_names[i], PURPOSE_CA, &ca_keys[i], test_issuer_name());
     put_key(&m, "ocsp", PURPOSE_OCSP, &ocsp_key, test_issuer_name());
     put_key(&m, "audit", PURPOSE_AUDIT, &audit_key, (struct bytes){NULL, 0});
     put_key(&m, "record", PURPOSE_RECORD, &record_key, (struct bytes){NULL, 0});
+    put_key(&m, "feed", PURPOSE_FEED, &feed_key, (struct bytes){NULL, 0});
     send_msg(link, &m, -1);
     receive(link, SIGNER_KEYS_RESULT, &packet, &r);
-    assert_int_equal(msg_get_u32(&r), ALG_COUNT + 3);
-    for (size_t i = 0; i < ALG_COUNT + 3; i++)
+    assert_int_equal(msg_get_u32(&r), ALG_COUNT + 4);
+    for (size_t i = 0; i < ALG_COUNT + 4; i++)
         if (msg_get_err(&r, &e) != E_OK)
             fail_msg("key %zu: %s", i, e.msg);
 }
@@ -291,6 +294,34 @@ static void request_info(struct buf *out, struct bytes subject, const struct mad
     assert_true(derw_finish(&w));
 }
 
+/* What the status process has signed: the chain begins with a certificate of this key, as far as anybody looks at it. */
+static void feed_input(struct buf *out, const struct made_key *key, enum sig_alg alg, const char *typ)
+{
+    AUTO_BUF cert = BUF_INIT(4096);
+    struct bytes chain[2];
+    struct derw w;
+
+    derw_init(&w, &cert);
+    derw_begin(&w, DER_SEQUENCE);
+    derw_begin(&w, DER_SEQUENCE);
+    derw_begin(&w, DER_CONTEXT_CONSTRUCTED(0));
+    derw_u64(&w, 2);
+    derw_end(&w);
+    derw_u64(&w, 77);
+    for (int i = 0; i < 4; i++) { /* signature, issuer, validity, subject */
+        derw_begin(&w, DER_SEQUENCE);
+        derw_end(&w);
+    }
+    derw_raw(&w, spki_of(key));
+    derw_end(&w);
+    derw_end(&w);
+    assert_true(derw_finish(&w));
+    chain[0] = buf_bytes(&cert);
+    chain[1] = bytes_str("its CA");
+    feed_signing_input(out, alg, typ, chain, 2, bytes_str("{\"rows\":[]}"));
+    assert_true(buf_ok(out));
+}
+
 static void objects_that_do_not_fit_the_key_are_refused(void **state)
 {
     static const uint8_t other_name[] = {0x30, 0x12, 0x31, 0x10, 0x30, 0x0e, 0x06, 0x03, 0x55, 0x04,
@@ -303,9 +334,17 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
     AUTO_BUF manifest = BUF_INIT(4096), manifest_other = BUF_INIT(4096), record_kid = BUF_INIT(4096);
     AUTO_BUF padded = BUF_INIT(4096), headless = BUF_INIT(4096), package = BUF_INIT(4096), timed = BUF_INIT(4096);
     AUTO_BUF data = BUF_INIT(4096), digest_384 = BUF_INIT(4096), unsorted = BUF_INIT(4096), sequence = BUF_INIT(4096);
+    AUTO_BUF snapshot = BUF_INIT(4096), changes = BUF_INIT(4096), feed_other = BUF_INIT(4096), feed_alg = BUF_INIT(4096);
+    AUTO_BUF feed_typ = BUF_INIT(4096), feed_record = BUF_INIT(4096);
     struct child c = serve_all();
 
     (void)state;
+    feed_input(&snapshot, &feed_key, SIG_ECDSA_SHA256, FEED_SNAPSHOT_TYP);
+    feed_input(&changes, &feed_key, SIG_ECDSA_SHA256, FEED_CHANGES_TYP);
+    feed_input(&feed_other, &record_key, SIG_ECDSA_SHA256, FEED_CHANGES_TYP);
+    feed_input(&feed_alg, &feed_key, SIG_ECDSA_SHA384, FEED_CHANGES_TYP);
+    feed_input(&feed_typ, &feed_key, SIG_ECDSA_SHA256, "inkan-request+jws");
+    test_record(&feed_record, spki_of(&feed_key), SIG_ECDSA_SHA256, "inkan-close-out");
     test_record(&record, spki_of(&record_key), SIG_ECDSA_SHA256, "inkan-close-out");
     test_record(&record_other, spki_of(&audit_key), SIG_ECDSA_SHA256, "inkan-close-out");
     test_record(&record_alg, spki_of(&record_key), SIG_ECDSA_SHA384, "inkan-close-out");
@@ -391,6 +430,17 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
         {"attributes out of order", "record", SIGN_KEY_PACKAGE, &unsorted, E_INVALID, "SET OF"},
         {"a SEQUENCE of attributes", "record", SIGN_KEY_PACKAGE, &sequence, E_INVALID, "SET"},
         {"a key package with a CA key", "p256", SIGN_KEY_PACKAGE, &package, E_INVALID, "purpose"},
+        {"a snapshot of the feed", "feed", SIGN_FEED, &snapshot, E_OK, NULL},
+        {"changes of the feed", "feed", SIGN_FEED, &changes, E_OK, NULL},
+        {"changes under another key's certificate", "feed", SIGN_FEED, &feed_other, E_INVALID, "x5c"},
+        {"changes for another algorithm", "feed", SIGN_FEED, &feed_alg, E_INVALID, "alg ES384"},
+        {"an operator's request with the feed key", "feed", SIGN_FEED, &feed_typ, E_INVALID, "typ"},
+        {"a record with the feed key", "feed", SIGN_JWS, &feed_record, E_INVALID, "purpose"},
+        {"a record as changes of the feed", "feed", SIGN_FEED, &feed_record, E_INVALID, "typ"},
+        {"changes with the record key", "record", SIGN_FEED, &feed_other, E_INVALID, "purpose"},
+        {"changes with a CA key", "p256", SIGN_FEED, &changes, E_INVALID, "purpose"},
+        {"a certificate with the feed key", "feed", SIGN_CERT, &cert, E_INVALID, "purpose"},
+        {"an OCSP answer with the feed key", "feed", SIGN_OCSP, &ocsp, E_INVALID, "purpose"},
         {"a key nobody named", "p999", SIGN_CERT, &cert, E_NOT_FOUND, "p999"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -401,6 +451,8 @@ static void objects_that_do_not_fit_the_key_are_refused(void **state)
         assert_int_equal(a.signature.len > 0, cases[i].code == E_OK);
         if (cases[i].code == E_OK && strcmp(cases[i].key, "record") == 0)
             assert_true(test_verifies(spki_of(&record_key), buf_bytes(cases[i].tbs), a.signature));
+        if (cases[i].code == E_OK && strcmp(cases[i].key, "feed") == 0)
+            assert_true(test_verifies(spki_of(&feed_key), buf_bytes(cases[i].tbs), a.signature));
         if (cases[i].message && !strstr(a.e.msg, cases[i].message))
             fail_msg("\"%s\" does not say \"%s\"", a.e.msg, cases[i].message);
     }
