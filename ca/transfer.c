@@ -39,32 +39,64 @@ static const char *member(const json_t *j, const char *name)
 
 /* ---- files ---- */
 
-static enum err_code open_file(struct bytes file, const char *typ, struct jws *j, json_t **payload, struct err *e)
+static EVP_PKEY *owner_key(const struct conf_domain *d, char kid[JWS_KID_LEN + 1], struct err *e)
+{
+    AUTO_BUF pem = BUF_INIT(KEY_FILE_MAX);
+    AUTO(EVP_PKEY) *key = NULL;
+
+    if (file_read(d->owner_key, &pem, e) == E_OK)
+        key = jws_public_key(buf_bytes(&pem), e);
+    if (!key || jws_kid(key, kid, e) != E_OK) {
+        err_wrap(e, "owner_key of domain \"%s\"", d->name);
+        return NULL;
+    }
+    return TAKE(key);
+}
+
+/* The signature first, by whichever owner the header names: nothing of the payload is read before. */
+static enum err_code verify(struct core *c, const struct jws *j, struct err *e)
+{
+    char kid[JWS_KID_LEN + 1];
+    struct err unread = {0};
+
+    for (size_t i = 0; i < c->conf->domains_n; i++) {
+        AUTO(EVP_PKEY) *key = c->conf->domains[i].owner_key[0] ? owner_key(&c->conf->domains[i], kid, &unread) : NULL;
+
+        if (key && strcmp(kid, j->header.kid) == 0)
+            return jws_verify(j, key, e);
+    }
+    return err_set(e, E_DENIED, "key %s is no domain's owner_key%s%s", j->header.kid, unread.code != E_OK ? "; " : "", unread.msg);
+}
+
+static enum err_code open_file(struct core *c, struct bytes file, const char *typ, struct jws *j, json_t **payload, struct err *e)
 {
     AUTO_BUF text = BUF_INIT(TRANSFER_FILE_MAX);
     json_error_t where;
 
-    if (jws_read(file, TRANSFER_FILE_MAX, j, e) != E_OK || jws_payload(j, &text, e) != E_OK)
+    if (jws_read(file, TRANSFER_FILE_MAX, j, e) != E_OK)
         return e->code;
     if (strcmp(j->header.typ, typ) != 0)
         return err_set(e, E_INVALID, "a file of type \"%s\", not \"%s\"", j->header.typ, typ);
+    if (verify(c, j, e) != E_OK || jws_payload(j, &text, e) != E_OK)
+        return e->code;
     *payload = json_loadb((const char *)text.p, text.len, JSON_REJECT_DUPLICATES, &where);
     return json_is_object(*payload) ? E_OK : err_set(e, E_INVALID, "its payload is no JSON object");
 }
 
+/* Is the key that signed the one of this domain's owner? */
 static enum err_code signed_by_owner(struct core *c, const struct jws *j, const char *domain, struct err *e)
 {
-    AUTO_BUF pem = BUF_INIT(KEY_FILE_MAX);
-    AUTO(EVP_PKEY) *key = NULL;
     const struct conf_domain *d = conf_find_domain(c->conf, domain);
+    AUTO(EVP_PKEY) *key = NULL;
+    char kid[JWS_KID_LEN + 1];
 
     if (!d)
         return err_set(e, E_NOT_FOUND, "domain \"%s\" is not in the configuration", domain);
     if (d->owner_key[0] == '\0')
         return err_set(e, E_CONFLICT, "domain \"%s\" has no owner_key: nobody can sign for it", domain);
-    if (file_read(d->owner_key, &pem, e) != E_OK || !(key = jws_public_key(buf_bytes(&pem), e)))
-        return err_wrap(e, "owner_key of domain \"%s\"", domain);
-    return jws_verify(j, key, e) == E_OK ? E_OK : err_wrap(e, "not signed by the owner of domain \"%s\"", domain);
+    if (!(key = owner_key(d, kid, e)))
+        return e->code;
+    return strcmp(kid, j->header.kid) == 0 ? E_OK : err_set(e, E_DENIED, "not signed by the owner of domain \"%s\"", domain);
 }
 
 static bool only_members(const json_t *j, const char *const *names)
@@ -376,7 +408,7 @@ void op_device_transfer(struct core *c, struct admin_call *call)
     enum err_code code = begin(c, call, &t, &e);
 
     if (code == E_OK && (code = admin_file(call, TRANSFER_FILE_MAX, &file, &e)) == E_OK &&
-        (code = open_file(buf_bytes(&file), TRANSFER_ORDER_TYP, &j, &t.payload, &e)) == E_OK && (code = read_order(&t, &e)) == E_OK &&
+        (code = open_file(c, buf_bytes(&file), TRANSFER_ORDER_TYP, &j, &t.payload, &e)) == E_OK && (code = read_order(&t, &e)) == E_OK &&
         (code = signed_by_owner(c, &j, t.row.from_domain, &e)) == E_OK && (code = core_begin(c, &e)) == E_OK) {
         sha256(buf_bytes(&file), t.row.digest);
         t.row.file = buf_bytes(&file);
@@ -415,7 +447,7 @@ void op_device_accept(struct core *c, struct admin_call *call)
     enum err_code code = begin(c, call, &t, &e);
 
     if (code == E_OK && (code = admin_file(call, TRANSFER_FILE_MAX, &file, &e)) == E_OK &&
-        (code = open_file(buf_bytes(&file), TRANSFER_ACCEPT_TYP, &j, &t.payload, &e)) == E_OK &&
+        (code = open_file(c, buf_bytes(&file), TRANSFER_ACCEPT_TYP, &j, &t.payload, &e)) == E_OK &&
         (code = read_acceptance(&t, &e)) == E_OK && (code = signed_by_owner(c, &j, t.row.to_domain, &e)) == E_OK &&
         (code = core_begin(c, &e)) == E_OK) {
         code = accept_transfer(&t, buf_bytes(&file), &e);

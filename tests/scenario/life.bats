@@ -268,7 +268,11 @@ alarm() { # KIND OBJECT
     in_service move-1
     "$programs/inkan" device transfer-order move-1 --name T-1 --from example --to beta --key "$side/beta.key" --out "$side/forged.jws"
     refused "not signed by the owner of domain \"example\"" inkan device transfer "$side/forged.jws" --yes
+    "$programs/inkan" device transfer-order move-1 --name T-1 --from example --to beta --key "$dir/order-signer.key" --out "$side/forged.jws"
+    refused "is no domain's owner_key" inkan device transfer "$side/forged.jws" --yes
     "$programs/inkan" device transfer-order move-1 --name T-1 --from example --to beta --key "$side/example.key" --out "$side/t1.jws"
+    jq -c '.payload |= (. | @base64d | sub("move-1"; "move-2") | @base64 | gsub("="; ""))' "$side/t1.jws" > "$side/changed.jws"
+    refused "signature is not" inkan device transfer "$side/changed.jws" --yes
     inkan device transfer "$side/t1.jws" --yes
     stands move-1 transferring good no "revoked affiliationChanged" "Affiliation Changed"
     [ "$(inkan device transfer "$side/t1.jws" --yes --json | jq .changed)" = false ]
