@@ -285,6 +285,18 @@ CALLS
     refused "revoked" by_role_operator status
 }
 
+@test "another policy is an entry; a core that is killed answers again over the same door" {
+    sed -i 's/two_person_above: 3/two_person_above: 4/' "$dir/inkan.yaml"
+    running_pid
+    kill -HUP "$service_pid"
+    wait_for 10 sh -c "'$programs/inkan' --socket '$dir/run/admin.sock' audit export | grep -q policy-changed"
+    entry=$(inkan audit export | jq -r 'select(.event == "policy-changed") | "\(.actor) \(.detail | fromjson | .digest != .before)"')
+    [ "$entry" = "core true" ]
+    kill -9 "$(pid_of core)"
+    wait_for 20 by bob status
+    [ "$(by bob approval list --json | jq length)" = 0 ]
+}
+
 # ---- a program that means harm in the place of inkan-admin ----
 
 hostile() { # ORDER...: each answer a line
