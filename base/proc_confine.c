@@ -82,7 +82,7 @@ static const int starter[] = {
 /* A client of others' services on the network and on this machine. */
 static const int client[] = {
     CALL(socket), CALL(connect), CALL(bind), CALL(socketpair), CALL(recvmmsg), CALL(select), CALL(pselect6), CALL(pipe), CALL(eventfd),
-    CALL(epoll_create), CALL(prctl), CALL(set_robust_list),
+    CALL(epoll_create), CALL(prctl), CALL(set_robust_list), CALL(wait4),
 };
 #endif
 
