@@ -9,8 +9,9 @@
 #include "ca/life.h"
 
 #define FREEZE_PAGE     2000 /* units of the list in one transaction */
-#define STEP_US         3000 /* of work in one transaction while nobody waits for a certificate */
-#define STEP_BUSY_US    2000 /* while somebody does */
+#define STEP_LEAST_US   1500 /* of work in one transaction; more where a commit takes longer, or there would be nothing but commits */
+#define STEP_BUSY_US    3000 /* at most, while somebody waits for a certificate */
+#define STEP_MOST_US    8000
 #define BUSY_MS         1000 /* somebody did, so long ago */
 #define UNCONFIRMED_MAX 4    /* steps that status or a front has not confirmed: the next waits */
 #define CERTS_PAGE      64
@@ -50,6 +51,7 @@ struct batches {
     LIST_HEAD(run_list, run) runs;
     LIST_HEAD(, freeze) freezes;
     struct event *step;
+    int64_t commit_us;        /* what a step's commit takes lately */
     int64_t busy_ms;          /* when somebody waited for a certificate last */
 };
 
@@ -523,10 +525,13 @@ static void step(struct run *r, int64_t budget_us)
     bool canary;
     struct err e = {0};
     enum err_code code = core_begin(c, &e);
+    int64_t worked = mono_us();
 
     if (code == E_OK) {
         code = step_units(r, budget_us, &e);
+        worked = mono_us();
         core_end(c, code, &e);
+        c->batches->commit_us += (mono_us() - worked - c->batches->commit_us) / 8;
     }
     if (code != E_OK) {
         r->row = before;
@@ -569,7 +574,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     struct core *c = arg;
     struct batches *b = c->batches;
     struct run *r;
-    int64_t began = mono_us(), took;
+    int64_t began = mono_us(), budget;
     bool busy;
 
     (void)fd;
@@ -586,9 +591,10 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     if (issue_waiting(c))
         b->busy_ms = began / 1000;
     busy = began / 1000 - b->busy_ms < BUSY_MS && b->busy_ms;
-    step(r, busy ? STEP_BUSY_US : STEP_US);
-    took = mono_us() - began;
-    step_soon(c, busy ? took : took / 4); /* status answers between what it applies */
+    budget = b->commit_us < STEP_LEAST_US ? STEP_LEAST_US : b->commit_us;
+    step(r, busy && budget > STEP_BUSY_US ? STEP_BUSY_US : budget > STEP_MOST_US ? STEP_MOST_US : budget);
+    /* As long again for everybody else: the loop, and status, which answers between what it applies. */
+    step_soon(c, busy ? mono_us() - began : budget);
 }
 
 /* ---- the end ---- */
