@@ -14,6 +14,7 @@
 #define SNAPSHOT_S    600
 #define RETRY_MS      200
 #define RETRY_MAX_MS  2000
+#define SNAPSHOT_AGAIN_MS 70000
 #define KEEP_EVERY_S  60  /* heartbeats that go to disk */
 #define CHANGES_MANY  200000 /* in memory: a new snapshot is taken then */
 #define URL_MAX       1024
@@ -23,6 +24,7 @@ struct follow {
     struct https *https;
     size_t url;          /* the one in use */
     bool want_snapshot;
+    int64_t snapshot_not_before_ms; /* after one that was older than what we have */
     int64_t kept_at;     /* time of the last heartbeat on disk */
 };
 
@@ -52,7 +54,7 @@ static enum err_code check_newer(struct gate *g, const struct table *fresh, stru
     if (!old)
         return E_OK;
     if (strcmp(table_ledger(old), table_ledger(fresh)) != 0)
-        return err_set(e, E_CONFLICT, "the service's snapshot is of ledger %s, ours is %s", table_ledger(fresh), table_ledger(old));
+        return err_set(e, E_DENIED, "the service's snapshot is of ledger %s, ours is %s", table_ledger(fresh), table_ledger(old));
     if (table_seq(fresh) < table_seq(old))
         return err_set(e, E_CONFLICT, "the service's snapshot ends at %" PRIu64 ", we have %" PRIu64, table_seq(fresh), table_seq(old));
     return E_OK;
@@ -71,6 +73,7 @@ static void table_set(struct gate *g, struct table *fresh)
     table_unref(old);
 }
 
+/* E_CONFLICT: it is older than what we have (one snapshot serves everybody for a minute): the changes are followed on meanwhile. */
 static enum err_code take_snapshot(struct follow *f, struct bytes text, struct err *e)
 {
     struct gate *g = f->gate;
@@ -135,7 +138,7 @@ static enum err_code take_changes(struct follow *f, struct bytes jws, struct err
         return E_OK;
     f->kept_at = table_time(g->table);
     code = store_add_changes(g->conf->state, jws, table_ledger(g->table), table_seq(g->table), e);
-    f->want_snapshot = code != E_OK || table_change_count(g->table) > CHANGES_MANY;
+    f->want_snapshot |= code != E_OK || table_change_count(g->table) > CHANGES_MANY;
     return code == E_BUSY ? E_OK : code;
 }
 
@@ -150,7 +153,7 @@ static bool request(struct follow *f, const char *path, long timeout_s, struct h
 /* One request and what follows from it. */
 static enum err_code step(struct follow *f, struct err *e)
 {
-    bool snapshot = f->want_snapshot || !f->gate->table;
+    bool snapshot = !f->gate->table || (f->want_snapshot && clock_mono_ms() >= f->snapshot_not_before_ms);
     struct https_answer a = {0};
     enum err_code code;
     char path[128];
@@ -165,10 +168,13 @@ static enum err_code step(struct follow *f, struct err *e)
         code = err_set(e, E_IO, "the service answered %ld", a.status);
     else if (a.status == 410) {
         f->want_snapshot = true;
+        f->snapshot_not_before_ms = 0;
         code = E_OK;
     } else
         code = snapshot ? take_snapshot(f, BYTES(a.body, a.body_len), e) : take_changes(f, BYTES(a.body, a.body_len), e);
     https_answer_clear(&a);
+    if (snapshot && code == E_CONFLICT)
+        f->snapshot_not_before_ms = clock_mono_ms() + SNAPSHOT_AGAIN_MS;
     return code;
 }
 
