@@ -440,6 +440,65 @@ static void a_torn_end_of_the_changes_is_fetched_again(void **state)
     fixture_clear(&f);
 }
 
+/* ---- the rule ---- */
+
+static void the_rule(void **state)
+{
+    static char *domains[] = {(char *)"example"}, *blocked[] = {(char *)"1.2*", (char *)"2.0"};
+    static const struct {
+        const char *name;
+        enum feed_status status, above;
+        const char *state, *scope, *domain, *firmware;
+        unsigned scopes;
+        int64_t left_s, not_before_s, age_s;
+        bool allow;
+        enum decision_reason reason;
+        uint32_t cache_s;
+        bool close;
+    } cases[] = {
+        {"in service", 0, 0, "in_service", "full", "example", "", 1 << SCOPE_FULL, 60, 0, 0, true, DECISION_OK, 10, false},
+        {"revoked", FEED_REVOKED, 0, "in_service", "full", "example", "", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_REVOKED, 300, true},
+        {"on hold", FEED_ON_HOLD, 0, "suspended", "none", "example", "", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_ON_HOLD, 5, true},
+        {"the CA above is revoked", 0, FEED_REVOKED, "in_service", "full", "example", "", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_REVOKED, 300, true},
+        {"expired by a second", 0, 0, "in_service", "full", "example", "", 1 << SCOPE_FULL, -1, 0, 0, false, DECISION_EXPIRED, 300, true},
+        {"valid to this second", 0, 0, "in_service", "full", "example", "", 1 << SCOPE_FULL, 0, 0, 0, true, DECISION_OK, 10, false},
+        {"valid from a second ahead", 0, 0, "in_service", "full", "example", "", 1 << SCOPE_FULL, 60, 1, 0, false, DECISION_NOT_YET_VALID, 5, false},
+        {"no device's certificate", 0, 0, "", "", "", "", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_POLICY, 5, false},
+        {"a state that admits nothing", 0, 0, "lost", "none", "example", "", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_DEVICE_DISABLED, 5, true},
+        {"destroyed", 0, 0, "disposed", "none", "example", "", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_DEVICE_DISABLED, 300, true},
+        {"another domain", 0, 0, "in_service", "full", "other", "", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_POLICY, 5, false},
+        {"quarantined, at a door", 0, 0, "quarantined", "update-only", "example", "", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_SCOPE, 5, false},
+        {"quarantined, at the update server", 0, 0, "quarantined", "update-only", "example", "", 1 << SCOPE_UPDATE, 60, 0, 0, true, DECISION_OK, 10, false},
+        {"a blocked release", 0, 0, "in_service", "full", "example", "2.0", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_FIRMWARE_BLOCKED, 5, false},
+        {"a release of a blocked line", 0, 0, "in_service", "full", "example", "1.2.7", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_FIRMWARE_BLOCKED, 5, false},
+        {"the release after it", 0, 0, "in_service", "full", "example", "2.0.1", 1 << SCOPE_FULL, 60, 0, 0, true, DECISION_OK, 10, false},
+        {"a state of a later version", 0, 0, "adopted", "full", "example", "", 1 << SCOPE_FULL, 60, 0, 0, false, DECISION_POLICY, 5, false},
+        {"old data, to the second", 0, 0, "in_service", "full", "example", "", 1 << SCOPE_FULL, 60, 0, 100, true, DECISION_OK, 10, false},
+        {"stale data", 0, 0, "in_service", "full", "example", "", 1 << SCOPE_FULL, 60, 0, 101, true, DECISION_STALE_DATA, 10, false},
+        {"too old", 0, 0, "in_service", "full", "example", "", 1 << SCOPE_FULL, 60, 0, 1001, false, DECISION_STALE_DATA, 5, false},
+        {"revoked, and old data", FEED_REVOKED, 0, "in_service", "full", "example", "", 1 << SCOPE_FULL, 60, 0, 5000, false, DECISION_REVOKED, 300, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct conf_audience a = {.scopes = cases[i].scopes, .domains = {domains, 1}, .firmware_blocked = {blocked, 2}, .stale_soft_s = 100,
+                                        .stale_hard_s = 1000, .cache_allow_s = 10, .cache_deny_s = 300};
+        const struct rule_when when = {.now = 1000000, .age_s = cases[i].age_s, .not_before = 1000000 + cases[i].not_before_s, .above = cases[i].above};
+        struct feed_cert c = {.status = cases[i].status, .not_after = 1000000 + cases[i].left_s, .state = bytes_str(cases[i].state),
+                              .scope = bytes_str(cases[i].scope), .domain = bytes_str(cases[i].domain), .firmware = bytes_str(cases[i].firmware)};
+        struct sts_decision d;
+
+        print_message("%s\n", cases[i].name);
+        rule_decide(&a, &c, &when, &d);
+        assert_int_equal(d.reason, cases[i].reason);
+        assert_int_equal(d.allow, cases[i].allow);
+        assert_int_equal(d.cache_s, cases[i].cache_s);
+        assert_int_equal(d.close, cases[i].close);
+        rule_decide(NULL, &c, &when, &d); /* an audience that is not there admits nobody */
+        assert_false(d.allow);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +513,7 @@ int main(void)
         cmocka_unit_test(older_files_in_their_place_are_refused),
         cmocka_unit_test(files_of_another_service_are_refused),
         cmocka_unit_test(a_torn_end_of_the_changes_is_fetched_again),
+        cmocka_unit_test(the_rule),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
