@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "ca/admin_int.h"
+#include "ca/record.h"
 #include "ca/store/capture.h"
 #include "ca/store/request.h"
 
@@ -273,20 +274,24 @@ static void doctor_end(struct admin_call *call, const char *check, int64_t not_a
     report(call, now > not_after ? FAIL : not_after - now < CERT_WARN_S ? WARN : FINE, check, text, remedy);
 }
 
-static void doctor_records(struct core *c, struct admin_call *call, int64_t now)
+/* The key of records or of the feed. */
+static void doctor_signer(struct core *c, struct admin_call *call, enum key_purpose purpose, const char *remedy, int64_t now)
 {
-    const struct record_signer *r = &c->record;
+    const struct signer_place where = signer_place(c, purpose);
+    const struct record_signer *r = where.signer;
+    char text[64];
 
-    if (!c->conf->records_token[0])
+    if (!where.token[0])
         return;
+    snprintf(text, sizeof(text), "the certificate of the %s key", key_purpose_name(purpose));
     if (!r->cert.len)
-        report(call, FAIL, "records", "the record key has no certificate", "inkan init");
+        report(call, FAIL, where.name, "its key has no certificate", "inkan init");
     else
         report(call,
-               now > r->not_after                                                    ? FAIL
+               now > r->not_after                                             ? FAIL
                : now > r->not_before + (r->not_after - r->not_before) / 4 * 3 ? WARN
-                                                                                 : FINE,
-               "records", "the certificate of the record key", "look at the log: record-renewal-failed");
+                                                                              : FINE,
+               where.name, text, remedy);
 }
 
 static void doctor_cas(struct core *c, struct admin_call *call, int64_t now)
@@ -376,7 +381,8 @@ static void doctor_rest(struct core *c, struct admin_call *call, enum err_code c
     doctor_clock(c, call);
     doctor_signers(c, call);
     doctor_cas(c, call, now);
-    doctor_records(c, call, now);
+    doctor_signer(c, call, PURPOSE_RECORD, "look at the log: record-renewal-failed", now);
+    doctor_signer(c, call, PURPOSE_FEED, "look at the log: feed-renewal-failed", now);
     doctor_requests(c, call);
     doctor_captures(c, call);
     snprintf(text, sizeof(text), "%s; %s; libevent %s", OpenSSL_version(OPENSSL_VERSION), store_engine(),
