@@ -235,23 +235,37 @@ static void unit_object(char *out, size_t size, const char *order_no, const char
         snprintf(out, size, "order:%s", order_no);
 }
 
-/* One more of what may happen `at_once` times and then each `every_ms`; *until: when all of them may happen again. */
-static bool is_within(int64_t *until, int64_t at_once, int64_t every_ms)
+static struct allowance *allowance_of(struct allowance rows[ALLOWANCE_ROWS], uint64_t station)
+{
+    struct allowance *least = rows;
+
+    for (size_t i = 0; i < ALLOWANCE_ROWS; i++) {
+        if (rows[i].station == station)
+            return &rows[i];
+        if (rows[i].until_ms < least->until_ms)
+            least = &rows[i];
+    }
+    *least = (struct allowance){.station = station};
+    return least;
+}
+
+/* One more of what may happen `at_once` times and then each `every_ms`. */
+static bool is_within(struct allowance *a, int64_t at_once, int64_t every_ms)
 {
     int64_t now = clock_mono_ms();
 
-    if (*until < now)
-        *until = now;
-    if (*until - now > (at_once - 1) * every_ms)
+    if (a->until_ms < now)
+        a->until_ms = now;
+    if (a->until_ms - now > (at_once - 1) * every_ms)
         return false;
-    *until += every_ms;
+    a->until_ms += every_ms;
     return true;
 }
 
 /* A stolen station's certificate must not fill the disk: the order counts every refusal, the trail tells of so many. */
 static bool is_told(struct core *c, uint64_t station)
 {
-    if (is_within(&c->factory->told_until_ms[station % TOLD_ROWS], TOLD_AT_ONCE, TOLD_EVERY_MS))
+    if (is_within(allowance_of(c->factory->told, station), TOLD_AT_ONCE, TOLD_EVERY_MS))
         return true;
     c->refused_stations.count++;
     return false;
@@ -259,7 +273,7 @@ static bool is_told(struct core *c, uint64_t station)
 
 bool factory_may_renew(struct core *c, uint64_t station)
 {
-    return is_within(&c->factory->renewed_until_ms[station % TOLD_ROWS], RENEW_AT_ONCE, RENEW_EVERY_MS);
+    return is_within(allowance_of(c->factory->renewed, station), RENEW_AT_ONCE, RENEW_EVERY_MS);
 }
 
 enum err_code factory_refused(struct core *c, const struct grant *g, const struct actor *by, const struct err *why,

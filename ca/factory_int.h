@@ -18,7 +18,6 @@ struct known_station {
 /* Refusals of one station that get an entry of the trail each: so many at once, then one each TOLD_EVERY_MS. Others are counted. */
 #define TOLD_AT_ONCE  500
 #define TOLD_EVERY_MS 500
-#define TOLD_ROWS     64
 
 /*
  * What a station may add without end is bounded: what it tells of a unit beside the unit's changes, each of which an allowance of the
@@ -28,9 +27,15 @@ struct known_station {
 #define RENEW_AT_ONCE   20
 #define RENEW_EVERY_MS  (10 * 60 * 1000)
 
+/* What one station had of either; when more of them are at it at once, the one that had the least is forgotten. */
+#define ALLOWANCE_ROWS 64
+struct allowance {
+    uint64_t station;
+    int64_t until_ms; /* monotonic time at which it has all of it again */
+};
+
 struct factory {
-    int64_t renewed_until_ms[TOLD_ROWS]; /* as told_until_ms, of renewals */
-    int64_t told_until_ms[TOLD_ROWS]; /* by the station's row: monotonic time at which it has all its entries again */
+    struct allowance told[ALLOWANCE_ROWS], renewed[ALLOWANCE_ROWS];
     struct known_station station[STATIONS_KNOWN]; /* by the first octet of the certificate's hash */
     LIST_HEAD(, work_order) orders;
     LIST_HEAD(, order_opening) openings;

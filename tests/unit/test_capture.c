@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "ca/capture.h"
-#include "ca/factory.h"
+#include "ca/factory_int.h"
 
 #define NOW (T0 + 1000)
 
@@ -261,6 +261,18 @@ static void a_unit_fetches_with_its_key_and_its_binding_only(void **state)
     assert_int_equal(fetch(b, "M-1", 0xa1, true), E_PENDING); /* the right one always */
 }
 
+static void one_stations_renewals_are_not_anothers(void **state)
+{
+    struct bench *b = *state;
+
+    for (unsigned i = 0; i < RENEW_AT_ONCE; i++)
+        assert_true(factory_may_renew(&b->core, 7));
+    assert_false(factory_may_renew(&b->core, 7));
+    for (uint64_t other = 8; other < 8 + 4 * ALLOWANCE_ROWS; other++)
+        assert_true(factory_may_renew(&b->core, other));
+    assert_false(factory_may_renew(&b->core, 7)); /* nor do others give it more */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -272,6 +284,7 @@ int main(void)
         TEST(what_is_set_aside_waits_for_the_operator),
         TEST(a_request_goes_with_the_units_state),
         TEST(a_unit_fetches_with_its_key_and_its_binding_only),
+        TEST(one_stations_renewals_are_not_anothers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
