@@ -9,7 +9,7 @@ add_custom_command(
   DEPENDS ${schema_sql} ${CMAKE_SOURCE_DIR}/ca/store/embed.cmake
   VERBATIM)
 inkan_module(store
-  SOURCES store/sql.c store/open.c store/checkpoint.c store/page_cache.c store/registry.c store/life.c store/issued.c store/trail.c store/request.c store/capture.c store/factory.c unit_rule.c store/linebox.c store/kek.c store/people.c store/restore.c audit.c audit_verify.c marks.c ${schema_c}
+  SOURCES store/sql.c store/open.c store/checkpoint.c store/registry.c store/life.c store/issued.c store/trail.c store/request.c store/capture.c store/factory.c unit_rule.c store/linebox.c store/kek.c store/people.c store/restore.c audit.c audit_verify.c marks.c ${schema_c}
           store/select.c store/batch.c store/tally.c store/alarm.c selector.c
   USES base wire signed pki
   LIBS PkgConfig::SQLITE PkgConfig::JANSSON PkgConfig::CRYPTO)

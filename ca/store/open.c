@@ -155,7 +155,8 @@ static enum err_code settings_writer(struct store *s, struct err *e)
 {
     static const struct setting fixed[] = {
         {"journal_mode", "wal"},          {"foreign_keys", "1"},     {"wal_autocheckpoint", "0"},
-        {"cache_size", "-65536"},         {"cell_size_check", "1"},  {"trusted_schema", "0"},
+        {"cache_size", "-16384"}, /* every few commits SQLite walks through all of it: docs/ledger.md */
+        {"cell_size_check", "1"},         {"trusted_schema", "0"},
         {"temp_store", "2"}, /* savepoints keep old pages: in memory, never in a file outside our directories */
     };
     enum err_code code = settings_hold(s, fixed, ARRAY_LEN(fixed), e);
@@ -304,11 +305,10 @@ static enum err_code make_file(const char *path, struct err *e)
     return store_sync_dir_of(path, e);
 }
 
-/* Its statistics take a lock for every allocation, and nobody reads them. */
-static void configure_sqlite(void)
+/* SQLite's statistics take a lock for every allocation, and nobody reads them. */
+static void without_statistics(void)
 {
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* refused once SQLite is in use: then they stay */
-    page_cache_install();
 }
 
 static enum err_code open_writer(struct store *s, struct err *e)
@@ -375,7 +375,7 @@ enum err_code store_open(const char *path, enum store_mode mode, struct store **
     *out = NULL;
     if (!s)
         return err_set(e, E_NOMEM, "out of memory");
-    pthread_once(&once, configure_sqlite);
+    pthread_once(&once, without_statistics);
     s->changes = 1;
     s->lock_fd = -1;
     s->mode = mode;

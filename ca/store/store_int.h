@@ -111,8 +111,6 @@ int checkpoint_believe_nothing(struct store *s);
 MUST_CHECK enum err_code checkpoint_open(struct store *s, struct err *e);
 void checkpoint_stop(struct store *s);
 void checkpoint_free(struct store *s);
-/* Once, before SQLite is in use (page_cache.c); later it does nothing. */
-void page_cache_install(void);
 #define STORE_BUSY_MS 5000
 
 /* The lock file of a ledger; E_BUSY when another process holds it. */

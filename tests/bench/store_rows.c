@@ -191,7 +191,7 @@ static sqlite3_stmt *statement(struct writer *w, const char *sql)
 static void bare_open(struct writer *w, const char *path)
 {
     must(sqlite3_open(path, &w->db) == SQLITE_OK, "sqlite3_open");
-    must(sqlite3_exec(w->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=10000; PRAGMA cache_size=-65536", NULL,
+    must(sqlite3_exec(w->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=10000; PRAGMA cache_size=-16384", NULL,
                       NULL, NULL) == SQLITE_OK,
          "PRAGMA");
     w->begin = statement(w, "BEGIN IMMEDIATE");

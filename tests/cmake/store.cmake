@@ -3,5 +3,4 @@ foreach(noun store store_life selector store_factory audit marks checkpoint peop
   inkan_test(test_${noun} SOURCES tests/unit/test_${noun}.c tests/unit/ledger_fixture.c USES store)
 endforeach()
 target_link_options(test_checkpoint PRIVATE -Wl,--wrap=pthread_create)
-inkan_test(test_page_cache SOURCES tests/unit/test_page_cache.c USES store)
 inkan_test(test_unit_rule SOURCES tests/unit/test_unit_rule.c USES store)
