@@ -235,7 +235,7 @@ int checkpoint_believe_nothing(struct store *s)
     if (rc == SQLITE_OK && index) /* else nobody has it open: it will be made from the log */
         atomic_store((_Atomic uint32_t *)((uintptr_t)index + INDEX_COPIED_AT), 0);
     f->pMethods->xShmUnmap(f, 0);
-    return rc;
+    return rc == SQLITE_BUSY ? SQLITE_OK : rc; /* somebody opens it for the first time, and empties it */
 }
 
 static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)

@@ -4,10 +4,12 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -296,6 +298,50 @@ static void what_a_failed_sync_lost_is_copied_again_beside_a_reader(void **state
     store_close(r);
 }
 
+/* As SQLite does when it is the first to open the index: the lock of its octet 128, for as long as it makes it empty. */
+static pid_t another_opens_the_index(const char *index)
+{
+    const struct timespec while_it_does = {0, 300000000};
+    int ready[2];
+    char c;
+    pid_t pid;
+
+    assert_int_equal(pipe(ready), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 128, .l_len = 1};
+        int fd = open(index, O_RDWR | O_CREAT, 0600);
+
+        if (fd < 0 || fcntl(fd, F_SETLK, &whole) != 0 || write(ready[1], "", 1) != 1)
+            _exit(1);
+        nanosleep(&while_it_does, NULL);
+        _exit(0);
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static void an_open_waits_for_another_that_makes_the_index(void **state)
+{
+    struct ledger *l = *state;
+    char index[128];
+    int status;
+    pid_t pid;
+
+    commit_value(l, 7);
+    snprintf(index, sizeof(index), "%s-shm", l->path);
+    l->s->doubtful = true; /* the log stays */
+    ledger_close(l);
+    pid = another_opens_the_index(index);
+    ledger_reopen(l);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_is(l, l->s, 7);
+}
+
 static void idle_checkpoint_takes_the_mark_away(void **state)
 {
     struct ledger *l = *state;
@@ -338,6 +384,7 @@ int main(void)
         T(failed_sync_ends_no_log),
         T(failed_sync_before_the_close_leaves_the_log),
         T(what_a_failed_sync_lost_is_copied_again_beside_a_reader),
+        T(an_open_waits_for_another_that_makes_the_index),
         T(idle_checkpoint_takes_the_mark_away),
         T(step_inside_a_transaction_is_refused),
     };
