@@ -163,6 +163,15 @@ struct conf_audience {       /* audiences: who asks for decisions, and what for 
     int64_t stale_soft_s, stale_hard_s, cache_allow_s, cache_deny_s;
 };
 
+enum notify_stream { NOTIFY_ALARMS, NOTIFY_AUDIT, NOTIFY_HEADS, NOTIFY_STREAMS };
+struct conf_notify {         /* notify: who is told of alarms, entries of the trail and its signed heads */
+    char *name;
+    char *to;                /* "https://...", "unix:PATH", "udp:HOST:PORT", "tcp:HOST:PORT", "file:PATH" */
+    unsigned send;           /* bit set of enum notify_stream */
+    char *secret, *ca;       /* files, "" = none; with https:// */
+    bool history;            /* a new one is told everything from the beginning */
+};
+
 struct conf {
     char *path;              /* of the file itself */
     char *public_url;        /* "http://pki.example.net"; CRL, OCSP and caIssuers addresses are made from it */
@@ -174,6 +183,7 @@ struct conf {
     char *user_supervisor, *user_front, *user_core, *user_status, *user_signer; /* "" = the starting user */
     struct conf_strings admin_users;  /* who may use the admin socket besides root and user_supervisor */
     char *user_admin;        /* of inkan-admin; "" = the starting user */
+    char *user_notify;       /* of inkan-notify; "" = the starting user */
     struct conf_strings listen_est, listen_http, listen_health; /* "ADDRESS:PORT", "[V6]:PORT" */
     struct conf_strings listen_admin; /* empty = no administration over the network */
     unsigned fronts;         /* default 1 */
@@ -227,6 +237,8 @@ struct conf {
     size_t order_signers_n;
     struct conf_audience *audiences; /* "default" is there where decisions are */
     size_t audiences_n;
+    struct conf_notify *notify; /* empty: inkan-notify does not run, and nothing goes out by itself */
+    size_t notify_n;
 };
 
 /*

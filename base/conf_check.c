@@ -23,6 +23,7 @@
 #define BAD_PROFILE(r, i, m, ...)    conf_mistake(r, LIST_PROFILES, i, offsetof(struct conf_profile, m), -1, __VA_ARGS__)
 #define BAD_ANCHOR(r, i, m, ...)     conf_mistake(r, LIST_ANCHORS, i, offsetof(struct conf_anchor, m), -1, __VA_ARGS__)
 #define BAD_AUDIENCE(r, i, m, ...)   conf_mistake(r, LIST_AUDIENCES, i, offsetof(struct conf_audience, m), -1, __VA_ARGS__)
+#define BAD_NOTIFY(r, i, m, ...)     conf_mistake(r, LIST_NOTIFY, i, offsetof(struct conf_notify, m), -1, __VA_ARGS__)
 #define BAD_LABEL(r, i, m, ...)      conf_mistake(r, LIST_LABELS, i, offsetof(struct conf_label, m), -1, __VA_ARGS__)
 
 /* ---- hosts ---- */
@@ -223,8 +224,17 @@ static void check_users(struct conf_reading *r)
         set += users[i].name[0] != '\0';
     if (set > 0 && c->listen_admin.n > 0 && c->user_admin[0] == '\0')
         BAD_TOP(r, user_admin, "is missing: listen.admin needs a user for inkan-admin");
+    if (set > 0 && c->notify_n > 0 && c->user_notify[0] == '\0')
+        BAD_TOP(r, user_notify, "is missing: notify needs a user for inkan-notify");
     if (strcmp(c->user_admin, "root") == 0)
         BAD_TOP(r, user_admin, "must not be root");
+    if (strcmp(c->user_notify, "root") == 0)
+        BAD_TOP(r, user_notify, "must not be root");
+    if (c->user_notify[0] && strcmp(c->user_notify, c->user_admin) == 0)
+        BAD_TOP(r, user_notify, "\"%.60s\" is another process's user already", c->user_notify);
+    for (size_t i = 0; i < ARRAY_LEN(users); i++)
+        if (c->user_notify[0] && strcmp(c->user_notify, users[i].name) == 0)
+            BAD_TOP(r, user_notify, "\"%.60s\" is another process's user already", c->user_notify);
     for (size_t i = 0; i < ARRAY_LEN(users); i++)
         if (c->user_admin[0] && strcmp(c->user_admin, users[i].name) == 0)
             BAD_TOP(r, user_admin, "\"%.60s\" is another process's user already", c->user_admin);
@@ -1087,6 +1097,44 @@ static void check_audience(struct conf_reading *r, size_t i)
                          a->domains.v[j]);
 }
 
+static bool begins(const char *s, const char *with)
+{
+    return strncmp(s, with, strlen(with)) == 0;
+}
+
+/* "udp:HOST:PORT"; an IPv6 address stands in brackets. */
+static bool is_host_and_port(const char *s)
+{
+    const char *host = s + 4, *colon = strrchr(host, ':');
+    long port = colon && colon > host ? strtol(colon + 1, NULL, 10) : 0;
+
+    return port > 0 && port < 65536 && colon[1 + strspn(colon + 1, "0123456789")] == '\0' &&
+           (*host == '[' ? colon[-1] == ']' : !memchr(host, ':', (size_t)(colon - host)));
+}
+
+static void check_notify(struct conf_reading *r, size_t i)
+{
+    const struct conf_notify *n = &r->conf->notify[i];
+    bool webhook = begins(n->to, "https://");
+
+    if (!id_is_valid(n->name))
+        BAD_NOTIFY(r, i, name, "\"%.80s\" is not a name", n->name);
+    for (size_t j = 0; j < i; j++)
+        if (strcmp(r->conf->notify[j].name, n->name) == 0)
+            BAD_NOTIFY(r, i, name, "\"%.80s\" is there already", n->name);
+    if (n->send == 0)
+        BAD_NOTIFY(r, i, send, "is told nothing");
+    if (!webhook && !(begins(n->to, "unix:/") || begins(n->to, "file:/")) &&
+        !((begins(n->to, "udp:") || begins(n->to, "tcp:")) && is_host_and_port(n->to)))
+        BAD_NOTIFY(r, i, to, "must be https://..., unix:/PATH, udp:HOST:PORT, tcp:HOST:PORT or file:/PATH");
+    if (webhook && n->ca[0] == '\0')
+        BAD_NOTIFY(r, i, ca, "is missing: whom the server's certificate must come from");
+    if (webhook && n->secret[0] == '\0')
+        BAD_NOTIFY(r, i, secret, "is missing: what is sent to a webhook is signed");
+    if (!webhook && (n->secret[0] || n->ca[0]))
+        BAD_NOTIFY(r, i, to, "secret and ca are for https:// alone");
+}
+
 static void check_box(struct conf_reading *r)
 {
     const struct conf *c = r->conf;
@@ -1181,4 +1229,6 @@ void conf_check(struct conf_reading *r)
         check_order_signer(r, i);
     for (size_t i = 0; i < r->conf->audiences_n; i++)
         check_audience(r, i);
+    for (size_t i = 0; i < r->conf->notify_n; i++)
+        check_notify(r, i);
 }

@@ -104,6 +104,8 @@ static const struct conf_key top_keys[] = {
      .help = "Users who may use the administration socket besides root and the supervisor's; each needs an operator record (inkan operator add NAME --user USER)."},
     {.section = "users", .name = "admin_server", .type = T_TEXT, TOP(user_admin), .def = "", .note = "the starting user",
      .help = "User of inkan-admin; needed with listen.admin where the other users are set."},
+    {.section = "users", .name = "notify", .type = T_TEXT, TOP(user_notify), .def = "", .note = "the starting user",
+     .help = "User of inkan-notify; needed with notify where the other users are set."},
     {.section = "listen", .name = "est", .type = T_STRINGS, TOP(listen_est), .def = "0.0.0.0:8443",
      .help = "HTTPS for EST: ADDRESS:PORT or [ADDRESS]:PORT."},
     {.section = "listen", .name = "http", .type = T_STRINGS, TOP(listen_http), .def = "0.0.0.0:8080",
@@ -359,6 +361,23 @@ static const struct conf_key audience_keys[] = {
      .help = "How long the asker may keep a deny that cannot be lifted; one that can is kept 5 s at most."},
 };
 
+#define NOTIFY(member) AT(conf_notify, member)
+static const struct conf_name notify_streams[] = {
+    {"alarms", 1 << NOTIFY_ALARMS}, {"audit", 1 << NOTIFY_AUDIT}, {"heads", 1 << NOTIFY_HEADS}, {NULL, 0}};
+static const struct conf_key notify_keys[] = {
+    {.name = "name", .type = T_TEXT, NOTIFY(name), .required = true,
+     .help = "How far it has been told is kept under this name: another name begins anew."},
+    {.name = "to", .type = T_TEXT, NOTIFY(to), .required = true,
+     .help = "https://... (a webhook), unix:PATH, udp:HOST:PORT or tcp:HOST:PORT (syslog), file:PATH (a line each)."},
+    {.name = "send", .type = T_BITS, NOTIFY(send), .names = notify_streams, .def = "alarms",
+     .help = "alarms, audit (entries of the trail), heads (signed heads of the trail, to be kept where the service cannot write them anew)."},
+    {.name = "secret", .type = T_PATH, NOTIFY(secret), .def = "",
+     .help = "File with the secret that signs what is sent to a webhook; readable by users.notify alone."},
+    {.name = "ca", .type = T_PATH, NOTIFY(ca), .def = "", .help = "PEM of what a webhook's server certificate must chain to."},
+    {.name = "history", .type = T_BOOL, NOTIFY(history), .def = "false",
+     .help = "Tell a new one everything from the beginning, not only what comes."},
+};
+
 #define LIST(text, rows, struct_name, member, about)                                                                   \
     {.name = text, .keys = rows, .keys_n = ARRAY_LEN(rows), .item_size = sizeof(struct struct_name),                   \
      .offset = offsetof(struct conf, member), .offset_n = offsetof(struct conf, member##_n), .help = about}
@@ -374,6 +393,7 @@ const struct conf_list conf_lists[CONF_LISTS] = {
     [LIST_ORDER_SIGNERS] = LIST("order_signers", order_signer_keys, conf_order_signer, order_signers,
                                 "Who may sign work orders; without one no order can be opened."),
     [LIST_AUDIENCES] = LIST("audiences", audience_keys, conf_audience, audiences, "Who asks for access decisions, and what for."),
+    [LIST_NOTIFY] = LIST("notify", notify_keys, conf_notify, notify, "Who is told of alarms, of entries of the trail and of its heads; without one nothing goes out."),
 };
 
 _Static_assert(ARRAY_LEN(top_keys) <= CONF_KEYS_MAX && ARRAY_LEN(profile_keys) <= CONF_KEYS_MAX, "CONF_KEYS_MAX");

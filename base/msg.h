@@ -29,6 +29,7 @@ enum msg_range {
     MSG_RANGE_SERVICE = 0x0400, /* front <-> core                (ca/service.h)     */
     MSG_RANGE_STATUS = 0x0500,  /* front <-> status              (ca/service.h)     */
     MSG_RANGE_FOLLOW = 0x0600,  /* core <-> status               (ca/follow.h)      */
+    MSG_RANGE_NOTIFY = 0x0800,  /* core <-> inkan-notify         (ca/service.h)     */
     MSG_RANGE_ADMIN = 0x0700,   /* CLI <-> core                  (ca/admin.h)       */
 };
 

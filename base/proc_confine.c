@@ -189,7 +189,7 @@ static int add_supervisor_rules(scmp_filter_ctx f)
 /* It speaks with the world: one thread, no database. */
 static bool is_networked(enum proc_kind kind)
 {
-    return kind == PROC_FRONT || kind == PROC_ADMIN || kind == PROC_NOTIFY;
+    return kind == PROC_FRONT || kind == PROC_ADMIN;
 }
 
 static int add_rules(scmp_filter_ctx f, enum proc_kind kind)
@@ -242,7 +242,7 @@ static enum err_code load_filter(enum proc_kind kind, const char *name, struct e
 #ifdef INKAN_SANITIZED
     rc = add_rules(f, kind);
 #else
-    rc = kind == CLIENT ? add_client_rules(f) : add_rules(f, kind);
+    rc = kind == CLIENT || kind == PROC_NOTIFY ? add_client_rules(f) : add_rules(f, kind);
 #endif
     if (rc == 0) /* threads that run already, too */
         rc = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);

@@ -9,7 +9,7 @@
 
 #define ALARM_PAGE 100
 
-static json_t *alarm_json(const struct alarm_row *row)
+json_t *json_alarm(const struct alarm_row *row)
 {
     const char *state = row->cleared_at ? "cleared" : row->acked_at ? "acked" : "open";
 
@@ -25,7 +25,7 @@ static bool put_alarm(void *arg, const struct alarm_row *row)
 
     call->after = row->id;
     call->left++;
-    admin_row(call, alarm_json(row));
+    admin_row(call, json_alarm(row));
     return true;
 }
 
@@ -50,7 +50,7 @@ static void answer(struct core *c, struct admin_call *call, uint64_t id)
     enum err_code code = store_alarm_by_id(c->store, id, &row, &e);
 
     if (code == E_OK) {
-        admin_done(call, alarm_json(&row), -1);
+        admin_done(call, json_alarm(&row), -1);
         return;
     }
     core_doubt(c, &e);

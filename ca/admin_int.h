@@ -114,6 +114,8 @@ void admin_open_remote(struct core *c, int fd);
 /* JSON of octets. */
 json_t *json_hex(struct bytes b);
 json_t *json_base64(struct bytes b);
+json_t *json_entry(const struct audit_row *row); /* of the trail, as audit.export answers */
+json_t *json_alarm(const struct alarm_row *row); /* as alarm.show answers */
 json_t *json_name(struct bytes der); /* a Name for people */
 
 /* Of "domain" and "device_id"; E_NOT_FOUND. */

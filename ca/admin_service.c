@@ -413,9 +413,8 @@ struct entries {
     size_t n;
 };
 
-static bool put_entry(void *arg, const struct audit_row *row)
+json_t *json_entry(const struct audit_row *row)
 {
-    struct entries *p = arg;
     json_t *j = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "seq", (json_int_t)row->seq,
                                  "time", (json_int_t)row->time, "event", row->event, "actor", row->actor, "actor_kind",
                                  row->actor_kind, "domain", row->domain, "object", row->object, "detail", row->detail,
@@ -426,7 +425,14 @@ static bool put_entry(void *arg, const struct audit_row *row)
         json_object_set_new(j, "signature", json_stringn((const char *)row->signature.p, row->signature.len));
     if (j && row->approvals.len)
         json_object_set_new(j, "approvals", json_stringn((const char *)row->approvals.p, row->approvals.len));
-    admin_row(p->call, j);
+    return j;
+}
+
+static bool put_entry(void *arg, const struct audit_row *row)
+{
+    struct entries *p = arg;
+
+    admin_row(p->call, json_entry(row));
     p->call->after = row->seq + 1;
     p->n++;
     return true;

@@ -363,11 +363,22 @@ static bool ends_inside_a_line(int fd)
     return size > 0 && (pread(fd, &last, 1, size - 1) != 1 || last != '\n');
 }
 
+void audit_head_line(const struct audit_head_row *head, struct buf *out)
+{
+    char hash[sizeof(head->hash) * 2 + 1];
+
+    hex_encode(head->hash, sizeof(head->hash), hash);
+    buf_printf(out, "%llu %lld %s %s ", (unsigned long long)head->seq, (long long)head->time, hash, head->key);
+    base64_encode(out, head->tbs, 0);
+    buf_add_u8(out, ' ');
+    base64_encode(out, head->signature, 0);
+}
+
 enum err_code audit_head_publish(const char *dir_marks, const struct audit_head_row *head, struct err *e)
 {
     AUTO_BUF line = BUF_INIT(AUDIT_HEAD_LINE_MAX);
     AUTO_FD int fd = -1;
-    char path[4096], hash[sizeof(head->hash) * 2 + 1];
+    char path[4096];
     ssize_t n;
 
     if (!audit_algorithm(head->sig_alg) || head->signature.len == 0 || head->tbs.len == 0)
@@ -379,11 +390,7 @@ enum err_code audit_head_publish(const char *dir_marks, const struct audit_head_
         return err_errno(e, E_IO, "%s", path);
     if (ends_inside_a_line(fd))
         buf_add_u8(&line, '\n');
-    hex_encode(head->hash, sizeof(head->hash), hash);
-    buf_printf(&line, "%llu %lld %s %s ", (unsigned long long)head->seq, (long long)head->time, hash, head->key);
-    base64_encode(&line, head->tbs, 0);
-    buf_add_u8(&line, ' ');
-    base64_encode(&line, head->signature, 0);
+    audit_head_line(head, &line);
     buf_add_u8(&line, '\n');
     if (!buf_ok(&line))
         return err_set(e, E_NOMEM, "audit head %llu: line longer than %d octets", (unsigned long long)head->seq,

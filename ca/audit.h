@@ -63,6 +63,8 @@ MUST_CHECK enum err_code audit_batch_step(struct store *s, const struct audit_ac
  */
 MUST_CHECK enum err_code audit_head_tbs(struct store *s, struct bytes ledger_id, int64_t now, struct audit_head_row *out,
                                         struct buf *tbs, struct err *e);
+/* "seq time hash key base64(tbs) base64(signature)", without a newline. */
+void audit_head_line(const struct audit_head_row *head, struct buf *out);
 /* One line per head in DIR/audit-heads (append, fsync): "seq time hash key base64(tbs) base64(signature)". */
 MUST_CHECK enum err_code audit_head_publish(const char *dir_marks, const struct audit_head_row *head, struct err *e);
 

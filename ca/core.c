@@ -510,6 +510,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     publish_tick(c);
     batches_tick(c);
+    notify_link_tick(c);
     if (c->ticks % 20 == 0)
         links_tick(c);
     if (c->ticks % 40 == 0) {

@@ -38,6 +38,7 @@ struct captures;
 struct factory;
 struct batches;
 struct metrics;
+struct notify_link;
 
 /* Copies a text that is known to fit or may be cut; NULL counts as empty. Always terminated. */
 static inline __attribute__((unused)) void text_copy(char *out, size_t size, const char *s)
@@ -395,6 +396,14 @@ void admin_link_begin(struct core *c, int fd);
 void admin_link_end(struct core *c);
 void admin_link_tell(struct core *c); /* whose certificates it lets in; after CAs or the configuration changed */
 
+/* ---- inkan-notify (notify_link.c) ---- */
+void notify_link_begin(struct core *c, int fd); /* takes over fd */
+void notify_link_end(struct core *c);
+void notify_link_tick(struct core *c); /* four times a second: what is new is told */
+/* How far each of those who are told things is behind. */
+typedef void (*notify_told_fn)(void *arg, const char *name, enum notify_stream stream, uint64_t behind, uint64_t failures);
+void notify_link_each(struct core *c, notify_told_fn fn, void *arg);
+
 /* ---- the core itself (core.c) ---- */
 
 /* A list waits for no backup, an operator's list for no check of the ledger, and nothing for a search over the whole fleet. */
@@ -464,6 +473,7 @@ struct core {
     struct job_runner *jobs;
     struct admin_server *admin;
     struct admin_link *admin_link; /* NULL: none */
+    struct notify_link *notify;    /* NULL: none */
     struct token_watch {
         int64_t down_since_ms; /* monotonic; 0: it serves */
     } token_watch[TOKENS_WATCHED]; /* as conf->tokens */

@@ -1277,6 +1277,9 @@ void links_on_link(struct proc *p, enum proc_kind peer, uint32_t index, const ch
     case PROC_ADMIN:
         admin_link_begin(c, fd);
         break;
+    case PROC_NOTIFY:
+        notify_link_begin(c, fd);
+        break;
     default:
         log_note(LOG_ERROR, "unknown-link", "peer", name);
         close(fd);
@@ -1313,6 +1316,9 @@ void links_on_gone(struct proc *p, enum proc_kind peer, uint32_t index, const ch
     case PROC_ADMIN:
         admin_link_end(c);
         break;
+    case PROC_NOTIFY:
+        notify_link_end(c);
+        break;
     default:
         break;
     }
@@ -1332,6 +1338,7 @@ void links_free(struct core *c)
         signer_link_free(LIST_FIRST(&c->signers));
     status_drop(c);
     admin_link_end(c);
+    notify_link_end(c);
     if (c->status.pump)
         event_free(c->status.pump);
 }

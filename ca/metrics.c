@@ -343,6 +343,30 @@ static void write_people(struct core *c, struct buf *out)
     om_sample(out, "inkan_approvals_waiting", (double)requests.waiting, "what", "request", NULL);
 }
 
+struct told_sink {
+    struct buf *out;
+    bool failures;
+};
+
+static void put_told(void *arg, const char *name, enum notify_stream stream, uint64_t behind, uint64_t failures)
+{
+    static const char *const streams[NOTIFY_STREAMS] = {"alarms", "audit", "heads"};
+    const struct told_sink *t = arg;
+
+    if (t->failures)
+        om_sample(t->out, "inkan_notify_failures_total", (double)failures, "name", name, "stream", streams[stream], NULL);
+    else
+        om_sample(t->out, "inkan_notify_behind", (double)behind, "name", name, "stream", streams[stream], NULL);
+}
+
+static void write_notify(struct core *c, struct buf *out)
+{
+    om_family(out, "inkan_notify_behind", "gauge", "", "Alarms, entries or heads that somebody of notify has not been told yet, at most.");
+    notify_link_each(c, put_told, &(struct told_sink){out, false});
+    om_family(out, "inkan_notify_failures", "counter", "", "Deliveries that failed and are tried again.");
+    notify_link_each(c, put_told, &(struct told_sink){out, true});
+}
+
 static void write_audit(struct core *c, struct buf *out)
 {
     uint64_t seq = 0;
@@ -426,6 +450,7 @@ void metrics_write(struct core *c, struct buf *out)
     fleet_count_write(c->metrics->fleet, out);
     write_people(c, out);
     write_audit(c, out);
+    write_notify(c, out);
     write_processes(c, out);
     write_fronts(c, out);
 }

@@ -21,11 +21,17 @@
  *   STS_DECIDE             STS_DECIDED, one or several
  *   STS_SNAPSHOT           STS_SNAPSHOT_RESULT
  *   STS_CHANGES            STS_CHANGES_RESULT
+ *
+ * inkan-notify -> core   core -> inkan-notify
+ *                          NOTIFY_NEWS, at first and whenever something is new
+ *   NOTIFY_READ            NOTIFY_ROWS
+ *   NOTIFY_STATE, whenever it changed
  */
 #ifndef INKAN_CA_SERVICE_H
 #define INKAN_CA_SERVICE_H
 
 #include "base/bytes.h"
+#include "base/conf.h"
 #include "base/err.h"
 #include "base/life.h"
 #include "base/limits.h"
@@ -67,6 +73,16 @@ enum status_type {
     STS_METRICS_RESULT, /* as SVC_METRICS_RESULT */
     STS_CHANGES_RESULT, /* u8 err code, bytes JWS. E_NOT_FOUND: `after` is older than what is kept, or of another log */
 };
+
+enum notify_type { /* streams: enum notify_stream; each has numbers without gaps that only rise */
+    NOTIFY_NEWS = MSG_RANGE_NOTIFY, /* str ledger, NOTIFY_STREAMS x u64: the newest number of each stream, 0 = none */
+    NOTIFY_READ,                    /* u8 stream, u64 after, u32 limit (1 .. NOTIFY_PAGE) */
+    NOTIFY_ROWS,                    /* u8 stream, u64 last, u32 n; fd: n JSON objects, a line each. n 0: nothing is there, or it failed */
+    NOTIFY_STATE,                   /* u32 n, n x { str name, u8 stream, u64 told, u64 failures }: who was told up to where */
+};
+#define NOTIFY_PAGE     64
+#define NOTIFY_PAGE_MAX (16u << 20) /* octets of one */
+#define NOTIFY_TOLD_MAX 64          /* of one NOTIFY_STATE */
 
 enum svc_operation { SVC_SIMPLEENROLL, SVC_SIMPLEREENROLL, SVC_SERVERKEYGEN, SVC_OPERATIONS };
 

@@ -49,6 +49,7 @@ static const char *user_of(const struct conf *c, enum proc_kind kind)
     case PROC_ADMIN:
         return c->listen_admin.n > 0 ? c->user_admin : NULL;
     case PROC_NOTIFY:
+        return c->notify_n > 0 ? c->user_notify : NULL;
     case PROC_KINDS:
         break;
     }
@@ -206,7 +207,8 @@ enum err_code host_directories(struct host *h, const struct conf *c, struct err 
                        {"status", PROC_STATUS, 0700},
                        {"tls", PROC_FRONT, 0700},
                        {"pin", PROC_SIGNER, 0700},
-                       {"admin", PROC_ADMIN, 0700}};
+                       {"admin", PROC_ADMIN, 0700},
+                       {"notify", PROC_NOTIFY, 0700}};
     const struct {
         const char *path;
         enum proc_kind owner;

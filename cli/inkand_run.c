@@ -873,7 +873,8 @@ static const char *fixed_difference(const struct conf *a, const struct conf *b)
                  {"users.supervisor", a->user_supervisor, b->user_supervisor},
                  {"users.front", a->user_front, b->user_front},     {"users.core", a->user_core, b->user_core},
                  {"users.status", a->user_status, b->user_status},  {"users.signer", a->user_signer, b->user_signer},
-                 {"users.admin_server", a->user_admin, b->user_admin}};
+                 {"users.admin_server", a->user_admin, b->user_admin},
+                 {"users.notify", a->user_notify, b->user_notify}};
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         if (strcmp(texts[i].old, texts[i].fresh) != 0)
@@ -885,6 +886,8 @@ static const char *fixed_difference(const struct conf *a, const struct conf *b)
         return "decisions.enabled";
     if (strcmp(a->listen_decision, b->listen_decision) != 0 || strcmp(a->decisions_group, b->decisions_group) != 0)
         return "listen.decision";
+    if ((a->notify_n > 0) != (b->notify_n > 0))
+        return "notify";
     if (a->fronts != b->fronts)
         return "fronts";
     if (a->tokens_n != b->tokens_n)
@@ -998,7 +1001,7 @@ static bool add_children(struct supervisor *s)
     char name[PROC_NAME_MAX + 1];
     bool good;
 
-    s->children = calloc(3 + c->fronts + 2 * c->tokens_n, sizeof(*s->children));
+    s->children = calloc(4 + c->fronts + 2 * c->tokens_n, sizeof(*s->children));
     if (!s->children)
         return false;
     good = add_child(s, PROC_CORE, 0, SIZE_MAX, "core") && add_child(s, PROC_STATUS, 0, SIZE_MAX, "status");
@@ -1014,6 +1017,8 @@ static bool add_children(struct supervisor *s)
     }
     if (good && c->listen_admin.n > 0)
         good = add_child(s, PROC_ADMIN, 0, SIZE_MAX, "admin");
+    if (good && c->notify_n > 0)
+        good = add_child(s, PROC_NOTIFY, 0, SIZE_MAX, "notify");
     return good;
 }
 

@@ -15,7 +15,7 @@ softhsm_module() {
 
 # write_config: the whole service in one commented file. May be set before: $fronts, $crl_shards, $records_validity, $maker_path_len, and list items in YAML for
 # $extra_profiles, $extra_domains, $extra_anchors, $extra_labels; $extra_config is appended. $people: a management CA, operators' certificates,
-# administration over the network; $two_person_above.
+# administration over the network; $notify: items of notify; $two_person_above.
 write_config() {
     module=${INKAN_PKCS11_MODULE:-$(softhsm_module)}
     users=
@@ -27,7 +27,8 @@ users:                       # one user per danger; nothing stays root
   core: inkan-core
   status: inkan-status
   signer: inkan-signer${people:+
-  admin_server: inkan-admin}${admin_user:+
+  admin_server: inkan-admin}${notify:+
+  notify: inkan-notify}${admin_user:+
   admin: [$admin_user]       # may use the administration socket}"
     fi
     order_signers="
@@ -230,7 +231,9 @@ ${extra_labels:-}$order_signers
 ${people:+people:                      # who administers: inkan operator add; inkan --url ... --as ...
   profile: operator
   two_person_above: ${two_person_above:-100}   # units one person may change at once
-}${extra_config:-}
+}${notify:+
+notify:                      # who is told of alarms, entries of the trail and its heads
+$notify}${extra_config:-}
 YAML
     mv "$dir/inkan.yaml.new" "$dir/inkan.yaml"
 }

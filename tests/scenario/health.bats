@@ -7,17 +7,60 @@ load ../lib/fault
 setup_file() {
     side_dir
     use_test_clock
-    instance_up fronts=2
+    # Somebody who is told: a webhook, syslog, a file that stands for another machine's.
+    hook=$(free_port)
+    mkdir -p "$side/hook" "$side/elsewhere"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=hook -addext "subjectAltName=DNS:localhost" -days 2 \
+        -keyout "$side/hook.key" -out "$side/hook.pem" 2> /dev/null
+    openssl rand -hex 32 > "$side/hook.secret"
+    if [ "$(id -u)" -eq 0 ]; then
+        chown inkan-notify "$side/hook.secret" "$side/elsewhere"
+    fi
+    chmod 400 "$side/hook.secret"
+    chmod 755 "$side/hook" "$side/elsewhere"
+    keep_setting hook "$hook"
+    receiver_start
+    instance_up fronts=2 "notify=$(cat <<YAML
+  - {name: pager, to: "https://localhost:$hook/in", send: [alarms], secret: $side/hook.secret, ca: $side/hook.pem, history: true}
+  - {name: archive, to: "https://localhost:$hook/in", send: [audit, heads], secret: $side/hook.secret, ca: $side/hook.pem, history: true}
+  - {name: collector, to: "udp:127.0.0.1:$((hook + 1))", send: [audit, alarms]}
+  - {name: elsewhere, to: "file:$side/elsewhere/heads", send: [heads], history: true}
+YAML
+)" "config_edit=$(printf '/^audit:/ a\\\n  head_interval: 2s')"
+    keep_setting hook "$hook"
     keep_setting INKAN_TEST_CLOCK "$INKAN_TEST_CLOCK"
 }
 teardown_file() {
     instance_load
+    kill "$(cat "$(cat "$BATS_FILE_TMPDIR/side")/receiver.pid")" 2> /dev/null || true
     umount "$dir/marks" 2> /dev/null || true
     umount "$(cat "$BATS_FILE_TMPDIR/side")/marks" 2> /dev/null || true
     instance_down
     side_dir_remove
 }
 setup() { fault_load; }
+
+receiver_start() {
+    rm -f "$side/hook/up"
+    python3 "$source_dir/tests/lib/webhook.py" "$side/hook" "$hook" "$side/hook.secret" "$side/hook.pem" "$side/hook.key" $((hook + 1)) \
+        > "$side/receiver.log" 2>&1 3>&- 4>&- &
+    echo $! > "$side/receiver.pid"
+    local end=$((SECONDS + 10))
+    until [ -e "$side/hook/up" ]; do
+        [ "$SECONDS" -lt "$end" ] || { cat "$side/receiver.log"; return 1; }
+        sleep 0.1
+    done
+}
+# got FILTER: how many deliveries match the jq filter
+got() { jq -s "[.[] | select($1)] | length" "$side/hook/got.jsonl" 2> /dev/null || echo 0; }
+# got_becomes N FILTER: at least
+got_becomes() {
+    local end=$((SECONDS + 20))
+    until [ "$(got "$2")" -ge "$1" ]; do
+        [ "$SECONDS" -lt "$end" ] || { grep notify "$dir/log/inkan.log" | tail -5; return 1; }
+        sleep 0.3
+    done
+}
 
 no() { ! "$@"; }
 
@@ -158,6 +201,109 @@ alarm_becomes() {
     [ "$status" -eq 1 ]
     run inkan alarm show nonsense
     [ "$status" -eq 1 ]
+}
+
+@test "alarms, acknowledgements and ends go to a webhook, signed, each with its own delivery id" {
+    got_becomes 1 '.body.stream == "alarms" and .body.rows[0].event == "raised" and .body.rows[0].alarm.kind == "disk-low"'
+    got_becomes 1 '.body.rows[0].event == "acked" and .body.rows[0].alarm.note == "another disk is on its way"'
+    got_becomes 1 '.body.rows[0].event == "cleared" and .body.rows[0].alarm.kind == "suspend-review"'
+    [ "$(got '.good | not')" = 0 ]
+    [ "$(got '.fresh | not')" = 0 ]
+    # in order, none left out
+    jq -s -e '[.[] | select(.body.stream == "alarms") | .body.rows[0].seq] | . == [range(1; length + 1)]' "$side/hook/got.jsonl" > /dev/null
+    no grep -r "$(cat "$side/hook.secret")" "$dir/log"
+}
+
+@test "nothing is lost while the receiver is down, inkan-notify is killed and the service restarts; the core does not wait" {
+    local before last
+    touch "$side/hook/down"
+    unit_birth hlt-3
+    unit_device hlt-3 enroll
+    inkan device suspend hlt-3 --until 1s --yes
+    alarm_becomes open suspend-review
+    local end=$((SECONDS + 10))
+    until [ -s "$side/hook/refused" ]; do [ "$SECONDS" -lt "$end" ]; sleep 0.2; done
+    # the core issues all the same
+    unit_birth hlt-4
+    unit_device hlt-4 enroll
+    scrape
+    [ "$(metric inkan_notify_behind name=pager)" -ge 1 ]
+    [ "$(metric inkan_notify_failures_total name=pager)" -ge 1 ]
+    kill -KILL "$(cat "$dir/run/notify.pid")"
+    inkan alarm ack "$(inkan --json alarm list | jq -r '.[] | select(.kind == "suspend-review") | .id')"
+    stop_service
+    start_service 3>&-
+    rm "$side/hook/down"
+    got_becomes 2 '.body.rows[0].event == "raised" and .body.rows[0].alarm.kind == "suspend-review"'
+    got_becomes 2 '.body.rows[0].event == "cleared" and .body.rows[0].alarm.kind == "suspend-review"'
+    jq -s -e '[.[] | select(.body.stream == "alarms") | .body.rows[0].seq] | unique | . == [range(1; length + 1)]' "$side/hook/got.jsonl" > /dev/null
+    metric_becomes 0 inkan_notify_behind name=pager
+    # the trail too, whole: what the receiver has is what the service exports
+    last=$(inkan audit export | jq -s 'last.seq')
+    got_becomes 1 ".body.stream == \"audit\" and .body.rows[-1].seq >= $last"
+    jq -c 'select(.body.stream == "audit") | .body.rows[]' "$side/hook/got.jsonl" | jq -s -c 'unique_by(.seq)[]' | head -n "$last" | jq -S -c . > "$BATS_TEST_TMPDIR/told"
+    inkan audit export --to "$last" | jq -S -c . > "$BATS_TEST_TMPDIR/exported"
+    diff -q "$BATS_TEST_TMPDIR/told" "$BATS_TEST_TMPDIR/exported"
+}
+
+@test "syslog gets RFC 5424 lines with whole JSON" {
+    unit_birth hlt-5
+    local end=$((SECONDS + 10))
+    until grep -q hlt-5 "$side/hook/syslog"; do [ "$SECONDS" -lt "$end" ]; sleep 0.2; done
+    no grep -vE '^<10[89]>1 [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z [^ ]+ inkan - (audit|alarms) - \{.*\}$' "$side/hook/syslog"
+    sed 's/^[^{]*//' "$side/hook/syslog" | jq -e .seq > /dev/null
+}
+
+@test "heads kept elsewhere, by file or by webhook, name the first bad entry of an altered trail" {
+    local seq ledger=$BATS_TEST_TMPDIR/ledger.db
+    seq=$(inkan audit export | jq -s 'last.seq')
+    got_becomes 1 ".body.stream == \"heads\" and .body.rows[-1].seq >= $seq"
+    local end=$((SECONDS + 10))
+    until [ "$(tail -n 1 "$side/elsewhere/heads" | cut -d' ' -f1)" -ge "$seq" ]; do [ "$SECONDS" -lt "$end" ]; sleep 0.2; done
+    jq -r 'select(.body.stream == "heads") | .body.rows[].line' "$side/hook/got.jsonl" > "$BATS_TEST_TMPDIR/heads"
+    inkan backup --out "$ledger"
+    inkan audit verify --ledger "$ledger" --heads "$side/elsewhere/heads"
+    inkan audit verify --ledger "$ledger" --heads "$BATS_TEST_TMPDIR/heads"
+    # alter SQL WHAT SEQ: a copy with the trail changed so is refused, and that entry is named, with the heads of either place
+    alter() {
+        local heads
+        cp "$ledger" "$BATS_TEST_TMPDIR/bad.db"
+        python3 - "$BATS_TEST_TMPDIR/bad.db" "DROP TRIGGER audit_stays; DROP TRIGGER audit_is_final; DROP TRIGGER IF EXISTS audit_head_stays; $1" <<'PY'
+import sqlite3, sys
+c = sqlite3.connect(sys.argv[1])
+c.executescript(sys.argv[2])
+c.commit()
+PY
+        for heads in "$side/elsewhere/heads" "$BATS_TEST_TMPDIR/heads"; do
+            run inkan audit verify --ledger "$BATS_TEST_TMPDIR/bad.db" --heads "$heads" --json
+            echo "$2: $status $output"
+            [ "$status" -eq 1 ]
+            [ "$(jq -r .bad_entry <<< "$output")" = "$3" ]
+        done
+    }
+    alter "UPDATE audit SET actor = 'nobody' WHERE seq = 7" edit 7
+    alter "DELETE FROM audit WHERE seq = 9" gap 9
+    alter "UPDATE audit SET seq = -1 WHERE seq = 11; UPDATE audit SET seq = 11 WHERE seq = 12; UPDATE audit SET seq = 12 WHERE seq = -1" reorder 11
+    alter "DELETE FROM audit_head WHERE seq > 20; DELETE FROM audit WHERE seq > 20" truncation 21
+}
+
+@test "inkan-notify is confined as the others are, and does not run unless it is told whom to tell" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root for users"
+    local pid
+    pid=$(cat "$dir/run/notify.pid")
+    for task in /proc/"$pid"/task/*; do
+        [ "$(sed -n 's/^Seccomp:\t//p' "$task/status")" = 2 ]
+        [ "$(sed -n 's/^NoNewPrivs:\t//p' "$task/status")" = 1 ]
+    done
+    [ "$(sed -n 's/^Uid:\t//p' "/proc/$pid/status" | cut -f2)" = "$(id -u inkan-notify)" ]
+    [ "$(sed -n 's/^CapEff:\t//p' "/proc/$pid/status")" = 0000000000000000 ]
+    [ "$(stat -c %a "$dir/state/notify")" = 700 ]
+    sed '/^notify:/,$d' "$dir/inkan.yaml" > "$BATS_TEST_TMPDIR/without.yaml"
+    "$programs/inkand" -t -c "$BATS_TEST_TMPDIR/without.yaml"
+    sed 's#file:/[^"]*#file:relative#' "$dir/inkan.yaml" > "$BATS_TEST_TMPDIR/bad.yaml"
+    run "$programs/inkand" -t -c "$BATS_TEST_TMPDIR/bad.yaml"
+    [ "$status" -ne 0 ]
+    [[ $output == *"notify[3].to"* ]]
 }
 
 @test "every metric is in docs/metrics.md" {

@@ -87,7 +87,7 @@ includes() {
 
 @test "every program and every command has its manual page" {
     cd "$source_dir"
-    for program in inkand.8 inkan-core.8 inkan-front.8 inkan-signer.8 inkan-status.8 inkan-token.8 inkan-admin.8 inkan.1 inkan-device.1 inkan-sync.1 inkan-gate.1 inkan-station.1 inkan-simdevice.1; do
+    for program in inkand.8 inkan-core.8 inkan-front.8 inkan-signer.8 inkan-status.8 inkan-token.8 inkan-admin.8 inkan-notify.8 inkan.1 inkan-device.1 inkan-sync.1 inkan-gate.1 inkan-station.1 inkan-simdevice.1; do
         [ -s "docs/man/$program" ]
     done
     "$programs/inkan" --help | sed -n 's/^  \([a-z]*\) *\([a-z-]*\) .*/\1 \2/p' | while read -r noun verb; do
