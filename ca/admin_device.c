@@ -338,7 +338,7 @@ void op_device_stop(struct core *c, struct admin_call *call)
 {
     struct life_change ch = {.reason = REASON_CESSATION_OF_OPERATION, .why = "stopped", .only_from = DEVICE_STATES};
     const char *reason_name = admin_text(call, "reason");
-    struct device_row row;
+    struct device_row row = {0};
     uint64_t seq = 0;
     bool changed = false;
     struct err e = {0};

@@ -94,7 +94,8 @@ static enum err_code signed_by_owner(struct core *c, const struct jws *j, const 
         return err_set(e, E_NOT_FOUND, "domain \"%s\" is not in the configuration", domain);
     if (d->owner_key[0] == '\0')
         return err_set(e, E_CONFLICT, "domain \"%s\" has no owner_key: nobody can sign for it", domain);
-    if (!(key = owner_key(d, kid, e)))
+    key = owner_key(d, kid, e);
+    if (!key)
         return e->code;
     return strcmp(kid, j->header.kid) == 0 ? E_OK : err_set(e, E_DENIED, "not signed by the owner of domain \"%s\"", domain);
 }
