@@ -68,6 +68,7 @@ static const struct key driver_keys[] = {
     {"kind", KIND, KEY(gate_driver, kind)},
     {"crl", TEXT, KEY(gate_driver, crl), ""},
     {"audience", TEXT, KEY(gate_driver, audience), "default"},
+    {"issuers", TEXTS, KEY(gate_driver, issuers), ""},
     {"pid_file", TEXT, KEY(gate_driver, pid_file), ""},
     {"process", TEXT, KEY(gate_driver, process), ""},
     {"signal", TEXT, KEY(gate_driver, signal_name), "HUP"},

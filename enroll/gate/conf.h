@@ -25,6 +25,7 @@ struct gate_driver {
     enum driver_kind kind;
     char *crl;       /* name of the list it reads; "" = none */
     char *audience;  /* whose rule says which units are refused */
+    struct conf_strings issuers; /* CAs whose certificates the server takes; empty: all */
     /* reload: a signal to the process of a pid file, or a command */
     char *pid_file, *process, *signal_name;
     int signal;

@@ -309,7 +309,8 @@ static bool says_all(const struct lists *l, const struct table *t, size_t *from)
         int ca = ca_of_issuer(l, t, c.issuer);
         struct bytes serial = BYTES(c.serial, c.serial_len);
 
-        if (ca < 0 || !table_find(t, c.issuer, serial, &newest))
+        /* A list may leave out what has expired. */
+        if (ca < 0 || !table_find(t, c.issuer, serial, &newest) || newest.not_after < clock_now())
             continue;
         if (!l->crl[ca] || is_listed(l->crl[ca], serial) != (newest.status != FEED_GOOD))
             return false;

@@ -26,6 +26,8 @@ struct work {
     struct refused *set;        /* haproxy */
     struct acl_change *changes; /* haproxy: since the last call that went well */
     size_t changes_n;
+    bool of_ours[FEED_ISSUERS_MAX + 1]; /* by the issuer's number: does the driver care? */
+    bool *admitted;             /* while a snapshot is walked: of each of ids */
     char **ids;                 /* mosquitto: clients to put out now */
     size_t ids_n;
     char **again;               /* ... and once more when the list is loaded: they may have come back meanwhile */
@@ -78,24 +80,115 @@ static void acl_note(struct work *w, const struct feed_cert *c, bool added)
     memcpy(more[w->changes_n++].serial, c->serial, c->serial_len);
 }
 
-/* One certificate as it stands now. */
+static void decide(const struct work *w, const struct feed_cert *c, int64_t now, struct sts_decision *out)
+{
+    rule_decide(gate_conf_audience(w->d->gate->conf, w->d->conf->audience), c, &(struct rule_when){.now = now}, out);
+}
+
+/* One certificate as it stands now. With it revoked a live client is put out, also if the unit has another: it connects anew. */
 static void look_at(struct work *w, const struct feed_cert *c, int64_t now)
 {
-    const struct gate_driver *conf = w->d->conf;
     struct bytes serial = BYTES(c->serial, c->serial_len);
-    bool refused = rule_refuses(gate_conf_audience(w->d->gate->conf, conf->audience), c, now);
     char id[FEED_TEXT_MAX + 1];
+    struct sts_decision d;
 
-    if (conf->kind == DRIVER_HAPROXY && (refused ? refused_add(w->set, serial) : refused_del(w->set, serial)))
-        acl_note(w, c, refused);
-    if (conf->kind == DRIVER_MOSQUITTO && refused && feed_text(c->device_id, id, sizeof(id)) && id[0])
+    if (!w->of_ours[c->issuer])
+        return;
+    decide(w, c, now, &d);
+    if (w->d->conf->kind == DRIVER_HAPROXY && (d.allow ? refused_del(w->set, serial) : refused_add(w->set, serial)))
+        acl_note(w, c, !d.allow);
+    if (w->d->conf->kind == DRIVER_MOSQUITTO && d.close && feed_text(c->device_id, id, sizeof(id)) && id[0])
         ids_add(&w->ids, &w->ids_n, id);
+}
+
+static int text_cmp(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The first place of this certificate's unit among those to put out; NULL: it is none of them. */
+static char **among(const struct work *w, const struct feed_cert *c)
+{
+    char id[FEED_TEXT_MAX + 1], *key = id, **found;
+
+    if (!w->of_ours[c->issuer] || !feed_text(c->device_id, id, sizeof(id)))
+        return NULL;
+    found = bsearch(&key, w->ids, w->ids_n, sizeof(*w->ids), text_cmp);
+    while (found && found > w->ids && strcmp(found[-1], id) == 0)
+        found--;
+    return found;
+}
+
+/* It stays where it is if this certificate admits it. */
+static void spare(struct work *w, const struct feed_cert *c, int64_t now)
+{
+    char **found = among(w, c);
+    struct sts_decision d;
+
+    if (!found)
+        return;
+    decide(w, c, now, &d);
+    for (char **at = found; d.allow && at < w->ids + w->ids_n && strcmp(*at, *found) == 0; at++)
+        w->admitted[at - w->ids] = true;
+}
+
+/*
+ * At a start and with a new snapshot only units are put out of which no certificate is admitted: most of what was revoked was followed
+ * by another. With the lock held; it is let go while the snapshot is walked.
+ */
+static void spare_admitted(struct work *w, struct table *t, int64_t now)
+{
+    struct gate *g = w->d->gate;
+    struct feed_cert c, newest;
+    size_t n = 0, changes = table_change_count(t);
+
+    w->admitted = calloc(w->ids_n + 1, sizeof(*w->admitted));
+    if (!w->ids_n || !w->admitted) {
+        free(w->admitted);
+        w->admitted = NULL;
+        return;
+    }
+    qsort(w->ids, w->ids_n, sizeof(*w->ids), text_cmp);
+    for (size_t i = 0; i < changes; i++)
+        if (table_change_line(t, i, &c) && table_find(t, c.issuer, BYTES(c.serial, c.serial_len), &newest))
+            spare(w, &newest, now);
+    gate_unlock(g);
+    for (size_t i = 0; i < table_base_count(t); i++) {
+        if (!table_base_line(t, i, &c) || !among(w, &c))
+            continue;
+        gate_lock(g);
+        if (table_find(t, c.issuer, BYTES(c.serial, c.serial_len), &newest))
+            spare(w, &newest, now);
+        gate_unlock(g);
+    }
+    gate_lock(g);
+    for (size_t i = 0; i < w->ids_n; i++)
+        if (w->admitted[i] || (n && strcmp(w->ids[n - 1], w->ids[i]) == 0))
+            free(w->ids[i]);
+        else
+            w->ids[n++] = w->ids[i];
+    w->ids_n = n;
+    free(w->admitted);
+    w->admitted = NULL;
+}
+
+static bool is_named(const struct conf_strings *names, const char *name)
+{
+    for (size_t i = 0; i < names->n; i++)
+        if (strcmp(names->v[i], name) == 0)
+            return true;
+    return names->n == 0;
 }
 
 static void walk_base(struct work *w, const struct table *t, int64_t now)
 {
+    const struct table_issuer *issuers;
+    size_t n = table_issuers(t, &issuers);
     struct feed_cert c;
 
+    memset(w->of_ours, 0, sizeof(w->of_ours));
+    for (size_t i = 0; i < n; i++)
+        w->of_ours[issuers[i].n] = is_named(&w->d->conf->issuers, issuers[i].name);
     refused_free(w->set);
     w->set = refused_new();
     w->whole = true;
@@ -120,11 +213,13 @@ static void gather(struct work *w)
         gate_unlock(g);
         walk_base(w, t, now);
         gate_lock(g);
-        table_unref(t);
     }
     for (; g->table && w->table_no == g->table_no && table_change_line(g->table, w->change, &c); w->change++)
         if (table_find(g->table, c.issuer, BYTES(c.serial, c.serial_len), &newest))
             look_at(w, &newest, now);
+    if (t && w->table_no == g->table_no)
+        spare_admitted(w, t, now);
+    table_unref(t);
     w->seq = g->table ? table_seq(g->table) : 0;
     w->crl_seq = w->d->crl ? w->d->crl->seq : 0;
     gate_unlock(g);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -34,6 +35,7 @@ struct server {
     struct event_base *base;
     struct evconnlistener *listener[LISTENERS_MAX];
     size_t listener_n, conn_n;
+    LIST_HEAD(, conn) conns;
 };
 
 struct conn {
@@ -45,11 +47,13 @@ struct conn {
     struct buf held; /* what came behind the request in flight */
     int refused;     /* HTTP status of a request whose body is skipped */
     bool close;      /* after what is in out */
+    LIST_ENTRY(conn) link;
 };
 
 static void conn_free(struct conn *c)
 {
     c->server->conn_n--;
+    LIST_REMOVE(c, link);
     if (c->readable)
         event_free(c->readable);
     if (c->writable)
@@ -252,6 +256,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     c->server = s;
     c->fd = fd;
     s->conn_n++;
+    LIST_INSERT_HEAD(&s->conns, c, link);
     http_reader_init(&c->reader);
     buf_init(&c->held, READ_MAX);
     c->readable = event_new(s->base, fd, EV_READ, on_readable, c);
@@ -334,6 +339,8 @@ enum err_code serve_run(struct gate *g, const int *listeners, size_t n, struct e
     }
     if (ok)
         event_base_dispatch(s.base);
+    while (!LIST_EMPTY(&s.conns))
+        conn_free(LIST_FIRST(&s.conns));
     for (size_t i = 0; i < s.listener_n; i++)
         evconnlistener_free(s.listener[i]);
     if (term)
@@ -341,6 +348,6 @@ enum err_code serve_run(struct gate *g, const int *listeners, size_t n, struct e
     if (intr)
         event_free(intr);
     if (s.base)
-        event_base_free(s.base); /* open connections end with the process */
+        event_base_free(s.base);
     return ok ? E_OK : err_set(e, E_NOMEM, "libevent");
 }

@@ -192,8 +192,8 @@ drivers:
   - {name: nginx, kind: reload, crl: fleet, pid_file: $gw/nginxcrl/nginx.pid, process: nginx}
   - {name: apache, kind: reload, crl: fleet, pid_file: $gw/apache/apache2.pid, process: apache2, signal: USR1}
   - {name: stunnel, kind: reload, crl: fleet, command: [$source_dir/deploy/recipes/stunnel/restart, $gw/stunnel/stunnel.conf]}
-  - {name: mosquitto, kind: mosquitto, crl: fleet, pid_file: $gw/mosquitto/mosquitto.pid, process: mosquitto, kick: $gw/mosquitto/kick.sock}
-  - {name: haproxy, kind: haproxy, socket: $gw/haproxy/admin.sock, acl: $gw/haproxy/refused.lst}
+  - {name: mosquitto, kind: mosquitto, crl: fleet, issuers: [fleet-ca], pid_file: $gw/mosquitto/mosquitto.pid, process: mosquitto, kick: $gw/mosquitto/kick.sock}
+  - {name: haproxy, kind: haproxy, issuers: [fleet-ca], socket: $gw/haproxy/admin.sock, acl: $gw/haproxy/refused.lst}
 YAML
 }
 
