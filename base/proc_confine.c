@@ -53,7 +53,7 @@ static const int files[] = {
 static const int store[] = {
     CALL(rmdir), CALL(fchown), CALL(utimensat), CALL(link), CALL(linkat), CALL(truncate), CALL(sync_file_range),
     CALL(copy_file_range), CALL(sendfile), CALL(msync), CALL(mincore), CALL(getgroups), CALL(set_robust_list),
-    CALL(get_robust_list), CALL(prlimit64), CALL(sched_getparam), CALL(sched_getscheduler), CALL(prctl),
+    CALL(get_robust_list), CALL(prlimit64), CALL(sched_getparam), CALL(sched_getscheduler), CALL(prctl), CALL(setpriority),
 };
 
 /* A vendor's PKCS#11 module: its own files, locks, shared memory, sockets to a network HSM or to p11-kit. */
