@@ -23,7 +23,7 @@ struct https {
     CURL *curl;
     const struct https_request *request; /* during a call */
     struct https_answer *answer;
-    size_t headers_len;
+    size_t headers_len, body_room; /* octets of the answer's body that there is memory for */
     char *made; /* the body that body_make filled */
     size_t sent;
     bool too_large;
@@ -92,6 +92,7 @@ static size_t take_body(char *p, size_t size, size_t n, void *arg)
 {
     struct https *h = arg;
     struct https_answer *a = h->answer;
+    size_t room;
     char *more;
 
     n *= size;
@@ -99,13 +100,19 @@ static size_t take_body(char *p, size_t size, size_t n, void *arg)
         h->too_large = true;
         return 0;
     }
-    more = OPENSSL_clear_realloc(a->body, a->body ? a->body_len + 1 : 0, a->body_len + n + 1);
-    if (!more)
-        return 0;
-    memcpy(more + a->body_len, p, n);
-    a->body = more;
+    if (!a->body || a->body_len + n + 1 > h->body_room) { /* twice as much each time: an answer may be of a hundred megabytes */
+        room = a->body ? 2 * h->body_room : 0;
+        if (room < a->body_len + n + 1)
+            room = a->body_len + n + 1;
+        more = OPENSSL_clear_realloc(a->body, a->body ? a->body_len + 1 : 0, room);
+        if (!more)
+            return 0;
+        a->body = more;
+        h->body_room = room;
+    }
+    memcpy(a->body + a->body_len, p, n);
     a->body_len += n;
-    more[a->body_len] = '\0';
+    a->body[a->body_len] = '\0';
     return n;
 }
 
