@@ -8,14 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 
 #define IDLE_S 5 /* then the connection is closed */
-#define NICE   5 /* what reads much steps back behind what somebody waits for: the loop, the fronts, status */
 
 STAILQ_HEAD(job_list, reader_job);
 
@@ -24,7 +22,7 @@ struct reader {
     int wake_fd;
     char name[16], *path;
     pthread_t thread;
-    bool started, nice; /* nice: the thread has set its priority; after that the process may be confined */
+    bool started;
 
     /* The lock guards what follows down to `running`. `ledger` belongs to the thread; others may only interrupt it, under
      * the lock. */
@@ -125,11 +123,6 @@ static void *reader_main(void *arg)
     struct reader *r = arg;
     struct reader_job *job;
 
-    (void)setpriority(PRIO_PROCESS, 0, NICE); /* of this thread alone (Linux) */
-    pthread_mutex_lock(&r->lock);
-    r->nice = true;
-    pthread_cond_signal(&r->more);
-    pthread_mutex_unlock(&r->lock);
     while (!atomic_load(&r->stop)) {
         bool work;
 
@@ -192,14 +185,9 @@ static int start_thread(struct reader *r)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rc = pthread_create(&r->thread, NULL, reader_main, r);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0)
-        return rc;
-    pthread_setname_np(r->thread, r->name);
-    pthread_mutex_lock(&r->lock);
-    while (!r->nice)
-        pthread_cond_wait(&r->more, &r->lock);
-    pthread_mutex_unlock(&r->lock);
-    return 0;
+    if (rc == 0)
+        pthread_setname_np(r->thread, r->name);
+    return rc;
 }
 
 struct reader *reader_new(struct event_base *base, const char *name, const char *ledger, struct err *e)

@@ -240,16 +240,6 @@ steps() {
     [ "$(sqlite3 "file:$dir/state/ledger/ledger.db?mode=ro" "SELECT count(*) FROM status_log WHERE batch = $id")" = 3000 ]
 }
 
-@test "threads that read much step back behind those that somebody waits for" {
-    pid=$(inkan status --json | jq '.processes[] | select(.name == "core").pid')
-    for task in /proc/"$pid"/task/*; do
-        sed 's/.*(\(.*\)) /\1 /' "$task/stat" | awk '{print $1, $18}'
-    done | sort > "$dir/nice"
-    cat "$dir/nice"
-    [ "$(grep -c '^read-.* 5$' "$dir/nice")" = 4 ]
-    [ "$(grep -vc '^read-' "$dir/nice")" = "$(grep -v '^read-' "$dir/nice" | grep -c ' 0$')" ]
-}
-
 @test "the trail of all this verifies, and an altered row of a step is found" {
     inkan backup --out "$dir/backup.db"
     run inkan audit verify --ledger "$dir/backup.db"
