@@ -513,10 +513,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     notify_link_tick(c);
     if (c->ticks % 20 == 0)
         links_tick(c);
-    if (c->ticks % 40 == 0) {
+    if (c->ticks % 40 == 0)
         services_renew(c);
+    if (c->ticks % 16 == 0)
         alarm_watch(c);
-    }
     if (c->ticks % 240 == 0 && issue_waiting(c) == 0 && store_checkpoint(c->store, WAL_MAX, &e) != E_OK) {
         core_doubt(c, &e);
         log_failure("checkpoint-failed", &e);

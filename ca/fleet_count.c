@@ -9,7 +9,7 @@
 
 #define STEP_ROWS   10000
 #define REST        19   /* times what a step took, before the next */
-#define BETWEEN_MS  5000 /* rest between two counts at least */
+#define BETWEEN_MS  2000 /* rest between two counts at least */
 
 struct counted {
     uint64_t device[DEVICE_STATES];

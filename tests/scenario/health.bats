@@ -196,7 +196,7 @@ alarm_becomes() {
     id=$(inkan --json alarm list | jq -r '.[] | select(.kind == "suspend-review") | .id')
     inkan alarm ack "$id" --note "seen"
     alarm_becomes cleared suspend-review
-    inkan audit export | jq -e --argjson id "$id" 'select(.event == "alarm-acked" and (.detail | if type == "string" then fromjson else . end).alarm == $id)' > /dev/null
+    inkan audit export | jq -s -e --argjson id "$id" 'any(.[]; .event == "alarm-acked" and (.detail | fromjson).alarm == $id and .actor == "root")' > /dev/null
     run inkan alarm ack 999999
     [ "$status" -eq 1 ]
     run inkan alarm show nonsense
@@ -304,6 +304,25 @@ PY
     run "$programs/inkand" -t -c "$BATS_TEST_TMPDIR/bad.yaml"
     [ "$status" -ne 0 ]
     [[ $output == *"notify[3].to"* ]]
+}
+
+@test "rules and dashboard are well formed and name no metric that is not there" {
+    metric_becomes 0 inkan_renewals_due
+    python3 "$source_dir/tests/lib/openmetrics.py" uses "$BATS_TEST_TMPDIR/metrics" "$source_dir/deploy/prometheus/inkan.rules.yml" "$source_dir/deploy/grafana/inkan.json"
+    sed 's/inkan_sealed/inkan_seeled/' "$source_dir/deploy/prometheus/inkan.rules.yml" > "$BATS_TEST_TMPDIR/bad.yml"
+    no python3 "$source_dir/tests/lib/openmetrics.py" uses "$BATS_TEST_TMPDIR/metrics" "$BATS_TEST_TMPDIR/bad.yml"
+    python3 - "$source_dir/deploy/prometheus/inkan.rules.yml" <<'PY'
+import sys, yaml
+rules = [r for g in yaml.safe_load(open(sys.argv[1]))["groups"] for r in g["rules"]]
+assert len(rules) == len({r["alert"] for r in rules}) > 20
+for r in rules:
+    assert r["labels"]["severity"] in ("critical", "warning", "info"), r
+    assert r["annotations"]["summary"] and r["annotations"]["runbook"], r
+    assert r["expr"].count("(") == r["expr"].count(")"), r
+PY
+    if command -v promtool; then
+        promtool check rules "$source_dir/deploy/prometheus/inkan.rules.yml"
+    fi
 }
 
 @test "every metric is in docs/metrics.md" {
