@@ -100,11 +100,11 @@ static size_t take_body(char *p, size_t size, size_t n, void *arg)
         h->too_large = true;
         return 0;
     }
-    if (!a->body || a->body_len + n + 1 > h->body_room) { /* twice as much each time: an answer may be of a hundred megabytes */
-        room = a->body ? 2 * h->body_room : 0;
+    if (a->body_len + n + 1 > h->body_room) { /* twice as much each time: an answer may be of a hundred megabytes */
+        room = 2 * h->body_room;
         if (room < a->body_len + n + 1)
             room = a->body_len + n + 1;
-        more = OPENSSL_clear_realloc(a->body, a->body ? a->body_len + 1 : 0, room);
+        more = OPENSSL_clear_realloc(a->body, a->body_len + 1, room);
         if (!more)
             return 0;
         a->body = more;
@@ -383,6 +383,7 @@ bool https_call(struct https *h, const struct https_request *r, struct https_ans
     h->request = r;
     h->answer = a;
     h->headers_len = h->sent = 0;
+    h->body_room = 1;
     h->too_large = false;
     h->reason[0] = '\0';
     ok = a->headers && a->body ? set_request(h, &list) || failed(h, "the request cannot be made") : failed(h, "out of memory");
