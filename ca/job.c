@@ -723,7 +723,7 @@ static void on_list_published(struct core *c, void *arg, struct crl_scope *scope
     action_done(j);
 }
 
-/* Every scope of the CA has a list; with `since` seconds, one not older. */
+/* Every scope of the CA has a list; with `since` seconds, one not older that holds all that changed: seconds alone do not say that. */
 static enum goal_state lists(struct job *j, int64_t since)
 {
     struct authority *a = own_ca(j);
@@ -732,7 +732,7 @@ static enum goal_state lists(struct job *j, int64_t since)
     for (size_t i = 0; i < a->scope_n; i++) {
         struct crl_scope *scope = &a->scope[i];
 
-        if (scope->exists && scope->published_at >= since)
+        if (scope->exists && scope->published_at >= since && (since == 0 || scope->dirty_since_ms == 0))
             continue;
         s = with_signer(j, a->conf->token, a->key);
         if (s != REACHED)
