@@ -352,8 +352,13 @@ static bool print_json_lines(void *arg, const json_t *rows)
 int command_audit_export(struct run *r)
 {
     AUTO(json_t) *result = NULL;
+    const char *format = run_option(r, "format");
     struct err e = {0};
 
+    if (format && strcmp(format, "jsonl") != 0) {
+        fprintf(stderr, "inkan: --format %s: entries are exported as jsonl\n", format);
+        return EXIT_USAGE;
+    }
     if (run_call(r, r->command->op, r->args, print_json_lines, NULL, &result, NULL, &e) != E_OK)
         return run_fail(&e);
     return fflush(stdout) == 0 ? EXIT_DONE : EXIT_REFUSED;

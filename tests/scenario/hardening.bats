@@ -11,7 +11,7 @@ setup_file() {
     # The service's users must reach them. Sanitizers need calls of their own, so builds for tests have wider lists.
     cp -r "$INKAN_RELEASE/bin" "$side/bin"
     chmod -R a+rX "$side/bin"
-    INKAN_PROGRAMS=$side/bin instance_up fronts=2 people=yes
+    INKAN_PROGRAMS=$side/bin instance_up fronts=2 people=yes "notify=  - {name: nobody, to: \"udp:127.0.0.1:9\", send: [alarms]}"
     group_secret 'hard-*'
     [ "$(enroll hard-known)" = 200 ]
 }
@@ -23,7 +23,7 @@ setup() {
     side=$(cat "$BATS_FILE_TMPDIR/side")
     [ -d "${INKAN_RELEASE:-/nowhere}/bin" ] || skip "no release build here"
     fault_load
-    processes="inkand core status front-0 front-1 signer-issuing signer-ocsp admin"
+    processes="inkand core status front-0 front-1 signer-issuing signer-ocsp admin notify"
     inject=${INKAN_BUILD:-$(dirname "$INKAN_PROGRAMS")}/test/inject_call
 }
 
@@ -193,6 +193,16 @@ answers_with() {
     answers_with admin "errno EACCES" socket 2 1 0
     answers_with admin "errno EACCES" socket 1 5 0
     dies admin socketpair 2 1 0 0
+}
+
+@test "the process that tells others dies of a forbidden call" {
+    injects
+    # It alone of the service makes sockets to others; it starts nothing and maps no code.
+    dies notify execve
+    dies notify ptrace
+    dies notify clone 17
+    dies notify link
+    answers_with notify "errno EACCES" mmap 0 4096 5 0x22 -1 0
 }
 
 @test "the status process dies of a forbidden call" {

@@ -239,7 +239,10 @@ alarm_becomes() {
     jq -s -e '[.[] | select(.body.stream == "alarms") | .body.rows[0].seq] | unique | . == [range(1; length + 1)]' "$side/hook/got.jsonl" > /dev/null
     metric_becomes 0 inkan_notify_behind name=pager
     # the trail too, whole: what the receiver has is what the service exports
-    last=$(inkan audit export | jq -s 'last.seq')
+    last=$(inkan audit export --format jsonl | jq -s 'last.seq')
+    [ "$(inkan audit export --from 3 --to 5 | jq -s -c '[.[].seq]')" = "[3,4,5]" ]
+    run inkan audit export --format csv
+    [ "$status" -eq 2 ]
     got_becomes 1 ".body.stream == \"audit\" and .body.rows[-1].seq >= $last"
     jq -c 'select(.body.stream == "audit") | .body.rows[]' "$side/hook/got.jsonl" | jq -s -c 'unique_by(.seq)[]' | head -n "$last" | jq -S -c . > "$BATS_TEST_TMPDIR/told"
     inkan audit export --to "$last" | jq -S -c . > "$BATS_TEST_TMPDIR/exported"
