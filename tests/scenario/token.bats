@@ -103,6 +103,30 @@ all_are_right() {
     [ "$(jq '.answers["200"]' "$side/flipped.load")" = 120 ]
 }
 
+@test "one of a batch may no longer have its certificate when the signatures come: the others get theirs" {
+    local i
+    kill -STOP "$signer"
+    for i in 1 2 3 4 5 6; do
+        new_csr "tok-batch-$i" "/CN=tok-batch-$i"
+        curl -sS --cacert "$dir/fleet-root.pem" --max-time 20 -u "$user:$secret" -H 'Content-Type: application/pkcs10' -o /dev/null \
+            -w '%{http_code}' --data-binary "@$units/tok-batch-$i.csr" "$(est_url)/simpleenroll" > "$side/batch.$i" 3>&- &
+    done
+    signing() { [ "$(ledger_query "SELECT COUNT(*) FROM intent WHERE state = 0")" = 6 ]; }
+    waits_for 5 signing
+    inkan device stop tok-batch-4 --yes
+    # The core reads all of them in one turn.
+    kill -STOP "$core"
+    kill -CONT "$signer"
+    sleep 1.5
+    kill -CONT "$core"
+    answered() { [ "$(cat "$side"/batch.? | wc -c)" = 18 ]; }
+    waits_for 10 answered
+    [ "$(cat "$side"/batch.?)" = 200200200403200200 ]
+    [ "$(ledger_query "SELECT COUNT(*) FROM cert c JOIN device d ON d.id = c.device WHERE device_id LIKE 'tok-batch-%'")" = 5 ]
+    [ "$(ledger_query "SELECT COUNT(*) FROM intent WHERE state = 0")" = 0 ]
+    [ "$(pid_of core)" = "$core" ]
+}
+
 @test "a slow token: 50 ms cost time only, at half a second the queue is bounded and says 503" {
     shim_rules issuing "C_Sign latency_ms=50"
     load_while 40 "$side/slow" true
