@@ -345,14 +345,12 @@ static void on_done(struct core *c, void *arg, const struct issue_result *r)
     struct capture_slot *slot = arg;
     uint64_t unit = slot->unit;
     struct err e = {0};
-    enum err_code code;
 
     slot->unit = 0;
     if (c->stopping)
         return;
-    if (r->code != E_OK && r->code != E_NOT_FOUND && (code = core_begin(c, &e)) == E_OK) {
-        code = note_failure(c, unit, &r->err, &e);
-        if (code == E_OK) {
+    if (r->code != E_OK && r->code != E_NOT_FOUND && core_begin(c, &e) == E_OK) {
+        if (note_failure(c, unit, &r->err, &e) == E_OK) {
             core_commit(c);
         } else {
             core_doubt(c, &e);

@@ -72,7 +72,7 @@ static bool grow(struct journal *j)
 
     if ((j->used + 2) * 2 <= j->slots)
         return true;
-    more = calloc(j->slots * 2, sizeof *more);
+    more = calloc(j->slots * 2, sizeof(struct unit *));
     if (!more)
         return false;
     j->slot = more;
