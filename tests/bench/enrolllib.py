@@ -48,12 +48,12 @@ def make_devices(bench, prefix, count):
 
 
 @contextlib.contextmanager
-def service(bench, births=None, fronts=1, core=None, config=""):
+def service(bench, births=None, fronts=1, core=None, config="", **more):
     """A service with our manufacturer as a foreign anchor; the devices of `births` are declared."""
     make_maker = os.path.join(maker_dir(bench), "maker.pem")
     settings = {
         "extra_anchors": f"  - {{name: bench, file: {make_maker}, domains: [example]}}\n",
-        "extra_config": f"\nconnections: 20000\nconnections_per_address: 20000\n{config}",
+        "extra_config": f"\nconnections: 20000\nconnections_per_address: 20000\n{config}", **more,
     }
     with bench.service(config=settings, fronts=fronts, core=core) as s:
         if births:

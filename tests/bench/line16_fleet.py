@@ -133,7 +133,7 @@ def run(bench):
     calm_s = 4 if bench.quick else 15
     devices = enrolllib.make_devices(bench, "during-", RATE * (600 if bench.quick else 1200))
     both = "0,1" if (os.cpu_count() or 1) > 1 else "0"
-    with enrolllib.service(bench, births=devices, core=both) as s:
+    with enrolllib.service(bench, births=devices, core=both, decisions="true") as s:
         requests = fill(bench, s, units)
 
         others = fingerprints(s)
