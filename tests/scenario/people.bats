@@ -261,6 +261,19 @@ CALLS
     refused "user nobody is no operator" local_user status
 }
 
+@test "the key may stay in a token of the operator's" {
+    mkdir "$dir/people/tokens"
+    printf 'directories.tokendir = %s\nobjectstore.backend = file\n' "$dir/people/tokens" > "$dir/people/softhsm2.conf"
+    export SOFTHSM2_CONF=$dir/people/softhsm2.conf
+    softhsm2-util --init-token --free --label bob --pin 4711 --so-pin 471100 > /dev/null
+    openssl pkcs8 -topk8 -nocrypt -in "$dir/people/bob.key" -out "$dir/people/bob.p8"
+    softhsm2-util --import "$dir/people/bob.p8" --token bob --label admin --id 01 --pin 4711 > /dev/null
+    printf 4711 > "$dir/people/pin"
+    chmod 600 "$dir/people/pin"
+    inkan --as "$dir/people/bob.pem" --url "https://localhost:$((port + 3))" --ca "$dir/fleet-root.pem" \
+        --key "pkcs11:token=bob;object=admin?module-path=$(softhsm_module)&pin-source=file:$dir/people/pin" operator show bob | grep -q security
+}
+
 @test "a key belongs to one operator; a name is never given again; nothing else is certified with that profile" {
     cp "$dir/people/alice.csr" "$dir/again.csr"
     refused "each person has one of their own" inkan operator add twin --roles operator --csr "$dir/again.csr"
