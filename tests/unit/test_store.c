@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/derw.h"
+#include "ca/store/tally.h"
 #include "ca/store/restore.h"
 #include "ca/store/store_int.h"
 
@@ -963,6 +964,61 @@ static void serial_of_an_intent_is_never_drawn_again(void **state)
     OK(l, store_intent_state(l->s, l->issuer, BYTES(rows[2].serial, 16), &st, &l->e));
     assert_int_equal(st, INTENT_VOID);
     REFUSED(l, E_NOT_FOUND, store_intent_state(l->s, l->issuer, bytes_str("none"), &st, &l->e));
+}
+
+/* One certificate that is not_before .. not_after of a device; status as it is left. */
+static uint64_t tallied(struct ledger *l, unsigned n, uint64_t device, int64_t not_before, int64_t not_after)
+{
+    uint8_t der[300];
+    struct cert_row row;
+
+    ledger_fill_cert(l, n, der, sizeof(der), &row);
+    row.device = device;
+    row.not_before = not_before;
+    row.not_after = not_after;
+    OK(l, store_cert_issue(l->s, &row, &l->e));
+    return row.id;
+}
+
+static void renewals_are_counted_in_steps(void **state)
+{
+    struct ledger *l = *state;
+    struct device_row dev = device("acme", "dev-1"), other = device("acme", "dev-2");
+    struct status_row revoke = ledger_status(l, 5, CERT_REVOKED, REASON_SUPERSEDED);
+    struct renewal_tally t = {0};
+    uint64_t n[DEVICE_STATES] = {0}, after = 0, replaced, fresh;
+    const int64_t now = T0 + 900;
+
+    BEGIN(l);
+    OK(l, store_device_insert(l->s, &dev, &l->e));
+    OK(l, store_device_insert(l->s, &other, &l->e));
+    OK(l, store_device_set_state(l->s, other.id, DEVICE_LOST, T0, &l->e));
+    fresh = tallied(l, 0, dev.id, T0 + 600, T0 + 1500); /* due at T0 + 1200 */
+    tallied(l, 1, dev.id, T0, T0 + 1200);               /* due since T0 + 800 */
+    tallied(l, 2, dev.id, T0, T0 + 1350);               /* due now */
+    replaced = tallied(l, 3, dev.id, T0, T0 + 1000);
+    OK(l, store_cert_set_replaced(l->s, replaced, fresh, &l->e));
+    tallied(l, 4, dev.id, T0, T0 + 900);                /* ended now */
+    tallied(l, 5, dev.id, T0, T0 + 1000);
+    OK(l, store_status_append(l->s, &revoke, &l->e));
+    tallied(l, 6, 0, T0, T0 + 1000);                    /* the service's own */
+    tallied(l, 7, dev.id, T0 - 40 * 86400, T0 - 31 * 86400);
+    COMMIT(l);
+    for (uint64_t before = 1; before != after;) { /* three rows a step */
+        before = after;
+        OK(l, store_renewal_tally(l->s, &after, 3, now, &t, &l->e));
+    }
+    assert_int_equal(t.good, 3);
+    assert_int_equal(t.due, 2);
+    assert_int_equal(t.expired, 1);
+    assert_int_equal(t.lag_s, 100);
+    after = 0;
+    for (uint64_t before = 1; before != after;) {
+        before = after;
+        OK(l, store_device_tally(l->s, &after, 1, n, &l->e));
+    }
+    assert_int_equal(n[DEVICE_DECLARED], 1);
+    assert_int_equal(n[DEVICE_LOST], 1);
 }
 
 static void certificate_comes_back_as_stored(void **state)
@@ -1937,6 +1993,7 @@ int main(void)
         T(device_list_filters_and_pages),
         T(key_belongs_to_one_unit_across_domains),
         T(serial_of_an_intent_is_never_drawn_again),
+        T(renewals_are_counted_in_steps),
         T(certificate_comes_back_as_stored),
         T(certificate_is_found_by_all_of_its_der),
         T(certificate_needs_its_profile_issuer_and_a_new_serial),
