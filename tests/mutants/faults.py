@@ -421,4 +421,17 @@ FAULTS = [
     unit("trail-believes-approvals", "the trail proves that the second person is another one",
          [("ca/audit_verify.c", "    else if (strcmp(who.name, row->actor) == 0)\n        wrong = \"is by the same person\";\n", "")],
          "test_people", "the_trail_proves_who_signed_and_who_approved"),
+    # ---- telling others ----
+    bats_file("told-before-delivered", "what could not be delivered is delivered later",
+              [("enroll/notify/notify.c", "    done = deliver(w, t, &b) && note(w, &told);\n", "    done = note(w, &told) && deliver(w, t, &b);\n")],
+              "scenario/health", "nothing is lost while the receiver is down"),
+    unit("signature-without-time", "a delivery cannot be played again later",
+         [("enroll/notify/deliver.c", "    buf_printf(&text, \"%\" PRId64 \".\", timestamp);\n", "    (void)timestamp;\n")],
+         "test_notify", "the_signature_is_over_timestamp_dot_body"),
+    unit("lag-of-the-replaced", "what was renewed is not late",
+         [("ca/store/statements.h", "AND status = 0 AND replaced_by IS NULL AS ours", "AND status = 0 AS ours")],
+         "test_store", "renewals_are_counted_in_steps"),
+    bats_file("root-list-of-the-second", "what the root signs holds all that changed",
+              [("ca/job.c", "scope->published_at >= since && (since == 0 || scope->dirty_since_ms == 0))", "scope->published_at >= since)")],
+              "scenario/runbooks", "CA suspected"),
 ]
