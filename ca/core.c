@@ -503,13 +503,13 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
             people_tick(c);
             capture_tick(c);
         }
-        metrics_tick(c);
         factory_tick(c);
         life_tick(c);
         jobs_poke(c);
     }
     publish_tick(c);
     batches_tick(c);
+    metrics_tick(c);
     notify_link_tick(c);
     if (c->ticks % 20 == 0)
         links_tick(c);

@@ -12,7 +12,7 @@ struct fleet_count;
 
 struct fleet_count *fleet_count_new(struct core *c);
 void fleet_count_free(struct fleet_count *f); /* after the readers */
-void fleet_count_tick(struct fleet_count *f); /* every second */
+void fleet_count_tick(struct fleet_count *f); /* four times a second */
 void fleet_count_write(const struct fleet_count *f, struct buf *out);
 
 #endif

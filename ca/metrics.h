@@ -21,7 +21,7 @@ void metrics_committed(struct core *c);
 void metrics_rolled_back(struct core *c);
 /* Where the signatures of one token are counted, as long as the core lives; NULL: out of memory. */
 struct signer_stats *metrics_of_token(struct core *c, const char *token);
-/* Every second: the count of the fleet goes on. */
+/* Four times a second: the count of the fleet goes on. */
 void metrics_tick(struct core *c);
 /* All families of the core, without "# EOF". */
 void metrics_write(struct core *c, struct buf *out);
