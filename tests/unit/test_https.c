@@ -34,6 +34,7 @@ static struct {
     pthread_t thread;
     unsigned connections;
     char request[16 * 1024]; /* the last one, whole */
+    char large[300000];
 } w;
 
 /* ---- the server ---- */
@@ -87,6 +88,8 @@ static bool answer(SSL *ssl, const char *path, const char *body)
 
         poll(&p, 1, 20000); /* until the client gives up */
         return false;
+    } else if (strcmp(path, "/large") == 0) {
+        send_text(ssl, "HTTP/1.1 200 OK\r\n", w.large, sizeof w.large);
     } else if (strcmp(path, "/who") == 0) {
         peer = SSL_get1_peer_certificate(ssl);
         if (peer)
@@ -375,6 +378,29 @@ static void a_connection_is_kept_and_a_certificate_shown(void **state)
     https_answer_clear(&a);
 }
 
+static void a_large_answer_is_whole_each_time(void **state)
+{
+    struct https_options o = plain();
+    struct https_answer a = {0};
+    char url[128];
+    struct https_request r = {.url = url};
+    struct https *h;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof w.large; i++)
+        w.large[i] = (char)('a' + i % 23);
+    o.body_max = sizeof w.large;
+    h = https_new(&o);
+    snprintf(url, sizeof url, "https://localhost:%d/large", w.port);
+    for (int i = 0; i < 3; i++) { /* over one handle: none begins with the memory of the one before */
+        assert_true(https_call(h, &r, &a));
+        assert_int_equal(a.body_len, sizeof w.large);
+        assert_memory_equal(a.body, w.large, sizeof w.large);
+    }
+    https_free(h);
+    https_answer_clear(&a);
+}
+
 static bool make_body(void *arg, SSL *ssl, char *body, size_t size)
 {
     memset(body, '-', size);
@@ -444,6 +470,7 @@ int main(void)
         cmocka_unit_test(what_is_no_whole_answer_is_a_failure),
         cmocka_unit_test(only_what_chains_to_the_anchor_is_believed),
         cmocka_unit_test(a_connection_is_kept_and_a_certificate_shown),
+        cmocka_unit_test(a_large_answer_is_whole_each_time),
         cmocka_unit_test(a_post_carries_its_body_headers_and_password),
         cmocka_unit_test(a_long_poll_has_its_own_time_and_is_told_to_stop),
     };
