@@ -45,7 +45,7 @@ enum key_usage {
     USAGE_KEY_CERT_SIGN = 1 << 5,
     USAGE_CRL_SIGN = 1 << 6,
 };
-enum ext_key_usage { EKU_SERVER_AUTH = 1 << 0, EKU_CLIENT_AUTH = 1 << 1, EKU_OCSP_SIGNING = 1 << 2, EKU_FEED_SIGNING = 1 << 3 };
+enum ext_key_usage { EKU_SERVER_AUTH = 1 << 0, EKU_CLIENT_AUTH = 1 << 1, EKU_OCSP_SIGNING = 1 << 2, EKU_DOCUMENT_SIGNING = 1 << 3 };
 
 /* Who makes the key of a certificate asked for by EST serverkeygen (RFC 7030 4.4). */
 enum keygen_by { KEYGEN_OFF, KEYGEN_SERVICE, KEYGEN_TOKEN };

@@ -555,7 +555,7 @@ static const struct kind_rule {
     [PROFILE_RECORD_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, 0, 365 * DAY, -1, 0},
     [PROFILE_OPERATOR] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 365 * DAY, -1, EKU_CLIENT_AUTH},
     [PROFILE_GATEWAY] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_CLIENT_AUTH, 90 * DAY, -1, EKU_CLIENT_AUTH | EKU_SERVER_AUTH},
-    [PROFILE_FEED_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_FEED_SIGNING, 365 * DAY, -1, EKU_FEED_SIGNING},
+    [PROFILE_FEED_SIGNER] = {"CN={name}", USAGE_DIGITAL_SIGNATURE, EKU_DOCUMENT_SIGNING, 365 * DAY, -1, EKU_DOCUMENT_SIGNING},
 };
 
 #define PROFILE_SET(r, i, m) conf_is_set(r, LIST_PROFILES, i, offsetof(struct conf_profile, m))
@@ -647,7 +647,7 @@ static void check_profile_use(struct conf_reading *r, size_t i)
         BAD_PROFILE(r, i, eku, "is empty: with records kind %s needs a use, or its certificates would pass for the record key's", kind);
     if ((p->kind == PROFILE_TLS_SERVER || p->kind == PROFILE_OCSP_SIGNER || p->kind == PROFILE_FEED_SIGNER) && (p->eku & rule->eku) == 0)
         BAD_PROFILE(r, i, eku, "kind %s needs %s", kind,
-                    p->kind == PROFILE_TLS_SERVER ? "serverAuth" : p->kind == PROFILE_OCSP_SIGNER ? "OCSPSigning" : "feedSigning");
+                    p->kind == PROFILE_TLS_SERVER ? "serverAuth" : p->kind == PROFILE_OCSP_SIGNER ? "OCSPSigning" : "documentSigning");
     if (p->key_algs == 0)
         BAD_PROFILE(r, i, key_algs, "names no key algorithm");
     if (!is_ca_kind(p->kind) && PROFILE_SET(r, i, path_len))

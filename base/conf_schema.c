@@ -49,7 +49,7 @@ static const struct conf_name key_usages[] = {{"digitalSignature", USAGE_DIGITAL
 static const struct conf_name ext_key_usages[] = {{"serverAuth", EKU_SERVER_AUTH},
                                                   {"clientAuth", EKU_CLIENT_AUTH},
                                                   {"OCSPSigning", EKU_OCSP_SIGNING},
-                                                  {"feedSigning", EKU_FEED_SIGNING},
+                                                  {"documentSigning", EKU_DOCUMENT_SIGNING},
                                                   {NULL, 0}};
 
 static const struct conf_name approval_rules[] = {{"none", APPROVAL_NONE},

@@ -7,7 +7,7 @@
  *   changes    JWS
  *
  * A JWS is compact (RFC 7515 7.1) with exactly this header, members sorted, no blanks: {"alg":A,"typ":T,"x5c":[C,...]}; C is
- * base64 of a DER certificate, the signer's first. Who signs must be certified for just that (OID_EKU_FEED_SIGNING): a device's own
+ * base64 of a DER certificate, the signer's first. Who signs must be certified for just that (OID_EKU_DOCUMENT_SIGNING): a device's own
  * certificate hangs from the same root.
  *
  * One certificate is one line of eleven fields separated by TAB, without its LF:

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/openmetrics.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,22 +49,18 @@ static void value_add(struct buf *out, double value)
     buf_printf(out, " %.15g\n", value);
 }
 
-void om_sample(struct buf *out, const char *name, double value, ...)
+void om_sample_labels(struct buf *out, const char *name, double value, const char *const *labels)
 {
-    va_list ap;
-    const char *label;
     char before = '{';
 
     buf_add_str(out, name);
-    va_start(ap, value);
-    while ((label = va_arg(ap, const char *)) != NULL) {
+    for (; labels[0]; labels += 2) {
         buf_add_u8(out, (uint8_t)before);
-        buf_printf(out, "%s=\"", label);
-        escaped_add(out, va_arg(ap, const char *));
+        buf_printf(out, "%s=\"", labels[0]);
+        escaped_add(out, labels[1]);
         buf_add_u8(out, '"');
         before = ',';
     }
-    va_end(ap);
     if (before == ',')
         buf_add_u8(out, '}');
     value_add(out, value);

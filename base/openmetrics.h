@@ -22,7 +22,8 @@ void histogram_add(struct histogram *h, int64_t us); /* below 0 counts as 0 */
 /* Begins a family; its samples follow. `type` "gauge", "counter" or "histogram"; `unit` "" or the suffix of the name. */
 void om_family(struct buf *out, const char *name, const char *type, const char *unit, const char *help);
 /* One sample. Pairs of label and value follow, then NULL. Of a counter the name ends in "_total". */
-void om_sample(struct buf *out, const char *name, double value, ...) __attribute__((sentinel));
+#define om_sample(out, name, value, ...) om_sample_labels(out, name, value, (const char *const[]){__VA_ARGS__})
+void om_sample_labels(struct buf *out, const char *name, double value, const char *const *labels);
 /* All samples of one histogram, in seconds, with one label. */
 void om_histogram(struct buf *out, const char *name, const struct histogram *h, const char *label, const char *value);
 

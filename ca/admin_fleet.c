@@ -250,11 +250,10 @@ static void counted(struct core *c, struct admin_call *call, enum err_code code,
         return;
     }
     if (k->groups) {
-        json_t *rows = groups_json(selector_field_name(k->by), k->groups), *row;
-        size_t i;
+        json_t *rows = groups_json(selector_field_name(k->by), k->groups);
 
-        json_array_foreach(rows, i, row)
-            admin_row(call, json_incref(row));
+        for (size_t i = 0; i < json_array_size(rows); i++)
+            admin_row(call, json_incref(json_array_get(rows, i)));
         json_decref(rows);
     }
     admin_done(call, json_pack("{s:I}", "count", (json_int_t)k->n), -1);

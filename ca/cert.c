@@ -97,7 +97,7 @@ static const struct kind_rule {
     [PROFILE_ISSUING_CA] = {.is_ca = true, .key_usage = USAGE_KEY_CERT_SIGN | USAGE_CRL_SIGN},
     [PROFILE_IDEVID] = {.needs_device = true},
     [PROFILE_LDEVID] = {.needs_device = true},
-    [PROFILE_FEED_SIGNER] = {.key_usage = USAGE_DIGITAL_SIGNATURE, .eku = EKU_FEED_SIGNING},
+    [PROFILE_FEED_SIGNER] = {.key_usage = USAGE_DIGITAL_SIGNATURE, .eku = EKU_DOCUMENT_SIGNING},
     [PROFILE_OCSP_SIGNER] =
         {.no_urls = true, .no_check = true, .key_usage = USAGE_DIGITAL_SIGNATURE, .eku = EKU_OCSP_SIGNING},
 };
@@ -380,7 +380,7 @@ static enum err_code usage_write(struct writing *x, struct err *e)
         {EKU_SERVER_AUTH, &OID_EKU_SERVER_AUTH},
         {EKU_CLIENT_AUTH, &OID_EKU_CLIENT_AUTH},
         {EKU_OCSP_SIGNING, &OID_EKU_OCSP_SIGNING},
-        {EKU_FEED_SIGNING, &OID_EKU_FEED_SIGNING},
+        {EKU_DOCUMENT_SIGNING, &OID_EKU_DOCUMENT_SIGNING},
     };
     struct derw *w = &x->w;
     unsigned usage = x->rule->key_usage ? x->rule->key_usage : x->profile->key_usage;
@@ -392,8 +392,8 @@ static enum err_code usage_write(struct writing *x, struct err *e)
         return err_set(e, E_INVALID, "keyCertSign or cRLSign in a certificate that is no CA's (RFC 5280 4.2.1.3)");
     if (!x->rule->eku && (eku & EKU_OCSP_SIGNING))
         return err_set(e, E_INVALID, "OCSPSigning outside an ocsp-signer profile");
-    if (!x->rule->eku && (eku & EKU_FEED_SIGNING))
-        return err_set(e, E_INVALID, "feedSigning outside a feed-signer profile");
+    if (!x->rule->eku && (eku & EKU_DOCUMENT_SIGNING))
+        return err_set(e, E_INVALID, "documentSigning outside a feed-signer profile");
     if (usage) {
         extension_begin(w, OID_KEY_USAGE, true);
         derw_named_bits(w, usage);

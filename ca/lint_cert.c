@@ -147,8 +147,8 @@
     X(EKU_PROFILE, "cert.eku.profile", "profile", "the purposes are the profile's")                                    \
     X(EKU_OCSP_SIGNING, "cert.eku.ocsp_signing", "RFC 6960 4.2.2.2",                                                   \
       "OCSPSigning is in OCSP signer certificates, alone, and nowhere else")                                           \
-    X(EKU_FEED_SIGNING, "cert.eku.feed_signing", "profile",                                                            \
-      "feedSigning is in the feed's signer certificates, alone, and nowhere else")                                     \
+    X(EKU_DOCUMENT_SIGNING, "cert.eku.document_signing", "profile",                                                            \
+      "documentSigning is in the feed's signer certificates, alone, and nowhere else")                                     \
     X(SAN_CRITICAL, "cert.san.critical", "RFC 5280 4.2.1.6",                                                           \
       "subjectAltName is critical exactly when the subject is empty")                                                  \
     X(SAN_FORM, "cert.san.form", "RFC 5280 4.2.1.6", "subjectAltName is a non-empty SEQUENCE of names")                \
@@ -869,8 +869,8 @@ static unsigned purpose_of(const struct cert_walk *w, struct bytes oid, bool *ot
         return EKU_CLIENT_AUTH;
     if (bytes_equal(oid, OID_EKU_OCSP_SIGNING))
         return EKU_OCSP_SIGNING;
-    if (bytes_equal(oid, OID_EKU_FEED_SIGNING))
-        return EKU_FEED_SIGNING;
+    if (bytes_equal(oid, OID_EKU_DOCUMENT_SIGNING))
+        return EKU_DOCUMENT_SIGNING;
     if (bytes_equal(oid, OID_ANY_EKU))
         hit(w, R_EKU_ANY);
     else if (bytes_equal(oid, OID_EKU_CMC_RA))
@@ -882,12 +882,12 @@ static unsigned purpose_of(const struct cert_walk *w, struct bytes oid, bool *ot
 
 static void judge_purposes(const struct cert_walk *w, unsigned purposes, bool other)
 {
-    unsigned expected = w->is_ocsp_signer ? EKU_OCSP_SIGNING : w->is_feed_signer ? EKU_FEED_SIGNING : w->x->profile->eku;
+    unsigned expected = w->is_ocsp_signer ? EKU_OCSP_SIGNING : w->is_feed_signer ? EKU_DOCUMENT_SIGNING : w->x->profile->eku;
 
     if (w->is_ocsp_signer ? purposes != EKU_OCSP_SIGNING || other : (purposes & EKU_OCSP_SIGNING) != 0)
         hit(w, R_EKU_OCSP_SIGNING);
-    else if (w->is_feed_signer ? purposes != EKU_FEED_SIGNING || other : (purposes & EKU_FEED_SIGNING) != 0)
-        hit(w, R_EKU_FEED_SIGNING);
+    else if (w->is_feed_signer ? purposes != EKU_DOCUMENT_SIGNING || other : (purposes & EKU_DOCUMENT_SIGNING) != 0)
+        hit(w, R_EKU_DOCUMENT_SIGNING);
     else if (other || purposes != expected)
         hit(w, R_EKU_PROFILE);
 }

@@ -24,7 +24,7 @@ static const struct bit_name key_usage_names[] = {
 static const struct bit_name eku_names[] = {
     {EKU_OCSP_SIGNING, "OCSPSigning"},
     {EKU_CLIENT_AUTH, "clientAuth"},
-    {EKU_FEED_SIGNING, "feedSigning"},
+    {EKU_DOCUMENT_SIGNING, "documentSigning"},
     {EKU_SERVER_AUTH, "serverAuth"},
 };
 static const struct bit_name key_alg_names[] = {

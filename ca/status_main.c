@@ -871,6 +871,8 @@ static enum err_code set_up(struct status *st, struct err *e)
 
 static void tear_down(struct status *st)
 {
+    struct token_stats *stats;
+
     if (st->ticker)
         event_free(st->ticker);
     while (!LIST_EMPTY(&st->tokens)) /* signatures under way come back as E_TOKEN while the fronts still hear it */
@@ -881,6 +883,10 @@ static void tear_down(struct status *st)
     decider_free(st->decider);
     responder_free(st->responder);
     replica_free(st->replica);
+    while ((stats = LIST_FIRST(&st->stats))) {
+        LIST_REMOVE(stats, link);
+        free(stats);
+    }
 }
 
 int main(int argc, char **argv)

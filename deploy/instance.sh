@@ -204,7 +204,7 @@ profiles:
     subject: "CN={name},O=Example Fleet"
     key_algs: [p256]
     key_usage: [digitalSignature]
-    eku: [feedSigning]
+    eku: [documentSigning]
     validity: ${feed_validity:-365d}
     crl_url: true
     ocsp_url: true

@@ -138,6 +138,11 @@ static enum err_code command(const char *socket_path, struct bytes text, struct 
     return buf_ok(answer) ? E_OK : buf_err(answer, e, "%s: answer", socket_path);
 }
 
+static const char *text_of(const struct buf *answer)
+{
+    return answer->p ? (const char *)answer->p : "";
+}
+
 static bool is_blank(const char *s)
 {
     return s[strspn(s, " \r\n")] == '\0';
@@ -150,7 +155,7 @@ static enum err_code quiet_command(const char *socket_path, struct bytes text, s
 
     if (command(socket_path, text, &answer, e) != E_OK)
         return e->code;
-    s = (const char *)answer.p;
+    s = text_of(&answer);
     /* A serial that is there twice or not at all any more is what we wanted. */
     if (is_blank(s) || strstr(s, "not found"))
         return E_OK;
@@ -204,9 +209,9 @@ static enum err_code version_begin(const struct gate_driver *d, unsigned *versio
     buf_printf(&text, "prepare acl %s\n", d->acl);
     if (command(d->socket, buf_bytes(&text), &answer, e) != E_OK)
         return e->code;
-    at = strstr((const char *)answer.p, "created: ");
+    at = strstr(text_of(&answer), "created: ");
     if (!at || sscanf(at, "created: %u", version) != 1)
-        return err_set(e, E_IO, "HAProxy does not know the ACL %s: %.80s", d->acl, (const char *)answer.p);
+        return err_set(e, E_IO, "HAProxy does not know the ACL %s: %.80s", d->acl, text_of(&answer));
     return E_OK;
 }
 

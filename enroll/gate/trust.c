@@ -90,7 +90,7 @@ static bool may_sign_feed(X509 *cert)
     if (eku && sk_ASN1_OBJECT_num(eku) == 1) {
         const ASN1_OBJECT *o = sk_ASN1_OBJECT_value(eku, 0);
 
-        may = bytes_equal(BYTES(OBJ_get0_data(o), OBJ_length(o)), OID_EKU_FEED_SIGNING);
+        may = bytes_equal(BYTES(OBJ_get0_data(o), OBJ_length(o)), OID_EKU_DOCUMENT_SIGNING);
     }
     EXTENDED_KEY_USAGE_free(eku);
     return may && !(X509_get_extension_flags(cert) & EXFLAG_CA);

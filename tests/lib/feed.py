@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-FEED_SIGNING = x509.ObjectIdentifier("2.25.131969115498173336723496757121735859198")
+DOCUMENT_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")
 
 
 class Local(http.client.HTTPConnection):
@@ -41,7 +41,7 @@ def verify(jws, typ, root):
     for cert, above in zip(chain, chain[1:]):
         assert cert.issuer == above.subject
         above.public_key().verify(cert.signature, cert.tbs_certificate_bytes, ec.ECDSA(cert.signature_hash_algorithm))
-    assert list(chain[0].extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [FEED_SIGNING]
+    assert list(chain[0].extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [DOCUMENT_SIGNING]
     signature = b64url(signature64)
     assert len(signature) == 64
     chain[0].public_key().verify(

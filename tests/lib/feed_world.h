@@ -11,7 +11,7 @@
 
 #include "base/feed.h"
 
-#define FEED_OID "2.25.131969115498173336723496757121735859198"
+#define FEED_OID "1.3.6.1.5.5.7.3.36"
 
 struct feed_world {
     EVP_PKEY *ca_key, *key;

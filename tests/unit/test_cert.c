@@ -68,7 +68,7 @@ static struct conf_profile profile_of(enum profile_kind kind)
         break;
     case PROFILE_FEED_SIGNER:
         p.subject = TEXT("CN={name},O=Acme");
-        p.eku = EKU_FEED_SIGNING;
+        p.eku = EKU_DOCUMENT_SIGNING;
         break;
     default:
         p.subject = TEXT("CN={name},O=Acme");

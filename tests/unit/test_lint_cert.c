@@ -72,7 +72,7 @@ static const char *const base[] = {
     "client_auth=06{2b06010505070302}",
     "server_auth=06{2b06010505070301}",
     "ocsp_signing=06{2b06010505070309}",
-    "feed_signing=06{6981c6c8a9efd3c1a29dabb9d8ee8cc39988b77e}",
+    "document_signing=06{2b06010505070324}",
     "san=30{06{551d11} $san_c 04{30{$names}}}",
     "san_c=",
     "names=82{'dev-0042.example'}",
@@ -231,11 +231,11 @@ static void a_feed_signer(void)
 {
     profile.kind = PROFILE_FEED_SIGNER;
 }
-#define A_FEED_SIGNER "eku_v=30{$feed_signing}"
+#define A_FEED_SIGNER "eku_v=30{$document_signing}"
 
 static void purpose_feed(void)
 {
-    profile.eku |= EKU_FEED_SIGNING;
+    profile.eku |= EKU_DOCUMENT_SIGNING;
 }
 
 static void https_crl_url(void)
@@ -592,10 +592,10 @@ static const struct lint_case cases[] = {
      .bad = {"eku_v=30{$client_auth $ocsp_signing}"}},
     {"cert.eku.ocsp_signing", "is an OCSP signer that may be a client", .setup = an_ocsp_signer,
      .common = {AN_OCSP_SIGNER}, .bad = {"eku_v=30{$client_auth $ocsp_signing}"}},
-    {"cert.eku.feed_signing", "is a device that may sign the feed", .setup_bad = purpose_feed,
-     .bad = {"eku_v=30{$client_auth $feed_signing}"}},
-    {"cert.eku.feed_signing", "is a signer of the feed that may be a client", .setup = a_feed_signer,
-     .common = {A_FEED_SIGNER}, .bad = {"eku_v=30{$client_auth $feed_signing}"}},
+    {"cert.eku.document_signing", "is a device that may sign the feed", .setup_bad = purpose_feed,
+     .bad = {"eku_v=30{$client_auth $document_signing}"}},
+    {"cert.eku.document_signing", "is a signer of the feed that may be a client", .setup = a_feed_signer,
+     .common = {A_FEED_SIGNER}, .bad = {"eku_v=30{$client_auth $document_signing}"}},
 
     {"cert.san.critical", "has a critical subjectAltName beside a subject", .bad = {"san_c=0101ff"}},
     {"cert.san.critical", "has a subjectAltName that is not critical and no subject", .setup = no_device,
