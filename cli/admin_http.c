@@ -276,13 +276,11 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 static bool take_rows(struct door_conn *c, struct bytes text)
 {
     AUTO(json_t) *rows = json_loadb((const char *)text.p, text.len, 0, NULL);
-    size_t i;
-    json_t *row;
 
     if (!json_is_array(rows))
         return false;
-    json_array_foreach(rows, i, row)
-        stream_line(c, json_pack("{s:O}", "row", row));
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        stream_line(c, json_pack("{s:O}", "row", json_array_get(rows, i)));
     return true;
 }
 

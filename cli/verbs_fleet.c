@@ -133,11 +133,9 @@ static void put_row(struct export *x, const json_t *row)
 static bool put_rows(void *arg, const json_t *rows)
 {
     struct export *x = arg;
-    size_t i;
-    json_t *row;
 
-    json_array_foreach(rows, i, row)
-        put_row(x, row);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        put_row(x, json_array_get(rows, i));
     flush(x, CHUNK);
     return x->e.code == E_OK;
 }

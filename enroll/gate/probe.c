@@ -148,7 +148,7 @@ static bool say(SSL *ssl, const void *p, size_t n)
 /* The whole answer up to its end; 0: none came. */
 static long http_get(SSL *ssl, const struct options *o)
 {
-    static __thread char text[ANSWER_MAX];
+    char text[ANSWER_MAX];
     char request[1024];
     size_t len = 0, want = 0;
     long status = 0;
@@ -165,7 +165,10 @@ static long http_get(SSL *ssl, const struct options *o)
             return end ? status : 0; /* a body without a length ends with the connection */
         len += (size_t)n;
         text[len] = '\0';
-        if (end || !(end = strstr(text, "\r\n\r\n")))
+        if (end)
+            continue;
+        end = strstr(text, "\r\n\r\n");
+        if (!end)
             continue;
         if (sscanf(text, "HTTP/1.%*d %ld", &status) != 1)
             return 0;
