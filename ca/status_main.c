@@ -869,10 +869,14 @@ static enum err_code set_up(struct status *st, struct err *e)
     return proc_confine(st->proc, e);
 }
 
+static void stats_drop(struct token_stats *t)
+{
+    LIST_REMOVE(t, link);
+    free(t);
+}
+
 static void tear_down(struct status *st)
 {
-    struct token_stats *stats;
-
     if (st->ticker)
         event_free(st->ticker);
     while (!LIST_EMPTY(&st->tokens)) /* signatures under way come back as E_TOKEN while the fronts still hear it */
@@ -883,10 +887,8 @@ static void tear_down(struct status *st)
     decider_free(st->decider);
     responder_free(st->responder);
     replica_free(st->replica);
-    while ((stats = LIST_FIRST(&st->stats))) {
-        LIST_REMOVE(stats, link);
-        free(stats);
-    }
+    while (!LIST_EMPTY(&st->stats))
+        stats_drop(LIST_FIRST(&st->stats));
 }
 
 int main(int argc, char **argv)
