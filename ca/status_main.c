@@ -869,10 +869,14 @@ static enum err_code set_up(struct status *st, struct err *e)
     return proc_confine(st->proc, e);
 }
 
-static void stats_drop(struct token_stats *t)
+static void stats_free(struct token_stats *t)
 {
-    LIST_REMOVE(t, link);
-    free(t);
+    struct token_stats *next;
+
+    for (; t; t = next) {
+        next = LIST_NEXT(t, link);
+        free(t);
+    }
 }
 
 static void tear_down(struct status *st)
@@ -887,8 +891,7 @@ static void tear_down(struct status *st)
     decider_free(st->decider);
     responder_free(st->responder);
     replica_free(st->replica);
-    while (!LIST_EMPTY(&st->stats))
-        stats_drop(LIST_FIRST(&st->stats));
+    stats_free(LIST_FIRST(&st->stats));
 }
 
 int main(int argc, char **argv)
