@@ -55,6 +55,7 @@ struct door_conn {
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
+static void handshake(struct door_conn *c);
 static void write_out(struct door_conn *c);
 
 static void conn_free(struct door_conn *c)
@@ -252,6 +253,8 @@ static void write_out(struct door_conn *c)
         ERR_clear_error();
         if (n == SSL_ERROR_WANT_WRITE || n == SSL_ERROR_WANT_READ) {
             event_add(c->writable, NULL);
+            if (!evtimer_pending(c->timer, NULL)) /* nothing of this was taken yet: a client that never reads must not stay */
+                within_s(c, WRITE_S);
             return;
         }
         conn_free(c);
@@ -266,9 +269,14 @@ static void write_out(struct door_conn *c)
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
+    struct door_conn *c = arg;
+
     (void)fd;
     (void)what;
-    write_out(arg);
+    if (c->state == DOOR_HANDSHAKE)
+        handshake(c);
+    else
+        write_out(c);
 }
 
 /* ---- what the core says ---- */
