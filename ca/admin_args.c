@@ -101,3 +101,12 @@ enum err_code admin_args_check(const struct admin_arg *schema, const json_t *arg
             return err_set(e, E_INVALID, "%s: missing", a->name);
     return E_OK;
 }
+
+enum err_code admin_args_keep_no_secret(const struct admin_arg *schema, const json_t *args, struct err *e)
+{
+    for (; schema->name; schema++)
+        if (schema->secret && json_object_get(args, schema->name))
+            return err_set(e, E_INVALID, "%s: what is signed stays in the trail, so it holds no secret: leave it out, and the service makes one, or let root give it",
+                           schema->name);
+    return E_OK;
+}

@@ -25,9 +25,12 @@ struct admin_arg {
     enum admin_arg_type type;
     bool required;
     int64_t max;
+    bool secret; /* never in a signed request: that stays in the trail */
 };
 
 /* `args` must be an object holding only members of the schema, each of its type, and all that are required. */
 MUST_CHECK enum err_code admin_args_check(const struct admin_arg *schema, const json_t *args, struct err *e);
+/* E_INVALID names an argument that a signed request must not hold. */
+MUST_CHECK enum err_code admin_args_keep_no_secret(const struct admin_arg *schema, const json_t *args, struct err *e);
 
 #endif

@@ -131,7 +131,7 @@ const struct admin_op admin_ops[] = {
     {"station.list", op_station_list, NO_ARGS, READS},
     {"station.revoke", op_station_revoke, ARGS(ID_REQUIRED("name")), CHANGES},
     {"kek.add", op_kek_add,
-     ARGS(ID("domain"), ID("device_id"), {"key_id", ARG_HEX, true, KEK_ID_OCTETS}, {"key", ARG_HEX, false, KEK_OCTETS}), CHANGES},
+     ARGS(ID("domain"), ID("device_id"), {"key_id", ARG_HEX, true, KEK_ID_OCTETS}, {"key", ARG_HEX, false, KEK_OCTETS, .secret = true}), CHANGES},
     {"kek.list", op_kek_list, NO_ARGS, READS},
     {"kek.revoke", op_kek_revoke, ARGS(ID("domain"), {"key_id", ARG_HEX, true, KEK_ID_OCTETS}), CHANGES},
     {"capture.list", op_capture_list, ARGS(ID("order")), READS},
