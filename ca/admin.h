@@ -42,7 +42,7 @@
  * batch.preview  {action, select, reason?} or {undo: id}         what it would do; nothing is written. {action, count, refused, digest, states:[{state, units, would, why}], models:[{model, units}], domains:[...]}
  * batch.preview_list {action, domain?}; fd: one id a line        the same
  * batch.create   {action, select, reason?, why?, until?, firmware_wanted?, canary?, count?, digest?}  answers when the list is frozen; count and digest: it must be the one
- *                                                                that was shown. {id, action, state, count, digest, done, changed, same, refused, ...}
+ *                                                                that was shown; only root may do without. {id, action, state, count, digest, done, changed, same, refused, ...}
  * batch.create_list {action, domain?, ...}; fd: one id a line    the same
  * batch.undo     {id, why?, count?, digest?}                     a new batch that releases what that one holds still. As batch.create
  * batch.list     {open?, limit?}                                 rows as batch.create, the newest first

@@ -5,6 +5,7 @@
 #include "base/fsio.h"
 #include "ca/admin_int.h"
 #include "ca/issue.h"
+#include "ca/people.h"
 #include "ca/store/select.h"
 
 #define PAGE_ROWS 200
@@ -353,6 +354,55 @@ static enum err_code refuse_release(const struct cert_row *cert, struct err *e)
     return others && !(cert->hold_by & HOLD_OPERATOR) ? err_set(e, E_CONFLICT, "the certificate is held by %s", hold_text(others, text, sizeof(text))) : E_OK;
 }
 
+/*
+ * The certificates of devices are the daily work of the roles in the table. Any other is of somebody who is trusted for more: who
+ * administers, a CA, a gateway, the service itself. E_PENDING: it takes two.
+ */
+static enum err_code may_change_status(struct core *c, struct admin_call *call, const struct cert_row *row, enum cert_status to, struct err *e)
+{
+    bool of_device = row->kind == PROFILE_IDEVID || row->kind == PROFILE_LDEVID;
+    bool two = (row->kind == PROFILE_ROOT_CA || row->kind == PROFILE_ISSUING_CA) && to != CERT_ON_HOLD; /* a hold cannot wait, and can be undone */
+    uint64_t owner, cert;
+    enum err_code code;
+
+    if (of_device)
+        return E_OK;
+    if (call->is_root) {
+        call->by.alone = two;
+        return E_OK;
+    }
+    if (!(call->person.roles & ROLE_BIT(ROLE_SECURITY)))
+        return err_set(e, E_DENIED, "%s of a certificate that is no device's is for the role security", call->op->name);
+    if (call->by.signature.len == 0)
+        return err_set(e, E_DENIED, "%s of a certificate that is no device's needs your signature: inkan --as CERTIFICATE.pem ...", call->op->name);
+    if (row->kind == PROFILE_OPERATOR && to == CERT_GOOD) {
+        code = store_operator_cert_find(c->store, row->der_hash, &owner, &cert, e);
+        if (code != E_OK)
+            return code;
+        if (owner == call->person.id)
+            return err_set(e, E_DENIED, "the certificate is your own: somebody else releases it");
+    }
+    return two && !call->approved ? E_PENDING : E_OK;
+}
+
+/* Whether it goes on; otherwise the call has ended or waits. */
+static bool is_allowed(struct core *c, struct admin_call *call, enum cert_status to)
+{
+    struct cert_row row;
+    struct err e = {0};
+    enum err_code code = find_cert(c, call, &row, &e);
+
+    if (code == E_OK)
+        code = may_change_status(c, call, &row, to, &e);
+    if (code == E_PENDING)
+        people_ask_and_answer(c, call);
+    else if (code != E_OK) {
+        core_doubt(c, &e);
+        admin_fail(call, &e);
+    }
+    return code == E_OK;
+}
+
 static void change_status(struct core *c, struct admin_call *call, struct revocation *r)
 {
     char requester[ID_MAX_LEN + 8] = "", text[256];
@@ -363,6 +413,8 @@ static void change_status(struct core *c, struct admin_call *call, struct revoca
     struct err e = {0};
     enum err_code code;
 
+    if (!is_allowed(c, call, r->to))
+        return;
     if (c->seal == SEAL_RESTORE)
         code = err_set(&e, E_STORE, "sealed: %s", c->seal_why);
     else if ((code = core_begin(c, &e)) == E_OK) {

@@ -6,6 +6,7 @@
 #include "ca/factory_int.h"
 #include "ca/issue.h"
 #include "ca/order_file.h"
+#include "ca/people.h"
 
 #define PAGE_ROWS  200
 #define EVENTS_MAX 300
@@ -99,6 +100,7 @@ void op_order_close(struct core *c, struct admin_call *call)
 {
     struct work_order *o;
     struct err e = {0};
+    uint64_t scrapped = 0;
     bool force = json_is_true(json_object_get(call->args, "force"));
     enum err_code code = factory_find(c, admin_text(call, "order"), NULL, &o, &e);
 
@@ -106,6 +108,14 @@ void op_order_close(struct core *c, struct admin_call *call)
         code = err_set(&e, E_STORE, "sealed: %s", c->seal_why);
     if (code == E_OK && !remember_order(call, o->order_no))
         code = err_set(&e, E_NOMEM, "order");
+    if (code == E_OK && force && o->state == ORDER_OPEN) {
+        code = store_units_reworked(c->store, o->id, &scrapped, &e);
+        call->by.alone = call->is_root && scrapped > c->conf->two_person_above;
+    }
+    if (code == E_OK && people_needs_second(c, call, scrapped)) {
+        people_ask_and_answer(c, call);
+        return;
+    }
     if (code == E_OK)
         code = factory_close(c, o, &call->by, force, on_order_done, call, &e);
     if (code != E_OK)
@@ -323,7 +333,7 @@ void op_station_list(struct core *c, struct admin_call *call)
 }
 
 /* "issue,verify" */
-static enum err_code roles_read(const char *text, unsigned *out, struct err *e)
+static enum err_code station_roles_read(const char *text, unsigned *out, struct err *e)
 {
     for (*out = 0; *text;) {
         size_t len = strcspn(text, ",");
@@ -420,7 +430,7 @@ void op_station_add(struct core *c, struct admin_call *call)
     struct err e = {0};
     const char *domain = admin_domain(c, call, &e);
     const struct conf_profile *p = domain ? station_profile(c, admin_text(call, "profile"), &e) : NULL;
-    enum err_code code = p ? roles_read(admin_text(call, "roles"), &row.roles, &e) : e.code;
+    enum err_code code = p ? station_roles_read(admin_text(call, "roles"), &row.roles, &e) : e.code;
 
     if (code == E_OK && strchr(admin_text(call, "name"), ':'))
         code = err_set(&e, E_INVALID, "name: without a colon, which is for line:NAME in orders");

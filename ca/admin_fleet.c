@@ -491,6 +491,39 @@ void op_batch_refused(struct core *c, struct admin_call *call)
 
 /* ---- create ---- */
 
+/* What is done with one unit by a role is done with many by the same. */
+static const char *const op_of[BATCH_ACTIONS] = {
+    [BATCH_SUSPEND] = "device.suspend",       [BATCH_RELEASE] = "device.release",           [BATCH_QUARANTINE] = "device.quarantine",
+    [BATCH_UNQUARANTINE] = "device.release",  [BATCH_REVOKE] = "cert.revoke",               [BATCH_COMPROMISE] = "device.compromise",
+    [BATCH_LOSE] = "device.lose",             [BATCH_DECOMMISSION] = "device.decommission", [BATCH_SHIP] = "device.ship",
+};
+
+static enum err_code may_act(enum batch_action a, unsigned roles, struct err *e)
+{
+    return permission_check(permission_of(op_of[a]), op_of[a], roles, e);
+}
+
+enum err_code fleet_may_act(struct core *c, const json_t *args, const struct person *who, struct err *e)
+{
+    const char *id = json_string_value(json_object_get(args, "id"));
+    struct batch_row row;
+    enum err_code code = store_batch_by_id(c->store, id ? strtoull(id, NULL, 10) : 0, &row, e);
+
+    if (code == E_NOT_FOUND)
+        return err_set(e, E_CONFLICT, "there is no batch %s", id ? id : "");
+    return code == E_OK ? may_act((enum batch_action)row.action, who->roles, e) : code;
+}
+
+/* The caller's roles do what the batch does, and the list that is frozen is the one that was signed for. */
+static enum err_code may_ask(const struct admin_call *call, const struct batch_order *o, struct err *e)
+{
+    if (call->is_root)
+        return E_OK;
+    if (!o->expected)
+        return err_set(e, E_INVALID, "count and digest are missing: a signature is for the list that a preview showed");
+    return may_act(o->action, call->person.roles, e);
+}
+
 /* The frozen list is stored as what another person approves: batch.run with its count and digest. */
 static enum err_code ask_second(struct core *c, struct admin_call *call, uint64_t id, struct err *e)
 {
@@ -551,7 +584,7 @@ void op_batch_create(struct core *c, struct admin_call *call)
     struct batch_list *list = NULL;
     struct err e = {0};
 
-    if (!may_change(c, &e) || take_order(call, &o, &e) != E_OK || batch_list_select(o.selector, core_stamp(c), &list, &e) != E_OK ||
+    if (!may_change(c, &e) || take_order(call, &o, &e) != E_OK || may_ask(call, &o, &e) != E_OK || batch_list_select(o.selector, core_stamp(c), &list, &e) != E_OK ||
         batch_freeze(c, &o, list, &call->by, on_frozen, call, &e) != E_OK)
         admin_fail(call, &e);
 }
@@ -562,9 +595,18 @@ void op_batch_create_list(struct core *c, struct admin_call *call)
     struct batch_list *list = NULL;
     struct err e = {0};
 
-    if (!may_change(c, &e) || take_order(call, &o, &e) != E_OK || list_of_file(c, call, &list, &e) != E_OK ||
+    if (!may_change(c, &e) || take_order(call, &o, &e) != E_OK || may_ask(call, &o, &e) != E_OK || list_of_file(c, call, &list, &e) != E_OK ||
         batch_freeze(c, &o, list, &call->by, on_frozen, call, &e) != E_OK)
         admin_fail(call, &e);
+}
+
+/* true: `list` is gone. */
+static bool undo_refused(const struct admin_call *call, const struct batch_order *o, struct batch_list *list, struct err *e)
+{
+    if (may_ask(call, o, e) == E_OK)
+        return false;
+    batch_list_free(list);
+    return true;
 }
 
 void op_batch_undo(struct core *c, struct admin_call *call)
@@ -575,7 +617,7 @@ void op_batch_undo(struct core *c, struct admin_call *call)
     uint64_t id;
 
     if (!may_change(c, &e) || !batch_id(call, &id, &e) || take_order(call, &o, &e) != E_OK ||
-        undo_order(c, id, &o, &list, &e) != E_OK || batch_freeze(c, &o, list, &call->by, on_frozen, call, &e) != E_OK)
+        undo_order(c, id, &o, &list, &e) != E_OK || undo_refused(call, &o, list, &e) || batch_freeze(c, &o, list, &call->by, on_frozen, call, &e) != E_OK)
         admin_fail(call, &e);
 }
 
@@ -594,6 +636,8 @@ static enum err_code same_list(struct core *c, struct admin_call *call, uint64_t
         return code;
     if (!row.frozen || row.count != o.count || memcmp(row.digest, o.digest, sizeof(o.digest)) != 0)
         return err_set(e, E_CONFLICT, "batch %llu has another list", (unsigned long long)id);
+    if (!call->is_root && may_act((enum batch_action)row.action, call->person.roles, e) != E_OK) /* also of who asked, as of now */
+        return e->code;
     if (people_needs_second(c, call, row.count))
         return err_set(e, E_DENIED, "batch %llu changes %llu units, so two persons are needed: inkan approval approve %llu", (unsigned long long)id,
                        (unsigned long long)row.count, (unsigned long long)row.pending);

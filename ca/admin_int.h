@@ -123,6 +123,9 @@ MUST_CHECK enum err_code admin_find_device(struct core *c, struct admin_call *ca
 /* After the commit of a change of a device: answers {state, seq, changed} when status and fronts have confirmed `seq`. */
 void life_acknowledge(struct core *c, struct admin_call *call, enum device_state state, bool changed, uint64_t seq);
 
+/* May `who` do with single units what the batch of these arguments (of batch.run) does with many? */
+MUST_CHECK enum err_code fleet_may_act(struct core *c, const json_t *args, const struct person *who, struct err *e);
+
 /* Handlers, by file. */
 void op_device_change(struct core *c, struct admin_call *call);
 void op_device_compromise_confirm(struct core *c, struct admin_call *call);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Administration of the people who administer: operators, and what waits for a second of them. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "ca/issue.h"
 #include "ca/people.h"
@@ -431,7 +432,9 @@ static enum err_code may_decide(struct core *c, const struct admin_call *call, c
                        pending_state_name(s->state == PENDING_WAITING ? PENDING_EXPIRED : s->state));
     if (call->is_root)
         return err_set(e, E_DENIED, "root is no second person: an operator approves, or root does it alone, which the trail says");
-    return permission_check(permission_of(s->op), s->op, call->person.roles, e);
+    if (permission_check_second(permission_of(s->op), s->op, call->person.roles, e) != E_OK)
+        return e->code;
+    return strcmp(s->op, "batch.run") == 0 ? fleet_may_act(c, s->args, &call->person, e) : E_OK;
 }
 
 /* Who asked could ask for it now: the stored signature is checked again, but for its age and nonce. */

@@ -21,6 +21,7 @@
 #define QUEUE_HIGH      (256 << 10) /* octets unread: the next page waits */
 #define PUMP_MS         5
 #define CONNS_MAX       64          /* of the local socket, and as many of the network */
+#define CONNS_OF_USER   16          /* of one user who is not root: there is room for root */
 #define FILE_MAX        (64u << 20)
 #define USERS_MAX       64
 
@@ -531,6 +532,12 @@ static void call_is_of(struct admin_call *call, const struct person *who)
     snprintf(call->by.name, sizeof(call->by.name), "%s", who->name);
 }
 
+/* A file of memory, which no file system can make us wait for. */
+static bool is_of_memory(int fd)
+{
+    return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
 /* Who asks on the local socket without a signature: the user of the other end. */
 static enum err_code user_asks(struct core *c, const struct admin_conn *n, struct admin_call *call, struct err *e)
 {
@@ -547,6 +554,8 @@ static enum err_code user_asks(struct core *c, const struct admin_conn *n, struc
     if (people_of_user(c, n->user, &who, e) != E_OK)
         return e->code;
     call_is_of(call, &who);
+    if (call->file >= 0 && !is_of_memory(call->file))
+        return err_set(e, E_DENIED, "the file that came with the request is not one of memory");
     return E_OK;
 }
 
@@ -561,7 +570,7 @@ static enum err_code take_signed_file(struct admin_call *call, int fd, const str
         return err_set(e, E_DENIED, r->has_file ? "the file the request was signed with is missing" : "a file was added to the request");
     if (given < 0)
         return E_OK;
-    if (fcntl(given, F_GET_SEALS) < 0) /* a file of memory, which no file system can make us wait for */
+    if (!is_of_memory(given))
         return err_set(e, E_DENIED, "the file that came with the request is not one of memory");
     call->file = given; /* lent to the reader */
     if (admin_file(call, FILE_MAX, &content, e) == E_OK) {
@@ -589,6 +598,8 @@ static enum err_code call_may_run(struct admin_call *call, struct err *e)
     }
     if (permission_check(p, p->op, call->person.roles, e) != E_OK)
         return e->code;
+    if (call->core->seal == SEAL_RESTORE && call->op->changes) /* who has ended since, and which nonces were used, the copy does not know */
+        return err_set(e, E_STORE, "sealed: %s; until root has accepted that, operators only read", call->core->seal_why);
     if (p->local && call->conn && call->conn->remote)
         return err_set(e, E_DENIED, "%s is done on the service's own machine", p->op);
     if (p->signature && call->by.signature.len == 0)
@@ -694,7 +705,8 @@ static void run_signed(struct admin_conn *n, uint64_t request_id, struct bytes j
     call->by.signature = buf_bytes(&call->signature);
     if (!buf_ok(&call->signature))
         err_set(&e, E_NOMEM, "signed request");
-    else if (take_signed_file(call, take_fd(&owned), &r, &e) == E_OK && call_set(call, r.op, json_incref(r.args), &e) == E_OK)
+    else if (take_signed_file(call, take_fd(&owned), &r, &e) == E_OK && call_set(call, r.op, json_incref(r.args), &e) == E_OK &&
+             admin_args_keep_no_secret(call->op->args, call->args, &e) == E_OK)
         n->call = call;
     signed_request_clear(&r);
     if (n->call == call)
@@ -790,6 +802,16 @@ static struct admin_conn *conn_open(struct core *c, int fd, bool remote)
     return n;
 }
 
+static size_t conns_of(const struct admin_server *s, const char *user)
+{
+    const struct admin_conn *n;
+    size_t count = 0;
+
+    LIST_FOREACH(n, &s->conns, link)
+        count += !n->remote && !n->is_root && strcmp(n->user, user) == 0;
+    return count;
+}
+
 static void local_open(struct core *c, int fd)
 {
     const struct admin_user *user = NULL;
@@ -806,6 +828,11 @@ static void local_open(struct core *c, int fd)
     if (user) {
         n->is_root = user->is_root;
         snprintf(n->user, sizeof(n->user), "%s", user->name);
+        if (n->is_root || conns_of(c->admin, n->user) <= CONNS_OF_USER)
+            return;
+        err_set(&e, E_BUSY, "user %s has %d connections already", n->user, CONNS_OF_USER);
+        refuse(n, 0, &e);
+        chan_fail(n->chan, &e);
         return;
     }
     err_set(&e, E_DENIED, "user id %ld may not administer this service: name the user in users.admin and let root run inkan operator add",

@@ -23,6 +23,25 @@ static void person_of(struct person *out, const struct operator_row *row)
     text_copy(out->name, sizeof(out->name), row->name);
 }
 
+/* A hold of one of their certificates is a hold of the person, also where none is asked for. */
+static enum err_code is_not_held(struct core *c, const struct operator_row *row, struct err *e)
+{
+    struct cert_row cert;
+    uint64_t id = 0;
+    enum err_code code;
+
+    while ((code = store_operator_cert_next(c->store, row->id, id, &id, e)) == E_OK) {
+        if (store_cert_by_id(c->store, id, &cert, e) != E_OK)
+            return e->code;
+        if (cert.status == CERT_ON_HOLD)
+            return err_set(e, E_DENIED, "operator %s has a certificate on hold", row->name);
+    }
+    if (code != E_NOT_FOUND)
+        return code;
+    *e = (struct err){0};
+    return E_OK;
+}
+
 enum err_code people_of_user(struct core *c, const char *user, struct person *out, struct err *e)
 {
     struct operator_row row;
@@ -30,6 +49,8 @@ enum err_code people_of_user(struct core *c, const char *user, struct person *ou
 
     if (code == E_NOT_FOUND)
         return err_set(e, E_DENIED, "user %s is no operator: root says who is, by inkan operator add NAME --roles ROLES --user %s", user, user);
+    if (code == E_OK)
+        code = is_not_held(c, &row, e);
     if (code == E_OK)
         person_of(out, &row);
     return code;

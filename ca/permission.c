@@ -85,14 +85,14 @@ const struct permission permissions[] = {
     {"secret.revoke", OPERATOR | SECURITY, PLAIN},
     {"request.list", ANYBODY, PLAIN},
     {"request.show", ANYBODY, PLAIN},
-    {"request.approve", OPERATOR | SECURITY, PLAIN},
+    {"request.approve", OPERATOR | SECURITY, SIGNED},
     {"request.refuse", OPERATOR | SECURITY, PLAIN},
 
     {"order.open", FACTORY, PLAIN}, /* the file is signed by whoever may order */
     {"order.list", ANYBODY, PLAIN},
     {"order.status", ANYBODY, PLAIN},
     {"order.units", ANYBODY, PLAIN},
-    {"order.close", FACTORY, PLAIN},
+    {"order.close", FACTORY, SIGNED}, /* with force it scraps units: two persons above people.two_person_above of them */
     {"order.export", ANYBODY, PLAIN},
     {"order.report", ANYBODY, PLAIN},
     {"record.signer", ANYBODY, PLAIN},
@@ -110,9 +110,10 @@ const struct permission permissions[] = {
     {"cert.issue", CA_ADMIN, SIGNED},
     {"cert.list", ANYBODY, PLAIN},
     {"cert.show", ANYBODY, PLAIN},
-    {"cert.revoke", OPERATOR | SECURITY, SIGNED},
+    /* Of devices. What is no device's takes the role security and a signature; a CA's, two persons (ca/admin_cert.c). */
+    {"cert.revoke", OPERATOR | SECURITY, SIGNED, .second = SECURITY},
     {"cert.hold", OPERATOR | SECURITY, PLAIN},
-    {"cert.release", OPERATOR | SECURITY, PLAIN},
+    {"cert.release", OPERATOR | SECURITY, PLAIN, .second = SECURITY},
     {"crl.list", ANYBODY, PLAIN},
     {"crl.publish", OPERATOR | SECURITY | CA_ADMIN, PLAIN},
     {"crl.get", ANYBODY, PLAIN},
@@ -136,7 +137,7 @@ const struct permission permissions[] = {
     {"alarm.show", ANYBODY, PLAIN},
     {"alarm.ack", OPERATOR | SECURITY, PLAIN},
     {"backup", CA_ADMIN, SIGNED, .local = true}, /* a copy of the whole ledger stays on the machine */
-    {"restore.accept", CA_ADMIN, SIGNED},
+    {"restore.accept", 0, SIGNED, .local = true}, /* root's: a restored ledger does not know which operators ended since */
     {"clock.accept", CA_ADMIN | SECURITY, SIGNED},
 
     {"operator.add", CA_ADMIN, TWO},
@@ -197,6 +198,15 @@ void roles_write(unsigned roles, char out[ROLES_TEXT_MAX])
             at += (size_t)snprintf(out + at, ROLES_TEXT_MAX - at, "%s%s", at ? "," : "", role_name((enum role)i));
 }
 
+enum err_code permission_check_second(const struct permission *p, const char *op, unsigned roles, struct err *e)
+{
+    struct permission second = p ? *p : (struct permission){0};
+
+    if (second.second)
+        second.roles = second.second;
+    return permission_check(p ? &second : NULL, op, roles, e);
+}
+
 enum err_code permission_check(const struct permission *p, const char *op, unsigned roles, struct err *e)
 {
     char wanted[ROLES_TEXT_MAX], had[ROLES_TEXT_MAX];
@@ -205,6 +215,8 @@ enum err_code permission_check(const struct permission *p, const char *op, unsig
         return err_set(e, E_DENIED, "%.64s: nobody may do this", op);
     if (p->roles & roles)
         return E_OK;
+    if (p->roles == 0)
+        return err_set(e, E_DENIED, "%s is for root, on the service's own machine", op);
     roles_write(p->roles, wanted);
     roles_write(roles, had);
     return err_set(e, E_DENIED, "%s is for the roles %s; yours: %s", op, wanted, had[0] ? had : "none");

@@ -36,6 +36,7 @@ struct permission {
     bool signature;   /* on the local socket too; over the network every request is signed */
     bool two_persons; /* always; what depends on how many units it touches asks people_needs_second */
     bool local;       /* never over the network */
+    unsigned second;  /* of these the second person is one, where it takes two only at times; 0: of `roles` */
 };
 extern const struct permission permissions[];
 extern const size_t permissions_n;
@@ -43,6 +44,7 @@ extern const size_t permissions_n;
 /* NULL: no line, so nobody may. */
 const struct permission *permission_of(const char *op);
 /* E_DENIED names what the roles lack. */
+MUST_CHECK enum err_code permission_check_second(const struct permission *p, const char *op, unsigned roles, struct err *e);
 MUST_CHECK enum err_code permission_check(const struct permission *p, const char *op, unsigned roles, struct err *e);
 
 #endif

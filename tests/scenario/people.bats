@@ -193,6 +193,57 @@ CALLS
         "$dir/people/alice.pem" "$dir/people/alice.key" < "$dir/calls"
 }
 
+@test "a key that somebody has is in no signed request, so in no trail: not in a refusal either" {
+    from=$(inkan status --json | jq .audit.seq)
+    printf '000102030405060708090a0b0c0d0e0f\n' > "$dir/kek"
+    chmod 600 "$dir/kek"
+    refused "holds no secret" by bob kek add 6b --key-file "$dir/kek"
+    refused "holds no secret" here bob kek add 6b --key-file "$dir/kek"
+    refused "holds no secret" by aud kek add 6b --key-file "$dir/kek"
+    [ -z "$(audit_since "$from" 'select(.object == "kek.add" or .object == "kek:6b") | .event')" ]
+}
+
+@test "a mass action is signed for one list, and is for the roles that may do it to one unit" {
+    refused "device.compromise is for the roles security; yours: operator,factory,ca-admin" by alice fleet compromise --select 'device = unit-3' --yes
+    node > "$dir/node"
+    signed alice batch.create '{"action": "suspend", "select": "device = unit-3"}' > "$dir/request"
+    [[ $(curl -sS --cacert "$dir/fleet-root.pem" --cert "$dir/people/alice.pem" --key "$dir/people/alice.key" -H 'Content-Type: application/jose' \
+        --data-binary "$(cat "$dir/request")" "https://localhost:$((port + 3))/v1/admin") == *"count and digest are missing"* ]]
+    # Nor is somebody else the second person: these units are only declared, so that nothing would come of it.
+    run by bob fleet compromise --select 'device = many-*' --yes --no-wait
+    id=$(by bob fleet list --open --json | jq '.[0].id')
+    refused "device.compromise is for the roles security" by alice fleet approve "$id" --yes
+    by bob fleet cancel "$id" --yes
+    [ "$(inkan device list --select 'state = compromised or state = suspended' --json | jq length)" = 0 ]
+}
+
+@test "what is no device's certificate takes the role security, a CA's takes two persons, and nobody releases their own" {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=sec -keyout "$dir/people/sec.key" -out "$dir/people/sec.csr" 2> /dev/null
+    inkan operator add sec --roles security --csr "$dir/people/sec.csr" --out "$dir/people/sec.pem"
+    refused "is for the role security" by alice cert hold "$dir/people/bob.pem" --yes
+    refused "is for the role security" by alice cert revoke "$dir/people/bob.pem" --yes
+    by sec cert hold "$dir/people/bob.pem" --yes
+    refused "on hold" by bob status
+    refused "is for the role security" by alice cert release "$dir/people/bob.pem" --yes
+    by sec cert release "$dir/people/bob.pem" --yes
+    by bob status > /dev/null
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=sec -keyout "$dir/people/sec2.key" -out "$dir/people/sec2.csr" 2> /dev/null
+    inkan operator change sec --csr "$dir/people/sec2.csr" --out "$dir/people/sec2.pem"
+    by bob cert hold "$dir/people/sec.pem" --yes
+    refused "is your own" by sec2 cert release "$dir/people/sec.pem" --yes
+    by bob cert release "$dir/people/sec.pem" --yes
+    # A CA: both of the role security, then it would be done.
+    refused "is for the role security" by alice cert revoke "$dir/fleet-ca.pem" --yes
+    run by sec cert revoke "$dir/fleet-ca.pem" --yes
+    [ "$status" -eq 3 ]
+    [[ $output == *"waits for a second person"* ]]
+    id=$(by bob approval list --json | jq '.[0].id')
+    refused "cert.revoke is for the roles security; yours: operator,factory,ca-admin" by alice approval approve "$id" --yes
+    by bob approval refuse "$id"
+    [ "$(inkan cert show "$dir/fleet-ca.pem" --json | jq -r .status)" = good ]
+    inkan operator end sec --yes
+}
+
 # ---- two persons ----
 
 @test "a key waits for a second person: never the first, never an auditor; then both are in the trail" {
@@ -257,6 +308,22 @@ CALLS
     # uid and certificate of one person are one person; root does alone what takes two, and the trail says so.
     inkan key generate --token issuing --purpose audit --name alone --algorithm p256
     [ "$(inkan audit export | jq -r 'select(.object == "key:audit/alone/1") | "\(.actor_kind) \(.detail | fromjson | .alone)"' | head -n 1)" = "root true" ]
+    # A hold of their certificate is a hold of the person.
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=nina -keyout "$dir/people/nina.key" -out "$dir/people/nina.csr" 2> /dev/null
+    inkan operator change nina --csr "$dir/people/nina.csr" --out "$dir/people/nina.pem"
+    inkan cert hold "$dir/people/nina.pem" --yes
+    refused "operator nina has a certificate on hold" local_user cert release "$dir/people/nina.pem" --yes
+    inkan cert release "$dir/people/nina.pem" --yes
+    local_user status > /dev/null
+    # One user does not take all the room, nor make the core wait for a file.
+    cp "$source_dir/tests/lib/local_user.py" "$source_dir/tests/lib/hostile_admin.py" "$dir/people"
+    setpriv --reuid=nobody --clear-groups python3 "$dir/people/local_user.py" "$dir/run/admin.sock" "$dir/people/nina.csr" > "$dir/local" 3>&- &
+    crowd=$!
+    wait_for 10 grep -q open "$dir/local"
+    grep -q "not one of memory" "$dir/local"
+    inkan status > /dev/null
+    kill "$crowd"
+    wait "$crowd" || true
     inkan operator end nina --yes
     refused "user nobody is no operator" local_user status
 }
@@ -410,4 +477,18 @@ what_is() { inkan operator list --json; inkan approval list --all --json; inkan 
     echo "$output"
     [ "$(jq -r .ok <<< "$output")" = true ]
     [ "$(jq -r .signed <<< "$output")" -ge 20 ]
+}
+
+@test "a restored ledger does not know who ended since: operators only read until root has accepted it" {
+    inkan operator end bob --yes
+    inkan crl publish --issuer people-ca > /dev/null
+    stop_service
+    "$programs/inkan" restore "$dir/copy.db" -c "$dir/inkan.yaml"
+    start_service 3>&-
+    wait_for 20 here bob status
+    refused "until root has accepted that" here bob secret revoke nobody
+    refused "is for root" here bob restore --accept
+    inkan restore --accept
+    refused "is revoked" here bob status
+    here alice device add after-restore
 }
