@@ -48,7 +48,7 @@
  * batch.list     {open?, limit?}                                 rows as batch.create, the newest first
  * batch.show     {id}                                            as batch.create
  * batch.refused  {id}                                            rows {n, domain, device_id, state, reason}
- * batch.run      {id, count, digest}                             another person's word that this list may be done. As batch.create
+ * batch.run      {id, action?, select?, count, digest}           another person's word that this list may be done. As batch.create
  * batch.pause    {id}   batch.resume {id}   batch.cancel {id}    as batch.create
  * device.stop    {domain?, device_id, reason?}                   {state, seq, changed}: scrapped before it is confirmed or while in stock, else decommissioned
  * device.ship, unship, release, compromise, lose, find, repair, decommission, recommission

@@ -524,7 +524,7 @@ static enum err_code may_ask(const struct admin_call *call, const struct batch_o
     return may_act(o->action, call->person.roles, e);
 }
 
-/* The frozen list is stored as what another person approves: batch.run with its count and digest. */
+/* The frozen list is stored as what another person approves: batch.run with its count and digest, and what is done with it. */
 static enum err_code ask_second(struct core *c, struct admin_call *call, uint64_t id, struct err *e)
 {
     char text[24], digest[65];
@@ -537,7 +537,10 @@ static enum err_code ask_second(struct core *c, struct admin_call *call, uint64_
         return code;
     snprintf(text, sizeof(text), "%llu", (unsigned long long)id);
     hex_encode(row.digest, sizeof(row.digest), digest);
-    args = json_pack("{s:s, s:I, s:s}", "id", text, "count", (json_int_t)row.count, "digest", digest);
+    args = json_pack("{s:s, s:s, s:I, s:s}", "id", text, "action", batch_action_name((enum batch_action)row.action), "count", (json_int_t)row.count,
+                     "digest", digest);
+    if (row.selector[0])
+        json_object_set_new(args, "select", json_string(row.selector));
     code = core_begin(c, e);
     if (code != E_OK)
         return code;
@@ -636,6 +639,8 @@ static enum err_code same_list(struct core *c, struct admin_call *call, uint64_t
         return code;
     if (!row.frozen || row.count != o.count || memcmp(row.digest, o.digest, sizeof(o.digest)) != 0)
         return err_set(e, E_CONFLICT, "batch %llu has another list", (unsigned long long)id);
+    if ((admin_has(call, "action") && o.action != (enum batch_action)row.action) || (admin_has(call, "select") && strcmp(o.selector, row.selector) != 0))
+        return err_set(e, E_CONFLICT, "batch %llu does something else", (unsigned long long)id);
     if (!call->is_root && may_act((enum batch_action)row.action, call->person.roles, e) != E_OK) /* also of who asked, as of now */
         return e->code;
     if (people_needs_second(c, call, row.count))

@@ -117,8 +117,11 @@ int command_fleet_action(struct run *r);
 int command_fleet_undo(struct run *r);
 int command_fleet_approve(struct run *r);
 int command_fleet_follow(struct run *r);
-/* Shows the stored request r->args names, asks, and approves it as it was shown; *result is what came of it. The exit code. */
-int approve_stored(struct run *r, json_t **result);
+/*
+ * Shows the stored request r->args names, asks, and approves it as it was shown; *result is what came of it. `batch` not NULL: it must be
+ * the run of that one. The exit code.
+ */
+int approve_stored(struct run *r, const char *batch, json_t **result);
 int command_transfer_order(struct run *r);
 int command_transfer_acceptance(struct run *r);
 int command_crl_get(struct run *r);

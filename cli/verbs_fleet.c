@@ -406,6 +406,7 @@ int command_fleet_undo(struct run *r)
 /* A second operator signs that the stored request of the first is right; then it runs as that one's. */
 static int approve_pending(struct run *r, const json_t *batch)
 {
+    const char *asked = r->positional;
     char id[24];
     json_t *now = NULL;
     int status;
@@ -413,7 +414,7 @@ static int approve_pending(struct run *r, const json_t *batch)
     snprintf(id, sizeof(id), "%lld", number_of(batch, "pending"));
     r->positional = id;
     json_object_set_new(r->args, "id", json_string(id));
-    status = approve_stored(r, &now);
+    status = approve_stored(r, asked, &now);
     return status == EXIT_DONE ? follow_to_end(r, now) : status;
 }
 

@@ -75,14 +75,20 @@ int command_approval_show(struct run *r)
     return EXIT_DONE;
 }
 
-int approve_stored(struct run *r, json_t **result)
+int approve_stored(struct run *r, const char *batch, json_t **result)
 {
     AUTO(json_t) *shown = NULL;
     char digest[65];
+    const char *id;
     struct err e = {0};
 
     if (pending_get(r, &shown, digest, &e) != E_OK)
         return run_fail(&e);
+    id = json_string_value(json_object_get(json_object_get(shown, "args"), "id"));
+    if (batch && (strcmp(json_string_value(json_object_get(shown, "op")), "batch.run") != 0 || !id || strcmp(id, batch) != 0)) {
+        err_set(&e, E_DENIED, "what the service shows is not of batch %s", batch);
+        return run_fail(&e);
+    }
     print_what(stderr, shown);
     if (!run_ask(r, "Approve this?"))
         return EXIT_REFUSED;
@@ -93,7 +99,7 @@ int approve_stored(struct run *r, json_t **result)
 int command_approval_approve(struct run *r)
 {
     AUTO(json_t) *result = NULL;
-    int status = approve_stored(r, &result);
+    int status = approve_stored(r, NULL, &result);
 
     if (status != EXIT_DONE)
         return status;

@@ -287,6 +287,13 @@ CALLS
     id=$(by bob fleet list --open --json | jq '.[0].id')
     [ "$(by aud device list --select 'state = suspended' --json | jq length)" = 2 ]
     refused "the second person is another one" by alice fleet approve "$id" --yes
+    # What the second person signs says what is done, and to whom; the core goes by nothing else.
+    shown=$(by bob approval show "$(by bob approval list --json | jq '.[0].id')" --json)
+    [ "$(jq -r '.args | "\(.id) \(.action) \(.select)"' <<< "$shown")" = "$id suspend device = unit-*" ]
+    node > "$dir/node"
+    signed bob batch.run "$(jq -c '.args + {action: "release"}' <<< "$shown")" > "$dir/request"
+    [[ $(curl -sS --cacert "$dir/fleet-root.pem" --cert "$dir/people/bob.pem" --key "$dir/people/bob.key" -H 'Content-Type: application/jose' \
+        --data-binary "$(cat "$dir/request")" "https://localhost:$((port + 3))/v1/admin") == *"does something else"* ]]
     by bob fleet approve "$id" --yes
     [ "$(by aud device list --select 'state = suspended' --json | jq length)" = 5 ]
     by bob fleet release --select 'device = unit-1 or device = unit-2' --yes
