@@ -218,6 +218,7 @@ CALLS
     id=$(by bob fleet list --open --json | jq '.[0].id')
     refused "device.compromise is for the roles security" by alice fleet approve "$id" --yes
     by bob fleet cancel "$id" --yes
+    by bob approval refuse "$(by bob approval list --json | jq '.[0].id')"
     [ "$(inkan device list --select 'state = compromised or state = suspended' --json | jq length)" = 0 ]
 }
 
@@ -328,7 +329,7 @@ CALLS
     local_user status > /dev/null
     # One user does not take all the room, nor make the core wait for a file.
     cp "$source_dir/tests/lib/local_user.py" "$source_dir/tests/lib/hostile_admin.py" "$dir/people"
-    setpriv --reuid=nobody --clear-groups python3 "$dir/people/local_user.py" "$dir/run/admin.sock" "$dir/people/nina.csr" > "$dir/local" 3>&- &
+    setpriv --reuid=nobody --clear-groups /usr/bin/python3 "$dir/people/local_user.py" "$dir/run/admin.sock" "$dir/people/nina.csr" > "$dir/local" 3>&- &
     crowd=$!
     wait_for 10 grep -q open "$dir/local"
     grep -q "not one of memory" "$dir/local"
@@ -497,7 +498,7 @@ what_is() { inkan operator list --json; inkan approval list --all --json; inkan 
     "$programs/inkan" restore "$dir/copy.db" -c "$dir/inkan.yaml"
     start_service 3>&-
     wait_for 20 here bob status
-    refused "until root has accepted that" here bob secret revoke nobody
+    refused "until root has accepted that" here bob device add before-it
     refused "is for root" here bob restore --accept
     inkan restore --accept
     refused "is revoked" here bob status
