@@ -598,10 +598,10 @@ static enum err_code call_may_run(struct admin_call *call, struct err *e)
     }
     if (permission_check(p, p->op, call->person.roles, e) != E_OK)
         return e->code;
-    if (call->core->seal == SEAL_RESTORE && call->op->changes) /* who has ended since, and which nonces were used, the copy does not know */
-        return err_set(e, E_STORE, "sealed: %s; until root has accepted that, operators only read", call->core->seal_why);
     if (p->local && call->conn && call->conn->remote)
         return err_set(e, E_DENIED, "%s is done on the service's own machine", p->op);
+    if (call->core->seal == SEAL_RESTORE && call->op->changes) /* who has ended since, and which nonces were used, the copy does not know */
+        return err_set(e, E_STORE, "sealed: %s; until root has accepted that, operators only read", call->core->seal_why);
     if (p->signature && call->by.signature.len == 0)
         return err_set(e, E_DENIED, "%s needs your signature: inkan --as CERTIFICATE.pem ...", p->op);
     return p->two_persons && !call->approved ? E_PENDING : E_OK;
