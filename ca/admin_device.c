@@ -351,7 +351,10 @@ void op_device_stop(struct core *c, struct admin_call *call)
         code = err_set(&e, E_INVALID, "reason: \"%s\" is not one of RFC 5280 5.3.1 for a revocation", reason_name);
     else if ((code = admin_find_device(c, call, &row, &e)) == E_OK && (code = core_begin(c, &e)) == E_OK) {
         ch.to = stopped_state(&row);
-        code = life_apply(c, row.id, &ch, &call->by, core_stamp(c), &changed, &seq, &e);
+        if (ch.to == DEVICE_DECOMMISSIONED && ch.reason == REASON_KEY_COMPROMISE)
+            code = err_set(&e, E_INVALID, "reason: a device whose key is exposed loses its birth certificate too: inkan device compromise");
+        else
+            code = life_apply(c, row.id, &ch, &call->by, core_stamp(c), &changed, &seq, &e);
         core_end(c, code, &e);
     }
     if (code != E_OK)

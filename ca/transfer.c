@@ -201,6 +201,26 @@ static enum err_code audit_transfer(struct transfer *t, const char *event, struc
                       json_pack("{s:I, s:s, s:s}", "devices", (json_int_t)t->n, "order_sha256", digest, "to", t->row.to_domain), t->now, e);
 }
 
+/*
+ * A device that left a transfer by the side door (lost, in repair) is still named by its order: what that order's acceptance would
+ * move must not be what another one sent off.
+ */
+static enum err_code in_no_other(struct transfer *t, const char *device_id, uint64_t device, struct err *e)
+{
+    struct transfer_row other;
+    enum err_code code = store_transfer_of(t->c->store, device, &other, e);
+
+    if (code == E_OK && other.id == t->row.id)
+        return err_set(e, E_INVALID, "the order names device %s twice", device_id);
+    if (code == E_OK)
+        return err_set(e, E_CONFLICT, "device %s/%s is in transfer %s, which is open: cancel that first", t->row.from_domain, device_id, other.name);
+    if (code == E_NOT_FOUND) {
+        *e = (struct err){0};
+        return E_OK;
+    }
+    return code;
+}
+
 static enum err_code send_off(struct transfer *t, const char *device_id, struct err *e)
 {
     struct life_change ch = {.to = DEVICE_TRANSFERRING, .only_from = DEVICE_STATES, .why = t->row.name};
@@ -215,9 +235,7 @@ static enum err_code send_off(struct transfer *t, const char *device_id, struct 
         return code;
     device = row.id;
     unit = row.unit;
-    if (row.state == DEVICE_TRANSFERRING)
-        return err_set(e, E_CONFLICT, "device %s/%s is in another transfer", t->row.from_domain, device_id);
-    if (place_is_free(t, device_id, unit, &before, e) != E_OK ||
+    if (in_no_other(t, device_id, device, e) != E_OK || place_is_free(t, device_id, unit, &before, e) != E_OK ||
         life_apply(t->c, device, &ch, t->by, t->now, &changed, &t->seq, e) != E_OK)
         return e->code;
     return store_transfer_add(t->c->store, t->row.id, device, e);

@@ -260,6 +260,8 @@ alarm() { # KIND OBJECT
     [ "$(ocsp "$units/stop-1.idevid.pem")" = "revoked cessationOfOperation" ]
     [ "$(enrols stop-1)" = 403 ]
     in_service stop-2
+    refused "loses its birth certificate too" inkan device stop stop-2 --reason keyCompromise --yes
+    [ "$(state stop-2)" = in_service ]
     inkan device stop stop-2 --yes
     stands stop-2 decommissioned good no "revoked cessationOfOperation" "Cessation Of Operation"
 }
@@ -305,6 +307,27 @@ alarm() { # KIND OBJECT
     # Lost by its new owner: the birth identity, certified for the old one, is held too.
     domain=beta inkan device lose move-1 --yes
     [ "$(ocsp "$units/move-1.idevid.pem")" = "revoked certificateHold" ]
+}
+
+@test "an order that a device left by another way moves it no more, and no second one is opened beside it" {
+    in_service side-1
+    for t in T-3 T-4; do
+        "$programs/inkan" device transfer-order side-1 --name $t --from example --to beta --key "$side/example.key" --out "$side/$t.jws"
+        "$programs/inkan" device acceptance "$side/$t.jws" --key "$side/beta.key" --out "$side/$t.accept"
+    done
+    inkan device transfer "$side/T-3.jws" --yes
+    inkan device lose side-1 --yes
+    inkan device find side-1
+    [ "$(enrols side-1)" = 200 ]
+    refused "is in_service: cancel the transfer" inkan device accept "$side/T-3.accept"
+    refused "is in transfer T-3, which is open: cancel that first" inkan device transfer "$side/T-4.jws" --yes
+    [ "$(state side-1)" = in_service ]
+    inkan device transfer-cancel T-3 --yes
+    inkan device transfer "$side/T-4.jws" --yes
+    refused "was cancelled" inkan device accept "$side/T-3.accept"
+    [ "$(state side-1)" = transferring ]
+    inkan device accept "$side/T-4.accept"
+    [ "$(domain=beta state side-1)" = shipped ]
 }
 
 @test "a certificate that was renewed retires when the new one is used, or after its time; a copy of it is heard of" {
