@@ -542,11 +542,11 @@ static void step(struct run *r, int64_t budget_us)
     r->unconfirmed++;
     canary = r->canary_n && r->row.next == r->canary_n && r->row.next < r->row.count;
     r->finishing = r->row.next == r->row.count;
-    if (canary)
-        r->ended = true;
-    links_confirm(c, c->purge_seq, on_step_confirmed, r);
     if (canary || r->finishing)
         log_batch(canary ? "batch-canary" : "batch-durable", r->row.id, r->row.next, r->row.count);
+    if (canary)
+        r->ended = true;
+    links_confirm(c, c->purge_seq, on_step_confirmed, r); /* may call back at once, and `r` is gone then */
 }
 
 static struct run *next_run(struct batches *b)
@@ -814,7 +814,7 @@ enum err_code batch_cancel(struct core *c, uint64_t id, const struct actor *by, 
 
 struct opened {
     struct core *core;
-    uint64_t half[64]; /* lists that were not complete */
+    uint64_t half[64]; /* those that did not come as far as to run, or to another person */
     size_t half_n;
     struct err e;
 };
@@ -823,7 +823,7 @@ static bool take_open(void *arg, const struct batch_row *row)
 {
     struct opened *o = arg;
 
-    if (row->state == BATCH_FREEZING && o->half_n < ARRAY_LEN(o->half))
+    if ((row->state == BATCH_FREEZING || (row->state == BATCH_WAITING && row->pending == 0)) && o->half_n < ARRAY_LEN(o->half))
         o->half[o->half_n++] = row->id;
     if (row->state != BATCH_RUNNING && row->state != BATCH_FINISHING)
         return true;
@@ -845,7 +845,7 @@ enum err_code batches_open(struct core *c, struct err *e)
         return e->code;
     }
     for (size_t i = 0; i < o.half_n; i++)
-        if (batch_fail(c, o.half[i], &ACTOR_CORE, "the core stopped before the list was complete; nothing was changed", e) != E_OK)
+        if (batch_fail(c, o.half[i], &ACTOR_CORE, "the core stopped before it could start; nothing was changed", e) != E_OK)
             return e->code;
     return E_OK;
 }

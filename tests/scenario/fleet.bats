@@ -185,9 +185,13 @@ steps() {
     [ "$status" -eq 1 ]
     [[ "$output" = *"the second person is another one than who asked"* ]]
     run python3 "$source_dir/tests/lib/admin_call.py" "$dir/run/admin.sock" batch.run \
-        "$(inkan fleet show "$id" --json | jq '{id: (.id | tostring), count, digest: (.digest[0:62] + "00")}')"
+        "$(inkan fleet show "$id" --json | jq '{id: (.id | tostring), action, count, digest: (.digest[0:62] + "00")}')"
     [ "$status" -eq 1 ]
     [[ "$output" = *"has another list"* ]]
+    run python3 "$source_dir/tests/lib/admin_call.py" "$dir/run/admin.sock" batch.run \
+        "$(inkan fleet show "$id" --json | jq '{id: (.id | tostring), action: "release", count, digest}')"
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"does something else"* ]]
     [ "$(batch "$id" state)" = waiting ]
     as bob fleet approve "$id" --yes
     [ "$(batch "$id" state)" = done ]
@@ -238,6 +242,16 @@ steps() {
     steps "$id"
     [ "$(sqlite3 "file:$dir/state/ledger/ledger.db?mode=ro" "SELECT count(*), count(DISTINCT device) FROM device_event WHERE batch = $id")" = "3000|3000" ]
     [ "$(sqlite3 "file:$dir/state/ledger/ledger.db?mode=ro" "SELECT count(*) FROM status_log WHERE batch = $id")" = 3000 ]
+}
+
+@test "a list that was frozen when the core ended, and that nobody was asked about, has failed" {
+    stop_service
+    sqlite3 "$dir/state/ledger/ledger.db" "INSERT INTO batch (action, state, selector, reason, why, until, wanted, created_by, created_at, pending, approved_by,
+        approved_at, count, digest, canary, next, changed, same, refused, seq, started_at, ended_at, error)
+        VALUES (0, 1, 'lot = lot-1', 0, '', 0, '', 'root', 1, 0, '', 0, 1, zeroblob(32), 0, 0, 0, 0, 0, 0, 0, 0, '')"
+    start_service 3>&- 4>&-
+    [ "$(batch "$(newest)" state)" = failed ]
+    [[ "$(batch "$(newest)" error)" = *"before it could start"* ]]
 }
 
 @test "the trail of all this verifies, and an altered row of a step is found" {
