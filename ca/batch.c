@@ -328,6 +328,7 @@ enum outcome { CHANGED, UNCHANGED, REFUSED };
 struct page {
     uint64_t id[CERTS_PAGE], seen;
     size_t n;
+    const struct core *core;
     int64_t now;
 };
 
@@ -339,7 +340,7 @@ static bool take_cert(void *arg, const struct cert_row *row)
     if (p->n == CERTS_PAGE)
         return false;
     p->seen = row->id;
-    if (row->kind != PROFILE_IDEVID && row->status != CERT_REVOKED && row->not_after >= p->now)
+    if (row->kind != PROFILE_IDEVID && row->status != CERT_REVOKED && !life_cert_is_over(p->core, row, p->now))
         p->id[p->n++] = row->id;
     return true;
 }
@@ -349,7 +350,7 @@ static enum err_code revoke_certs(struct run *r, uint64_t device, const struct a
     struct core *c = r->core;
     struct revocation rev = {.to = CERT_REVOKED, .reason = r->reason, .batch = r->row.id};
     struct cert_filter filter = {.device = device, .status = -1};
-    struct page p = {.now = now};
+    struct page p = {.core = c, .now = now};
     struct cert_row row;
     uint64_t seq;
     bool one;

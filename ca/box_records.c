@@ -291,7 +291,9 @@ static enum err_code take_cert(struct intake *in, const json_t *j, enum box_outc
         return err_wrap(e, "certificate row");
     if (row.device_state != state && life_step(in->c, row.device, DEVICE_PROVISIONED, false, in->now, &changed, e) != E_OK)
         return err_wrap(e, "device");
-    return audit_cert_issued(in->c->store, &who, in->box, &row, row.status_seq, in->now, e);
+    if (audit_cert_issued(in->c->store, &who, in->box, &row, row.status_seq, in->now, e) != E_OK)
+        return e->code;
+    return life_admit(in->c, row.device, row.id, (enum profile_kind)row.kind, &in->by, in->now, e);
 }
 
 /* ---- one change of status ---- */

@@ -182,6 +182,7 @@ enum err_code enroll_refuse_stopped(struct core *c, struct device_facts *d, stru
     if (stand.state < DEVICE_STATES) {
         d->state = (uint8_t)stand.state;
         d->prev_state = (uint8_t)stand.prev;
+        d->moved = stand.moved;
     }
     return stand.stopped ? err_set(e, E_DENIED, "the device is stopped: %s", device_state_name(stand.by)) : E_OK;
 }
@@ -812,7 +813,8 @@ static enum err_code key_is_allowed(struct core *c, const struct grant *g, const
 }
 
 struct live {
-    size_t good, held;
+    const struct core *core;
+    size_t good, held, late; /* late: expired, but its profile's grace is not over */
     int64_t youngest;
     int64_t now;
     uint8_t kind;
@@ -822,8 +824,12 @@ static bool count_live(void *arg, const struct cert_row *row)
 {
     struct live *l = arg;
 
-    if (row->kind != l->kind || row->not_after < l->now || row->status == CERT_REVOKED)
+    if (row->kind != l->kind || row->status == CERT_REVOKED || life_cert_is_over(l->core, row, l->now))
         return true;
+    if (row->not_after < l->now) {
+        l->late++;
+        return true;
+    }
     if (row->status == CERT_ON_HOLD)
         l->held++;
     else
@@ -836,7 +842,7 @@ static bool count_live(void *arg, const struct cert_row *row)
 /* A device in service that enrols again (docs/design.md, "Factory reset"). */
 static enum err_code factory_reset(struct core *c, int64_t now, struct grant *g, struct err *e)
 {
-    struct live l = {.now = now, .kind = g->profile->kind};
+    struct live l = {.core = c, .now = now, .kind = g->profile->kind};
     struct cert_filter f = {.device = g->device.id, .status = -1};
 
     if (g->device.state != DEVICE_IN_SERVICE && g->device.state != DEVICE_QUARANTINED)
@@ -845,6 +851,7 @@ static enum err_code factory_reset(struct core *c, int64_t now, struct grant *g,
         return e->code;
     if (l.held)
         return err_set(e, E_DENIED, "the device's certificate is suspended");
+    g->supersede = l.late > 0; /* what the birth identity replaces renews nothing */
     if (l.good == 0)
         return E_OK;
     switch (g->profile->idevid_reenroll) {
@@ -1107,7 +1114,8 @@ enum err_code enroll_still_allowed(struct core *c, struct grant *g, struct err *
         *e = (struct err){0};
         code = E_OK;
     }
-
+    if (code == E_OK && !g->unit.order && g->profile->kind == PROFILE_LDEVID)
+        code = enroll_refuse_elsewhere(c, &g->device, e);
     if (code == E_OK && g->replaces && (code = store_cert_by_id(c->store, g->replaces, &row, e)) == E_OK && row.first_used_at)
         code = err_set(e, E_DENIED, "the key that was sent before was used meanwhile");
     for (int i = 0; code == E_OK && i < 3; i++) {

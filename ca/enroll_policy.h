@@ -94,7 +94,7 @@ MUST_CHECK enum err_code enroll_precheck(struct core *c, const struct svc_enroll
  */
 MUST_CHECK enum err_code enroll_authorise(struct core *c, const struct svc_enroll *in, const struct csr *csr,
                                           int64_t now, struct grant *out, struct err *e);
-/* The state when the signature is back: E_DENIED when the device was stopped or the renewed certificate revoked meanwhile. */
+/* The state when the signature is back: E_DENIED when the device was stopped, left its owner, or the renewed certificate was revoked meanwhile. */
 MUST_CHECK enum err_code enroll_still_allowed(struct core *c, struct grant *g, struct err *e);
 /* A key may serve one physical unit; claims it. E_DENIED with g->alarm set. */
 MUST_CHECK enum err_code enroll_claim_key(struct core *c, struct grant *g, const struct pubkey *key, int64_t now,

@@ -18,6 +18,7 @@
 #include "ca/enroll_policy.h"
 #include "ca/factory.h"
 #include "ca/keygen.h"
+#include "ca/life.h"
 #include "ca/metrics.h"
 #include "ca/parcel.h"
 #include "ca/record.h"
@@ -661,6 +662,7 @@ static enum err_code order_device(struct issue_job *j, const struct pubkey *key,
         (j->profile->kind == PROFILE_LDEVID && enroll_refuse_elsewhere(c, &j->facts, e) != E_OK))
         return err_wrap(e, "device %s/%s", o->domain, o->device_id);
     j->grant.device = j->facts;
+    j->grant.profile = j->profile;
     if (o->product[0])
         set_text(j->facts.product, sizeof(j->facts.product), o->product);
     if (o->model[0])
@@ -915,6 +917,7 @@ struct superseded {
     size_t n;
     uint64_t keep;
     uint8_t kind;
+    const struct core *core;
     int64_t now;
 };
 
@@ -925,7 +928,8 @@ static bool take_superseded(void *arg, const struct cert_row *row)
     if (s->n == SUPERSEDE_MAX) /* a page is full: the next one begins here */
         return false;
     s->seen = row->id;
-    if (row->id != s->keep && row->kind == s->kind && row->status != CERT_REVOKED && row->not_after >= s->now)
+    if (row->id != s->keep && row->kind == s->kind && row->status != CERT_REVOKED &&
+        !life_cert_is_over(s->core, row, s->now))
         s->id[s->n++] = row->id;
     return true;
 }
@@ -933,7 +937,7 @@ static bool take_superseded(void *arg, const struct cert_row *row)
 static enum err_code supersede(struct issue_job *j, uint64_t keep, int64_t now, struct err *e)
 {
     struct core *c = j->core;
-    struct superseded s = {.keep = keep, .kind = j->profile->kind, .now = now};
+    struct superseded s = {.keep = keep, .kind = j->profile->kind, .core = c, .now = now};
     struct cert_filter f = {.device = j->facts.id, .status = -1};
     struct revocation r = {.to = CERT_REVOKED, .reason = REASON_SUPERSEDED, .event = "cert-superseded"};
     struct cert_row row;

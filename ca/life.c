@@ -47,6 +47,7 @@ struct change {
     enum device_state from;
     const char *trigger;
     uint64_t seq, audit_seq;
+    bool still_stopped; /* by another row of the unit, which does not follow: what is on hold stays that */
     char domain[ID_MAX_LEN + 1];
 };
 
@@ -70,18 +71,25 @@ static enum crl_reason reason_of(const struct change *w)
     return w->ch->reason != REASON_UNSPECIFIED ? w->ch->reason : effects[w->ch->to].reason;
 }
 
+bool life_cert_is_over(const struct core *c, const struct cert_row *row, int64_t now)
+{
+    const struct conf_profile *p = now > row->not_after ? conf_find_profile(c->conf, row->profile) : NULL;
+
+    return now > row->not_after && now - row->not_after > (p ? p->expired_grace_s : 0);
+}
+
 static bool changes(const struct change *w, enum effect f, const struct cert_row *row)
 {
-    bool expired = row->not_after < w->now;
+    bool over = life_cert_is_over(w->c, row, w->now);
 
     switch (f) {
     case HOLD:
-        return !expired && row->status != CERT_REVOKED && !(row->hold_by & HOLD_LIFE);
+        return !over && row->status != CERT_REVOKED && !(row->hold_by & HOLD_LIFE);
     case FREE:
         return row->hold_by & HOLD_LIFE;
     case REVOKE:
-        return !expired && (row->status != CERT_REVOKED ||
-                            (reason_of(w) == REASON_KEY_COMPROMISE && row->reason != REASON_KEY_COMPROMISE));
+        return !over && (row->status != CERT_REVOKED ||
+                         (reason_of(w) == REASON_KEY_COMPROMISE && row->reason != REASON_KEY_COMPROMISE));
     case KEEP:
     default:
         return false;
@@ -117,15 +125,29 @@ static enum err_code change_cert(struct change *w, uint64_t id, enum effect f, b
     return revoke_apply(w->c, &row, &r, w->by, w->now, &changed, &w->seq, e);
 }
 
+/* What is done to the certificates of one device row; `tells`: the row itself changes. */
+static void effects_on(const struct change *w, const struct row *d, bool tells, enum effect *idevid, enum effect *ldevid)
+{
+    enum device_state to = w->ch->to;
+    const struct conf_domain *domain = conf_find_domain(w->c->conf, d->domain);
+    bool quarantine_hold = domain && domain->quarantine_hold;
+
+    *idevid = effects[to].idevid;
+    *ldevid = to == DEVICE_QUARANTINED && quarantine_hold ? HOLD : effects[to].ldevid;
+    if (*idevid == FREE && w->still_stopped)
+        *idevid = KEEP;
+    if (*ldevid == FREE && (w->still_stopped || (!tells && d->state == DEVICE_QUARANTINED && quarantine_hold)))
+        *ldevid = KEEP;
+}
+
 /* The certificates of one device row; the last of them tells its new state. *told: one did. */
 static enum err_code change_certs(struct change *w, const struct row *d, bool tells, bool *told, struct err *e)
 {
-    const struct effects *f = &effects[w->ch->to];
-    const struct conf_domain *domain = w->ch->to == DEVICE_QUARANTINED ? conf_find_domain(w->c->conf, d->domain) : NULL;
-    struct page p = {.w = w, .idevid = f->idevid, .ldevid = domain && domain->quarantine_hold ? HOLD : f->ldevid};
+    struct page p = {.w = w};
     struct cert_filter filter = {.device = d->id, .status = -1};
 
     *told = false;
+    effects_on(w, d, tells, &p.idevid, &p.ldevid);
     if (w->ch->accepted || (p.idevid == KEEP && p.ldevid == KEEP))
         return E_OK;
     do {
@@ -144,6 +166,27 @@ static enum err_code change_certs(struct change *w, const struct row *d, bool te
 
 /* ---- the rows of a unit ---- */
 
+struct rows {
+    struct row row[PAGE_ROWS];
+    size_t n;
+};
+
+static void row_take(struct row *out, const struct device_row *row)
+{
+    *out = (struct row){.id = row->id, .state = (enum device_state)row->state, .prev = (enum device_state)row->prev_state,
+                        .moved = row->moved_to != 0};
+    text_copy(out->domain, sizeof(out->domain), row->domain);
+    text_copy(out->device_id, sizeof(out->device_id), row->device_id);
+}
+
+static bool take_row(void *arg, const struct device_row *row)
+{
+    struct rows *r = arg;
+
+    row_take(&r->row[r->n++], row);
+    return r->n < PAGE_ROWS;
+}
+
 static bool stops(enum device_state s)
 {
     return s == DEVICE_QUARANTINED || device_is_stopped(s, DEVICE_STATES);
@@ -159,6 +202,26 @@ static bool follows(const struct change *w, const struct row *d)
     if (d->state != w->from && (!stops(w->ch->to) || w->from == DEVICE_LOST))
         return false;
     return life_rule(d->state, w->ch->to, &rule);
+}
+
+/* Another row of the unit that is stopped, and stays that. */
+static enum err_code look_at_others(struct change *w, uint64_t unit, uint64_t device, struct err *e)
+{
+    struct device_filter f = {.state = -1, .unit = unit, .limit = PAGE_ROWS};
+    struct rows rows;
+
+    do {
+        rows.n = 0;
+        if (store_device_each(w->c->store, &f, take_row, &rows, e) != E_OK)
+            return e->code;
+        for (size_t i = 0; i < rows.n; i++) {
+            const struct row *d = &rows.row[i];
+
+            f.after_id = d->id;
+            w->still_stopped |= d->id != device && !d->moved && device_is_stopped(d->state, d->prev) && !follows(w, d);
+        }
+    } while (rows.n == PAGE_ROWS);
+    return E_OK;
 }
 
 static enum err_code note(struct change *w, uint64_t device, enum device_state from, struct err *e)
@@ -218,27 +281,6 @@ static enum err_code change_row(struct change *w, const struct row *d, bool chan
     return change_due(w, d, e) == E_OK ? note(w, d->id, d->state, e) : e->code;
 }
 
-struct rows {
-    struct row row[PAGE_ROWS];
-    size_t n;
-};
-
-static void row_take(struct row *out, const struct device_row *row)
-{
-    *out = (struct row){.id = row->id, .state = (enum device_state)row->state, .prev = (enum device_state)row->prev_state,
-                        .moved = row->moved_to != 0};
-    text_copy(out->domain, sizeof(out->domain), row->domain);
-    text_copy(out->device_id, sizeof(out->device_id), row->device_id);
-}
-
-static bool take_row(void *arg, const struct device_row *row)
-{
-    struct rows *r = arg;
-
-    row_take(&r->row[r->n++], row);
-    return r->n < PAGE_ROWS;
-}
-
 /* The other rows of the unit: their certificates share its fate, their state where it may. */
 static enum err_code change_others(struct change *w, uint64_t unit, uint64_t device, struct err *e)
 {
@@ -260,29 +302,60 @@ static enum err_code change_others(struct change *w, uint64_t unit, uint64_t dev
 
 /* ---- what the table leaves open ---- */
 
-/* Back from repair: with a birth certificate that may be used again. One whose key was exposed is no such certificate. */
-static enum err_code may_be_repaired(struct change *w, const struct row *d, uint64_t unit, struct err *e)
+static bool is_compromise(void *arg, const struct device_event_row *row)
+{
+    *(bool *)arg |= row->to == DEVICE_COMPROMISED;
+    return !*(bool *)arg;
+}
+
+/* What the birth certificates of a unit are worth. */
+struct birth {
+    bool good;        /* one of ours is not revoked */
+    bool any;         /* one is of ours */
+    bool compromised; /* the unit was, at some time */
+};
+
+static enum err_code birth_of(struct change *w, uint64_t unit, struct birth *out, struct err *e)
 {
     struct device_filter f = {.state = -1, .unit = unit, .limit = PAGE_ROWS};
-    struct rows rows = {.n = 0};
+    struct rows rows;
     struct cert_row cert;
-    bool any = false;
 
-    if (store_device_each(w->c->store, &f, take_row, &rows, e) != E_OK)
-        return e->code;
-    for (size_t i = 0; i < rows.n; i++) {
-        enum err_code code = store_cert_newest(w->c->store, rows.row[i].id, PROFILE_IDEVID, &cert, e);
+    *out = (struct birth){0};
+    do {
+        rows.n = 0;
+        if (store_device_each(w->c->store, &f, take_row, &rows, e) != E_OK)
+            return e->code;
+        for (size_t i = 0; i < rows.n; i++) {
+            enum err_code code = store_cert_newest(w->c->store, rows.row[i].id, PROFILE_IDEVID, &cert, e);
 
-        if (code == E_OK && cert.status != CERT_REVOKED)
-            return E_OK;
-        if (code != E_OK && code != E_NOT_FOUND)
-            return code;
-        any |= code == E_OK;
-    }
+            f.after_id = rows.row[i].id;
+            if (code != E_OK && code != E_NOT_FOUND)
+                return code;
+            out->any |= code == E_OK;
+            out->good |= code == E_OK && cert.status != CERT_REVOKED;
+            if (store_device_event_each(w->c->store, rows.row[i].id, 0, is_compromise, &out->compromised, e) != E_OK)
+                return e->code;
+        }
+    } while (rows.n == PAGE_ROWS);
     *e = (struct err){0};
-    if (any || d->prev == DEVICE_COMPROMISED)
-        return err_set(e, E_CONFLICT, "its birth certificate is revoked: it needs a new key, by a work order of the repair line");
-    return E_OK; /* somebody else's birth certificate, or none */
+    return E_OK;
+}
+
+/*
+ * Back from repair: with a birth certificate that may be used again. One whose key was exposed is no such certificate, and somebody
+ * else's cannot be revoked here. What was compromised is not found again either, lest that be a way around the repair.
+ */
+static enum err_code may_come_back(struct change *w, uint64_t unit, struct err *e)
+{
+    struct birth b;
+
+    if (birth_of(w, unit, &b, e) != E_OK)
+        return e->code;
+    if (!b.good && (b.compromised || (b.any && w->ch->to == DEVICE_CONFIRMED)))
+        return err_set(e, E_CONFLICT, "its birth certificate is revoked%s: it needs a new key, by a work order of the repair line",
+                       b.any ? "" : " in effect, as its key was exposed");
+    return E_OK;
 }
 
 static enum err_code check(struct change *w, const struct row *d, uint64_t unit, struct err *e)
@@ -302,7 +375,9 @@ static enum err_code check(struct change *w, const struct row *d, uint64_t unit,
         !w->ch->accepted)
         return err_set(e, E_CONFLICT, "a transfer is cancelled back to %s, where it began", device_state_name(d->prev));
     w->trigger = w->ch->accepted ? "accept" : rule.trigger;
-    return d->state == DEVICE_IN_REPAIR && to == DEVICE_CONFIRMED ? may_be_repaired(w, d, unit, e) : E_OK;
+    return (d->state == DEVICE_IN_REPAIR && to == DEVICE_CONFIRMED) || (d->state == DEVICE_LOST && to == DEVICE_SUSPENDED)
+               ? may_come_back(w, unit, e)
+               : E_OK;
 }
 
 static enum err_code audit(struct change *w, const char *object, struct err *e)
@@ -358,6 +433,8 @@ enum err_code life_apply(struct core *c, uint64_t device, const struct life_chan
         return E_OK;
     if (check(&w, &d, unit, e) != E_OK)
         return err_wrap(e, "%s", object);
+    if ((effects[ch->to].idevid == FREE || effects[ch->to].ldevid == FREE) && look_at_others(&w, unit, device, e) != E_OK)
+        return err_wrap(e, "%s", object);
     if (audit(&w, object, e) != E_OK || change_row(&w, &d, true, e) != E_OK)
         return err_wrap(e, "%s", object);
     if (effects[ch->to].whole_unit && !ch->accepted && change_others(&w, unit, device, e) != E_OK)
@@ -367,6 +444,24 @@ enum err_code life_apply(struct core *c, uint64_t device, const struct life_chan
     *seq = w.seq;
     log_change(&w, object);
     return E_OK;
+}
+
+enum err_code life_admit(struct core *c, uint64_t device, uint64_t cert, enum profile_kind kind, const struct actor *by, int64_t now,
+                         struct err *e)
+{
+    struct life_change ch = {0};
+    struct change w = {.c = c, .ch = &ch, .by = by, .now = now};
+    struct device_row row;
+    struct unit_stand stand;
+    enum effect f;
+
+    if (store_device_by_id(c->store, device, &row, e) != E_OK || store_unit_stands(c->store, row.unit, device, &stand, e) != E_OK)
+        return e->code;
+    if (!stand.stopped || stand.by == DEVICE_IN_REPAIR) /* that gets its new key by an order */
+        return E_OK;
+    ch.to = stand.by;
+    f = kind == PROFILE_IDEVID ? effects[stand.by].idevid : effects[stand.by].ldevid;
+    return f == HOLD || f == REVOKE ? change_cert(&w, cert, f, false, e) : E_OK;
 }
 
 enum err_code life_step(struct core *c, uint64_t device, enum device_state to, bool logged, int64_t now, bool *changed, struct err *e)
@@ -487,7 +582,7 @@ static enum err_code retire_one(struct core *c, int64_t now, bool *more, struct 
     }
     if (store_retire_drop(c->store, cert, e) != E_OK || store_cert_by_id(c->store, cert, &row, e) != E_OK)
         return e->code;
-    if (row.status == CERT_REVOKED || row.not_after < now)
+    if (row.status == CERT_REVOKED || life_cert_is_over(c, &row, now))
         return E_OK;
     return revoke_apply(c, &row, &r, &ACTOR_CORE, now, &changed, &seq, e);
 }

@@ -34,6 +34,13 @@ struct life_change {
 MUST_CHECK enum err_code life_apply(struct core *c, uint64_t device, const struct life_change *ch, const struct actor *by,
                                     int64_t now, bool *changed, uint64_t *seq, struct err *e);
 
+/* Nobody can renew with it any more: it has expired, and so has the grace its profile gives. What is revoked with a unit is not only what is valid. */
+bool life_cert_is_over(const struct core *c, const struct cert_row *row, int64_t now);
+
+/* A certificate that a line box issued shares the fate of a unit that is stopped here, of which the box cannot know. Inside the open transaction. */
+MUST_CHECK enum err_code life_admit(struct core *c, uint64_t device, uint64_t cert, enum profile_kind kind, const struct actor *by, int64_t now,
+                                    struct err *e);
+
 /* Another person says that a compromise is one. E_DENIED: the same person; E_CONFLICT: none waits for it. Inside a transaction. */
 MUST_CHECK enum err_code life_confirm_compromise(struct core *c, uint64_t device, const struct actor *by, int64_t now, struct err *e);
 

@@ -404,14 +404,17 @@ enum err_code store_unit_stands(struct store *s, uint64_t unit, uint64_t device,
     for (; q_next(&q, e); rows++) {
         uint64_t id = col_u64(&q);
         enum device_state state = (enum device_state)col_u8(&q), prev = (enum device_state)col_u8(&q);
+        bool moved = col_u64(&q) != 0;
 
         if (id == device) {
             out->state = state;
             out->prev = prev;
+            out->moved = moved;
         }
-        if (device_is_stopped(state, prev) && col_u64(&q) == 0) {
+        if (device_is_stopped(state, prev) && !moved) {
+            if (!out->stopped || out->by == DEVICE_IN_REPAIR)
+                out->by = state;
             out->stopped = true;
-            out->by = state;
         }
     }
     if (q_end(&q, e) != E_OK)

@@ -154,8 +154,9 @@ MUST_CHECK enum err_code store_device_set_firmware(struct store *s, uint64_t id,
 /* How the rows of a unit stand: stopped by the state of any that was not moved to another owner, and what that state is. */
 struct unit_stand {
     bool stopped;
-    enum device_state by;          /* of the row that stops it */
+    enum device_state by;          /* of the row that stops it; DEVICE_IN_REPAIR when no other state does */
     enum device_state state, prev; /* of the row asked about; DEVICE_STATES when it is not of this unit */
+    bool moved;                    /* another owner has the row asked about */
 };
 MUST_CHECK enum err_code store_unit_stands(struct store *s, uint64_t unit, uint64_t device, struct unit_stand *out, struct err *e);
 struct device_filter {

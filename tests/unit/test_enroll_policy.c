@@ -568,6 +568,30 @@ static void a_device_stopped_meanwhile_gets_nothing(void **state)
     assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_DENIED);
 }
 
+static void a_device_that_leaves_its_owner_meanwhile_gets_nothing(void **state)
+{
+    struct bench *b = *state;
+
+    assert_int_equal(ask(b), E_OK);
+    OK(b->ledger, store_device_set_state(b->core.store, b->device, DEVICE_TRANSFERRING, NOW, &b->ledger->e));
+    assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_DENIED);
+    assert_non_null(strstr(b->e.msg, "between two owners"));
+    OK(b->ledger, store_device_set_state(b->core.store, b->device, DEVICE_DECOMMISSIONED, NOW, &b->ledger->e));
+    OK(b->ledger, store_device_set_moved(b->core.store, b->device, b->other, &b->ledger->e));
+    assert_int_equal(enroll_still_allowed(&b->core, &b->grant, &b->e), E_DENIED);
+    assert_non_null(strstr(b->e.msg, "another owner"));
+}
+
+static void what_a_birth_identity_replaces_renews_nothing_in_its_grace(void **state)
+{
+    struct bench *b = *state;
+
+    in_service(b);
+    b->profile.expired_grace_s = 7 * DAY;
+    assert_int_equal(ask_at(b, NOW + DAY + 1), E_OK);
+    assert_true(b->grant.supersede);
+}
+
 /* While the signatures were made. */
 static void a_recipient_revoked_meanwhile_receives_nothing(void **state)
 {
@@ -867,6 +891,8 @@ int main(void)
         TEST(a_suspended_device_does_not_escape_by_a_reset),
         TEST(an_expired_certificate_is_no_obstacle),
         TEST(a_device_stopped_meanwhile_gets_nothing),
+        TEST(a_device_that_leaves_its_owner_meanwhile_gets_nothing),
+        TEST(what_a_birth_identity_replaces_renews_nothing_in_its_grace),
         TEST(a_recipient_revoked_meanwhile_receives_nothing),
         TEST(an_approved_request_is_issued_once_and_repeated),
         TEST(a_refused_request_stays_refused_and_says_why),

@@ -108,6 +108,7 @@ struct bench {
     struct core core;
     struct conf conf;
     struct conf_domain domains[2];
+    struct conf_profile profile;
     unsigned next;
 };
 
@@ -125,6 +126,9 @@ static int setup(void **state)
     b->core.conf = &b->conf;
     b->conf.domains = b->domains;
     b->conf.domains_n = 2;
+    b->profile = (struct conf_profile){.name = (char *)"ldevid", .kind = PROFILE_LDEVID, .expired_grace_s = 86400};
+    b->conf.profiles = &b->profile;
+    b->conf.profiles_n = 1;
     b->domains[0].name = (char *)"acme";
     b->domains[1].name = (char *)"beta";
     OK(b->ledger, store_begin(b->core.store, &b->ledger->e));
@@ -176,13 +180,18 @@ static struct device device_in(struct bench *b, const char *domain, uint64_t uni
     return d;
 }
 
-static enum err_code go(struct bench *b, uint64_t device, int to, bool *changed)
+static enum err_code go_at(struct bench *b, uint64_t device, int to, int64_t now, bool *changed)
 {
     struct life_change ch = {.to = (enum device_state)to, .only_from = DEVICE_STATES, .why = "test"};
     uint64_t seq;
 
     b->ledger->e = (struct err){0};
-    return life_apply(&b->core, device, &ch, &anna, T0 + 50, changed, &seq, &b->ledger->e);
+    return life_apply(&b->core, device, &ch, &anna, now, changed, &seq, &b->ledger->e);
+}
+
+static enum err_code go(struct bench *b, uint64_t device, int to, bool *changed)
+{
+    return go_at(b, device, to, T0 + 50, changed);
 }
 
 static enum device_state state_of(struct bench *b, uint64_t device)
@@ -329,6 +338,25 @@ static void what_was_held_for_the_state_is_released_with_it(void **state)
     assert_int_equal(cert_of(b, lost.ldevid).status, CERT_REVOKED);
 }
 
+/* An expired certificate renews itself in the grace of its profile: what ends with the unit is that one too. */
+static void what_may_still_renew_ends_with_the_unit(void **state)
+{
+    static const int ends[] = {DEVICE_COMPROMISED, DEVICE_LOST, DEVICE_TRANSFERRING, DEVICE_IN_REPAIR, DEVICE_DECOMMISSIONED};
+    const int64_t last = T0 + 86400 + 86400; /* not_after and the grace */
+    struct bench *b = *state;
+    struct device d;
+    bool changed;
+
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        d = device_in(b, "acme", 0, DEVICE_SHIPPED, DEVICE_IN_SERVICE);
+        OK(b->ledger, go_at(b, d.id, ends[i], last, &changed));
+        assert_int_equal(cert_of(b, d.ldevid).status, CERT_REVOKED);
+        d = device_in(b, "acme", 0, DEVICE_SHIPPED, DEVICE_IN_SERVICE);
+        OK(b->ledger, go_at(b, d.id, ends[i], last + 1, &changed));
+        assert_int_equal(cert_of(b, d.ldevid).status, CERT_GOOD); /* nothing comes of it any more */
+    }
+}
+
 static void quarantine_holds_where_the_domain_says_so(void **state)
 {
     struct bench *b = *state;
@@ -394,6 +422,57 @@ static void what_stops_a_unit_stops_it_in_every_domain(void **state)
     assert_int_equal(state_of(b, stranger.id), DEVICE_IN_SERVICE);
 }
 
+/* A row that joined the unit later stands elsewhere: the end of one stop is not the end of the other. */
+static void what_another_row_holds_stays_on_hold(void **state)
+{
+    struct bench *b = *state;
+    struct device a = device_in(b, "acme", 0, DEVICE_SHIPPED, DEVICE_IN_SERVICE), other;
+    bool changed;
+
+    OK(b->ledger, go(b, a.id, DEVICE_QUARANTINED, &changed));
+    other = device_in(b, "beta", a.unit, DEVICE_SHIPPED, DEVICE_IN_SERVICE);
+    OK(b->ledger, go(b, other.id, DEVICE_SUSPENDED, &changed));
+    assert_int_equal(state_of(b, a.id), DEVICE_QUARANTINED);
+    assert_int_equal(cert_of(b, a.ldevid).status, CERT_ON_HOLD);
+    OK(b->ledger, go(b, a.id, DEVICE_IN_SERVICE, &changed));
+    assert_int_equal(state_of(b, other.id), DEVICE_SUSPENDED);
+    assert_int_equal(cert_of(b, other.ldevid).status, CERT_ON_HOLD);
+    assert_int_equal(cert_of(b, a.ldevid).status, CERT_ON_HOLD);
+    OK(b->ledger, go(b, other.id, DEVICE_IN_SERVICE, &changed));
+    assert_int_equal(cert_of(b, other.ldevid).status, CERT_GOOD);
+    assert_int_equal(cert_of(b, a.ldevid).status, CERT_GOOD);
+    /* And the hold of a quarantine is not ended by the release of a suspension. */
+    b->domains[0].quarantine_hold = true;
+    a = device_in(b, "acme", 0, DEVICE_SHIPPED, DEVICE_IN_SERVICE);
+    OK(b->ledger, go(b, a.id, DEVICE_QUARANTINED, &changed));
+    other = device_in(b, "beta", a.unit, DEVICE_SHIPPED, DEVICE_IN_SERVICE);
+    OK(b->ledger, go(b, other.id, DEVICE_SUSPENDED, &changed));
+    OK(b->ledger, go(b, other.id, DEVICE_IN_SERVICE, &changed));
+    assert_int_equal(state_of(b, a.id), DEVICE_QUARANTINED);
+    assert_int_equal(cert_of(b, a.ldevid).status, CERT_ON_HOLD);
+    assert_int_equal(cert_of(b, other.ldevid).status, CERT_GOOD);
+}
+
+static void a_certificate_from_a_line_box_shares_the_fate_of_a_stopped_unit(void **state)
+{
+    static const struct {
+        int state;
+        int idevid, ldevid; /* status */
+    } stands[] = {{DEVICE_SHIPPED, CERT_GOOD, CERT_GOOD}, {DEVICE_IN_REPAIR, CERT_GOOD, CERT_GOOD}, {DEVICE_SUSPENDED, CERT_GOOD, CERT_ON_HOLD},
+                  {DEVICE_LOST, CERT_ON_HOLD, CERT_REVOKED}, {DEVICE_COMPROMISED, CERT_REVOKED, CERT_REVOKED}, {DEVICE_SCRAPPED, CERT_REVOKED, CERT_REVOKED}};
+    struct bench *b = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(stands); i++) {
+        struct device d = device_in(b, "acme", 0, DEVICE_IN_SERVICE, stands[i].state);
+
+        print_message("    %s\n", states[stands[i].state]);
+        OK(b->ledger, life_admit(&b->core, d.id, d.idevid, PROFILE_IDEVID, &bert, T0 + 50, &b->ledger->e));
+        OK(b->ledger, life_admit(&b->core, d.id, d.ldevid, PROFILE_LDEVID, &bert, T0 + 50, &b->ledger->e));
+        assert_int_equal(cert_of(b, d.idevid).status, stands[i].idevid);
+        assert_int_equal(cert_of(b, d.ldevid).status, stands[i].ldevid);
+    }
+}
+
 static void a_transfer_is_cancelled_back_to_where_it_began(void **state)
 {
     struct bench *b = *state;
@@ -420,6 +499,30 @@ static void a_compromised_unit_comes_back_with_a_new_key_only(void **state)
     (void)certify(b, d.id, PROFILE_IDEVID);
     OK(b->ledger, go(b, d.id, DEVICE_CONFIRMED, &changed));
     assert_int_equal(cert_of(b, d.idevid).reason, REASON_KEY_COMPROMISE);
+}
+
+/* Its maker's certificate is nothing we could revoke: neither the repair alone nor a detour brings its key back. */
+static void an_exposed_key_of_a_foreign_maker_does_not_come_back(void **state)
+{
+    struct bench *b = *state;
+    struct device_row row = {.domain = "acme", .device_id = "foreign", .declared_at = T0};
+    bool changed;
+
+    OK(b->ledger, store_device_insert(b->core.store, &row, &b->ledger->e));
+    OK(b->ledger, store_device_set_state(b->core.store, row.id, DEVICE_IN_SERVICE, T0 + 1, &b->ledger->e));
+    OK(b->ledger, go(b, row.id, DEVICE_LOST, &changed));
+    OK(b->ledger, go(b, row.id, DEVICE_SUSPENDED, &changed)); /* lost is not exposed */
+    OK(b->ledger, go(b, row.id, DEVICE_COMPROMISED, &changed));
+    OK(b->ledger, go(b, row.id, DEVICE_IN_REPAIR, &changed));
+    REFUSED(b->ledger, E_CONFLICT, go(b, row.id, DEVICE_CONFIRMED, &changed));
+    OK(b->ledger, go(b, row.id, DEVICE_LOST, &changed));
+    REFUSED(b->ledger, E_CONFLICT, go(b, row.id, DEVICE_SUSPENDED, &changed));
+    SAYS(b->ledger, "new key");
+    OK(b->ledger, go(b, row.id, DEVICE_IN_REPAIR, &changed));
+    REFUSED(b->ledger, E_CONFLICT, go(b, row.id, DEVICE_CONFIRMED, &changed));
+    SAYS(b->ledger, "new key");
+    (void)certify(b, row.id, PROFILE_IDEVID);
+    OK(b->ledger, go(b, row.id, DEVICE_CONFIRMED, &changed));
 }
 
 static void a_second_person_confirms_a_compromise(void **state)
@@ -482,11 +585,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_pair_is_done_or_refused_as_a_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(effects_are_those_of_the_state, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_held_for_the_state_is_released_with_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_may_still_renew_ends_with_the_unit, setup, teardown),
         cmocka_unit_test_setup_teardown(quarantine_holds_where_the_domain_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reason_only_becomes_key_compromise, setup, teardown),
         cmocka_unit_test_setup_teardown(what_stops_a_unit_stops_it_in_every_domain, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_another_row_holds_stays_on_hold, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_certificate_from_a_line_box_shares_the_fate_of_a_stopped_unit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_transfer_is_cancelled_back_to_where_it_began, setup, teardown),
         cmocka_unit_test_setup_teardown(a_compromised_unit_comes_back_with_a_new_key_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_exposed_key_of_a_foreign_maker_does_not_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_person_confirms_a_compromise, setup, teardown),
         cmocka_unit_test_setup_teardown(the_wanted_release_ends_a_quarantine, setup, teardown),
         cmocka_unit_test_setup_teardown(a_step_of_the_line_is_taken_where_the_table_has_it, setup, teardown),

@@ -818,9 +818,20 @@ static void stop_follows_the_unit(void **state)
     OK(l, store_device_set_state(l->s, b.id, DEVICE_DECOMMISSIONED, T0 + 5, &l->e));
     OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
     assert_true(stand.stopped);
+    OK(l, store_device_set_state(l->s, a.id, DEVICE_IN_REPAIR, T0 + 5, &l->e)); /* what else stops it says more */
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_int_equal(stand.by, DEVICE_DECOMMISSIONED);
+    OK(l, store_device_set_state(l->s, a.id, DEVICE_LOST, T0 + 5, &l->e));
+    OK(l, store_device_set_state(l->s, b.id, DEVICE_IN_REPAIR, T0 + 5, &l->e));
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_int_equal(stand.by, DEVICE_LOST);
+    OK(l, store_device_set_state(l->s, a.id, DEVICE_IN_SERVICE, T0 + 5, &l->e));
     OK(l, store_device_set_moved(l->s, b.id, a.id, &l->e)); /* its new owner's row is what counts */
     OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
     assert_false(stand.stopped);
+    assert_false(stand.moved);
+    OK(l, store_unit_stands(l->s, a.unit, b.id, &stand, &l->e));
+    assert_true(stand.moved);
     OK(l, store_device_advance(l->s, a.id, 1u << DEVICE_SHIPPED, DEVICE_LOST, T0 + 6, &changed, &l->e));
     assert_false(changed);
     OK(l, store_device_advance(l->s, a.id, 1u << DEVICE_IN_SERVICE, DEVICE_LOST, T0 + 6, &changed, &l->e));
