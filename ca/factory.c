@@ -540,14 +540,31 @@ static bool take_live(void *arg, const struct cert_row *row)
     return true;
 }
 
+/* All the device holds but `keep`, 0 = none. */
+static enum err_code revoke_others(struct core *c, uint64_t device, uint64_t keep, enum crl_reason reason, const char *event,
+                                   const struct actor *by, int64_t now, struct err *e)
+{
+    struct live_certs l = {0};
+    struct cert_filter f = {.device = device, .status = -1};
+
+    do {
+        f.after_id = l.seen;
+        l.n = 0;
+        if (store_cert_each(c->store, &f, take_live, &l, e) != E_OK)
+            return e->code;
+        for (size_t i = 0; i < l.n; i++)
+            if (l.id[i] != keep && cert_becomes(c, l.id[i], CERT_REVOKED, reason, event, by, now, e) != E_OK)
+                return e->code;
+    } while (l.n == ARRAY_LEN(l.id));
+    return E_OK;
+}
+
 /*
  * Scrap ends the device: all it holds is revoked, and it is refused everywhere. One that came into service all the same is retired,
  * which is what its owner would do.
  */
 static enum err_code end_device(struct core *c, uint64_t device, const struct actor *by, int64_t now, struct err *e)
 {
-    struct live_certs l = {0};
-    struct cert_filter f = {.device = device, .status = -1};
     struct life_change ch = {.to = DEVICE_SCRAPPED, .why = "scrapped on the line", .only_from = DEVICE_STATES};
     struct device_row row;
     struct life_rule rule;
@@ -560,24 +577,13 @@ static enum err_code end_device(struct core *c, uint64_t device, const struct ac
         ch.to = DEVICE_DECOMMISSIONED;
     if (life_rule((enum device_state)row.state, ch.to, &rule) && life_apply(c, device, &ch, by, now, &changed, &seq, e) != E_OK)
         return e->code;
-    do {
-        f.after_id = l.seen;
-        l.n = 0;
-        if (store_cert_each(c->store, &f, take_live, &l, e) != E_OK)
-            return e->code;
-        for (size_t i = 0; i < l.n; i++)
-            if (cert_becomes(c, l.id[i], CERT_REVOKED, REASON_CESSATION_OF_OPERATION, NULL, by, now, e) != E_OK)
-                return e->code;
-    } while (l.n == ARRAY_LEN(l.id));
-    return E_OK;
+    return revoke_others(c, device, 0, REASON_CESSATION_OF_OPERATION, NULL, by, now, e);
 }
 
 /* A unit of a repair line is proven with its new key: the birth certificates before it are over, and it is in stock again. */
 static enum err_code end_repair(struct core *c, uint64_t device, uint64_t cert, const struct actor *by, int64_t now, struct err *e)
 {
     struct life_change ch = {.to = DEVICE_CONFIRMED, .only_from = DEVICE_IN_REPAIR, .why = "repaired with a new key"};
-    struct cert_filter f = {.device = device, .status = -1};
-    struct live_certs l = {0};
     struct device_row row;
     bool changed;
     uint64_t seq;
@@ -586,12 +592,8 @@ static enum err_code end_repair(struct core *c, uint64_t device, uint64_t cert, 
         return e->code;
     if (row.state != DEVICE_IN_REPAIR)
         return E_OK;
-    if (store_cert_each(c->store, &f, take_live, &l, e) != E_OK)
+    if (revoke_others(c, device, cert, REASON_SUPERSEDED, "cert-superseded", by, now, e) != E_OK)
         return e->code;
-    for (size_t i = 0; i < l.n; i++)
-        if (l.id[i] != cert &&
-            cert_becomes(c, l.id[i], CERT_REVOKED, REASON_SUPERSEDED, "cert-superseded", by, now, e) != E_OK)
-            return e->code;
     return life_apply(c, device, &ch, by, now, &changed, &seq, e);
 }
 

@@ -12,5 +12,6 @@ inkan_test(test_enroll_policy SOURCES tests/unit/test_enroll_policy.c tests/unit
 inkan_test(test_revoke SOURCES tests/unit/test_revoke.c tests/unit/ledger_fixture.c USES core)
 inkan_test(test_life SOURCES tests/unit/test_life.c tests/unit/ledger_fixture.c USES core)
 inkan_test(test_reader SOURCES tests/unit/test_reader.c tests/unit/ledger_fixture.c USES core LIBS Threads::Threads)
+inkan_test(test_factory SOURCES tests/unit/test_factory.c tests/unit/ledger_fixture.c USES core LIBS PkgConfig::JANSSON)
 inkan_test(test_capture SOURCES tests/unit/test_capture.c tests/unit/ledger_fixture.c USES core LIBS PkgConfig::JANSSON)
 inkan_test(test_batch SOURCES tests/unit/test_batch.c tests/unit/ledger_fixture.c USES core)
