@@ -72,9 +72,12 @@ number() { inkan crl list --json | jq -r --arg i "$1" '.[] | select(.issuer == $
 }
 
 @test "lot compromised: suspended, released, suspended and compromised" {
+    local batch
     lot=L-2
     export lot
     runbook "Lot compromised" 1
+    batch=$(inkan fleet list --limit 1 --json | jq -r '.[0].id')
+    export batch
     [ "$(state rb-2) $(state rb-3) $(state rb-1)" = "suspended suspended in_service" ]
     [ "$(grep -c '^example,rb-\|rb-[23]' lot-L-2.csv)" -eq 2 ]
     runbook "Lot compromised" 2
