@@ -197,6 +197,10 @@ static void a_list_is_frozen_once_and_a_batch_only_goes_on(void **state)
     assert_int_equal(device, 4);
     REFUSED(l, E_NOT_FOUND, store_batch_item(l->s, id, 4, &device, &l->e));
     REFUSED(l, E_NOT_FOUND, store_batch_freeze(l->s, id, 2, digest, &l->e));
+    OK(l, store_savepoint(l->s, &l->e));
+    REFUSED(l, E_CONFLICT, store_batch_items_put(l->s, id, 4, &device, 1, &l->e));
+    SAYS(l, "is frozen");
+    store_savepoint_undo(l->s);
     OK(l, store_batch_by_id(l->s, id, &b, &l->e));
     assert_true(b.frozen && b.count == 3 && b.digest[0] == 1 && b.canary == 10);
     assert_string_equal(b.selector, "domain = acme");

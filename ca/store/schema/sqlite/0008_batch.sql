@@ -39,6 +39,8 @@ CREATE TRIGGER batch_goes_on BEFORE UPDATE OF next ON batch WHEN NEW.next < OLD.
 BEGIN SELECT RAISE(ABORT, 'a batch never goes back'); END;
 CREATE TRIGGER batch_list_is_frozen BEFORE UPDATE OF count, digest ON batch WHEN length(OLD.digest) <> 0
 BEGIN SELECT RAISE(ABORT, 'the list of a batch is frozen'); END;
+CREATE TRIGGER batch_is_as_asked BEFORE UPDATE OF action, selector, reason, until, wanted, created_by, undo_of, canary ON batch
+BEGIN SELECT RAISE(ABORT, 'a batch does what was asked for'); END;
 
 -- The list, n from 1 in the order in which the devices were declared.
 CREATE TABLE batch_item (
@@ -47,6 +49,13 @@ CREATE TABLE batch_item (
   device INTEGER NOT NULL,
   PRIMARY KEY (batch, n)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER batch_item_stays BEFORE DELETE ON batch_item
+BEGIN SELECT RAISE(ABORT, 'the list of a batch is frozen'); END;
+CREATE TRIGGER batch_item_is_final BEFORE UPDATE ON batch_item
+BEGIN SELECT RAISE(ABORT, 'the list of a batch is frozen'); END;
+CREATE TRIGGER batch_item_comes_before BEFORE INSERT ON batch_item WHEN (SELECT length(digest) FROM batch WHERE id = NEW.batch) <> 0
+BEGIN SELECT RAISE(ABORT, 'the list of a batch is frozen'); END;
 
 -- The units of a list that were not changed, and why.
 CREATE TABLE batch_refused (
