@@ -13,7 +13,6 @@
 #include "enroll/front_int.h"
 #include "enroll/question.h"
 
-#define DECISION_PATH  "/v1/decision"
 #define DECISIONS_PATH "/v1/decisions"
 #define SNAPSHOT_PATH  "/v1/feed/snapshot"
 #define CHANGES_PATH   "/v1/feed/changes"

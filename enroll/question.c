@@ -9,9 +9,20 @@
 
 /* ---- what is asked ---- */
 
+/*
+ * Below the path stands what the client of the gateway asked for (Envoy): path, query, content type and body are the client's then, and
+ * could name another audience or another unit. Only header fields are read.
+ */
+static bool is_forwarded(const struct http_request *q)
+{
+    const size_t n = strlen(DECISION_PATH);
+
+    return q->path.len > n && memcmp(q->path.p, DECISION_PATH "/", n + 1) == 0;
+}
+
 bool question_is_json(const struct http_request *q)
 {
-    return q->method == HTTP_POST && http_media_type_is(q->content_type, "application/json");
+    return q->method == HTTP_POST && !is_forwarded(q) && http_media_type_is(q->content_type, "application/json");
 }
 
 bool query_value(struct bytes query, const char *name, char *out, size_t size)
@@ -58,7 +69,9 @@ static void field_note(const struct http_reader *r, const char *name, char *out,
 
 static bool audience_of(const struct http_reader *r, char out[ID_MAX_LEN + 1])
 {
-    return query_value(r->req.query, "audience", out, ID_MAX_LEN + 1) &&
+    const struct bytes query = is_forwarded(&r->req) ? (struct bytes){NULL, 0} : r->req.query;
+
+    return query_value(query, "audience", out, ID_MAX_LEN + 1) &&
            (out[0] || field_text(r, "Inkan-Audience", out, ID_MAX_LEN + 1));
 }
 

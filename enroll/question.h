@@ -9,7 +9,9 @@
 #include "enroll/http.h"
 #include "enroll/identity.h"
 
-/* A POST of application/json; every other request asks by its header fields. */
+#define DECISION_PATH "/v1/decision"
+
+/* A POST of application/json to the very path; every other request asks by its header fields, those below the path by nothing else. */
 bool question_is_json(const struct http_request *q);
 /* ?NAME=VALUE; names and numbers that need no escapes. false: it stands twice or does not fit; absent: "". */
 bool query_value(struct bytes query, const char *name, char *out, size_t size);

@@ -17,7 +17,6 @@
 #include "enroll/gate/gate.h"
 #include "enroll/question.h"
 
-#define DECISION_PATH  "/v1/decision"
 #define DECISIONS_PATH "/v1/decisions"
 #define STATUS_PATH    "/v1/gate/status"
 #define VERIFIED_MAX   65536 /* certificates whose signature is known to be good; a power of two */

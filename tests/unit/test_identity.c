@@ -13,7 +13,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/auto.h"
-#include "enroll/identity.h"
+#include "enroll/question.h"
 
 static uint8_t der[2048], der_hash[32];
 static size_t der_len;
@@ -219,6 +219,54 @@ static void many_units_are_an_array(void **state)
     assert_int_equal(units_from_json(bytes_str("[{\"audience\":\"door\"}]"), who, NULL, &n, &e), E_INVALID);
 }
 
+/* Reads a whole request; what it asks, and as whom. */
+static enum err_code ask(const char *text, struct question *q, struct sts_identity *who)
+{
+    struct http_reader r;
+    struct bytes in = bytes_str(text);
+    enum err_code code = E_INTERNAL;
+    struct err e = {0};
+    size_t used;
+
+    http_reader_init(&r);
+    for (enum http_event ev = HTTP_EVENT_HEAD; ev != HTTP_EVENT_REQUEST; in = BYTES(in.p + used, in.len - used)) {
+        ev = http_feed(&r, in.p, in.len, &used);
+        assert_true(ev == HTTP_EVENT_HEAD || ev == HTTP_EVENT_REQUEST);
+        if (ev == HTTP_EVENT_HEAD)
+            http_body_keep(&r);
+    }
+    code = question_read(&r, q, who, NULL, &e);
+    http_reader_clear(&r);
+    return code;
+}
+
+/* Envoy puts the client's path and query behind its own, and passes the client's method on. */
+static void a_client_behind_envoy_chooses_neither_audience_nor_unit(void **state)
+{
+    struct sts_identity who;
+    struct question q;
+    char text[1024];
+
+    (void)state;
+    snprintf(text, sizeof text, "GET /v1/decision?audience=update HTTP/1.1\r\nHost: g\r\nX-Client-Fingerprint: %s\r\n\r\n", fingerprint);
+    assert_int_equal(ask(text, &q, &who), E_OK);
+    assert_string_equal(q.audience, "update");
+    snprintf(text, sizeof text, "GET /v1/decision/a?audience=update HTTP/1.1\r\nHost: g\r\nX-Client-Fingerprint: %s\r\n\r\n", fingerprint);
+    assert_int_equal(ask(text, &q, &who), E_OK);
+    assert_string_equal(q.audience, "");
+    assert_int_equal(who.kind, IDENTITY_FINGERPRINT);
+    snprintf(text, sizeof text, "GET /v1/decision/?audience=a&audience=b HTTP/1.1\r\nHost: g\r\nInkan-Audience: door\r\n\r\n");
+    assert_int_equal(ask(text, &q, &who), E_OK);
+    assert_string_equal(q.audience, "door");
+    for (int forwarded = 0; forwarded <= 1; forwarded++) {
+        snprintf(text, sizeof text,
+                 "POST /v1/decision%s HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 82\r\n\r\n{\"fingerprint\":\"%s\"}",
+                 forwarded ? "/a" : "", fingerprint);
+        assert_int_equal(ask(text, &q, &who), E_OK);
+        assert_int_equal(who.kind, forwarded ? IDENTITY_NONE : IDENTITY_FINGERPRINT);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +276,7 @@ int main(void)
         cmocka_unit_test(a_serial_is_told_with_its_issuer),
         cmocka_unit_test(a_question_is_an_object_of_known_texts),
         cmocka_unit_test(many_units_are_an_array),
+        cmocka_unit_test(a_client_behind_envoy_chooses_neither_audience_nor_unit),
     };
 
     return cmocka_run_group_tests_name("identity", tests, make, NULL);
