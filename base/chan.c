@@ -11,6 +11,7 @@
 #include <openssl/crypto.h>
 
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/msg_int.h"
 #include "base/spare.h"
 
@@ -40,6 +41,7 @@ struct chan {
     size_t out_len, out_max, out_fds, fds_max;
     uint8_t *room; /* MSG_MAX_LEN octets for the packet being delivered */
     struct err why;
+    int64_t turn_us; /* 0: a turn is READ_BURST packets */
     bool paused, broken;
     bool delivering; /* inside a callback: chan_free only marks */
     bool freed;
@@ -147,13 +149,14 @@ static void deliver(struct chan *c, size_t len, int fd)
 static void on_readable(evutil_socket_t sock, short what, void *arg)
 {
     struct chan *c = arg;
+    int64_t until = c->turn_us ? clock_mono_us() + c->turn_us : INT64_MAX;
     size_t longest = 0;
 
     (void)sock;
     (void)what;
 
     c->delivering = true;
-    for (int i = 0; i < READ_BURST && !c->freed && !c->paused && !c->broken; i++) {
+    for (int i = 0; i < READ_BURST && !c->freed && !c->paused && !c->broken && (i == 0 || until == INT64_MAX || clock_mono_us() < until); i++) {
         struct err e = {0};
         size_t len = 0;
         int fd = -1;
@@ -357,6 +360,11 @@ void chan_batch(struct chan *c)
 {
     if (!c->flushing && c->readable)
         c->flushing = event_new(event_get_base(c->readable), -1, 0, on_flushing, c);
+}
+
+void chan_turn(struct chan *c, int64_t us)
+{
+    c->turn_us = us;
 }
 
 size_t chan_queued(const struct chan *c)

@@ -33,6 +33,11 @@ MUST_CHECK enum err_code chan_send(struct chan *c, struct msg *m, int pass_fd, s
  * peer for many. chan_free still sends what is queued, as far as the socket takes it.
  */
 void chan_batch(struct chan *c);
+/*
+ * From now on no further message is taken in a turn of the loop once `us` microseconds of it are over: the others wait for one message of
+ * a peer that sends long ones, not for a burst of them. 0: bursts.
+ */
+void chan_turn(struct chan *c, int64_t us);
 size_t chan_queued(const struct chan *c); /* octets */
 void chan_pause(struct chan *c);  /* stop reading (back-pressure) */
 void chan_resume(struct chan *c);

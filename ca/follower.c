@@ -11,6 +11,7 @@
 #include "ca/follow.h"
 
 #define QUEUE_MAX      (1024 * 1024) /* octets; we send acknowledgements and questions only */
+#define TURN_US        300           /* of the link's in one turn of the loop: questions are answered between rows */
 #define ROWS_MAX       2048          /* in one message: more cannot fit */
 #define ISSUERS_MAX    1024
 #define STATE_TEXT_MAX 96
@@ -417,6 +418,7 @@ void follower_link(struct follower *f, int fd)
         f->ops.doubt(f->ops.arg, "follow-failed", &e);
         return;
     }
+    chan_turn(f->chan, TURN_US);
     (void)send_msg(f, &m);
     tell_state(f);
 }

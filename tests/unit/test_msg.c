@@ -319,6 +319,7 @@ static void waiting_ends_in_time_and_at_the_end_of_the_peer(void **state)
 struct seen {
     struct event_base *base;
     size_t messages, goal, gone, descriptors;
+    unsigned each_us; /* of work in a message */
     uint64_t next_id;
     bool free_inside, fail_inside;
     struct err why;
@@ -330,6 +331,8 @@ static void on_message(struct chan *c, struct msg_reader *r, int fd, void *arg)
 
     assert_true(r->request_id == s->next_id++);
     s->messages++;
+    if (s->each_us)
+        usleep(s->each_us);
     if (fd >= 0) {
         s->descriptors++;
         close(fd);
@@ -417,6 +420,35 @@ static void a_batching_channel_sends_when_the_loop_has_done_its_turn(void **stat
     loop(&there);
     assert_int_equal(there.messages, 106);
     assert_int_equal(there.gone, 1);
+    event_base_free(here.base);
+}
+
+/* A mass action comes as long messages, and whoever asks meanwhile is answered between two of them. */
+static void a_channel_with_a_turn_takes_no_burst_of_long_messages(void **state)
+{
+    struct seen here = {0}, there = {.each_us = 2000};
+    struct err e = {0};
+    struct chan *a, *b;
+    int ends[2];
+
+    (void)state;
+    pair(ends);
+    here.base = there.base = event_base_new();
+    a = chan_new(here.base, ends[0], &ops, &here, 1024 * 1024, &e);
+    b = chan_new(there.base, ends[1], &ops, &there, 1024, &e);
+    for (uint64_t i = 0; i < 20; i++)
+        assert_int_equal(send_numbered(a, i, 100, -1), E_OK);
+    chan_turn(b, 300);
+    for (size_t turn = 1; turn <= 3; turn++) {
+        event_base_loop(here.base, EVLOOP_ONCE);
+        assert_int_equal(there.messages, turn);
+    }
+    there.each_us = 0;
+    chan_turn(b, 1000000); /* short ones go together */
+    event_base_loop(here.base, EVLOOP_ONCE);
+    assert_int_equal(there.messages, 20);
+    chan_free(a);
+    chan_free(b);
     event_base_free(here.base);
 }
 
@@ -625,6 +657,7 @@ int main(void)
         cmocka_unit_test(waiting_ends_in_time_and_at_the_end_of_the_peer),
         cmocka_unit_test(a_channel_queues_and_keeps_the_order),
         cmocka_unit_test(a_batching_channel_sends_when_the_loop_has_done_its_turn),
+        cmocka_unit_test(a_channel_with_a_turn_takes_no_burst_of_long_messages),
         cmocka_unit_test(a_batching_channel_tells_of_a_peer_that_went),
         cmocka_unit_test(a_peer_that_does_not_read_counts_as_gone),
         cmocka_unit_test(what_a_peer_said_before_it_went_is_still_read),
