@@ -85,7 +85,8 @@ static const char *ca_name(const struct lists *l, size_t i, char *room, size_t s
     return room;
 }
 
-static enum err_code judge(const struct lists *l, size_t i, X509_CRL *crl, int64_t now, bool floor, struct err *e)
+/* `again`: one that was good when it was written, whatever its dates say now. */
+static enum err_code judge(const struct lists *l, size_t i, X509_CRL *crl, int64_t now, bool again, struct err *e)
 {
     int64_t from = time_of(X509_CRL_get0_lastUpdate(crl)), until = time_of(X509_CRL_get0_nextUpdate(crl));
     char name[80];
@@ -99,11 +100,13 @@ static enum err_code judge(const struct lists *l, size_t i, X509_CRL *crl, int64
     }
     if (idp >= 0 || delta >= 0)
         return err_set(e, E_INVALID, "CRL of \"%s\": a part of the list only (RFC 5280 5.2.4, 5.2.5)", name);
+    if (again)
+        return E_OK;
     if (from < 0 || from > now + CLOCK_S)
         return err_set(e, E_INVALID, "CRL of \"%s\": thisUpdate lies ahead", name);
     if (until <= now)
         return err_set(e, E_INVALID, "CRL of \"%s\": nextUpdate has passed: with it every unit would be refused", name);
-    if (floor && l->crl[i] && is_older(crl, l->crl[i]))
+    if (l->crl[i] && is_older(crl, l->crl[i]))
         return err_set(e, E_CONFLICT, "CRL of \"%s\": older than the one in use (RFC 5280 5.2.3)", name);
     return E_OK;
 }
@@ -116,8 +119,8 @@ static void drop(X509_CRL **crl)
     }
 }
 
-/* Every CA's list of a bundle into `out`; all or none. `floor`: none may be older than the one in use. */
-static enum err_code read_bundle(const struct lists *l, struct bytes text, int64_t now, bool floor, X509_CRL *out[CAS_MAX], struct err *e)
+/* Every CA's list of a bundle into `out`; all or none. None may be older than the one in use. */
+static enum err_code read_bundle(const struct lists *l, struct bytes text, int64_t now, bool again, X509_CRL *out[CAS_MAX], struct err *e)
 {
     bool pem = text.len > 10 && memmem(text.p, text.len, "-----BEGIN", 10);
     AUTO(BIO) *bio = BIO_new_mem_buf(text.p, (int)text.len);
@@ -133,7 +136,7 @@ static enum err_code read_bundle(const struct lists *l, struct bytes text, int64
             continue;
         }
         out[i] = crl;
-        code = judge(l, (size_t)i, crl, now, floor, e);
+        code = judge(l, (size_t)i, crl, now, again, e);
     }
     ERR_clear_error();
     for (size_t i = 0; code == E_OK && i < l->n; i++)
@@ -329,7 +332,7 @@ static enum err_code refresh(struct crl_source *s, bool *is_new, struct err *e)
     *is_new = false;
     if (fetch(s, &same, e) != E_OK || same)
         return e->code;
-    if (read_bundle(l, buf_bytes(&l->body), clock_now(), true, crl, e) != E_OK)
+    if (read_bundle(l, buf_bytes(&l->body), clock_now(), false, crl, e) != E_OK)
         return err_wrap(e, "%s", s->conf->url);
     *is_new = !same_lists(l, crl) || s->version == 0;
     if (*is_new && write_file(s, crl, e) != E_OK) {
@@ -469,13 +472,13 @@ static void load_last(struct crl_source *s)
 
     if (file_read(s->conf->file, &text, &e) != E_OK)
         return;
-    if (read_bundle(s->lists, buf_bytes(&text), clock_now(), false, crl, &e) != E_OK) {
+    if (read_bundle(s->lists, buf_bytes(&text), clock_now(), true, crl, &e) != E_OK) {
         log_failure("gate-list-failed", &e);
         return;
     }
     take(s->lists, crl);
-    s->version = 1;
     s->next_update = earliest_end(s->lists);
+    s->version = s->next_update > clock_now() ? 1 : 0; /* an expired one is no news for a server */
 }
 
 enum err_code crl_open(struct crl_source *s, struct err *e)
