@@ -20,7 +20,6 @@
 #define DECISIONS_PATH "/v1/decisions"
 #define STATUS_PATH    "/v1/gate/status"
 #define VERIFIED_MAX   65536 /* certificates whose signature is known to be good; a power of two */
-#define CHAIN_MAX      8
 #define RETRY_S        "1"
 
 AUTO_TYPE(X509, X509_free)
@@ -145,31 +144,6 @@ static bool verify_once(const struct table *t, const struct sts_identity *who, s
     return true;
 }
 
-/* The worst of the CAs above. A root has no line of its own: it is good for as long as the snapshot names it. */
-static enum feed_status status_above(const struct table *t, uint32_t n)
-{
-    const struct table_issuer *issuers;
-    size_t count = table_issuers(t, &issuers);
-    enum feed_status worst = FEED_GOOD;
-
-    for (int depth = 0; depth < CHAIN_MAX; depth++) {
-        const struct table_issuer *ca = NULL, *parent = NULL;
-        struct feed_cert line;
-
-        for (size_t i = 0; i < count; i++)
-            ca = issuers[i].n == n ? &issuers[i] : ca;
-        for (size_t i = 0; ca && i < count; i++)
-            if (issuers[i].n != n && X509_check_issued(issuers[i].cert, ca->cert) == X509_V_OK)
-                parent = &issuers[i];
-        if (!parent)
-            break;
-        if (table_find(t, parent->n, serial_of(ca->cert), &line) && line.status > worst)
-            worst = line.status;
-        n = parent->n;
-    }
-    return worst;
-}
-
 /* ---- one decision ---- */
 
 /* With the lock held and a table there. */
@@ -182,7 +156,7 @@ static void decide(const struct gate *g, const char *audience_name, const struct
     const struct table_issuer *issuer = issuer_by_ski(t, who->ski);
     struct feed_cert line;
 
-    when.age_s = when.now > table_time(t) ? when.now - table_time(t) : 0;
+    when.age_s = table_age_s(t, when.now);
     if (who->kind == IDENTITY_CERT && verify_once(t, who, der, &v)) {
         when.not_before = who->not_before;
     } else if (who->kind == IDENTITY_SERIAL && issuer) {
@@ -196,7 +170,7 @@ static void decide(const struct gate *g, const char *audience_name, const struct
         rule_deny(audience, !named ? DECISION_NO_IDENTITY : issuer ? DECISION_UNKNOWN_SERIAL : DECISION_UNKNOWN_ISSUER, when.age_s, out);
         return;
     }
-    when.above = status_above(t, v.issuer);
+    when.above = table_issuer_status(t, v.issuer);
     if (table_find(t, v.issuer, BYTES(v.serial, v.serial_len), &line))
         rule_decide(audience, &line, &when, out);
     else

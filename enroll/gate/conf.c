@@ -307,6 +307,8 @@ static enum err_code check_driver(const struct gate_conf *c, struct gate_driver 
     if (d->kind == DRIVER_HAPROXY ? !d->socket[0] || !d->acl[0] || reload : !reload || !d->crl[0])
         return err_set(e, E_INVALID, "%s: driver %s: %s", c->path, d->name,
                        d->kind == DRIVER_HAPROXY ? "haproxy needs socket and acl, and nothing to reload" : "needs crl, and pid_file or command");
+    if (d->kind == DRIVER_HAPROXY && !c->urls.n && !d->crl[0])
+        return err_set(e, E_INVALID, "%s: driver %s: without urls haproxy needs crl: nothing else says who is refused", c->path, d->name);
     if (d->pid_file[0] && !d->process[0])
         return err_set(e, E_INVALID, "%s: driver %s: pid_file needs process, the name that process has", c->path, d->name);
     if (d->kind == DRIVER_MOSQUITTO && !d->kick[0])

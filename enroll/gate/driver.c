@@ -21,12 +21,14 @@ struct work {
     size_t change;      /* the next one of its changes */
     uint64_t seq;       /* of the feed, with what was walked */
     uint64_t crl;       /* version of the list that was loaded */
+    bool loaded;        /* just now, whatever else failed */
     uint64_t crl_seq;   /* what that list is known to say */
     bool whole;         /* tell the server everything anew */
     struct refused *set;        /* haproxy */
     struct acl_change *changes; /* haproxy: since the last call that went well */
     size_t changes_n;
     bool of_ours[FEED_ISSUERS_MAX + 1]; /* by the issuer's number: does the driver care? */
+    uint8_t above[FEED_ISSUERS_MAX + 1]; /* likewise: enum feed_status of it and the CAs above it, as walked */
     bool *admitted;             /* while a snapshot is walked: of each of ids */
     char **ids;                 /* mosquitto: clients to put out now */
     size_t ids_n;
@@ -82,7 +84,8 @@ static void acl_note(struct work *w, const struct feed_cert *c, bool added)
 
 static void decide(const struct work *w, const struct feed_cert *c, int64_t now, struct sts_decision *out)
 {
-    rule_decide(gate_conf_audience(w->d->gate->conf, w->d->conf->audience), c, &(struct rule_when){.now = now}, out);
+    rule_decide(gate_conf_audience(w->d->gate->conf, w->d->conf->audience), c, &(struct rule_when){.now = now, .above = (enum feed_status)w->above[c->issuer]},
+                out);
 }
 
 /* One certificate as it stands now. With it revoked a live client is put out, also if the unit has another: it connects anew. */
@@ -186,7 +189,7 @@ static void walk_base(struct work *w, const struct table *t, int64_t now)
     size_t n = table_issuers(t, &issuers);
     struct feed_cert c;
 
-    memset(w->of_ours, 0, sizeof(w->of_ours));
+    memset(w->of_ours, w->d->conf->issuers.n == 0, sizeof(w->of_ours)); /* also of a CA that is younger than the snapshot */
     for (size_t i = 0; i < n; i++)
         w->of_ours[issuers[i].n] = is_named(&w->d->conf->issuers, issuers[i].name);
     refused_free(w->set);
@@ -198,6 +201,22 @@ static void walk_base(struct work *w, const struct table *t, int64_t now)
     w->change = 0;
 }
 
+/* Was a CA revoked, held or released since they were looked at? Then everybody below it has to be looked at again. */
+static bool take_above(struct work *w, const struct table *t)
+{
+    const struct table_issuer *issuers;
+    size_t n = table_issuers(t, &issuers);
+    bool differs = false;
+
+    for (size_t i = 0; i < n; i++) {
+        uint8_t now = (uint8_t)table_issuer_status(t, issuers[i].n);
+
+        differs |= w->above[issuers[i].n] != now;
+        w->above[issuers[i].n] = now;
+    }
+    return differs;
+}
+
 /* Everything that is new since the last time. The lock is held while changes are looked at, not for a whole snapshot. */
 static void gather(struct work *w)
 {
@@ -207,7 +226,7 @@ static void gather(struct work *w)
     struct feed_cert c, newest;
 
     gate_lock(g);
-    if (g->table && w->table_no != g->table_no) {
+    if (g->table && (take_above(w, g->table) || w->table_no != g->table_no)) {
         t = table_ref(g->table);
         w->table_no = g->table_no;
         gate_unlock(g);
@@ -227,27 +246,53 @@ static void gather(struct work *w)
 
 /* ---- telling ---- */
 
-static enum err_code kick_all(struct work *w, char **ids, size_t n, struct err *e)
+/*
+ * Puts out those of the list; who could not be stays on it. One whom the broker refuses keeps nobody else in; a broker that is away is
+ * not asked for each. `once_more`: they are put out again when the list is loaded.
+ */
+static void kick_all(struct work *w, bool once_more, struct err *e)
 {
-    for (size_t i = 0; i < n && !gate_is_stopping(w->d->gate); i++)
-        if (mqtt_kick(w->d->conf->kick, ids[i], e) != E_OK)
-            return err_wrap(e, "client \"%s\"", ids[i]);
-    return E_OK;
+    char **ids = w->ids;
+    size_t n = w->ids_n;
+    bool away = false;
+
+    w->ids = NULL;
+    w->ids_n = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct err why = {0};
+        bool out = !away && !gate_is_stopping(w->d->gate) && mqtt_kick(w->d->conf->kick, ids[i], &why) == E_OK;
+
+        away |= why.code == E_IO;
+        if (why.code != E_OK && e->code == E_OK) {
+            *e = why;
+            err_wrap(e, "client \"%s\"", ids[i]);
+        }
+        if (!out)
+            ids_add(&w->ids, &w->ids_n, ids[i]);
+        else if (once_more)
+            ids_add(&w->again, &w->again_n, ids[i]);
+    }
+    ids_clear(&ids, &n);
 }
 
+/* The list is loaded also when somebody could not be put out, and once. */
 static enum err_code apply_mosquitto(struct work *w, bool reload, struct err *e)
 {
-    if (kick_all(w, w->ids, w->ids_n, e) != E_OK)
-        return e->code;
-    for (size_t i = 0; i < w->ids_n; i++)
-        ids_add(&w->again, &w->again_n, w->ids[i]);
-    ids_clear(&w->ids, &w->ids_n);
+    struct err why = {0};
+
+    kick_all(w, true, e);
     if (!reload)
-        return E_OK;
-    if (hand_reload(w->d->hand, e) != E_OK || kick_all(w, w->again, w->again_n, e) != E_OK)
         return e->code;
+    if (hand_reload(w->d->hand, &why) != E_OK) {
+        *e = why;
+        return e->code;
+    }
+    w->loaded = true;
+    for (size_t i = 0; i < w->again_n; i++)
+        ids_add(&w->ids, &w->ids_n, w->again[i]);
     ids_clear(&w->again, &w->again_n);
-    return E_OK;
+    kick_all(w, false, e);
+    return e->code;
 }
 
 static void add_serial(void *arg, struct bytes serial)
@@ -270,9 +315,15 @@ static enum err_code apply_haproxy(struct work *w, bool list_is_new, struct err 
 
     if (!feed && list_is_new && set_from_list(w, e) != E_OK)
         return e->code;
-    if (!w->set || (!w->whole && !w->changes_n))
+    if (feed && !w->table_no)
+        return E_OK; /* nothing is known yet: the list of an earlier run stays */
+    if (w->set && !w->whole && !w->changes_n)
         return E_OK;
-    if (haproxy_apply(w->d->conf, w->set, w->changes, w->whole ? 0 : w->changes_n, e) != E_OK) {
+    if (!w->set || haproxy_apply(w->d->conf, w->set, w->changes, w->whole ? 0 : w->changes_n, e) != E_OK) {
+        if (!w->set)
+            err_set(e, E_NOMEM, "refused serials");
+        if (e->code == E_NOMEM)
+            w->table_no = 0; /* the set may lack some: it is gathered anew */
         w->whole = true;
         return e->code;
     }
@@ -298,7 +349,7 @@ static enum err_code apply(struct work *w, bool list_is_new, struct err *e)
 
 static bool has_work(const struct work *w, bool list_is_new)
 {
-    return list_is_new || w->ids_n || (w->d->conf->kind == DRIVER_HAPROXY && w->set && (w->whole || w->changes_n));
+    return list_is_new || w->ids_n || (w->d->conf->kind == DRIVER_HAPROXY && (!w->set || w->whole || w->changes_n));
 }
 
 /* ---- the thread ---- */
@@ -380,9 +431,10 @@ void *driver_run(void *arg)
         crl = w.d->crl ? w.d->crl->version : 0;
         gate_unlock(w.d->gate);
         list_is_new = crl != w.crl;
+        w.loaded = false;
         worked = has_work(&w, list_is_new);
         failed = worked && apply(&w, list_is_new, &e) != E_OK;
-        if (!failed)
+        if (!failed || w.loaded)
             w.crl = crl;
         note(&w, worked, w.crl, started, &e);
     }

@@ -71,7 +71,7 @@ void gate_status_write(struct gate *g, struct buf *out)
     text_write(out, g->feed_error);
     if (g->table)
         buf_printf(out, ",\"ledger\":\"%s\",\"seq\":%" PRIu64 ",\"age_s\":%" PRId64 ",\"certificates\":%zu,\"changes\":%zu", table_ledger(g->table),
-                   table_seq(g->table), (int64_t)clock_now() - table_time(g->table), table_base_count(g->table),
+                   table_seq(g->table), table_age_s(g->table, (int64_t)clock_now()), table_base_count(g->table),
                    table_change_count(g->table));
     buf_add_str(out, "},\"lists\":[");
     for (size_t i = 0; i < g->conf->crls_n; i++) {

@@ -90,6 +90,8 @@ static enum err_code run_command(const struct gate_driver *d, struct err *e)
     char **argv = calloc(d->command.n + 1, sizeof(*argv));
     char *const env[] = {(char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
     posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t all, none;
     pid_t pid;
     int rc;
 
@@ -99,7 +101,15 @@ static enum err_code run_command(const struct gate_driver *d, struct err *e)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, 2, 1);
-    rc = posix_spawn(&pid, argv[0], &actions, NULL, argv, env);
+    /* What we ignore would be ignored by a server that is started anew: nobody could stop it. */
+    sigfillset(&all);
+    sigemptyset(&none);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    rc = posix_spawn(&pid, argv[0], &actions, &attr, argv, env);
+    posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
     free(argv);
     if (rc != 0) {

@@ -18,13 +18,15 @@
 #define TIMEOUT_S    10
 #define FILE_MAX     ((size_t)512 * 1024 * 1024)
 #define SCRIPT_MAX   12000 /* octets of commands at once: HAProxy takes what fits its buffer of 16 KiB */
-#define ANSWER_MAX   4096
+#define ANSWER_MAX   (64 * 1024) /* a line for each command of a script */
+#define NOT_THERE    "Key not found."
 
 /* ---- a set of serials ---- */
 
 struct refused {
     void *root;
     size_t n;
+    bool lacks; /* out of memory: one or more are missing */
 };
 
 struct member {
@@ -64,12 +66,12 @@ bool refused_add(struct refused *r, struct bytes serial)
     if (serial.len == 0 || serial.len > SERIAL_MAX_LEN || tfind(&m, &r->root, member_cmp))
         return false;
     copy = malloc(sizeof(*copy));
-    if (!copy)
-        return false;
-    *copy = m;
-    at = tsearch(copy, &r->root, member_cmp);
+    if (copy)
+        *copy = m;
+    at = copy ? tsearch(copy, &r->root, member_cmp) : NULL;
     if (!at) {
         free(copy);
+        r->lacks = true;
         return false;
     }
     r->n++;
@@ -143,11 +145,6 @@ static const char *text_of(const struct buf *answer)
     return answer->p ? (const char *)answer->p : "";
 }
 
-static bool is_blank(const char *s)
-{
-    return s[strspn(s, " \r\n")] == '\0';
-}
-
 static enum err_code quiet_command(const char *socket_path, struct bytes text, struct err *e)
 {
     AUTO_BUF answer = BUF_INIT(ANSWER_MAX);
@@ -155,12 +152,15 @@ static enum err_code quiet_command(const char *socket_path, struct bytes text, s
 
     if (command(socket_path, text, &answer, e) != E_OK)
         return e->code;
-    s = text_of(&answer);
-    /* A serial that is there twice or not at all any more is what we wanted. */
-    if (is_blank(s) || strstr(s, "not found"))
-        return E_OK;
-    s += strspn(s, "\r\n ");
-    return err_set(e, E_IO, "HAProxy: %.*s", (int)strcspn(s, "\r\n"), s);
+    /* A line for each command that has something to say. A serial that is not there any more is what we wanted. */
+    for (s = text_of(&answer) + strspn(text_of(&answer), "\r\n "); *s; s += strspn(s, "\r\n ")) {
+        int n = (int)strcspn(s, "\r\n");
+
+        if (strncmp(s, NOT_THERE, strlen(NOT_THERE)) != 0)
+            return err_set(e, E_IO, "HAProxy: %.*s", n, s);
+        s += n;
+    }
+    return E_OK;
 }
 
 /* ---- the list ---- */
@@ -253,6 +253,8 @@ enum err_code haproxy_apply(const struct gate_driver *d, const struct refused *s
 {
     AUTO_BUF list = BUF_INIT(FILE_MAX);
 
+    if (set->lacks)
+        return err_set(e, E_NOMEM, "%s: the list would lack some", d->acl);
     twalk_r(set->root, member_line, &list);
     if (!buf_ok(&list))
         return buf_err(&list, e, "%s", d->acl);

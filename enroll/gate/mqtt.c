@@ -60,6 +60,7 @@ enum err_code mqtt_kick(const char *socket_path, const char *client_id, struct e
     static const uint8_t disconnect[] = {0xe0, 0};
     uint8_t packet[FEED_TEXT_MAX + 32], answer[4];
     AUTO_FD int fd = -1;
+    ssize_t n;
     size_t len;
 
     if (strlen(client_id) > FEED_TEXT_MAX)
@@ -67,8 +68,13 @@ enum err_code mqtt_kick(const char *socket_path, const char *client_id, struct e
     len = connect_packet(client_id, packet);
     if (unix_connect(socket_path, TIMEOUT_S, &fd, e) != E_OK)
         return e->code;
-    if (send(fd, packet, len, MSG_NOSIGNAL) != (ssize_t)len || recv(fd, answer, sizeof(answer), MSG_WAITALL) != sizeof(answer))
+    if (send(fd, packet, len, MSG_NOSIGNAL) != (ssize_t)len)
+        return err_errno(e, E_IO, "%s: send", socket_path);
+    n = recv(fd, answer, sizeof(answer), MSG_WAITALL);
+    if (n < 0)
         return err_errno(e, E_IO, "%s: no CONNACK", socket_path);
+    if (n != sizeof(answer))
+        return err_set(e, E_DENIED, "%s: the broker takes no client of that id", socket_path);
     if (answer[0] != 0x20 || answer[3] != 0)
         return err_set(e, E_DENIED, "%s: the broker refuses the gate (return code %u)", socket_path, answer[3]);
     if (send(fd, disconnect, sizeof(disconnect), MSG_NOSIGNAL) != sizeof(disconnect))

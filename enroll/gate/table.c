@@ -7,12 +7,14 @@
 
 #include <jansson.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 
 #include "base/auto.h"
 #include "base/libctx.h"
 
 #define LEDGER_MAX    64
 #define CHANGES_FIRST 1024
+#define CHAIN_MAX     8
 
 struct change {
     struct bytes line; /* own memory */
@@ -27,6 +29,7 @@ struct table {
     uint32_t valid_s;
     struct table_issuer *issuers;
     size_t issuers_n;
+    bool stranger; /* a change names none of them */
     struct buf text;
     uint32_t *line; /* where each line of the snapshot starts; one more: its end */
     size_t lines;
@@ -108,6 +111,10 @@ static enum err_code read_issuers(struct table *t, const json_t *list, struct er
     for (; t->issuers_n < n; t->issuers_n++)
         if (read_issuer(json_array_get(list, t->issuers_n), &t->issuers[t->issuers_n], e) != E_OK)
             return e->code;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < n; k++)
+            if (t->issuers[k].n != t->issuers[i].n && X509_check_issued(t->issuers[k].cert, t->issuers[i].cert) == X509_V_OK)
+                t->issuers[i].above = &t->issuers[k];
     return E_OK;
 }
 
@@ -233,6 +240,11 @@ int64_t table_time(const struct table *t)
     return t->time;
 }
 
+int64_t table_age_s(const struct table *t, int64_t now)
+{
+    return now > t->time ? now - t->time : t->time - now;
+}
+
 uint32_t table_valid_s(const struct table *t)
 {
     return t->valid_s;
@@ -268,6 +280,14 @@ static uint32_t *slot_of(const struct table *t, const struct feed_cert *c)
     while (t->bucket[i] && feed_cert_order(&change_at(t, t->bucket[i] - 1)->cert, c) != 0)
         i = (i + 1) % t->bucket_n;
     return &t->bucket[i];
+}
+
+static const struct table_issuer *issuer_at(const struct table *t, uint32_t n)
+{
+    for (size_t i = 0; i < t->issuers_n; i++)
+        if (t->issuers[i].n == n)
+            return &t->issuers[i];
+    return NULL;
 }
 
 /* Room for `more` changes, in the list and in the index. */
@@ -355,6 +375,7 @@ static enum err_code read_rows(struct table *t, const json_t *rows, uint64_t aft
         before = seq;
     }
     for (size_t i = 0; i < n; i++) {
+        t->stranger |= !issuer_at(t, change_at(t, t->change_n)->cert.issuer);
         *slot_of(t, &change_at(t, t->change_n)->cert) = (uint32_t)t->change_n + 1;
         t->change_n++;
     }
@@ -423,6 +444,26 @@ bool table_find(const struct table *t, uint32_t issuer, struct bytes serial, str
         return base_find(t, &key, out);
     *out = change_at(t, *at - 1)->cert;
     return true;
+}
+
+enum feed_status table_issuer_status(const struct table *t, uint32_t issuer)
+{
+    const struct table_issuer *ca = issuer_at(t, issuer);
+    enum feed_status worst = FEED_GOOD;
+
+    for (int depth = 0; ca && ca->above && depth < CHAIN_MAX; ca = ca->above, depth++) {
+        const ASN1_INTEGER *serial = X509_get0_serialNumber(ca->cert);
+        struct feed_cert line;
+
+        if (table_find(t, ca->above->n, BYTES(ASN1_STRING_get0_data(serial), ASN1_STRING_length(serial)), &line) && line.status > worst)
+            worst = line.status;
+    }
+    return worst;
+}
+
+bool table_names_stranger(const struct table *t)
+{
+    return t->stranger;
 }
 
 size_t table_base_count(const struct table *t)

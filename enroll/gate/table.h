@@ -21,6 +21,7 @@ struct table_issuer {
     uint8_t ski[64];
     size_t ski_len;
     X509 *cert;
+    const struct table_issuer *above; /* NULL: a root, or certified by another service */
 };
 
 struct table;
@@ -36,6 +37,11 @@ void table_unref(struct table *t);
 const char *table_ledger(const struct table *t);
 uint64_t table_seq(const struct table *t);      /* with the changes */
 int64_t table_time(const struct table *t);      /* when the service said that this is complete */
+/*
+ * How far that is from `now`, either way: a clock that was set back makes what is known no fresher, and by how much it is wrong
+ * nobody can say.
+ */
+int64_t table_age_s(const struct table *t, int64_t now);
 uint32_t table_valid_s(const struct table *t);
 
 /*
@@ -47,6 +53,10 @@ MUST_CHECK enum err_code table_apply(struct table *t, struct bytes payload, stru
 /* false: never issued, or expired when the snapshot was made. The texts of `out` live as long as the table. */
 bool table_find(const struct table *t, uint32_t issuer, struct bytes serial, struct feed_cert *out);
 size_t table_issuers(const struct table *t, const struct table_issuer **out);
+/* The worst of this CA and those above it. A root has no line of its own: it is good for as long as the snapshot names it. */
+enum feed_status table_issuer_status(const struct table *t, uint32_t issuer);
+/* Does a change name a CA that the snapshot does not have? It came later, and only a new snapshot says what it is. */
+bool table_names_stranger(const struct table *t);
 
 /* Walking: the lines of the snapshot, then the changes in their order (a later one of a certificate counts). */
 size_t table_base_count(const struct table *t);

@@ -107,6 +107,20 @@ says() { [[ "$(status '.lists[0].error')" == *"$1"* ]]; }
     [ "$(wc -l < "$at/told")" = 2 ]
 }
 
+@test "an earlier list counts at a start also when it has expired: nothing older takes its place" {
+    kill "$(cat "$at/gate.pid")"
+    wait_for 5 sh -c "! kill -0 $(cat "$at/gate.pid")"
+    { crl root 20 -crldays 5; crl issuing 20 -crl_lastupdate 20250101000000Z -crl_nextupdate 20250102000000Z; } > "$at/list.pem"
+    cp "$at/list.pem" "$at/before"
+    number=19 publish # the root's is older still
+    "$programs/inkan-gate" -c "$at/gate.yaml" > "$at/out" 2>&1 3>&- &
+    echo $! > "$at/gate.pid"
+    refused "older than the one in use"
+    { crl root 21 -crldays 5; crl issuing 21 -crldays 5; } | publish -
+    wait_for 6 written 21
+    wait_for 3 says ""
+}
+
 @test "what it signals must have the name of the configuration; a server that is not told is told again" {
     kill "$(cat "$at/gate.pid")"
     sleep 30 3>&- &
@@ -148,6 +162,7 @@ audiences: [{name: a, scopes: [all]}]|must be some of
 drivers: [{name: a, kind: iis}]|must be reload
 drivers: [{name: a, kind: reload, crl: none, pid_file: /x, process: y}]|no list is called
 drivers: [{name: a, kind: haproxy}]|haproxy needs socket and acl
+drivers: [{name: a, kind: haproxy, socket: /s, acl: /a}]|without urls haproxy needs crl
 crls: [{name: a, url: b, ca: c, file: d, poll: 0s}]|must be a time
 CASES
     run "$programs/inkan-gate" -t -c "$INKAN_SOURCE/deploy/gate.example.yaml"

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The threads that tell servers, against servers that answer as badly as they can. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/fsio.h"
+#include "enroll/gate/gate.h"
+#include "tests/lib/feed_world.h"
+
+/* A server on a Unix socket: answers each connection by `reply`, and keeps what it was sent. */
+struct server {
+    char path[96];
+    int fd;
+    pthread_t thread;
+    void (*reply)(struct server *s, int fd, struct bytes request);
+    pthread_mutex_t lock;
+    char heard[8192]; /* lock */
+    const char *say;
+};
+
+static void *server_run(void *arg)
+{
+    struct server *s = arg;
+    int fd;
+
+    while ((fd = accept(s->fd, NULL, NULL)) >= 0) {
+        uint8_t room[4096];
+        ssize_t n = recv(fd, room, sizeof room, 0);
+
+        if (n > 0)
+            s->reply(s, fd, BYTES(room, n));
+        close(fd);
+    }
+    return NULL;
+}
+
+static void server_start(struct server *s, const char *dir, void (*reply)(struct server *s, int fd, struct bytes request))
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+    memset(s, 0, sizeof *s);
+    snprintf(s->path, sizeof s->path, "%s/server", dir);
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", s->path);
+    s->reply = reply;
+    pthread_mutex_init(&s->lock, NULL);
+    s->fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(s->fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(s->fd, 16), 0);
+    assert_int_equal(pthread_create(&s->thread, NULL, server_run, s), 0);
+}
+
+static void server_stop(struct server *s)
+{
+    shutdown(s->fd, SHUT_RDWR);
+    pthread_join(s->thread, NULL);
+    close(s->fd);
+    unlink(s->path);
+}
+
+static void hear(struct server *s, struct bytes text)
+{
+    size_t at;
+
+    pthread_mutex_lock(&s->lock);
+    at = strlen(s->heard);
+    snprintf(s->heard + at, sizeof s->heard - at, "%.*s\n", (int)text.len, (const char *)text.p);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static bool has_heard(struct server *s, const char *text)
+{
+    bool found;
+
+    pthread_mutex_lock(&s->lock);
+    found = strstr(s->heard, text) != NULL;
+    pthread_mutex_unlock(&s->lock);
+    return found;
+}
+
+/* ---- a gate with one driver ---- */
+
+struct fixture {
+    struct feed_world w;
+    char dir[64], acl[96], told[96], script[160];
+    struct gate_conf conf;
+    struct conf_audience audience;
+    struct gate_driver driver_conf;
+    struct crl_source crl;
+    struct driver driver;
+    struct gate gate;
+    struct server server;
+};
+
+/* A root (issuer 1) and a CA below it (issuer 2). */
+static struct table *table_of(struct fixture *f, const struct feed_cert *lines, size_t n, uint64_t seq)
+{
+    struct buf text = BUF_INIT(1 << 20), payload = BUF_INIT(1 << 20);
+    unsigned char *root = NULL, *below = NULL;
+    int root_len = i2d_X509(f->w.ca, &root), below_len = i2d_X509(f->w.cert, &below);
+    struct feed_issuer issuers[] = {
+        {.n = 1, .name = "root", .ski = bytes_str("01234567890123456789"), .cert = BYTES(root, root_len)},
+        {.n = 2, .name = "fleet", .ski = bytes_str("11234567890123456789"), .cert = BYTES(below, below_len)},
+    };
+    struct feed_snapshot s = {.ledger = "ledger-a", .seq = seq, .time = (int64_t)time(NULL), .valid_s = 600, .issuers = issuers, .issuers_n = 2,
+                              .count = n};
+    struct table *t = NULL;
+    struct err e = {0};
+
+    buf_add_u8(&text, '\n');
+    world_lines(&text, lines, n);
+    sha256(BYTES(text.p + 1, text.len - 1), s.sha256);
+    feed_snapshot_write(&payload, &s);
+    assert_int_equal(table_new(&text, buf_bytes(&payload), &t, &e), E_OK);
+    buf_clear(&text);
+    buf_clear(&payload);
+    OPENSSL_free(root);
+    OPENSSL_free(below);
+    return t;
+}
+
+static void apply(struct fixture *f, const struct feed_cert *lines, size_t n)
+{
+    struct buf payload = BUF_INIT(1 << 20);
+    struct gate *g = &f->gate;
+    struct err e = {0};
+
+    gate_lock(g);
+    world_changes("ledger-a", table_seq(g->table), table_seq(g->table) + n, lines, n, &payload);
+    assert_int_equal(table_apply(g->table, buf_bytes(&payload), &e), E_OK);
+    pthread_cond_broadcast(&g->changed);
+    gate_unlock(g);
+    buf_clear(&payload);
+}
+
+static struct feed_cert line(uint32_t issuer, unsigned n, enum feed_status status, const char *device)
+{
+    struct feed_cert c = world_line(n, status, status == FEED_GOOD ? "in_service" : "suspended", status == FEED_GOOD ? "full" : "none");
+
+    c.issuer = issuer;
+    c.device_id = bytes_str(device);
+    return c;
+}
+
+/* The line of the CA below the root. */
+static struct feed_cert line_of_ca(const struct fixture *f, enum feed_status status)
+{
+    const ASN1_INTEGER *serial = X509_get0_serialNumber(f->w.cert);
+    struct feed_cert c = line(1, 0, status, "");
+
+    c.state = c.scope = c.domain = (struct bytes){NULL, 0};
+    c.serial_len = (size_t)ASN1_STRING_length(serial);
+    memcpy(c.serial, ASN1_STRING_get0_data(serial), c.serial_len);
+    return c;
+}
+
+static void fixture_make(struct fixture *f, enum driver_kind kind, void (*reply)(struct server *s, int fd, struct bytes request))
+{
+    static char *argv[3] = {(char *)"/bin/sh", (char *)"-c"};
+    pthread_condattr_t attr;
+    struct err e = {0};
+
+    memset(f, 0, sizeof *f);
+    strcpy(f->dir, "/tmp/test_driver.XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    world_make(&f->w, FEED_OID);
+    server_start(&f->server, f->dir, reply);
+    snprintf(f->acl, sizeof f->acl, "%s/refused", f->dir);
+    snprintf(f->told, sizeof f->told, "%s/told", f->dir);
+    snprintf(f->script, sizeof f->script, "grep -E '^Sig(Ign|Blk):' /proc/$$/status >> %s", f->told);
+    argv[2] = f->script;
+    f->audience = (struct conf_audience){.name = (char *)"default", .scopes = 1u << SCOPE_FULL, .stale_soft_s = 100, .stale_hard_s = 1000, .cache_allow_s = 10, .cache_deny_s = 300};
+    f->driver_conf = (struct gate_driver){.name = (char *)"one", .kind = kind, .audience = (char *)"default", .socket = f->server.path, .acl = f->acl,
+                                          .kick = f->server.path, .command = {argv, 3}};
+    f->conf = (struct gate_conf){.audiences = &f->audience, .audiences_n = 1, .urls = {argv, 1}};
+    f->gate.conf = &f->conf;
+    pthread_mutex_init(&f->gate.lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&f->gate.changed, &attr);
+    f->crl.gate = &f->gate;
+    f->driver = (struct driver){.conf = &f->driver_conf, .gate = &f->gate};
+    if (kind == DRIVER_MOSQUITTO) {
+        f->driver.crl = &f->crl;
+        assert_int_equal(hand_start(&f->driver_conf, &f->driver.hand, &e), E_OK);
+    }
+}
+
+static void fixture_start(struct fixture *f, const struct feed_cert *lines, size_t n)
+{
+    f->gate.table = table_of(f, lines, n, 10);
+    f->gate.table_no = 1;
+    assert_int_equal(pthread_create(&f->driver.thread, NULL, driver_run, &f->driver), 0);
+}
+
+static void fixture_clear(struct fixture *f)
+{
+    gate_lock(&f->gate);
+    f->gate.stopping = true;
+    pthread_cond_broadcast(&f->gate.changed);
+    gate_unlock(&f->gate);
+    pthread_join(f->driver.thread, NULL);
+    hand_free(f->driver.hand);
+    table_unref(f->gate.table);
+    server_stop(&f->server);
+    world_clear(&f->w);
+    unlink(f->acl);
+    unlink(f->told);
+    assert_int_equal(rmdir(f->dir), 0);
+}
+
+static bool wait_until(bool (*is)(struct fixture *f, const char *text), struct fixture *f, const char *text)
+{
+    int64_t until = clock_mono_ms() + 5000;
+
+    while (!is(f, text) && clock_mono_ms() < until)
+        usleep(10000);
+    return is(f, text);
+}
+
+static bool server_heard(struct fixture *f, const char *text)
+{
+    return has_heard(&f->server, text);
+}
+
+static bool file_has(const char *path, const char *text)
+{
+    AUTO_BUF all = BUF_INIT(1 << 20);
+    struct err e = {0};
+
+    return file_read(path, &all, &e) == E_OK && memmem(all.p, all.len, text, strlen(text));
+}
+
+static bool acl_has(struct fixture *f, const char *text)
+{
+    return file_has(f->acl, text);
+}
+
+static bool acl_lacks(struct fixture *f, const char *text)
+{
+    return !acl_has(f, text);
+}
+
+static bool hand_told(struct fixture *f, const char *text)
+{
+    return file_has(f->told, text);
+}
+
+static bool error_is(struct fixture *f, const char *text)
+{
+    bool is;
+
+    gate_lock(&f->gate);
+    is = *text ? strstr(f->driver.error, text) != NULL : f->driver.error[0] == '\0';
+    gate_unlock(&f->gate);
+    return is;
+}
+
+/* ---- HAProxy ---- */
+
+/* As HAProxy 2.6 does; what is said to "add" without a version comes from the test. */
+static void haproxy(struct server *s, int fd, struct bytes request)
+{
+    const char *say = memmem(request.p, request.len, "prepare", 7) ? "New version created: 1\n"
+                      : memmem(request.p, request.len, "add acl /", 9) && s->say ? s->say : "\n";
+
+    hear(s, request);
+    send(fd, say, strlen(say), MSG_NOSIGNAL);
+}
+
+static void everybody_below_a_revoked_ca_is_refused(void **state)
+{
+    struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "a"), line(2, 2, FEED_GOOD, "b")}, ca;
+    struct fixture f;
+
+    (void)state;
+    fixture_make(&f, DRIVER_HAPROXY, haproxy);
+    fixture_start(&f, lines, 2);
+    assert_true(wait_until(server_heard, &f, "commit acl"));
+    assert_false(acl_has(&f, "1001"));
+    ca = line_of_ca(&f, FEED_ON_HOLD);
+    apply(&f, &ca, 1);
+    assert_true(wait_until(acl_has, &f, "1001\n1002\n"));
+    ca = line_of_ca(&f, FEED_GOOD);
+    apply(&f, &ca, 1);
+    assert_true(wait_until(acl_lacks, &f, "1001"));
+    fixture_clear(&f);
+}
+
+static void a_ca_that_is_younger_than_the_snapshot_counts(void **state)
+{
+    struct feed_cert old = line(2, 1, FEED_GOOD, "a"), revoked = line(3, 5, FEED_REVOKED, "e");
+    struct fixture f;
+
+    (void)state;
+    fixture_make(&f, DRIVER_HAPROXY, haproxy);
+    fixture_start(&f, &old, 1);
+    assert_true(wait_until(server_heard, &f, "commit acl"));
+    assert_false(table_names_stranger(f.gate.table));
+    apply(&f, &revoked, 1);
+    assert_true(wait_until(acl_has, &f, "1005"));
+    assert_true(table_names_stranger(f.gate.table));
+    fixture_clear(&f);
+}
+
+static void who_was_refused_stays_so_until_something_is_known(void **state)
+{
+    struct feed_cert revoked = line(2, 1, FEED_REVOKED, "a");
+    struct fixture f;
+    struct err e = {0};
+
+    (void)state;
+    fixture_make(&f, DRIVER_HAPROXY, haproxy);
+    assert_int_equal(file_write_atomic(f.acl, bytes_str("1001\n1009\n"), 0644, &e), E_OK);
+    f.driver.crl = &f.crl; /* a list is there; the snapshot was refused, or never came */
+    f.crl.version = 1;
+    assert_int_equal(pthread_create(&f.driver.thread, NULL, driver_run, &f.driver), 0);
+    sleep(1);
+    assert_true(acl_has(&f, "1001\n1009\n"));
+    assert_false(has_heard(&f.server, "acl"));
+    gate_lock(&f.gate);
+    f.gate.table = table_of(&f, &revoked, 1, 10);
+    f.gate.table_no = 1;
+    pthread_cond_broadcast(&f.gate.changed);
+    gate_unlock(&f.gate);
+    assert_true(wait_until(acl_lacks, &f, "1009"));
+    assert_true(acl_has(&f, "1001"));
+    fixture_clear(&f);
+}
+
+static void a_failure_beside_a_serial_that_is_not_there_is_a_failure(void **state)
+{
+    struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "a"), line(2, 2, FEED_REVOKED, "b")};
+    struct fixture f;
+
+    (void)state;
+    fixture_make(&f, DRIVER_HAPROXY, haproxy);
+    f.server.say = "Key not found.\nOut of memory error.\n";
+    fixture_start(&f, lines, 2);
+    assert_true(wait_until(server_heard, &f, "commit acl"));
+    lines[0] = line(2, 1, FEED_REVOKED, "a");
+    apply(&f, lines, 1);
+    assert_true(wait_until(error_is, &f, "Out of memory"));
+    assert_true(wait_until(error_is, &f, "")); /* whole, a second later */
+    fixture_clear(&f);
+}
+
+/* ---- mosquitto ---- */
+
+/* A broker that takes no client called "bad": it closes, as mosquitto does when an id breaks its rules. */
+static void broker(struct server *s, int fd, struct bytes request)
+{
+    static const uint8_t connack[] = {0x20, 2, 0, 0};
+    struct bytes id = BYTES(request.p + 14, request.len - 14);
+
+    hear(s, id);
+    if (!bytes_equal(id, bytes_str("bad")))
+        send(fd, connack, sizeof connack, MSG_NOSIGNAL);
+}
+
+static void a_client_the_broker_does_not_take_keeps_nobody_in(void **state)
+{
+    struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "bad"), line(2, 2, FEED_GOOD, "good")};
+    struct fixture f;
+
+    (void)state;
+    signal(SIGTERM, SIG_IGN);
+    fixture_make(&f, DRIVER_MOSQUITTO, broker);
+    fixture_start(&f, lines, 2);
+    lines[0] = line(2, 1, FEED_REVOKED, "bad");
+    lines[1] = line(2, 2, FEED_REVOKED, "good");
+    gate_lock(&f.gate);
+    f.crl.version = 1;
+    gate_unlock(&f.gate);
+    apply(&f, lines, 2);
+    assert_true(wait_until(server_heard, &f, "good"));
+    assert_true(wait_until(hand_told, &f, "SigIgn"));
+    assert_true(wait_until(error_is, &f, "\"bad\""));
+    sleep(2);
+    assert_true(has_heard(&f.server, "bad\nbad\n")); /* again and again ... */
+    {
+        AUTO_BUF told = BUF_INIT(4096);
+        struct err e = {0};
+
+        assert_int_equal(file_read(f.told, &told, &e), E_OK);
+        /* ... but the list is loaded once, by a program that ignores and blocks nothing */
+        assert_true(bytes_equal(buf_bytes(&told), bytes_str("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n")));
+    }
+    fixture_clear(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everybody_below_a_revoked_ca_is_refused),
+        cmocka_unit_test(a_ca_that_is_younger_than_the_snapshot_counts),
+        cmocka_unit_test(who_was_refused_stays_so_until_something_is_known),
+        cmocka_unit_test(a_failure_beside_a_serial_that_is_not_there_is_a_failure),
+        cmocka_unit_test(a_client_the_broker_does_not_take_keeps_nobody_in),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
