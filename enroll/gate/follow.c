@@ -14,6 +14,7 @@
 #define SNAPSHOT_S    600
 #define RETRY_MS      200
 #define RETRY_MAX_MS  2000
+#define CONFLICT_MS   10000 /* nothing is there, and what the service has is older than what was */
 #define SNAPSHOT_AGAIN_MS 70000
 #define KEEP_EVERY_S  60  /* heartbeats that go to disk */
 #define CHANGES_MANY  200000 /* in memory: a new snapshot is taken then */
@@ -24,7 +25,9 @@ struct follow {
     struct https *https;
     size_t url;          /* the one in use */
     bool want_snapshot;
-    int64_t snapshot_not_before_ms; /* after one that was older than what we have */
+    int64_t snapshot_not_before_ms; /* after one that was older than what we have, or that the disk did not take */
+    bool unkept;         /* memory has what the disk did not take: nothing goes behind it before a whole snapshot is there */
+    char unkept_why[GATE_ERROR_MAX];
     int64_t kept_at;     /* time of the last heartbeat on disk */
 };
 
@@ -52,7 +55,7 @@ static enum err_code check_newer(struct gate *g, const struct table *fresh, stru
     const struct table *old = g->table; /* this thread alone sets it */
 
     if (!old)
-        return E_OK;
+        return store_check_mark(g->conf->state, table_ledger(fresh), table_seq(fresh), e);
     if (strcmp(table_ledger(old), table_ledger(fresh)) != 0)
         return err_set(e, E_DENIED, "the service's snapshot is of ledger %s, ours is %s", table_ledger(fresh), table_ledger(old));
     if (table_seq(fresh) < table_seq(old))
@@ -71,6 +74,16 @@ static void table_set(struct gate *g, struct table *fresh)
     pthread_cond_broadcast(&g->changed);
     gate_unlock(g);
     table_unref(old);
+}
+
+/* A disk that is full or broken keeps nobody admitted: what is known counts, and is kept again when it can be. */
+static void not_kept(struct follow *f, const struct err *why)
+{
+    if (!f->unkept)
+        log_failure("gate-state-not-kept", why);
+    f->unkept = f->want_snapshot = true;
+    snprintf(f->unkept_why, sizeof(f->unkept_why), "%s", why->msg);
+    f->snapshot_not_before_ms = clock_mono_ms() + SNAPSHOT_AGAIN_MS;
 }
 
 /* E_CONFLICT: it is older than what we have (one snapshot serves everybody for a minute): the changes are followed on meanwhile. */
@@ -92,16 +105,21 @@ static enum err_code take_snapshot(struct follow *f, struct bytes text, struct e
         return buf_err(&copy, e, "snapshot of %zu octets", text.len);
     if (table_new(&copy, buf_bytes(&payload), &fresh, e) != E_OK)
         return e->code;
-    if (check_newer(g, fresh, e) != E_OK || store_put_snapshot(g->conf->state, text, table_ledger(fresh), table_seq(fresh), e) != E_OK) {
+    if ((g->table && trust_signer_stands(g->table, BYTES(text.p, (size_t)(lf - text.p)), FEED_SNAPSHOT_TYP, e) != E_OK) ||
+        trust_signer_stands(fresh, BYTES(text.p, (size_t)(lf - text.p)), FEED_SNAPSHOT_TYP, e) != E_OK || check_newer(g, fresh, e) != E_OK) {
         table_unref(fresh);
         return e->code;
     }
+    f->want_snapshot = false;
+    if (store_put_snapshot(g->conf->state, text, table_ledger(fresh), table_seq(fresh), e) == E_OK)
+        f->unkept = false;
+    else
+        not_kept(f, e);
     log_begin(&l, LOG_INFO, "gate-snapshot");
     log_u64(&l, "seq", table_seq(fresh));
     log_u64(&l, "certificates", table_base_count(fresh));
     log_end(&l);
     f->kept_at = table_time(fresh);
-    f->want_snapshot = false;
     table_set(g, fresh);
     return E_OK;
 }
@@ -129,17 +147,23 @@ static enum err_code take_changes(struct follow *f, struct bytes jws, struct err
     enum err_code code = trust_payload(g->trust, jws, FEED_CHANGES_TYP, false, &payload, e);
 
     if (code == E_OK)
+        code = trust_signer_stands(g->table, jws, FEED_CHANGES_TYP, e);
+    if (code == E_OK)
         code = apply(g, buf_bytes(&payload), &rows, e);
     if (code == E_CONFLICT)
         f->want_snapshot = true;
     if (code != E_OK)
         return code;
-    if (rows == 0 && table_time(g->table) < f->kept_at + KEEP_EVERY_S)
+    f->want_snapshot |= table_change_count(g->table) > CHANGES_MANY || table_names_stranger(g->table);
+    if (f->unkept || (rows == 0 && table_time(g->table) < f->kept_at + KEEP_EVERY_S))
         return E_OK;
     f->kept_at = table_time(g->table);
     code = store_add_changes(g->conf->state, jws, table_ledger(g->table), table_seq(g->table), e);
-    f->want_snapshot |= code != E_OK || table_change_count(g->table) > CHANGES_MANY;
-    return code == E_BUSY ? E_OK : code;
+    if (code == E_BUSY)
+        f->want_snapshot = true;
+    else if (code != E_OK)
+        not_kept(f, e);
+    return E_OK;
 }
 
 static bool request(struct follow *f, const char *path, long timeout_s, struct https_answer *a)
@@ -201,7 +225,7 @@ void *follow_run(void *arg)
         struct err e = {0};
 
         if (step(&f, &e) == E_OK) {
-            note(g, true, "");
+            note(g, true, f.unkept ? f.unkept_why : "");
             retry_ms = RETRY_MS;
             continue;
         }
@@ -209,7 +233,7 @@ void *follow_run(void *arg)
             break;
         note(g, false, e.msg);
         f.url = (f.url + 1) % c->urls.n;
-        rest(g, retry_ms);
+        rest(g, e.code == E_CONFLICT && !g->table ? CONFLICT_MS : retry_ms);
         retry_ms = retry_ms * 2 < RETRY_MAX_MS ? retry_ms * 2 : RETRY_MAX_MS;
     }
     if (!f.https)

@@ -85,6 +85,8 @@ bool gate_is_stopping(struct gate *g);
  * it is not ours, it was altered, or it is older than what was here before.
  */
 MUST_CHECK enum err_code store_load(const char *dir, const struct trust *trust, struct table **out, struct err *e);
+/* E_CONFLICT: what ends at row `seq` of that ledger is not what was here, or older. */
+MUST_CHECK enum err_code store_check_mark(const char *dir, const char *ledger, uint64_t seq, struct err *e);
 /* A new snapshot takes the place of everything. */
 MUST_CHECK enum err_code store_put_snapshot(const char *dir, struct bytes text, const char *ledger, uint64_t seq, struct err *e);
 /* One JWS with changes behind the others; E_BUSY: done, but so much has gathered that a new snapshot would be better. */
@@ -128,7 +130,10 @@ struct acl_change {
 /* Writes the list that HAProxy reads at its start, then makes the running one equal: by `changes`, or whole where n is 0. */
 MUST_CHECK enum err_code haproxy_apply(const struct gate_driver *d, const struct refused *set, const struct acl_change *changes, size_t n,
                                        struct err *e);
-/* Puts a client of that id out of a broker: connects with its id over the broker's own socket, and leaves. */
+/*
+ * Puts a client of that id out of a broker: connects with its id over the broker's own socket, and leaves. E_DENIED, E_INVALID: that id
+ * the broker does not take; E_IO: the broker is away.
+ */
 MUST_CHECK enum err_code mqtt_kick(const char *socket_path, const char *client_id, struct err *e);
 MUST_CHECK enum err_code unix_connect(const char *path, int timeout_s, int *fd, struct err *e);
 

@@ -37,7 +37,7 @@ static enum err_code mark_write(const char *dir, const char *ledger, uint64_t se
 }
 
 /* No mark: a first start. */
-static enum err_code mark_check(const char *dir, const struct table *t, struct err *e)
+enum err_code store_check_mark(const char *dir, const char *of, uint64_t end, struct err *e)
 {
     char path[PATH_LEN], ledger[65] = "";
     AUTO_BUF text = BUF_INIT(256);
@@ -51,11 +51,11 @@ static enum err_code mark_check(const char *dir, const struct table *t, struct e
     buf_add_u8(&text, 0);
     if (sscanf((const char *)text.p, "%64s %" SCNu64, ledger, &seq) != 2)
         return err_set(e, E_INVALID, "%s: not a mark", path);
-    if (strcmp(ledger, table_ledger(t)) != 0)
-        return err_set(e, E_CONFLICT, "%s/snapshot is of ledger %s, here was %s", dir, table_ledger(t), ledger);
-    if (seq > table_seq(t))
-        return err_set(e, E_CONFLICT, "%s/snapshot and changes end at %" PRIu64 ", here was %" PRIu64 " before: older files were put in their place",
-                       dir, table_seq(t), seq);
+    if (strcmp(ledger, of) != 0)
+        return err_set(e, E_CONFLICT, "a snapshot of ledger %s, in %s was %s", of, dir, ledger);
+    if (seq > end)
+        return err_set(e, E_CONFLICT, "snapshot and changes end at %" PRIu64 ", in %s was %" PRIu64
+                       " before: older files were put in their place, or the service was set back", end, dir, seq);
     return E_OK;
 }
 
@@ -123,7 +123,7 @@ enum err_code store_load(const char *dir, const struct trust *trust, struct tabl
     *out = NULL;
     if (load_snapshot(dir, trust, &t, e) != E_OK)
         return e->code;
-    if (replay(dir, t, trust, e) != E_OK || mark_check(dir, t, e) != E_OK) {
+    if (replay(dir, t, trust, e) != E_OK || store_check_mark(dir, table_ledger(t), table_seq(t), e) != E_OK) {
         table_unref(t);
         return e->code;
     }

@@ -143,3 +143,26 @@ enum err_code trust_payload(const struct trust *t, struct bytes text, const char
         return err_wrap(e, "feed");
     return jws_payload(&j.jws, payload, e);
 }
+
+enum err_code trust_signer_stands(const struct table *t, struct bytes text, const char *typ, struct err *e)
+{
+    __attribute__((cleanup(feed_jws_clear))) struct feed_jws j = {0};
+    AUTO(X509) *signer = NULL;
+    const struct table_issuer *issuers;
+    size_t n = table_issuers(t, &issuers);
+
+    if (feed_jws_read(text, typ, &j, e) != E_OK)
+        return e->code;
+    signer = cert_of(&j.chain[0]);
+    for (size_t i = 0; signer && i < n; i++) {
+        const ASN1_INTEGER *serial = X509_get0_serialNumber(signer);
+        struct feed_cert line = {.status = FEED_GOOD};
+
+        if (X509_check_issued(issuers[i].cert, signer) != X509_V_OK)
+            continue;
+        (void)table_find(t, issuers[i].n, BYTES(ASN1_STRING_get0_data(serial), ASN1_STRING_length(serial)), &line);
+        if (line.status != FEED_GOOD || table_issuer_status(t, issuers[i].n) != FEED_GOOD)
+            return err_set(e, E_DENIED, "feed signer: its certificate, or a CA above it, is revoked or on hold");
+    }
+    return signer ? E_OK : err_set(e, E_INVALID, "feed JWS: x5c does not begin with a certificate");
+}

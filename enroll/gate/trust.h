@@ -6,9 +6,7 @@
 #ifndef INKAN_ENROLL_GATE_TRUST_H
 #define INKAN_ENROLL_GATE_TRUST_H
 
-#include <openssl/x509.h>
-
-#include "base/feed.h"
+#include "enroll/gate/table.h"
 
 struct trust;
 
@@ -21,5 +19,11 @@ void trust_free(struct trust *t);
  */
 MUST_CHECK enum err_code trust_payload(const struct trust *t, struct bytes text, const char *typ, bool signed_at_ok, struct buf *payload,
                                        struct err *e);
+
+/*
+ * Does the signer of this JWS, which trust_payload took, still stand by what the table says: neither it nor a CA above it revoked or on hold?
+ * E_DENIED: it does not. One the table does not name does: it may be younger.
+ */
+MUST_CHECK enum err_code trust_signer_stands(const struct table *t, struct bytes text, const char *typ, struct err *e);
 
 #endif

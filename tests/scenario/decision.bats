@@ -259,7 +259,7 @@ http {
     client_body_temp_path $dir/ngx1; proxy_temp_path $dir/ngx2; fastcgi_temp_path $dir/ngx3; uwsgi_temp_path $dir/ngx4; scgi_temp_path $dir/ngx5;
     server {
         listen 127.0.0.1:$nginx_port ssl;
-        ssl_certificate $dir/www.pem; ssl_certificate_key $dir/www.key;
+        ssl_certificate $dir/www.pem; ssl_certificate_key $dir/www.key; ssl_protocols TLSv1.2 TLSv1.3;
         ssl_client_certificate $dir/ca.pem; ssl_verify_client on;
         location / {
             auth_request /inkan;
@@ -279,37 +279,55 @@ http {
 CONF
     mkdir -p "$dir/www" && echo hello > "$dir/www/index.html"
     nginx -c "$dir/nginx.conf" 3>&-
-    cp "$units/dev-b/key.pem" "$units/dev-b.key"
-    # One connection, three requests, the unit put on hold between them, and released.
+    unit_birth dev-n && unit_device dev-n enroll > /dev/null
+    openssl x509 -in "$units/dev-n/cert.pem" -out "$units/dev-n.pem"
+    # With TLS 1.2 and 1.3 a connection that stays open and a session that is resumed, in each state of the unit.
     python3 - "$nginx_port" "$dir" "$units" "$programs/inkan --socket $dir/run/admin.sock" > "$dir/seen" <<'PY'
-import http.client, shlex, ssl, subprocess, sys
+import http.client, shlex, socket, ssl, subprocess, sys
 port, dir, units, inkan = sys.argv[1:]
-context = ssl.create_default_context(cafile=dir + "/fleet-root.pem")
-context.load_verify_locations(dir + "/fleet-ca.pem")
-context.load_cert_chain(units + "/dev-b.pem", units + "/dev-b.key")
-c = http.client.HTTPSConnection("localhost", int(port), context=context)
+
+class Client:
+    def __init__(self, version):
+        self.context = ssl.create_default_context(cafile=dir + "/fleet-root.pem")
+        self.context.load_verify_locations(dir + "/fleet-ca.pem")
+        self.context.load_cert_chain(units + "/dev-n.pem", units + "/dev-n/key.pem")
+        self.context.minimum_version = self.context.maximum_version = version
+        self.open = http.client.HTTPSConnection("localhost", int(port), context=self.context)
+        self.open.connect()
+        self.sock = self.open.sock
+
+    def resume(self):
+        c = http.client.HTTPSConnection("localhost", int(port), context=self.context)
+        c.sock = self.context.wrap_socket(socket.create_connection(("localhost", int(port))), server_hostname="localhost", session=self.session)
+        assert c.sock.session_reused
+        return c
+
 def get(c):
     c.request("GET", "/index.html")
     r = c.getresponse()
     r.read()
     return "%d %s" % (r.status, r.headers.get("Unit", ""))
-def operator(*verb):
-    subprocess.run(shlex.split(inkan) + list(verb), check=True, stdout=subprocess.DEVNULL)
-print(get(c))
-sock = c.sock
-operator("cert", "hold", units + "/dev-b.pem", "--yes")
-print(get(c), c.sock is sock)
-operator("cert", "release", units + "/dev-b.pem", "--yes")
-print(get(c))
-session = c.sock.session
-again = http.client.HTTPSConnection("localhost", int(port), context=context)
-again.sock = context.wrap_socket(__import__("socket").create_connection(("localhost", int(port))), server_hostname="localhost", session=session)
-print(get(again))
+
+def everywhere():
+    said = []
+    for c in clients:
+        said.append(get(c.open))
+        assert c.open.sock is c.sock
+        if not hasattr(c, "session"):
+            c.session = c.sock.session
+        said.append(get(c.resume()))
+    print(*said, sep=", ")
+
+clients = [Client(ssl.TLSVersion.TLSv1_2), Client(ssl.TLSVersion.TLSv1_3)]
+everywhere()
+for verb in "hold", "release", "revoke":
+    subprocess.run(shlex.split(inkan) + ["cert", verb, units + "/dev-n.pem", "--yes"], check=True, stdout=subprocess.DEVNULL)
+    everywhere()
 PY
-    [ "$(cat "$dir/seen")" = "200 dev-b
-403 dev-b True
-200 dev-b
-200 dev-b" ]
+    [ "$(cat "$dir/seen")" = "200 dev-n, 200 dev-n, 200 dev-n, 200 dev-n
+403 dev-n, 403 dev-n, 403 dev-n, 403 dev-n
+200 dev-n, 200 dev-n, 200 dev-n, 200 dev-n
+403 dev-n, 403 dev-n, 403 dev-n, 403 dev-n" ]
     kill "$(cat "$dir/nginx.pid")"
     rm -f "$dir/nginx.pid"
 }

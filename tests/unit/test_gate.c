@@ -182,6 +182,22 @@ static void changes_follow_without_a_gap(void **state)
     fixture_clear(&f);
 }
 
+static void a_clock_that_was_set_back_makes_nothing_fresher(void **state)
+{
+    struct feed_cert room[3];
+    struct fixture f;
+    struct table *t;
+
+    (void)state;
+    fixture_make(&f, FEED_OID);
+    t = table_of(&f, three(room), 3, 7);
+    assert_true(table_age_s(t, table_time(t)) == 0);
+    assert_true(table_age_s(t, table_time(t) + 100) == 100);
+    assert_true(table_age_s(t, table_time(t) - 365 * 86400) == 365 * 86400);
+    table_unref(t);
+    fixture_clear(&f);
+}
+
 static void ten_thousand_changes_are_found(void **state)
 {
     struct feed_cert room[3];
@@ -256,6 +272,31 @@ static void an_expired_signer_is_believed_of_what_is_on_disk_only(void **state)
     assert_int_equal(trust_payload(f.trust, buf_bytes(&jws), FEED_CHANGES_TYP, true, &payload, &e), E_OK);
     buf_clear(&jws);
     buf_clear(&payload);
+    fixture_clear(&f);
+}
+
+static void a_signer_that_was_revoked_is_not_believed(void **state)
+{
+    static const enum feed_status cases[] = {FEED_GOOD, FEED_ON_HOLD, FEED_REVOKED};
+    struct buf jws = BUF_INIT(1 << 16);
+    struct fixture f;
+    struct err e = {0};
+
+    (void)state;
+    fixture_make(&f, FEED_OID);
+    world_sign(&f.w, FEED_CHANGES_TYP, bytes_str("{}"), &jws);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const ASN1_INTEGER *serial = X509_get0_serialNumber(f.w.cert);
+        struct feed_cert line = world_line(1, cases[i], "", "");
+        struct table *t;
+
+        memcpy(line.serial, ASN1_STRING_get0_data(serial), (size_t)ASN1_STRING_length(serial));
+        line.serial_len = (size_t)ASN1_STRING_length(serial);
+        t = table_of(&f, &line, 1, 7);
+        assert_int_equal(trust_signer_stands(t, buf_bytes(&jws), FEED_CHANGES_TYP, &e), cases[i] == FEED_GOOD ? E_OK : E_DENIED);
+        table_unref(t);
+    }
+    buf_clear(&jws);
     fixture_clear(&f);
 }
 
@@ -385,6 +426,21 @@ static void older_files_in_their_place_are_refused(void **state)
     fixture_clear(&f);
 }
 
+static void what_the_service_sends_is_not_older_than_what_was_here(void **state)
+{
+    struct fixture f;
+    struct err e = {0};
+
+    (void)state;
+    fixture_make(&f, FEED_OID);
+    assert_int_equal(store_check_mark(f.dir, "ledger-a", 1, &e), E_OK); /* a first start */
+    store_snapshot(&f, "ledger-a", 7);
+    assert_int_equal(store_check_mark(f.dir, "ledger-a", 7, &e), E_OK);
+    assert_int_equal(store_check_mark(f.dir, "ledger-a", 6, &e), E_CONFLICT);
+    assert_int_equal(store_check_mark(f.dir, "ledger-b", 8, &e), E_CONFLICT);
+    fixture_clear(&f);
+}
+
 static void files_of_another_service_are_refused(void **state)
 {
     struct fixture f, other;
@@ -505,12 +561,15 @@ int main(void)
         cmocka_unit_test(a_snapshot_answers_for_each_certificate),
         cmocka_unit_test(a_snapshot_that_is_not_what_was_signed_is_refused),
         cmocka_unit_test(changes_follow_without_a_gap),
+        cmocka_unit_test(a_clock_that_was_set_back_makes_nothing_fresher),
         cmocka_unit_test(ten_thousand_changes_are_found),
         cmocka_unit_test(only_the_signer_of_the_feed_is_believed),
         cmocka_unit_test(an_expired_signer_is_believed_of_what_is_on_disk_only),
+        cmocka_unit_test(a_signer_that_was_revoked_is_not_believed),
         cmocka_unit_test(what_was_kept_is_there_after_a_restart),
         cmocka_unit_test(altered_files_are_refused),
         cmocka_unit_test(older_files_in_their_place_are_refused),
+        cmocka_unit_test(what_the_service_sends_is_not_older_than_what_was_here),
         cmocka_unit_test(files_of_another_service_are_refused),
         cmocka_unit_test(a_torn_end_of_the_changes_is_fetched_again),
         cmocka_unit_test(the_rule),
