@@ -20,8 +20,8 @@
 #define PAYLOAD_MAX      40000 /* octets of changes in one answer: in base64url, with the chain, it goes to the signer inline */
 #define SIGN_DEADLINE    3000
 #define ASKERS_MAX       4096
-#define SCAN_STEP        20000 /* certificates looked at in one turn of the loop */
-#define WRITE_STEP       1000  /* lines written in one turn */
+#define SCAN_STEP        5000  /* certificates looked at in one turn of the loop */
+#define WRITE_STEP       250   /* lines written in one turn */
 #define PARTS            512   /* of one issuer's serials, by their first 9 bits */
 #define SNAPSHOT_AGE_MS  60000 /* so long one serves all */
 #define SNAPSHOT_IDLE_MS 120000

@@ -14,7 +14,7 @@
 #define SNAPSHOT_S    600
 #define RETRY_MS      200
 #define RETRY_MAX_MS  2000
-#define CONFLICT_MS   10000 /* nothing is there, and what the service has is older than what was */
+#define CONFLICT_MS   10000 /* what the service has is older than what we had: a snapshot is long, and it may stay so for hours */
 #define SNAPSHOT_AGAIN_MS 70000
 #define KEEP_EVERY_S  60  /* heartbeats that go to disk */
 #define CHANGES_MANY  200000 /* in memory: a new snapshot is taken then */
@@ -26,6 +26,7 @@ struct follow {
     size_t url;          /* the one in use */
     bool want_snapshot;
     int64_t snapshot_not_before_ms; /* after one that was older than what we have, or that the disk did not take */
+    int64_t conflict_ms; /* when the service's snapshot was older than what we have; 0: it was not */
     bool unkept;         /* memory has what the disk did not take: nothing goes behind it before a whole snapshot is there */
     char unkept_why[GATE_ERROR_MAX];
     int64_t kept_at;     /* time of the last heartbeat on disk */
@@ -192,13 +193,17 @@ static enum err_code step(struct follow *f, struct err *e)
         code = err_set(e, E_IO, "the service answered %ld", a.status);
     else if (a.status == 410) {
         f->want_snapshot = true;
-        f->snapshot_not_before_ms = 0;
-        code = E_OK;
+        f->snapshot_not_before_ms = f->conflict_ms ? f->conflict_ms + CONFLICT_MS : 0;
+        code = clock_mono_ms() >= f->snapshot_not_before_ms
+                   ? E_OK
+                   : err_set(e, E_CONFLICT, "the service's log ends before row %" PRIu64 ", which we have", table_seq(f->gate->table));
     } else
         code = snapshot ? take_snapshot(f, BYTES(a.body, a.body_len), e) : take_changes(f, BYTES(a.body, a.body_len), e);
     https_answer_clear(&a);
+    if (snapshot)
+        f->conflict_ms = code == E_CONFLICT ? clock_mono_ms() : 0;
     if (snapshot && code == E_CONFLICT)
-        f->snapshot_not_before_ms = clock_mono_ms() + SNAPSHOT_AGAIN_MS;
+        f->snapshot_not_before_ms = f->conflict_ms + SNAPSHOT_AGAIN_MS;
     return code;
 }
 
