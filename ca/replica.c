@@ -19,9 +19,13 @@
 enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_GET, ST_SEQ, ST_TIME, ST_BUILDING, ST_DEVICE, ST_DEVICES, ST_CERTS, STATEMENTS };
 
 /* The whole SQL of the replica. */
+#define LOG_PAGES     256   /* of 4 KiB: so many are merged at rest */
+#define LOG_PAGES_MAX 4096  /* ... and so many at once, whoever waits: four times SQLite's own, which a mass action fills four times a second */
+
 static const char sql_setup[] = "PRAGMA locking_mode=EXCLUSIVE;" /* one process; no shared-memory file */
                                 "PRAGMA journal_mode=WAL;"
                                 "PRAGMA synchronous=NORMAL;" /* a power cut may lose the newest rows: they come again */
+                                "PRAGMA journal_size_limit=16777216;" /* a mass action leaves more behind */
                                 "PRAGMA cache_size=-16384;"
                                 "PRAGMA trusted_schema=OFF;"
                                 "PRAGMA cell_size_check=ON;";
@@ -74,6 +78,7 @@ struct replica {
     uint64_t seq;
     int64_t time;
     bool damaged, wide;
+    int log_pages; /* of the write-ahead log that are not in the file yet */
 
     struct stage *stage; /* while it is being built */
     unsigned next;       /* the part of it that is put next; those before are in the table */
@@ -89,8 +94,34 @@ static enum err_code store_err(struct replica *r, const char *what, struct err *
     return err_set(e, E_STORE, "replica \"%s\": %s: %s", r->path, what, r->db ? sqlite3_errmsg(r->db) : "not open");
 }
 
+static void merge_log(struct replica *r)
+{
+    sqlite3_wal_checkpoint_v2(r->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL); /* one that fails is tried with the next rows */
+    r->log_pages = 0;
+}
+
+/* In place of SQLite's, which writes and flushes at every thousand pages: each time everybody waits, who asks for a decision too. */
+static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    struct replica *r = arg;
+
+    (void)db;
+    (void)name;
+    r->log_pages = pages;
+    if (pages >= LOG_PAGES_MAX)
+        merge_log(r);
+    return SQLITE_OK;
+}
+
+void replica_rest(struct replica *r)
+{
+    if (r->db && r->log_pages >= LOG_PAGES)
+        merge_log(r);
+}
+
 static void close_db(struct replica *r)
 {
+    r->log_pages = 0;
     for (int i = 0; i < STATEMENTS; i++) {
         sqlite3_finalize(r->st[i]);
         r->st[i] = NULL;
@@ -185,6 +216,7 @@ static enum err_code open_db(struct replica *r, struct err *e)
         return store_err(r, "open", e);
     sqlite3_extended_result_codes(r->db, 1);
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_wal_hook(r->db, on_commit, r);
     sqlite3_busy_timeout(r->db, 2000); /* the process before this one may still be closing */
     if (sqlite3_exec(r->db, sql_setup, NULL, NULL, NULL) != SQLITE_OK)
         return store_err(r, "set up", e);

@@ -91,6 +91,9 @@ MUST_CHECK enum err_code replica_read(struct replica *r, struct replica_reading 
 MUST_CHECK enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes serial, struct replica_row *out,
                                      struct err *e);
 
+/* No rows are coming now: what the write-ahead log has gathered goes to its place. Takes as long as a flush of the disk. */
+void replica_rest(struct replica *r);
+
 /* Keeps the time floor, so that a restart does not go back behind it. It may fall: an operator may vouch for less. */
 MUST_CHECK enum err_code replica_keep_time(struct replica *r, int64_t time, struct err *e);
 

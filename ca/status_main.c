@@ -27,6 +27,7 @@
 #define TICK_MS           100
 #define KEYS_RETRY_TICKS  50                /* 5 s: keys a signer did not find are offered again */
 #define KEEP_TIME_TICKS   300               /* 30 s */
+#define REST_TICKS        3                 /* without a row: nobody waits for the next one */
 #define DRAIN_TICKS       30                /* 3 s: longer than a request may take */
 #define FRONT_QUEUE_MAX   (8 * 1024 * 1024) /* octets waiting for a front that does not read */
 #define KEYS_PER_TOKEN    256
@@ -80,6 +81,7 @@ struct status {
     struct decider *decider; /* NULL: decisions are off */
     struct event *ticker;
     uint64_t ticks;
+    uint64_t seen_seq, seen_tick; /* when the newest row came */
     bool stopping;
     uint64_t stop_at_tick;
     LIST_HEAD(, front) fronts;
@@ -714,6 +716,16 @@ static bool is_drained(const struct status *st)
     return true;
 }
 
+static void rest(struct status *st)
+{
+    if (st->seen_seq != replica_seq(st->replica)) {
+        st->seen_seq = replica_seq(st->replica);
+        st->seen_tick = st->ticks;
+    } else if (st->ticks - st->seen_tick == REST_TICKS) {
+        replica_rest(st->replica);
+    }
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct status *st = arg;
@@ -723,6 +735,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     responder_tick(st->responder);
     if (st->decider)
         decider_tick(st->decider);
+    rest(st);
     if (st->ticks % KEYS_RETRY_TICKS == 0)
         keys_retry(st);
     if (st->ticks % KEEP_TIME_TICKS == 0)

@@ -470,6 +470,46 @@ static void a_revoked_certificate_never_returns_while_building(void **state)
     replica_free(r);
 }
 
+static off_t file_size(void)
+{
+    struct stat st;
+
+    assert_int_equal(stat(file, &st), 0);
+    return st.st_size;
+}
+
+/* A mass action makes thousands of pages: they are merged when it is over. */
+static void rows_that_come_quickly_do_not_wait_for_the_disk(void **state)
+{
+    struct replica *r = open_as(false);
+    struct status_row rows[64];
+    off_t before;
+    size_t refused;
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(replica_reset(r, bytes_str("ledger-a"), &e), E_OK);
+    replica_rest(r);
+    before = file_size();
+    for (uint64_t seq = 1; seq <= 64 * 64;) {
+        for (size_t i = 0; i < 64; i++, seq++) {
+            uint8_t text[8], hash[32];
+
+            put_be64(text, seq);
+            sha256(BYTES_OF(text), hash);
+            rows[i] = row(seq, 1, CERT_GOOD, REASON_UNSPECIFIED, 1000);
+            memcpy(rows[i].serial, hash, 20);
+            rows[i].serial[0] &= 0x7f;
+            rows[i].serial_len = 20;
+        }
+        assert_int_equal(replica_apply(r, rows, 64, &refused, &e), E_OK);
+    }
+    assert_int_equal(file_size(), before);
+    replica_rest(r);
+    assert_true(file_size() > before + 100000);
+    replica_free(r);
+}
+
 static void a_replica_left_half_built_is_begun_anew(void **state)
 {
     (void)state;
@@ -512,6 +552,7 @@ int main(void)
         IN_DIR(a_locked_file_is_not_deleted),
         IN_DIR(a_replica_built_in_parts_is_the_same),
         IN_DIR(a_revoked_certificate_never_returns_while_building),
+        IN_DIR(rows_that_come_quickly_do_not_wait_for_the_disk),
         IN_DIR(a_replica_left_half_built_is_begun_anew),
     };
     return cmocka_run_group_tests_name("replica", tests, NULL, NULL);
