@@ -157,6 +157,7 @@ static void decide(const struct gate *g, const char *audience_name, const struct
     struct feed_cert line;
 
     when.age_s = table_age_s(t, when.now);
+    when.valid_s = table_valid_s(t);
     if (who->kind == IDENTITY_CERT && verify_once(t, who, der, &v)) {
         when.not_before = who->not_before;
     } else if (who->kind == IDENTITY_SERIAL && issuer) {

@@ -58,6 +58,11 @@ static bool describe(const struct feed_cert *c, struct sts_decision *out)
     return true;
 }
 
+static bool is_past(const struct rule_when *w)
+{
+    return w->valid_s && w->age_s > w->valid_s;
+}
+
 static enum decision_reason judge(const struct conf_audience *audience, const struct feed_cert *c, const struct rule_when *w,
                                   const struct sts_decision *d)
 {
@@ -79,7 +84,7 @@ static enum decision_reason judge(const struct conf_audience *audience, const st
         return DECISION_FIRMWARE_BLOCKED;
     if (!(audience->scopes >> d->scope & 1))
         return DECISION_SCOPE;
-    return w->age_s > audience->stale_soft_s ? DECISION_STALE_DATA : DECISION_OK;
+    return w->age_s > audience->stale_soft_s || is_past(w) ? DECISION_STALE_DATA : DECISION_OK;
 }
 
 /* What can be lifted is asked again soon; what stays denied may be remembered. */
@@ -103,7 +108,7 @@ void rule_decide(const struct conf_audience *audience, const struct feed_cert *c
 {
     *out = (struct sts_decision){.status_age_s = when->age_s};
     out->reason = describe(c, out) ? judge(audience, c, when, out) : DECISION_POLICY;
-    out->allow = out->reason == DECISION_OK || (out->reason == DECISION_STALE_DATA && when->age_s <= audience->stale_hard_s);
+    out->allow = out->reason == DECISION_OK || (out->reason == DECISION_STALE_DATA && when->age_s <= audience->stale_hard_s && !is_past(when));
     set_cache(audience, out);
 }
 

@@ -15,6 +15,7 @@ struct rule_when {
     int64_t now, age_s;        /* age_s: since what is known was last said to be complete */
     int64_t not_before;        /* of the certificate that was shown; 0: none was */
     enum feed_status above;    /* the worst of the CAs above */
+    int64_t valid_s;           /* older than that nothing counts, says the service; 0: it does not say */
 };
 
 /* `audience` NULL: there is none of that name. `c`: the certificate's line. */

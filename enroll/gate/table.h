@@ -42,7 +42,7 @@ int64_t table_time(const struct table *t);      /* when the service said that th
  * nobody can say.
  */
 int64_t table_age_s(const struct table *t, int64_t now);
-uint32_t table_valid_s(const struct table *t);
+uint32_t table_valid_s(const struct table *t);  /* how long a gate may go on with it, says the service (feed.valid) */
 
 /*
  * Adds what the verified payload of one answer with changes says; a heartbeat moves the time alone. All of it or nothing.

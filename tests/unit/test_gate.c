@@ -555,6 +555,29 @@ static void the_rule(void **state)
     }
 }
 
+/* feed.valid of the service's configuration; the gateway's own limits may only be shorter. */
+static void the_service_says_how_long_its_word_counts(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t age_s;
+        bool allow;
+        enum decision_reason reason;
+    } cases[] = {{"to the second", 50, true, DECISION_OK}, {"past it", 51, false, DECISION_STALE_DATA}, {"past the gateway's own, too", 500, false, DECISION_STALE_DATA}};
+    const struct conf_audience a = {.scopes = 1 << SCOPE_FULL, .stale_soft_s = 100, .stale_hard_s = 1000, .cache_allow_s = 10, .cache_deny_s = 300};
+    const struct feed_cert c = world_line(1, FEED_GOOD, "in_service", "full");
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct sts_decision d;
+
+        print_message("%s\n", cases[i].name);
+        rule_decide(&a, &c, &(struct rule_when){.now = c.not_after, .age_s = cases[i].age_s, .valid_s = 50}, &d);
+        assert_int_equal(d.allow, cases[i].allow);
+        assert_int_equal(d.reason, cases[i].reason);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -573,6 +596,7 @@ int main(void)
         cmocka_unit_test(files_of_another_service_are_refused),
         cmocka_unit_test(a_torn_end_of_the_changes_is_fetched_again),
         cmocka_unit_test(the_rule),
+        cmocka_unit_test(the_service_says_how_long_its_word_counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
