@@ -149,14 +149,14 @@ static void deliver(struct chan *c, size_t len, int fd)
 static void on_readable(evutil_socket_t sock, short what, void *arg)
 {
     struct chan *c = arg;
-    int64_t until = c->turn_us ? clock_mono_us() + c->turn_us : INT64_MAX;
+    int64_t until = c->turn_us ? clock_mono_us() + c->turn_us : 0;
     size_t longest = 0;
 
     (void)sock;
     (void)what;
 
     c->delivering = true;
-    for (int i = 0; i < READ_BURST && !c->freed && !c->paused && !c->broken && (i == 0 || until == INT64_MAX || clock_mono_us() < until); i++) {
+    for (int i = 0; i < READ_BURST && !c->freed && !c->paused && !c->broken; i++) {
         struct err e = {0};
         size_t len = 0;
         int fd = -1;
@@ -171,6 +171,8 @@ static void on_readable(evutil_socket_t sock, short what, void *arg)
         if (len > longest)
             longest = len;
         deliver(c, len, fd);
+        if (c->turn_us && clock_mono_us() >= until)
+            break;
     }
     OPENSSL_cleanse(c->room, longest); /* the last message may hold a password, and the next may be hours away */
     c->delivering = false;

@@ -16,7 +16,7 @@
 #define STATUS_QUEUE      (16 << 20)
 #define STATUS_QUEUE_LOW  (256 << 10) /* more rows are sent below this */
 #define ROWS_PER_MESSAGE  256
-#define ROWS_IN_STEP      64   /* ... while status is in step: it answers decisions between two messages, and each row takes it about 10 us */
+#define ROWS_IN_STEP      64   /* ... while status is in step: it answers decisions between two messages */
 #define ROWS_BEHIND       5000 /* so many to come: it catches up */
 #define PUMP_MS           5
 #define CONFIRM_S         10
@@ -706,12 +706,12 @@ static bool push_rows(struct core *c)
     struct status_link *s = &c->status;
     AUTO_MSG body = {BUF_INIT(0)};
     AUTO_MSG m = {BUF_INIT(0)};
+    const unsigned most = core_seq(c) - s->sent_seq > ROWS_BEHIND ? ROWS_PER_MESSAGE : ROWS_IN_STEP;
     struct row_page page = {.m = &body, .devices = s->devices};
     struct err e = {0};
 
     msg_begin(&body, FOLLOW_ROWS, 0);
-    if (store_status_each(c->store, s->sent_seq, core_seq(c) - s->sent_seq > ROWS_BEHIND ? ROWS_PER_MESSAGE : ROWS_IN_STEP, put_row, &page, &e) !=
-        E_OK) {
+    if (store_status_each(c->store, s->sent_seq, most, put_row, &page, &e) != E_OK) {
         core_doubt(c, &e);
         log_failure("status-feed-failed", &e);
         return false;

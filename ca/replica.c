@@ -20,7 +20,7 @@ enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_GET, ST_SEQ, ST_TI
 
 /* The whole SQL of the replica. */
 #define LOG_PAGES     256   /* of 4 KiB: so many are merged at rest */
-#define LOG_PAGES_MAX 4096  /* ... and so many at once, whoever waits: four times SQLite's own, which a mass action fills four times a second */
+#define LOG_PAGES_MAX 4096  /* ... and so many at once, whoever waits: four times SQLite's own */
 
 static const char sql_setup[] = "PRAGMA locking_mode=EXCLUSIVE;" /* one process; no shared-memory file */
                                 "PRAGMA journal_mode=WAL;"

@@ -84,8 +84,9 @@ static void acl_note(struct work *w, const struct feed_cert *c, bool added)
 
 static void decide(const struct work *w, const struct feed_cert *c, int64_t now, struct sts_decision *out)
 {
-    rule_decide(gate_conf_audience(w->d->gate->conf, w->d->conf->audience), c, &(struct rule_when){.now = now, .above = (enum feed_status)w->above[c->issuer]},
-                out);
+    const struct rule_when when = {.now = now, .above = (enum feed_status)w->above[c->issuer]};
+
+    rule_decide(gate_conf_audience(w->d->gate->conf, w->d->conf->audience), c, &when, out);
 }
 
 /* One certificate as it stands now. With it revoked a live client is put out, also if the unit has another: it connects anew. */
