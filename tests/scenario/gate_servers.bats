@@ -89,7 +89,7 @@ all_applied() { # SEQ
     [ "$(gate_status "[.drivers[] | select(.applied_seq < $1)] | length")" = 0 ]
 }
 
-@test "a unit whose older certificate was revoked stays connected when the gate starts again; suspended it is put out, by whatever id" {
+@test "a unit whose older certificate was revoked stays connected when the gate starts again; suspended it is put out" {
     local subject client
     subject=$(openssl x509 -in "$units/gw-e.pem" -noout -subject -nameopt compat | sed 's/^subject=//')
     new_csr gw-e2 "$subject"
@@ -97,7 +97,7 @@ all_applied() { # SEQ
     inkan cert revoke "$units/gw-e.pem" --reason superseded --yes
     wait_for 5 state_is 403 revoked gw-e
     stop_background gate
-    stdbuf -oL mosquitto_sub -h localhost -p "$mosquitto_port" --cafile "$gw/ca.pem" --cert "$units/gw-e2.pem" --key "$units/gw-e2.key" -i not-its-own -t nothing \
+    stdbuf -oL mosquitto_sub -h localhost -p "$mosquitto_port" --cafile "$gw/ca.pem" --cert "$units/gw-e2.pem" --key "$units/gw-e2.key" -i gw-e -t nothing \
         -d > "$gw/sub" 2>&1 3>&- &
     client=$!
     wait_for 5 grep -q CONNACK "$gw/sub"
