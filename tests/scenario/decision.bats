@@ -197,12 +197,12 @@ PY
 }
 
 @test "a certificate just issued is known at once" {
-    unit_birth dev-n
+    unit_birth dev-web
     for i in 1 2 3; do
-        unit_device dev-n enroll > /dev/null
-        openssl x509 -in "$units/dev-n/cert.pem" -out "$units/dev-n.pem"
-        [ "$(says "$units/dev-n.pem")" = "200 ok" ]
-        rm -r "$units/dev-n"
+        unit_device dev-web enroll > /dev/null
+        openssl x509 -in "$units/dev-web/cert.pem" -out "$units/dev-web.pem"
+        [ "$(says "$units/dev-web.pem")" = "200 ok" ]
+        rm -r "$units/dev-web"
     done
 }
 
@@ -279,8 +279,8 @@ http {
 CONF
     mkdir -p "$dir/www" && echo hello > "$dir/www/index.html"
     nginx -c "$dir/nginx.conf" 3>&-
-    unit_birth dev-n && unit_device dev-n enroll > /dev/null
-    openssl x509 -in "$units/dev-n/cert.pem" -out "$units/dev-n.pem"
+    unit_birth dev-web && unit_device dev-web enroll > /dev/null
+    openssl x509 -in "$units/dev-web/cert.pem" -out "$units/dev-web.pem"
     # With TLS 1.2 and 1.3 a connection that stays open and a session that is resumed, in each state of the unit.
     python3 - "$nginx_port" "$dir" "$units" "$programs/inkan --socket $dir/run/admin.sock" > "$dir/seen" <<'PY'
 import http.client, shlex, socket, ssl, subprocess, sys
@@ -290,7 +290,7 @@ class Client:
     def __init__(self, version):
         self.context = ssl.create_default_context(cafile=dir + "/fleet-root.pem")
         self.context.load_verify_locations(dir + "/fleet-ca.pem")
-        self.context.load_cert_chain(units + "/dev-n.pem", units + "/dev-n/key.pem")
+        self.context.load_cert_chain(units + "/dev-web.pem", units + "/dev-web/key.pem")
         self.context.minimum_version = self.context.maximum_version = version
         self.open = http.client.HTTPSConnection("localhost", int(port), context=self.context)
         self.open.connect()
@@ -321,13 +321,13 @@ def everywhere():
 clients = [Client(ssl.TLSVersion.TLSv1_2), Client(ssl.TLSVersion.TLSv1_3)]
 everywhere()
 for verb in "hold", "release", "revoke":
-    subprocess.run(shlex.split(inkan) + ["cert", verb, units + "/dev-n.pem", "--yes"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(shlex.split(inkan) + ["cert", verb, units + "/dev-web.pem", "--yes"], check=True, stdout=subprocess.DEVNULL)
     everywhere()
 PY
-    [ "$(cat "$dir/seen")" = "200 dev-n, 200 dev-n, 200 dev-n, 200 dev-n
-403 dev-n, 403 dev-n, 403 dev-n, 403 dev-n
-200 dev-n, 200 dev-n, 200 dev-n, 200 dev-n
-403 dev-n, 403 dev-n, 403 dev-n, 403 dev-n" ]
+    [ "$(cat "$dir/seen")" = "200 dev-web, 200 dev-web, 200 dev-web, 200 dev-web
+403 dev-web, 403 dev-web, 403 dev-web, 403 dev-web
+200 dev-web, 200 dev-web, 200 dev-web, 200 dev-web
+403 dev-web, 403 dev-web, 403 dev-web, 403 dev-web" ]
     kill "$(cat "$dir/nginx.pid")"
     rm -f "$dir/nginx.pid"
 }
