@@ -197,12 +197,12 @@ PY
 }
 
 @test "a certificate just issued is known at once" {
-    unit_birth dev-web
+    unit_birth dev-n
     for i in 1 2 3; do
-        unit_device dev-web enroll > /dev/null
-        openssl x509 -in "$units/dev-web/cert.pem" -out "$units/dev-web.pem"
-        [ "$(says "$units/dev-web.pem")" = "200 ok" ]
-        rm -r "$units/dev-web"
+        unit_device dev-n enroll > /dev/null
+        openssl x509 -in "$units/dev-n/cert.pem" -out "$units/dev-n.pem"
+        [ "$(says "$units/dev-n.pem")" = "200 ok" ]
+        rm -r "$units/dev-n"
     done
 }
 
