@@ -387,15 +387,9 @@ static void a_client_the_broker_does_not_take_keeps_nobody_in(void **state)
     assert_true(wait_until(server_heard, &f, "good"));
     assert_true(wait_until(hand_told, &f, "SigIgn"));
     assert_true(wait_until(error_is, &f, "\"bad\""));
-    assert_true(wait_until(server_heard, &f, "bad\nbad\n")); /* again and again ... */
-    {
-        AUTO_BUF told = BUF_INIT(4096);
-        struct err e = {0};
-
-        assert_int_equal(file_read(f.told, &told, &e), E_OK);
-        /* ... but the list is loaded once, by a program that ignores and blocks nothing */
-        assert_true(bytes_equal(buf_bytes(&told), bytes_str("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n")));
-    }
+    /* The list is loaded all the same, by a program that blocks and ignores nothing (but the two signals the C library keeps). */
+    assert_true(wait_until(hand_told, &f, "SigBlk:\t0000000000000000\n"));
+    assert_true(hand_told(&f, "SigIgn:\t0000000000000000\n") || hand_told(&f, "SigIgn:\t0000000180000000\n"));
     fixture_clear(&f);
 }
 
