@@ -178,7 +178,7 @@ static void fixture_make(struct fixture *f, enum driver_kind kind, void (*reply)
     server_start(&f->server, f->dir, reply);
     snprintf(f->acl, sizeof f->acl, "%s/refused", f->dir);
     snprintf(f->told, sizeof f->told, "%s/told", f->dir);
-    snprintf(f->script, sizeof f->script, "grep -E '^Sig(Ign|Blk):' /proc/$$/status >> %s", f->told);
+    snprintf(f->script, sizeof f->script, "exec grep -E '^Sig(Ign|Blk):' /proc/self/status >> %s", f->told);
     argv[2] = f->script;
     f->audience = (struct conf_audience){.name = (char *)"default", .scopes = 1u << SCOPE_FULL, .stale_soft_s = 100, .stale_hard_s = 1000, .cache_allow_s = 10, .cache_deny_s = 300};
     f->driver_conf = (struct gate_driver){.name = (char *)"one", .kind = kind, .audience = (char *)"default", .socket = f->server.path, .acl = f->acl,
@@ -239,7 +239,7 @@ static bool file_has(const char *path, const char *text)
     AUTO_BUF all = BUF_INIT(1 << 20);
     struct err e = {0};
 
-    return file_read(path, &all, &e) == E_OK && memmem(all.p, all.len, text, strlen(text));
+    return file_read(path, &all, &e) == E_OK && all.len && memmem(all.p, all.len, text, strlen(text));
 }
 
 static bool acl_has(struct fixture *f, const char *text)
