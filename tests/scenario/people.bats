@@ -147,7 +147,10 @@ by_role_operator() {
     # Five million members are not built to be refused.
     python3 -c 'print("{\"request\": [" + "0," * 5000000 + "0], \"file\": \"\"}")' > "$dir/large"
     [ "$(get -H 'Content-Type: application/json' --data-binary @"$dir/large" "$base/v1/admin")" = 400 ]
-    [ "$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(cat "$dir/run/admin.pid")/status")" -lt 100000 ]
+    # The address sanitizer keeps what was freed: its programs are measured less closely.
+    most=100000
+    ldd "$INKAN_PROGRAMS/inkan-admin" | grep -q libasan && most=300000
+    [ "$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(cat "$dir/run/admin.pid")/status")" -lt "$most" ]
     # Two requests on one connection.
     curl -sS --cacert "$dir/fleet-root.pem" --cert "$dir/people/bob.pem" --key "$dir/people/bob.key" "$base/v1/node" "$base/v1/node" -w '%{num_connects}\n' | tail -n 1 | grep -q '0$'
 }
