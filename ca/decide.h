@@ -27,7 +27,5 @@ bool caller_is_gateway(const struct access *a, const uint8_t der_hash[32], int64
 
 /* The audience of that name; for "default" that is not configured, `built_in`; NULL: there is none. */
 const struct conf_audience *audience_find(const struct conf *conf, const char *name, struct conf_audience *built_in);
-/* Changes whenever the rules of the audiences do. */
-uint32_t audiences_version(const struct conf *conf);
 
 #endif

@@ -452,7 +452,7 @@ struct access *decider_access(struct decider *d)
 void decider_set_conf(struct decider *d, const struct conf *conf)
 {
     d->conf = conf;
-    d->policy_version = audiences_version(conf);
+    d->policy_version = audiences_version(conf->audiences, conf->audiences_n);
     feed_set_conf(d->feed, conf);
 }
 

@@ -304,6 +304,17 @@ struct sts_decision {
     enum device_state state;
     char domain[ID_MAX_LEN + 1], device_id[ID_MAX_LEN + 1], product[DECISION_TEXT_MAX + 1], firmware[DECISION_TEXT_MAX + 1];
 };
+/* The rule of an audience (audience.c), one for the status process and for gateways. NULL: there is none of that name. */
+struct conf_audience;
+/* Of a device whose certificate serves: DECISION_OK, or why not. */
+enum decision_reason audience_judge(const struct conf_audience *audience, const char *domain, const char *product, const char *firmware,
+                                    enum access_scope scope);
+/* `cache_s` and `close` of a decision that is made. */
+void decision_set_cache(struct sts_decision *d, const struct conf_audience *audience);
+void audience_default(struct conf_audience *out); /* the rule of "default" where none is configured; no name */
+/* Changes whenever one of the rules does. */
+uint32_t audiences_version(const struct conf_audience *list, size_t n);
+
 #define DECIDED_MAX 64 /* decisions in one message */
 struct sts_decided {
     enum err_code code; /* E_OK; E_DENIED: the caller is no gateway; E_BUSY: nothing can be decided now. Then without decisions */

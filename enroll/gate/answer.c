@@ -234,7 +234,7 @@ static void refuse(struct gate_answer *out, int status, const char *text)
 static void decided_head(const struct gate *g, struct sts_decided *all)
 {
     all->seq = table_seq(g->table);
-    all->policy_version = rules_version(g->conf->audiences, g->conf->audiences_n);
+    all->policy_version = g->conf->policy_version;
 }
 
 static void answer_one(const struct gate *g, const struct question *q, const struct sts_identity *who, struct bytes der, const char *trace,

@@ -12,6 +12,7 @@
 #include "base/auto.h"
 #include "base/fsio.h"
 #include "base/life.h"
+#include "ca/service.h"
 
 #define CONF_MAX (256 * 1024)
 #define DAY      86400
@@ -329,8 +330,8 @@ static enum err_code add_default_audience(struct gate_conf *c, struct err *e)
     a = c->audiences ? &c->audiences[c->audiences_n] : NULL;
     if (!a)
         return err_set(e, E_NOMEM, "%s", c->path);
-    *a = (struct conf_audience){.name = strdup("default"), .scopes = 1u << SCOPE_FULL, .stale_soft_s = DAY, .stale_hard_s = 7 * DAY,
-                                .cache_allow_s = 10, .cache_deny_s = 300};
+    audience_default(a);
+    a->name = strdup("default");
     if (!a->name)
         return err_set(e, E_NOMEM, "%s", c->path);
     c->audiences_n++;
@@ -341,6 +342,7 @@ static enum err_code check(struct gate_conf *c, struct err *e)
 {
     if (add_default_audience(c, e) != E_OK)
         return e->code;
+    c->policy_version = audiences_version(c->audiences, c->audiences_n);
     for (size_t i = 0; i < c->audiences_n; i++)
         if (c->audiences[i].stale_hard_s < c->audiences[i].stale_soft_s)
             return err_set(e, E_INVALID, "%s: audience %s: stale_hard is below stale_soft", c->path, c->audiences[i].name);

@@ -44,6 +44,7 @@ struct gate_conf {
     char *ca, *cert, *key;           /* service.*: PEM files */
     struct conf_audience *audiences;
     size_t audiences_n;              /* "default" is among them */
+    uint32_t policy_version;         /* of them */
     struct gate_crl *crls;
     size_t crls_n;
     struct gate_driver *drivers;

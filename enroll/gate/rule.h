@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * May this unit connect now? The rule by which the gate decides from what the feed says, word for word that of ca/decide.h: what is
- * known of a certificate and its device, what an audience asks for, and how old the knowledge is. Pure; any thread.
+ * May this unit connect now? What the gate decides from the feed, as ca/decide.h does in the service: what is known of a certificate
+ * and its device, what an audience asks for (audience_judge: one rule for both), and how old the knowledge is. Pure; any thread.
  */
 #ifndef INKAN_ENROLL_GATE_RULE_H
 #define INKAN_ENROLL_GATE_RULE_H
@@ -24,7 +24,5 @@ void rule_decide(const struct conf_audience *audience, const struct feed_cert *c
 void rule_deny(const struct conf_audience *audience, enum decision_reason why, int64_t age_s, struct sts_decision *out);
 /* Would it be refused whatever the age of the data? */
 bool rule_refuses(const struct conf_audience *audience, const struct feed_cert *c, int64_t now);
-/* Changes whenever one of the rules does. */
-uint32_t rules_version(const struct conf_audience *list, size_t n);
 
 #endif

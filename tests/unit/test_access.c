@@ -356,10 +356,10 @@ static void the_rules_have_a_version(void **state)
 
     (void)state;
     rules.name = (char *)(uintptr_t) "door";
-    before = audiences_version(&conf);
-    assert_int_equal(audiences_version(&conf), before);
+    before = audiences_version(conf.audiences, conf.audiences_n);
+    assert_int_equal(audiences_version(conf.audiences, conf.audiences_n), before);
     rules.scopes |= 1 << SCOPE_UPDATE;
-    assert_int_not_equal(audiences_version(&conf), before);
+    assert_int_not_equal(audiences_version(conf.audiences, conf.audiences_n), before);
 }
 
 static void old_data_admits_the_known_good_for_a_while(void **state)
