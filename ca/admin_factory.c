@@ -497,21 +497,6 @@ static enum err_code revoke_certs(struct core *c, struct admin_call *call, const
     return E_OK;
 }
 
-static void on_revoked(struct core *c, void *arg, bool confirmed, const char *missing)
-{
-    struct admin_call *call = arg;
-    struct err e = {0};
-    json_t *result = json_pack("{s:I}", "revoked", (json_int_t)call->left);
-
-    (void)c;
-    if (confirmed) {
-        admin_done(call, result, -1);
-        return;
-    }
-    err_set(&e, E_PENDING, "revoked; not confirmed by %s", missing);
-    admin_done_but(call, result, &e);
-}
-
 void op_station_revoke(struct core *c, struct admin_call *call)
 {
     char object[ID_MAX_LEN + 16];
@@ -539,6 +524,5 @@ void op_station_revoke(struct core *c, struct admin_call *call)
         return;
     }
     factory_stations_changed(c);
-    revoke_changed(c);
-    links_confirm(c, c->purge_seq, on_revoked, call);
+    admin_done_in_force(c, call, c->purge_seq, json_pack("{s:I}", "revoked", (json_int_t)call->left));
 }

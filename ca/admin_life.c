@@ -48,29 +48,10 @@ static enum err_code change_of(const struct admin_call *call, struct life_change
     return err_set(e, E_INTERNAL, "%s is no change of a device", call->op->name);
 }
 
-static void on_confirmed(struct core *c, void *arg, bool confirmed, const char *missing)
-{
-    struct admin_call *call = arg;
-    struct err e = {0};
-    json_t *result = json_loads(call->state, 0, NULL);
-
-    (void)c;
-    if (confirmed) {
-        admin_done(call, result, -1);
-        return;
-    }
-    err_set(&e, E_PENDING, "done; not confirmed by %s", missing);
-    admin_done_but(call, result, &e);
-}
-
 void life_acknowledge(struct core *c, struct admin_call *call, enum device_state state, bool changed, uint64_t seq)
 {
-    json_t *result = json_pack("{s:s, s:I, s:b}", "state", device_state_name(state), "seq", (json_int_t)seq, "changed", changed);
-
-    revoke_changed(c);
-    call->state = json_dumps(result, JSON_COMPACT);
-    json_decref(result);
-    links_confirm(c, seq, on_confirmed, call);
+    admin_done_in_force(c, call, seq,
+                        json_pack("{s:s, s:I, s:b}", "state", device_state_name(state), "seq", (json_int_t)seq, "changed", changed));
 }
 
 void op_device_change(struct core *c, struct admin_call *call)

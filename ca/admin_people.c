@@ -219,21 +219,6 @@ static enum err_code revoke_certs(struct core *c, struct admin_call *call, const
     return E_OK;
 }
 
-static void on_ended(struct core *c, void *arg, bool confirmed, const char *missing)
-{
-    struct admin_call *call = arg;
-    struct err e = {0};
-    json_t *result = json_pack("{s:s, s:I}", "name", admin_text(call, "name"), "revoked", (json_int_t)call->left);
-
-    (void)c;
-    if (confirmed) {
-        admin_done(call, result, -1);
-        return;
-    }
-    err_set(&e, E_PENDING, "ended; not confirmed by %s", missing);
-    admin_done_but(call, result, &e);
-}
-
 void op_operator_end(struct core *c, struct admin_call *call)
 {
     char object[ID_MAX_LEN + 16];
@@ -257,8 +242,7 @@ void op_operator_end(struct core *c, struct admin_call *call)
         admin_fail(call, &e);
         return;
     }
-    revoke_changed(c);
-    links_confirm(c, c->purge_seq, on_ended, call);
+    admin_done_in_force(c, call, c->purge_seq, json_pack("{s:s, s:I}", "name", row.name, "revoked", (json_int_t)call->left));
 }
 
 static enum err_code certs_json(struct store *ledger, uint64_t operator_id, json_t *out, struct err *e)

@@ -380,36 +380,16 @@ static enum err_code cancel(struct transfer *t, const char *name, struct err *e)
 
 /* ---- operations ---- */
 
-static void on_confirmed(struct core *c, void *arg, bool confirmed, const char *missing)
-{
-    struct admin_call *call = arg;
-    struct err e = {0};
-    json_t *result = json_loads(call->state, 0, NULL);
-
-    (void)c;
-    if (confirmed) {
-        admin_done(call, result, -1);
-        return;
-    }
-    err_set(&e, E_PENDING, "done; not confirmed by %s", missing);
-    admin_done_but(call, result, &e);
-}
-
 static void finish(struct core *c, struct admin_call *call, struct transfer *t, enum err_code code, const struct err *e)
 {
-    json_t *result;
-
     json_decref(t->payload);
     if (code != E_OK) {
         admin_fail(call, e);
         return;
     }
-    revoke_changed(c);
-    result = json_pack("{s:s, s:s, s:s, s:I, s:I, s:b}", "transfer", t->row.name, "from", t->row.from_domain, "to", t->row.to_domain,
-                       "devices", (json_int_t)t->n, "seq", (json_int_t)t->seq, "changed", t->changed);
-    call->state = json_dumps(result, JSON_COMPACT);
-    json_decref(result);
-    links_confirm(c, t->seq, on_confirmed, call);
+    admin_done_in_force(c, call, t->seq,
+                        json_pack("{s:s, s:s, s:s, s:I, s:I, s:b}", "transfer", t->row.name, "from", t->row.from_domain, "to",
+                                  t->row.to_domain, "devices", (json_int_t)t->n, "seq", (json_int_t)t->seq, "changed", t->changed));
 }
 
 static enum err_code begin(struct core *c, struct admin_call *call, struct transfer *t, struct err *e)
