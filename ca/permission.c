@@ -42,7 +42,7 @@ const struct permission permissions[] = {
     {"domain.show", ANYBODY, PLAIN},
 
     {"device.add", OPERATOR | FACTORY, PLAIN},
-    {"device.import", OPERATOR | FACTORY, PLAIN},
+    {"device.import", OPERATOR | FACTORY, SIGNED}, /* many at once */
     {"device.list", ANYBODY, PLAIN},
     {"device.count", ANYBODY, PLAIN},
     {"device.show", ANYBODY, PLAIN},

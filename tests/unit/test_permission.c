@@ -81,7 +81,7 @@ static const struct {
     {"device.dispose", "oS2"},
     {"device.find", "os"},
     {"device.history", "aosfc"},
-    {"device.import", "of"},
+    {"device.import", "ofS"},
     {"device.list", "aosfc"},
     {"device.lose", "os"},
     {"device.quarantine", "os"},
