@@ -9,29 +9,16 @@
 #include <openssl/err.h>
 
 #include "base/auto.h"
+#include "base/text.h"
 
 /* More reasons than this say nothing new; the queue is drained all the same. */
 #define OPENSSL_REASONS_MAX 3
 
-/* Octets of the character at `s`; 0: it is none (RFC 3629 section 4). */
-static size_t utf8_len(const unsigned char *s)
-{
-    size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 /* What was quoted from outside, or cut in the middle of a character, still goes into JSON. */
 static void make_utf8(char *text)
 {
-    for (unsigned char *s = (unsigned char *)text; *s;) {
-        size_t n = utf8_len(s);
+    for (uint8_t *s = (uint8_t *)text, *end = s + strlen(text); s < end;) {
+        size_t n = text_char_len(s, (size_t)(end - s));
 
         if (n == 0)
             *s = '?';

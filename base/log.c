@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 /* Kept free at the end of every line for the mark of a cut line and the newline. */
 #define CUT_MARK " cut=yes"
 #define ROOM     (sizeof(((struct log_line *)0)->text) - sizeof(CUT_MARK) - 1)
@@ -57,20 +59,6 @@ static bool is_plain(uint8_t c)
            (c != '\0' && strchr("._:/@+-", c) != NULL);
 }
 
-/* Octets of the well-formed UTF-8 letter at p; 0: none, or a control (U+0080..9F, which terminals obey too). */
-static size_t letter_len(const uint8_t *p, size_t n)
-{
-    size_t len = p[0] < 0xc2 || p[0] > 0xf4 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    uint8_t least = p[0] == 0xc2 || p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80; /* no longer form than needed */
-
-    if (len == 0 || len > n || p[1] < least)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    return len;
-}
-
 static bool put_value(struct log_line *l, struct bytes v)
 {
     bool quote = v.len == 0;
@@ -82,23 +70,18 @@ static bool put_value(struct log_line *l, struct bytes v)
     if (!put(l, "\"", 1))
         return false;
     for (size_t i = 0; i < v.len; i++) {
-        size_t letter = letter_len(v.p + i, v.len - i);
+        size_t len = text_char_len(v.p + i, v.len - i);
         uint8_t c = v.p[i];
         char text[5];
         int n;
 
-        if (letter) {
-            if (!put(l, (const char *)v.p + i, letter))
+        if (len && !text_is_control(v.p + i, len) && c != '"' && c != '\\') {
+            if (!put(l, (const char *)v.p + i, len))
                 return false;
-            i += letter - 1;
+            i += len - 1;
             continue;
         }
-        if (c == '"' || c == '\\')
-            n = snprintf(text, sizeof(text), "\\%c", c);
-        else if (c < 0x20 || c >= 0x7f)
-            n = snprintf(text, sizeof(text), "\\x%02x", c);
-        else
-            n = snprintf(text, sizeof(text), "%c", c);
+        n = snprintf(text, sizeof(text), c == '"' || c == '\\' ? "\\%c" : "\\x%02x", c);
         if (!put(l, text, (size_t)n))
             return false;
     }

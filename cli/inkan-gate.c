@@ -24,6 +24,7 @@
 #include "base/auto.h"
 #include "base/fsio.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "enroll/gate/gate.h"
 #include "enroll/gate/probe.h"
 
@@ -49,7 +50,7 @@ static int usage(FILE *to)
 
 static int failed(const struct err *e)
 {
-    fprintf(stderr, "inkan-gate: %s\n", e->msg);
+    fprintf(stderr, "inkan-gate: %s\n", SHOWN(e->msg));
     return 1;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "cli/admin_client.h"
 #include "enroll/client/https.h"
 
@@ -51,7 +52,7 @@ static bool is_stopping(void *arg)
 
 static void say(const char *what, const char *detail)
 {
-    fprintf(stderr, "inkan-sync: %s%s%s\n", what, detail ? ": " : "", detail ? detail : "");
+    fprintf(stderr, "inkan-sync: %s%s%s\n", what, detail ? ": " : "", SHOWN(detail));
 }
 
 /* ---- the two sides ---- */

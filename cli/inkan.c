@@ -12,6 +12,7 @@
 #include "base/fsio.h"
 #include "base/limits.h"
 #include "base/msg.h"
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/admin_remote.h"
 #include "ca/signed_request.h"
@@ -315,7 +316,7 @@ const char *run_option(const struct run *r, const char *name)
 
 int run_fail(const struct err *e)
 {
-    fprintf(stderr, "inkan: %s\n", e->msg);
+    fprintf(stderr, "inkan: %s\n", SHOWN(e->msg));
     return e->code == E_PENDING ? EXIT_NOT_PROVEN : EXIT_REFUSED;
 }
 
@@ -325,10 +326,10 @@ static void show_progress(void *arg, uint64_t done, uint64_t total, const char *
     if (!isatty(STDERR_FILENO))
         return;
     if (total)
-        fprintf(stderr, "\r%s: %llu of %llu (%llu %%)\033[K", what, (unsigned long long)done, (unsigned long long)total,
+        fprintf(stderr, "\r%s: %llu of %llu (%llu %%)\033[K", SHOWN(what), (unsigned long long)done, (unsigned long long)total,
                 (unsigned long long)(done * 100 / total));
     else
-        fprintf(stderr, "\r%s: %llu\033[K", what, (unsigned long long)done);
+        fprintf(stderr, "\r%s: %llu\033[K", SHOWN(what), (unsigned long long)done);
     if (done >= total)
         fputc('\n', stderr);
 }

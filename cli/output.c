@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 
 #define TABLE_CHUNK 1000
 
@@ -107,8 +108,9 @@ static struct libscols_table *chunk_new(const struct column *columns, bool headi
     if (!t)
         return NULL;
     scols_table_enable_noheadings(t, !headings);
+    scols_table_enable_noencoding(t, 1); /* text_shown did it */
     for (const struct column *c = columns; c->member; c++) {
-        if (!scols_table_new_column(t, c->title, 0, c->cell == CELL_NUMBER ? SCOLS_FL_RIGHT : 0)) {
+        if (!scols_table_new_column(t, SHOWN(c->title), 0, c->cell == CELL_NUMBER ? SCOLS_FL_RIGHT : 0)) {
             scols_unref_table(t);
             return NULL;
         }
@@ -157,7 +159,7 @@ static bool add_line(struct table *t, const json_t *row)
         return false;
     for (const struct column *c = t->columns; c->member; c++, n++) {
         cell_format(json_object_get(row, c->member), c->cell, text, sizeof text);
-        if (scols_line_set_data(line, n, text) != 0)
+        if (scols_line_set_data(line, n, SHOWN(text)) != 0)
             return false;
     }
     t->chunk_rows++;
@@ -174,7 +176,7 @@ bool table_rows(void *table, const json_t *rows)
     {
         if (t->json) {
             fputs(t->printed ? ",\n" : "[\n", stdout);
-            if (json_dumpf(row, stdout, JSON_COMPACT) != 0)
+            if (json_dumpf(row, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) != 0)
                 t->failed = true;
             t->printed++;
         } else if (!add_line(t, row)) {
@@ -220,7 +222,7 @@ static bool print_rows(const char *title, const json_t *rows)
         if (n + 1 < sizeof columns / sizeof *columns)
             columns[n++] = (struct column){key, key, is_time(key) ? CELL_TIME : CELL_TEXT};
     }
-    printf("\n%s:\n", title);
+    printf("\n%s:\n", SHOWN(title));
     t = table_new(columns, false);
     if (!t)
         return false;
@@ -238,7 +240,7 @@ bool print_object(const json_t *object, bool json)
     json_t *o = (json_t *)object; /* the iteration macros of jansson are not const */
 
     if (json) {
-        json_dumpf(object, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+        json_dumpf(object, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII);
         putchar('\n');
         return fflush(stdout) == 0 && !ferror(stdout);
     }
@@ -249,12 +251,12 @@ bool print_object(const json_t *object, bool json)
     }
     json_object_foreach(o, key, value)
     {
-        char text[4096];
+        char text[4096], shown[4 * sizeof text];
 
         if (is_table(value) || (json_is_array(value) && json_array_size(value) == 0))
             continue;
         cell_format(value, is_time(key) ? CELL_TIME : CELL_TEXT, text, sizeof text);
-        printf("%-*s  %s\n", (int)width, key, text);
+        printf("%-*s  %s\n", (int)width, SHOWN(key), text_shown(text, shown, sizeof shown));
     }
     json_object_foreach(o, key, value)
     {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the CLI prints: tables for people, JSON for programs, from the same rows. */
+/*
+ * What the CLI prints: tables for people, JSON for programs, from the same rows. Text of the rows is harmless to a terminal both ways
+ * (base/text.h; JSON in ASCII).
+ */
 #ifndef INKAN_CLI_OUTPUT_H
 #define INKAN_CLI_OUTPUT_H
 
@@ -34,7 +37,7 @@ bool table_end(struct table *t, const char *empty);
 /* "name: value" lines of an object, nested arrays of objects as tables below; or the JSON itself. */
 bool print_object(const json_t *object, bool json);
 
-/* A value as text for people; `out` is always terminated. */
+/* A value as text, as it is: SHOWN before a terminal sees it. `out` is always terminated. */
 void cell_format(const json_t *value, enum cell cell, char *out, size_t size);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/fsio.h"
+#include "base/text.h"
 #include "cli/command.h"
 
 AUTO_TYPE(json_t, json_decref)
@@ -197,7 +198,7 @@ static void show_groups(const json_t *preview, const char *list, const char *mem
             fprintf(stderr, "%10s  %s: %zu more\n", "", member, json_array_size(rows) - i);
             break;
         }
-        fprintf(stderr, "%10lld  %s %s\n", number_of(row, "units"), member, name[0] ? name : "(none)");
+        fprintf(stderr, "%10lld  %s %s\n", number_of(row, "units"), member, name[0] ? SHOWN(name) : "(none)");
     }
 }
 
@@ -205,16 +206,16 @@ static void show_preview(const json_t *preview)
 {
     const json_t *states = json_object_get(preview, "states");
 
-    fprintf(stderr, "%10lld  units, digest %.16s...\n", number_of(preview, "count"), text_of(preview, "digest"));
+    fprintf(stderr, "%10lld  units, digest %.16s...\n", number_of(preview, "count"), SHOWN(text_of(preview, "digest")));
     show_groups(preview, "domains", "domain");
     show_groups(preview, "models", "model");
     for (size_t i = 0; i < json_array_size(states); i++) {
         const json_t *row = json_array_get(states, i);
         const char *would = text_of(row, "would");
 
-        fprintf(stderr, "%10lld  %s: %s%s%s\n", number_of(row, "units"), text_of(row, "state"),
+        fprintf(stderr, "%10lld  %s: %s%s%s\n", number_of(row, "units"), SHOWN(text_of(row, "state")),
                 strcmp(would, "change") == 0 ? "changed" : strcmp(would, "same") == 0 ? "as it is" : "refused",
-                text_of(row, "why")[0] ? ": " : "", text_of(row, "why"));
+                text_of(row, "why")[0] ? ": " : "", SHOWN(text_of(row, "why")));
     }
 }
 
@@ -238,7 +239,7 @@ static void draw(struct bar *b, const json_t *batch)
         return;
     if (rate > 0 && done < count)
         snprintf(left, sizeof(left), ", %.0f s left", (double)(count - done) / rate);
-    fprintf(stderr, "\r%s [%.*s%*s] %lld of %lld, %.0f/s%s, %lld refused\033[K", text_of(batch, "state"), filled,
+    fprintf(stderr, "\r%s [%.*s%*s] %lld of %lld, %.0f/s%s, %lld refused\033[K", SHOWN(text_of(batch, "state")), filled,
             "##############################", BAR_WIDTH - filled, "", done, count, rate, left, number_of(batch, "refused"));
     b->drawn = true;
 }
@@ -300,7 +301,7 @@ static void say(const json_t *b)
     const char *state = text_of(b, "state");
     long long id = number_of(b, "id");
 
-    fprintf(stderr, "batch %lld is %s: %lld of %lld units, %lld changed, %lld were so already, %lld refused\n", id, state,
+    fprintf(stderr, "batch %lld is %s: %lld of %lld units, %lld changed, %lld were so already, %lld refused\n", id, SHOWN(state),
             number_of(b, "done"), number_of(b, "count"), number_of(b, "changed"), number_of(b, "same"), number_of(b, "refused"));
     if (strcmp(state, "waiting") == 0)
         fprintf(stderr, "another person approves it: inkan fleet approve %lld\n", id);
@@ -309,7 +310,7 @@ static void say(const json_t *b)
     if (number_of(b, "refused"))
         fprintf(stderr, "what was refused and why: inkan fleet refused %lld\n", id);
     if (text_of(b, "error")[0])
-        fprintf(stderr, "%s\n", text_of(b, "error"));
+        fprintf(stderr, "%s\n", SHOWN(text_of(b, "error")));
 }
 
 /* Takes over `batch`. */
@@ -367,8 +368,11 @@ static int look_and_do(struct run *r, const char *preview_op, json_t *preview_ar
     json_object_set(wanted, "count", json_object_get(seen, "count"));
     json_object_set(wanted, "digest", json_object_get(seen, "digest"));
     r->file_op = op;
-    if (run_call(r, op, wanted, NULL, NULL, &batch, NULL, &e) != E_OK)
+    if (run_call(r, op, wanted, NULL, NULL, &batch, NULL, &e) != E_OK) {
+        if (e.code == E_IO) /* no answer: it is not known how far it came */
+            fprintf(stderr, "whether it began says: inkan fleet list. The same command again does no harm.\n");
         return run_fail(&e);
+    }
     return follow_to_end(r, batch);
 }
 
@@ -430,9 +434,9 @@ int command_fleet_approve(struct run *r)
         return run_fail(&e);
     if (r->as && number_of(batch, "pending"))
         return approve_pending(r, batch);
-    fprintf(stderr, "%s, asked for by %s: %s%s%s\n%10lld  units, digest %.16s...\n", text_of(batch, "action"), text_of(batch, "created_by"),
-            text_of(batch, "selector")[0] ? text_of(batch, "selector") : "a list of ids", text_of(batch, "why")[0] ? "; " : "",
-            text_of(batch, "why"), number_of(batch, "count"), text_of(batch, "digest"));
+    fprintf(stderr, "%s, asked for by %s: %s%s%s\n%10lld  units, digest %.16s...\n", SHOWN(text_of(batch, "action")), SHOWN(text_of(batch, "created_by")),
+            text_of(batch, "selector")[0] ? SHOWN(text_of(batch, "selector")) : "a list of ids", text_of(batch, "why")[0] ? "; " : "",
+            SHOWN(text_of(batch, "why")), number_of(batch, "count"), SHOWN(text_of(batch, "digest")));
     if (!run_ask(r, "Approve it?"))
         return EXIT_REFUSED;
     args = with_members(batch, names);

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/fsio.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "cli/command.h"
 
 AUTO_TYPE(json_t, json_decref)
@@ -71,8 +72,8 @@ int command_issue_and_write(struct run *r)
     } else {
         if (write_out(r, buf_bytes(&pem), &e) != E_OK)
             goto failed;
-        fprintf(stderr, "%s, issued by %s\n", json_string_value(json_object_get(result, "serial")),
-                json_string_value(json_object_get(result, "issuer")));
+        fprintf(stderr, "%s, issued by %s\n", SHOWN(json_string_value(json_object_get(result, "serial"))),
+                SHOWN(json_string_value(json_object_get(result, "issuer"))));
     }
     json_decref(result);
     return status;
@@ -115,7 +116,7 @@ int command_ca_request(struct run *r)
     pem_write(&pem, "CERTIFICATE REQUEST", buf_bytes(&der));
     if (write_out(r, buf_bytes(&pem), &e) != E_OK)
         return run_fail(&e);
-    fprintf(stderr, "request for %s\n", json_string_value(json_object_get(result, "subject")));
+    fprintf(stderr, "request for %s\n", SHOWN(json_string_value(json_object_get(result, "subject"))));
     return EXIT_DONE;
 }
 
@@ -135,7 +136,7 @@ int command_budget_grant(struct run *r)
     if (!file || write_out(r, bytes_str(file), &e) != E_OK)
         return run_fail(&e);
     fprintf(stderr, "budget %lld of %s\n", (long long)json_integer_value(json_object_get(result, "number")),
-            json_string_value(json_object_get(result, "box")));
+            SHOWN(json_string_value(json_object_get(result, "box"))));
     return EXIT_DONE;
 }
 

@@ -9,6 +9,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/fsio.h"
+#include "base/text.h"
 #include "ca/handover.h"
 #include "ca/order_file.h"
 #include "cli/command.h"
@@ -222,7 +223,7 @@ int command_order_sign(struct run *r)
         private_key_file(key_path, &key, &e) != E_OK || jws_sign(key, &h, bytes_str(text), &file, &e) != E_OK ||
         write_text(r, buf_bytes(&file), &e) != E_OK)
         return run_fail(&e);
-    fprintf(stderr, "signed by key %s\n", h.kid);
+    fprintf(stderr, "signed by key %s\n", SHOWN(h.kid));
     return EXIT_DONE;
 }
 

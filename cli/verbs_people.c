@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/text.h"
 #include "ca/signed_request.h"
 #include "cli/command.h"
 
@@ -50,12 +51,12 @@ static void print_what(FILE *f, const json_t *shown)
     const char *name;
     json_t *v;
 
-    fprintf(f, "%s asks for: %s\n", json_string_value(json_object_get(shown, "by")), json_string_value(json_object_get(shown, "op")));
+    fprintf(f, "%s asks for: %s\n", SHOWN(json_string_value(json_object_get(shown, "by"))), SHOWN(json_string_value(json_object_get(shown, "op"))));
     json_object_foreach(json_object_get(shown, "args"), name, v)
     {
-        AUTO(char) *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+        AUTO(char) *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII); /* whole: it is what is signed */
 
-        fprintf(f, "  %-16s %s\n", name, text ? text : "");
+        fprintf(f, "  %-16s %s\n", SHOWN(name), text ? text : "");
     }
 }
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/conf.h"
 #include "base/fsio.h"
+#include "base/text.h"
 #include "ca/audit.h"
 #include "ca/store/restore.h"
 #include "cli/command.h"
@@ -343,7 +344,7 @@ static bool print_json_lines(void *arg, const json_t *rows)
     (void)arg;
     json_array_foreach(rows, i, row)
     {
-        json_dumpf(row, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        json_dumpf(row, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII);
         putchar('\n');
     }
     return !ferror(stdout);
@@ -425,7 +426,7 @@ static int report_verdict(const struct run *r, enum err_code code, const struct 
 
         print_object(o, true);
     } else if (code != E_OK) {
-        printf("NOT intact: %s\n", v->what);
+        printf("NOT intact: %s\n", SHOWN(v->what));
     } else if (proven) {
         printf("verified: %llu entries, %llu of them with operators' signatures, %llu heads kept elsewhere; signed to entry %llu at %s\n",
                (unsigned long long)v->entries, (unsigned long long)v->signed_entries, (unsigned long long)v->heads, (unsigned long long)v->proven_seq, when);

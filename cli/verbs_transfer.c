@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fsio.h"
 #include "base/jws.h"
+#include "base/text.h"
 #include "ca/transfer.h"
 #include "cli/command.h"
 #include "cli/output.h"
@@ -42,7 +43,7 @@ static int sign_payload(struct run *r, const json_t *payload, const char *typ)
     buf_add_u8(&file, '\n');
     if (out ? file_write_atomic(out, buf_bytes(&file), 0644, &e) != E_OK : fwrite(file.p, 1, file.len, stdout) != file.len)
         return run_fail(&e);
-    fprintf(stderr, "signed by key %s\n", h.kid);
+    fprintf(stderr, "signed by key %s\n", SHOWN(h.kid));
     return EXIT_DONE;
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-foreach(noun bytes der jws msg conf)
+foreach(noun bytes text der jws msg conf)
   inkan_test(test_${noun} SOURCES tests/unit/test_${noun}.c USES base)
 endforeach()
 

@@ -205,3 +205,56 @@ setup() { instance_load; }
         [ "$(awk '/^Max core file size/ {print $5}' "/proc/$pid/limits")" = 0 ]
     done
 }
+
+# ---- a service that means harm ----
+
+# says ANSWERS COMMAND...: the command line against tests/lib/hostile_core.py
+says() {
+    local answers=$1 server code=0
+    shift
+    printf '%s' "$answers" > "$dir/answers"
+    rm -f "$dir/hostile.sock"
+    python3 "$source_dir/tests/lib/hostile_core.py" "$dir/hostile.sock" "$dir/answers" 3>&- &
+    server=$!
+    wait_for 10 test -S "$dir/hostile.sock"
+    "$programs/inkan" --socket "$dir/hostile.sock" "$@" > "$dir/said" 2>&1 || code=$?
+    kill "$server"
+    wait "$server" || true
+    cat -v "$dir/said"
+    return $code
+}
+
+# harmless WORDS: what was said has them, and nothing that a terminal obeys: escape, carriage return, C1, octets that are no UTF-8, bidi
+harmless() {
+    grep -qF -- "$1" "$dir/said"
+    LC_ALL=C no grep -qP '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]' "$dir/said"
+    iconv -f UTF-8 -t UTF-8 "$dir/said" > /dev/null
+}
+
+@test "what a device or a service says cannot act on the terminal of whoever reads it" {
+    bad='ok\u001b[2J\rM\u00fcller\u009b31m\u202e\u007f\n'
+    for LC_ALL in C.UTF-8 C; do
+        export LC_ALL
+        case $LC_ALL in C) shown='ok\x1b[2J\x0dM\xc3\xbcller\xc2\x9b31m\xe2\x80\xae\x7f\x0a' ;; *) shown='ok\x1b[2J\x0dMüller\xc2\x9b31m\xe2\x80\xae\x7f\x0a' ;; esac
+        says "{\"ca.list\": {\"rows\": [{\"name\": \"$bad\"}]}}" ca list
+        harmless "$shown"
+        says "{\"operator.show\": {\"done\": {\"name\": \"$bad\", \"$bad\": [\"$bad\"], \"certs\": [{\"$bad\": \"$bad\"}]}}}" operator show x
+        harmless "$shown"
+        says "{\"approval.show\": {\"done\": {\"id\": 1, \"by\": \"$bad\", \"op\": \"$bad\", \"args\": {\"$bad\": 1}}}}" approval show 1
+        harmless "$shown"
+        no says "{\"domain.show\": {\"progress\": \"$bad\", \"error\": \"$bad\\udc9b\\udcff\"}}" domain show x
+        harmless "$shown"
+        says "{\"batch.preview\": {\"done\": {\"count\": 1, \"digest\": \"$bad\", \"models\": [{\"model\": \"$bad\", \"units\": 1}],
+            \"states\": [{\"state\": \"$bad\", \"would\": \"$bad\", \"why\": \"$bad\"}]}}}" fleet suspend --select 'device = *' --dry-run
+        harmless "$shown"
+        # For programs: the same text, in ASCII.
+        says "{\"ca.list\": {\"rows\": [{\"name\": \"$bad\"}]}}" ca list --json > /dev/null
+        [ "$(jq -c '.[0].name' "$dir/said")" = "$(jq -nc "\"$bad\"")" ]
+        LC_ALL=C no grep -qP '[^\x0a\x20-\x7f]' "$dir/said"
+    done
+}
+
+@test "a mass action whose answer never came says how to find out, and that asking again does no harm" {
+    no says '{"batch.preview": {"done": {"count": 1}}, "batch.create": "gone"}' fleet suspend --select 'device = x' --yes
+    grep -q 'inkan fleet list. The same command again does no harm' "$dir/said"
+}
