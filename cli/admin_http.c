@@ -31,7 +31,7 @@ AUTO_TYPE(json_t, json_decref)
 #define HANDSHAKE_S    10
 #define REQUEST_S      60
 #define IDLE_S         60
-#define WRITE_S        60 /* without an octet taken */
+#define WRITE_S        30 /* without an octet taken */
 
 enum door_state { DOOR_HANDSHAKE, DOOR_REQUEST, DOOR_CALL, DOOR_ANSWER };
 

@@ -13,6 +13,7 @@
 
 #define LINK_QUEUE   (1 << 20)
 #define ANCHORS_MAX  (1u << 20)
+#define SEND_BUFFER  (64 << 10)
 #define TLS_CHECK_S  60
 #define TLS_AGAIN_S  2
 #define STOP_MAX_S   8
@@ -84,24 +85,12 @@ static void on_tls_timer(evutil_socket_t fd, short what, void *arg)
 
 static enum err_code take_cert(struct door *d, struct msg_reader *r, struct err *e)
 {
-    struct bytes certs[TLS_CERTS_MAX] = {{NULL, 0}};
     struct err refused = {0};
-    enum err_code code = msg_get_err(r, &refused);
-    uint32_t n = msg_get_u32(r);
-    int64_t renew_at;
+    bool mine;
 
-    if (n > TLS_CERTS_MAX)
-        return err_set(e, E_INVALID, "server certificate: chain of %u", n);
-    for (uint32_t i = 0; i < n; i++)
-        certs[i] = msg_get_bytes(r, CERT_MAX_LEN);
-    renew_at = msg_get_i64(r);
-    if (msg_read_end(r, e) != E_OK)
+    if (tls_take_cert(d->tls, r, d->tls_rid, &mine, &refused, e) != E_OK || !mine)
         return e->code;
-    if (r->request_id != d->tls_rid)
-        return E_OK;
-    if (code == E_OK)
-        code = tls_set_cert(d->tls, certs, n, renew_at, &refused);
-    if (code != E_OK) {
+    if (refused.code != E_OK) {
         log_failure("tls-certificate-refused", &refused);
         proc_state(d->proc, "no server certificate, see event tls-certificate-refused");
         after_s(d->tls_timer, TLS_AGAIN_S);
@@ -209,6 +198,7 @@ static void on_listen(struct proc *p, const char *name, int fd, void *arg)
 {
     struct door *d = arg;
     struct evconnlistener *l;
+    int send = SEND_BUFFER;
 
     (void)p;
     if (d->listener_n == DOOR_LISTENERS_MAX) {
@@ -216,6 +206,8 @@ static void on_listen(struct proc *p, const char *name, int fd, void *arg)
         close(fd);
         return;
     }
+    /* Connections take it from the listener: left to itself the kernel keeps megabytes for a peer that does not read. */
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send));
     l = evconnlistener_new(d->base, on_accept, d, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, fd);
     if (!l) {
         close(fd);

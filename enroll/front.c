@@ -284,24 +284,12 @@ static void on_tls_timer(evutil_socket_t fd, short what, void *arg)
 
 static enum err_code take_tls_cert(struct front *f, struct msg_reader *r, struct err *e)
 {
-    struct bytes certs[TLS_CERTS_MAX] = {{NULL, 0}};
     struct err refused = {0};
-    enum err_code code = msg_get_err(r, &refused);
-    uint32_t n = msg_get_u32(r);
-    int64_t renew_at;
+    bool mine;
 
-    if (n > TLS_CERTS_MAX)
-        return err_set(e, E_INVALID, "server certificate: chain of %u", n);
-    for (uint32_t i = 0; i < n; i++)
-        certs[i] = msg_get_bytes(r, CERT_MAX_LEN);
-    renew_at = msg_get_i64(r);
-    if (msg_read_end(r, e) != E_OK)
+    if (tls_take_cert(f->tls, r, f->tls_rid, &mine, &refused, e) != E_OK || !mine)
         return e->code;
-    if (r->request_id != f->tls_rid || f->tls_rid == 0)
-        return E_OK; /* answer to a request given up on */
-    if (code == E_OK)
-        code = tls_set_cert(f->tls, certs, n, renew_at, &refused);
-    if (code != E_OK) {
+    if (refused.code != E_OK) {
         log_failure("tls-certificate-refused", &refused);
         proc_state(f->proc, "no new server certificate for EST, see event tls-certificate-refused");
         tls_retry_later(f);

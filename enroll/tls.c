@@ -25,7 +25,8 @@ AUTO_TYPE(X509_REQ, X509_REQ_free)
 AUTO_TYPE(X509_STORE, X509_STORE_free)
 AUTO_TYPE(X509_STORE_CTX, X509_STORE_CTX_free)
 
-#define STORED_MAX    (TLS_CERTS_MAX * 16 * 1024)
+#define CERTS_MAX     8 /* of our own chain */
+#define STORED_MAX    (CERTS_MAX * 16 * 1024)
 #define ANCHORS_MAX_N 4096
 #define RENEW_AT      "renew-at: " /* first line of NAME.pem, then PEM */
 #define RENEW_AT_DIGITS 20
@@ -40,7 +41,7 @@ struct tls {
     EVP_PKEY *next_key; /* of the certificate asked for while one is in use */
     char cert_path[PATH_MAX], key_path[PATH_MAX];
     X509_STORE *anchors;
-    X509 *chain[TLS_CERTS_MAX]; /* leaf first */
+    X509 *chain[CERTS_MAX]; /* leaf first */
     size_t chain_n;
     int64_t renew_at;
     SSL_CTX *ctx;
@@ -173,13 +174,13 @@ static void chain_free(X509 **chain, size_t n)
 
 static enum err_code cert_take(struct tls *t, const struct bytes *certs, size_t n, int64_t renew_at, struct err *e)
 {
-    X509 *chain[TLS_CERTS_MAX] = {NULL};
+    X509 *chain[CERTS_MAX] = {NULL};
     AUTO(X509_STORE) *none = NULL;
     SSL_CTX *ctx = NULL;
     bool renewed;
 
-    if (n == 0 || n > TLS_CERTS_MAX)
-        return err_set(e, E_INVALID, "server certificate: chain of %zu, 1 to %d allowed", n, TLS_CERTS_MAX);
+    if (n == 0 || n > CERTS_MAX)
+        return err_set(e, E_INVALID, "server certificate: chain of %zu, 1 to %d allowed", n, CERTS_MAX);
     for (size_t i = 0; i < n; i++) {
         chain[i] = certs[i].len <= CERT_MAX_LEN ? libctx_x509(certs[i]) : NULL;
         if (!chain[i]) {
@@ -286,15 +287,15 @@ static bool renew_at_read(struct bytes text, int64_t *out)
 static void cert_load(struct tls *t)
 {
     AUTO_BUF text = BUF_INIT(STORED_MAX);
-    struct buf der[TLS_CERTS_MAX];
-    struct bytes certs[TLS_CERTS_MAX];
+    struct buf der[CERTS_MAX];
+    struct bytes certs[CERTS_MAX];
     struct err e = {0};
     int64_t renew_at;
     size_t n = 0;
 
     if (file_read(t->cert_path, &text, &e) != E_OK || !renew_at_read(buf_bytes(&text), &renew_at))
         return;
-    for (; n < TLS_CERTS_MAX; n++) {
+    for (; n < CERTS_MAX; n++) {
         buf_init(&der[n], CERT_MAX_LEN);
         if (pem_read(buf_bytes(&text), "CERTIFICATE", n, &der[n], &e) != E_OK) {
             buf_clear(&der[n]);
@@ -397,6 +398,26 @@ enum err_code tls_set_cert(struct tls *t, const struct bytes *certs, size_t n, i
     if (t->key != before)
         key_store(t); /* first: the old certificate does not fit it and is not used, should the next step not happen */
     cert_store(t, certs, n);
+    return E_OK;
+}
+
+enum err_code tls_take_cert(struct tls *t, struct msg_reader *r, uint64_t rid, bool *mine, struct err *refused, struct err *e)
+{
+    struct bytes certs[CERTS_MAX] = {{NULL, 0}};
+    enum err_code code = msg_get_err(r, refused);
+    uint32_t n = msg_get_u32(r);
+    int64_t renew_at;
+
+    *mine = rid != 0 && r->request_id == rid;
+    if (n > CERTS_MAX)
+        return err_set(e, E_INVALID, "server certificate: chain of %u", n);
+    for (uint32_t i = 0; i < n; i++)
+        certs[i] = msg_get_bytes(r, CERT_MAX_LEN);
+    renew_at = msg_get_i64(r);
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    if (*mine && code == E_OK && tls_set_cert(t, certs, n, renew_at, refused) != E_OK)
+        err_wrap(refused, "the core's answer");
     return E_OK;
 }
 

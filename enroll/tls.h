@@ -18,6 +18,7 @@
 #include <openssl/ssl.h>
 
 #include "base/conf.h"
+#include "base/msg.h"
 #include "ca/service.h"
 
 struct tls;
@@ -31,6 +32,11 @@ MUST_CHECK enum err_code tls_set_anchors(struct tls *t, struct bytes pem, struct
 /* Leaf first. E_INVALID when it is not for our key; nothing changed. */
 MUST_CHECK enum err_code tls_set_cert(struct tls *t, const struct bytes *certs, size_t n, int64_t renew_at,
                                       struct err *e);
+/*
+ * tls_set_cert with the core's answer to the CSR of request `rid`. !*mine: an answer to a request given up on (`rid` 0: to any); nothing
+ * changed. `refused` says why there is no new certificate. E_INVALID: the message is broken.
+ */
+MUST_CHECK enum err_code tls_take_cert(struct tls *t, struct msg_reader *r, uint64_t rid, bool *mine, struct err *refused, struct err *e);
 /* Both are there and connections can be served. */
 bool tls_is_ready(const struct tls *t);
 /*
@@ -47,8 +53,6 @@ bool tls_cert_names(const struct tls *t, const struct conf_strings *names); /* i
 MUST_CHECK enum err_code tls_csr(struct tls *t, struct buf *der, struct err *e);
 
 SSL *tls_accept_ssl(struct tls *t); /* NULL when not ready or out of memory */
-
-#define TLS_CERTS_MAX 8 /* of our own chain */
 
 /* What is known of the client after the handshake. */
 struct tls_peer {
