@@ -203,7 +203,8 @@ struct conf {
     enum key_alg records_key;
     char *records_profile;   /* kind record-signer */
     char *people_profile;    /* kind operator; "" = operators get no certificates */
-    unsigned two_person_above; /* units one person may change at once */
+    unsigned two_person_above; /* units one person may change at once, */
+    int64_t two_person_window_s; /* or by several mass actions within */
     bool decisions;          /* access decisions and the feed */
     char *decisions_group;   /* may use decision.sock; "" = the supervisor's own */
     char *listen_decision;   /* path of that socket */

@@ -153,6 +153,8 @@ static const struct conf_key top_keys[] = {
      .help = "Profile (kind operator) of operators' certificates; required with listen.admin. Its CA should certify nobody else."},
     {.section = "people", .name = "two_person_above", .type = T_UINT, TOP(two_person_above), .min = 0, .max = 1000000000, .def = "100",
      .help = "A mass action on more units than these waits for a second operator."},
+    {.section = "people", .name = "two_person_window", .type = T_DURATION, TOP(two_person_window_s), .min = 3600, .max = 366 * DAY, .def = "24h",
+     .help = "What one operator did to units by mass action within it, alone, is counted with the next one."},
     {.section = "decisions", .name = "enabled", .type = T_BOOL, TOP(decisions), .def = "false",
      .help = "Answers /v1/decision: may this unit connect now, and for what? Takes about 200 octets of memory in inkan-status for each certificate and its device."},
     {.section = "decisions", .name = "group", .type = T_TEXT, TOP(decisions_group), .def = "", .note = "the supervisor's",

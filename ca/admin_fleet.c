@@ -524,8 +524,26 @@ static enum err_code may_ask(const struct admin_call *call, const struct batch_o
     return may_act(o->action, call->person.roles, e);
 }
 
+#define WHY_TWO_MAX 200
+
+/* More than one person may do alone: the list, or with it what that one did alone of late; `why` says the latter. */
+static enum err_code takes_two(struct core *c, const struct actor *by, uint64_t units, bool *out, char why[WHY_TWO_MAX], struct err *e)
+{
+    uint64_t above = c->conf->two_person_above, before;
+
+    why[0] = '\0';
+    *out = units > above;
+    if (*out || store_batch_alone(c->store, by->name, core_stamp(c) - c->conf->two_person_window_s, &before, e) != E_OK)
+        return e->code;
+    *out = before + units > above;
+    if (*out)
+        snprintf(why, WHY_TWO_MAX, "with %llu units of mass actions that %s let run alone before it is more than %llu units", (unsigned long long)before,
+                 by->name, (unsigned long long)above);
+    return E_OK;
+}
+
 /* The frozen list is stored as what another person approves: batch.run with its count and digest, and what is done with it. */
-static enum err_code ask_second(struct core *c, struct admin_call *call, uint64_t id, struct err *e)
+static enum err_code ask_second(struct core *c, struct admin_call *call, uint64_t id, const char *why, struct err *e)
 {
     char text[24], digest[65];
     struct batch_row row;
@@ -547,26 +565,30 @@ static enum err_code ask_second(struct core *c, struct admin_call *call, uint64_
     code = people_ask(c, call, "batch.run", args, core_stamp(c), &pending, e);
     if (code == E_OK)
         code = store_batch_set_pending(c->store, id, pending, e);
+    if (code == E_OK && why[0])
+        code = store_batch_set_state(c->store, id, BATCH_WAITING, why, core_stamp(c), e);
     core_end(c, code, e);
     return code;
 }
 
-/* Root is outside the rule of two persons; the trail says where it would have held. */
-static void note_alone(const struct core *c, struct admin_call *call, uint64_t units)
+/* It runs at once, or waits for another person. Root is outside that rule; the trail says where it would have held. */
+static enum err_code start_or_ask(struct core *c, struct admin_call *call, uint64_t id, uint64_t count, struct err *e)
 {
-    call->by.alone = call->is_root && units > c->conf->two_person_above;
+    char why[WHY_TWO_MAX];
+    bool two;
+
+    if (takes_two(c, &call->by, count, &two, why, e) != E_OK)
+        return e->code;
+    call->by.alone = call->is_root && two;
+    return two && !call->is_root ? ask_second(c, call, id, why, e) : batch_start(c, id, &call->by, "", e);
 }
 
-/* Frozen: it runs at once, or another person says so. */
 static void on_frozen(struct core *c, void *arg, uint64_t id, uint64_t count, enum err_code code, const struct err *why)
 {
     struct admin_call *call = arg;
     struct err e = *why, failing = {0};
 
-    note_alone(c, call, count);
-    if (code == E_OK && !people_needs_second(c, call, count))
-        code = batch_start(c, id, &call->by, "", &e);
-    else if (code == E_OK && (code = ask_second(c, call, id, &e)) != E_OK && batch_fail(c, id, &call->by, e.msg, &failing) != E_OK)
+    if (code == E_OK && (code = start_or_ask(c, call, id, count, &e)) != E_OK && batch_fail(c, id, &call->by, e.msg, &failing) != E_OK)
         log_failure("batch-failed", &failing);
     if (code == E_OK)
         answer_batch(c, call, id);
@@ -643,10 +665,10 @@ static enum err_code same_list(struct core *c, struct admin_call *call, uint64_t
         return err_set(e, E_CONFLICT, "batch %llu does something else", (unsigned long long)id);
     if (!call->is_root && may_act((enum batch_action)row.action, call->person.roles, e) != E_OK) /* also of who asked, as of now */
         return e->code;
-    if (people_needs_second(c, call, row.count))
-        return err_set(e, E_DENIED, "batch %llu changes %llu units, so two persons are needed: inkan approval approve %llu", (unsigned long long)id,
-                       (unsigned long long)row.count, (unsigned long long)row.pending);
-    note_alone(c, call, row.count);
+    call->by.alone = call->is_root && row.pending;
+    if (row.pending && !call->is_root && !call->approved)
+        return err_set(e, E_DENIED, "batch %llu waits for a second person: inkan approval approve %llu", (unsigned long long)id,
+                       (unsigned long long)row.pending);
     return E_OK;
 }
 

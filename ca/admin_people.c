@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ca/batch.h"
 #include "ca/issue.h"
 #include "ca/people.h"
 
@@ -461,6 +462,8 @@ static enum err_code decide(struct core *c, struct admin_call *call, const struc
     if (code == E_OK)
         code = core_audit(c, &call->by, to == PENDING_RUNNING ? "approval-given" : "approval-refused", "", object,
                           json_pack("{s:s, s:s, s:o}", "op", s->op, "by", s->requester, "digest", json_hex(BYTES_OF(s->digest))), now, e);
+    if (code == E_OK && to == PENDING_REFUSED)
+        code = batch_unapproved(c, s->id, &call->by, why[0] ? why : "it was not approved", e);
     core_end(c, code, e);
     return code;
 }

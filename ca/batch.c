@@ -7,6 +7,7 @@
 
 #include "ca/issue.h"
 #include "ca/life.h"
+#include "ca/store/people.h"
 
 #define FREEZE_PAGE     2000 /* units of the list in one transaction */
 #define STEP_LEAST_US   1500 /* of work in one transaction; more where a commit takes longer, or there would be nothing but commits */
@@ -133,6 +134,16 @@ static void log_batch(const char *event, uint64_t id, uint64_t done, uint64_t co
     log_end(&l);
 }
 
+static void log_failed(uint64_t id, const char *why)
+{
+    struct log_line l;
+
+    log_begin(&l, LOG_WARN, "batch-failed");
+    log_u64(&l, "batch", id);
+    log_str(&l, "why", why);
+    log_end(&l);
+}
+
 static void step_soon(struct core *c, int64_t us)
 {
     struct timeval later = {us / 1000000, us % 1000000};
@@ -190,6 +201,8 @@ enum err_code batch_fail(struct core *c, uint64_t id, const struct actor *by, co
     if (code == E_OK)
         code = batch_audit(c, by, "batch-failed", id, json_pack("{s:s}", "why", why), e);
     core_end(c, code, e);
+    if (code == E_OK)
+        log_failed(id, why);
     return code;
 }
 
@@ -724,11 +737,28 @@ static enum err_code wrong_state(const struct batch_row *row, const char *verb, 
                    batch_state_name((enum batch_state)row->state), verb);
 }
 
-/* State and entry in one transaction. */
+/* Nobody is to approve what is decided: it was cancelled, or root let it run. (One that is being approved does not wait any more.) */
+static enum err_code close_request(struct core *c, uint64_t pending, const struct actor *by, const char *event, struct err *e)
+{
+    char object[40];
+    int64_t now = core_stamp(c);
+    enum err_code code = store_pending_close(c->store, pending, PENDING_REFUSED, event, now, e);
+
+    if (code == E_NOT_FOUND) {
+        *e = (struct err){0};
+        return E_OK;
+    }
+    if (code != E_OK)
+        return code;
+    snprintf(object, sizeof(object), "pending:%llu", (unsigned long long)pending);
+    return core_audit(c, by, "approval-refused", "", object, json_pack("{s:s, s:s}", "op", "batch.run", "why", event), now, e);
+}
+
+/* State and entry in one transaction, and the end of the request that waited to let it run. */
 static enum err_code move(struct core *c, const struct batch_row *row, enum batch_state to, const char *event, const struct actor *by,
                           const char *approved_by, struct err *e)
 {
-    uint64_t id = row->id, next = row->next;
+    uint64_t id = row->id, next = row->next, pending = row->pending;
     enum err_code code = core_begin(c, e);
 
     if (code != E_OK)
@@ -739,6 +769,8 @@ static enum err_code move(struct core *c, const struct batch_row *row, enum batc
         code = store_batch_set_state(c->store, id, to, "", core_stamp(c), e);
     if (code == E_OK)
         code = batch_audit(c, by, event, id, json_pack("{s:I}", "done", (json_int_t)next), e);
+    if (code == E_OK && pending)
+        code = close_request(c, pending, by, event, e);
     core_end(c, code, e);
     return code;
 }
@@ -811,12 +843,24 @@ enum err_code batch_cancel(struct core *c, uint64_t id, const struct actor *by, 
     return E_OK;
 }
 
+enum err_code batch_unapproved(struct core *c, uint64_t pending, const struct actor *by, const char *why, struct err *e)
+{
+    uint64_t id;
+    enum err_code code = store_batch_unapproved(c->store, pending, &id, e);
+
+    if (code == E_NOT_FOUND) {
+        *e = (struct err){0};
+        return E_OK;
+    }
+    if (code == E_OK)
+        code = store_batch_set_state(c->store, id, BATCH_CANCELLED, why, core_stamp(c), e);
+    return code == E_OK ? batch_audit(c, by, "batch-cancelled", id, json_pack("{s:i, s:s}", "done", 0, "why", why), e) : code;
+}
+
 /* ---- start and end of the core ---- */
 
 struct opened {
     struct core *core;
-    uint64_t half[64]; /* those that did not come as far as to run, or to another person */
-    size_t half_n;
     struct err e;
 };
 
@@ -824,12 +868,25 @@ static bool take_open(void *arg, const struct batch_row *row)
 {
     struct opened *o = arg;
 
-    if ((row->state == BATCH_FREEZING || (row->state == BATCH_WAITING && row->pending == 0)) && o->half_n < ARRAY_LEN(o->half))
-        o->half[o->half_n++] = row->id;
     if (row->state != BATCH_RUNNING && row->state != BATCH_FINISHING)
         return true;
     log_batch("batch-goes-on", row->id, row->next, row->count);
     return run_new(o->core, row, &o->e) == E_OK;
+}
+
+/* Its list was not complete, or nobody can approve it any more. What it was asked for cannot be taken up: a file is gone, a selector finds others. */
+static enum err_code fail_half(struct core *c, struct err *e)
+{
+    uint64_t id;
+    enum err_code code;
+
+    while ((code = store_batch_half(c->store, &id, e)) == E_OK)
+        if (batch_fail(c, id, &ACTOR_CORE, "the core ended before it could start; nothing was changed: give the same command again", e) != E_OK)
+            return e->code;
+    if (code != E_NOT_FOUND)
+        return code;
+    *e = (struct err){0};
+    return E_OK;
 }
 
 enum err_code batches_open(struct core *c, struct err *e)
@@ -845,10 +902,7 @@ enum err_code batches_open(struct core *c, struct err *e)
         *e = o.e;
         return e->code;
     }
-    for (size_t i = 0; i < o.half_n; i++)
-        if (batch_fail(c, o.half[i], &ACTOR_CORE, "the core stopped before it could start; nothing was changed", e) != E_OK)
-            return e->code;
-    return E_OK;
+    return fail_half(c, e);
 }
 
 void batches_free(struct core *c)

@@ -49,6 +49,8 @@ MUST_CHECK enum err_code batch_start(struct core *c, uint64_t id, const struct a
 MUST_CHECK enum err_code batch_pause(struct core *c, uint64_t id, const struct actor *by, struct err *e);  /* from running */
 MUST_CHECK enum err_code batch_resume(struct core *c, uint64_t id, const struct actor *by, struct err *e); /* from paused, canary */
 MUST_CHECK enum err_code batch_cancel(struct core *c, uint64_t id, const struct actor *by, struct err *e); /* from any that is not ended */
+/* The request that was to let a batch run has ended, and the batch with it. Inside the open transaction; E_OK where no batch waits for it. */
+MUST_CHECK enum err_code batch_unapproved(struct core *c, uint64_t pending, const struct actor *by, const char *why, struct err *e);
 
 /* The state an action brings units to; DEVICE_STATES: it leaves the state alone. */
 enum device_state batch_target(enum batch_action a);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/libctx.h"
+#include "ca/batch.h"
 
 AUTO_TYPE(X509, X509_free)
 
@@ -223,6 +224,8 @@ void people_ended(struct core *c, const struct admin_call *call, const struct er
     if (store_in_transaction(c->store) || core_begin(c, &e) != E_OK)
         return; /* it counts as interrupted at the next start */
     code = store_pending_end(c->store, call->pending, done ? PENDING_DONE : PENDING_FAILED, text, core_stamp(c), &e);
+    if (code == E_OK && !done)
+        code = batch_unapproved(c, call->pending, &call->by, text, &e);
     core_end(c, code, &e);
     if (code != E_OK)
         log_failure("approval-failed", &e);
@@ -236,10 +239,12 @@ static enum err_code expire_one(struct core *c, int64_t now, struct err *e)
     uint64_t id;
     enum err_code code = store_pending_due(c->store, now, &id, e);
 
-    if (code != E_OK || (code = store_pending_expire(c->store, id, now, e)) != E_OK)
+    if (code != E_OK || (code = store_pending_close(c->store, id, PENDING_EXPIRED, "", now, e)) != E_OK)
         return code;
     object_of(object, sizeof(object), id);
-    return core_audit(c, &ACTOR_CORE, "approval-expired", "", object, NULL, now, e);
+    if (core_audit(c, &ACTOR_CORE, "approval-expired", "", object, NULL, now, e) != E_OK)
+        return e->code;
+    return batch_unapproved(c, id, &ACTOR_CORE, "nobody approved it in time", e);
 }
 
 void people_tick(struct core *c)
@@ -279,6 +284,7 @@ static void policy_digest(const struct core *c, char hex[65])
         sha256_add(BYTES(conf->admin_users.v[i], strlen(conf->admin_users.v[i]) + 1));
     sha256_add(BYTES(conf->people_profile, strlen(conf->people_profile) + 1));
     sha256_add(BYTES(&conf->two_person_above, sizeof(conf->two_person_above)));
+    sha256_add(BYTES(&conf->two_person_window_s, sizeof(conf->two_person_window_s)));
     sha256_end(digest);
     hex_encode(digest, sizeof(digest), hex);
 }

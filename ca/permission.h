@@ -34,7 +34,7 @@ struct permission {
     const char *op;
     unsigned roles;   /* any of these */
     bool signature;   /* on the local socket too; over the network every request is signed */
-    bool two_persons; /* always; what depends on how many units it touches asks people_needs_second */
+    bool two_persons; /* always; what depends on how many units it touches asks people_needs_second, or sums them up (ca/admin_fleet.c) */
     bool local;       /* never over the network */
     unsigned second;  /* of these the second person is one, where it takes two only at times; 0: of `roles` */
 };

@@ -120,6 +120,38 @@ enum err_code store_batch_each(struct store *s, bool open_only, uint64_t before_
     return q_end(&q, e);
 }
 
+static enum err_code one_number(struct query *q, uint64_t *out, struct err *e)
+{
+    if (q_one(q, e) != E_OK)
+        return e->code;
+    *out = col_u64(q);
+    return q_end(q, e);
+}
+
+enum err_code store_batch_alone(struct store *s, const char *by, int64_t since, uint64_t *units, struct err *e)
+{
+    struct query q = q_begin(s, Q_BATCH_ALONE);
+
+    q_text(&q, by);
+    q_i64(&q, since);
+    return one_number(&q, units, e);
+}
+
+enum err_code store_batch_unapproved(struct store *s, uint64_t pending, uint64_t *id, struct err *e)
+{
+    struct query q = q_begin(s, Q_BATCH_UNAPPROVED);
+
+    q_u64(&q, pending);
+    return one_number(&q, id, e);
+}
+
+enum err_code store_batch_half(struct store *s, uint64_t *id, struct err *e)
+{
+    struct query q = q_begin(s, Q_BATCH_HALF);
+
+    return one_number(&q, id, e);
+}
+
 /* ---- the list ---- */
 
 enum err_code store_batch_items_put(struct store *s, uint64_t batch, uint64_t first, const uint64_t *device, size_t n, struct err *e)
@@ -152,10 +184,7 @@ enum err_code store_batch_item(struct store *s, uint64_t batch, uint64_t n, uint
 
     q_u64(&q, batch);
     q_u64(&q, n);
-    if (q_one(&q, e) != E_OK)
-        return e->code;
-    *device = col_u64(&q);
-    return q_end(&q, e);
+    return one_number(&q, device, e);
 }
 
 /* ---- its course ---- */
@@ -240,10 +269,7 @@ enum err_code store_batch_of_device(struct store *s, uint64_t device, uint64_t *
     struct query q = q_begin(s, Q_BATCH_OF_DEVICE);
 
     q_u64(&q, device);
-    if (q_one(&q, e) != E_OK)
-        return e->code;
-    *batch = col_u64(&q);
-    return q_end(&q, e);
+    return one_number(&q, batch, e);
 }
 
 enum err_code store_batch_still(struct store *s, uint64_t batch, enum device_state state, uint64_t after_n, uint64_t limit,

@@ -43,7 +43,7 @@ struct batch_row {
     uint8_t canary;             /* percent that run first, 0 = all at once */
     uint64_t next, changed, same, refused;
     uint64_t seq;               /* what links_confirm waits for, of its newest transaction */
-    const char *error;          /* why it failed, or waits; "" = nothing */
+    const char *error;          /* why it failed, waits or was cancelled; "" = nothing */
 };
 
 /* Sets id; it is not frozen yet. */
@@ -53,6 +53,13 @@ typedef bool (*batch_row_fn)(void *arg, const struct batch_row *row); /* false s
 /* The newest first, before `before_id` (0 = from the newest); `limit` 0 = none. `open_only`: not ended. */
 MUST_CHECK enum err_code store_batch_each(struct store *s, bool open_only, uint64_t before_id, uint64_t limit, batch_row_fn fn,
                                           void *arg, struct err *e);
+
+/* Units of batches that `by` let run without another person: all of those still open, and what was done of those that ended since `since`. */
+MUST_CHECK enum err_code store_batch_alone(struct store *s, const char *by, int64_t since, uint64_t *units, struct err *e);
+/* The batch that waits for this request; E_NOT_FOUND: none does. */
+MUST_CHECK enum err_code store_batch_unapproved(struct store *s, uint64_t pending, uint64_t *id, struct err *e);
+/* One that neither ran nor waits for a person: its list was never complete, or its request has ended. E_NOT_FOUND: none. */
+MUST_CHECK enum err_code store_batch_half(struct store *s, uint64_t *id, struct err *e);
 
 /* The list: `device[0]` becomes number `first` (from 1). */
 MUST_CHECK enum err_code store_batch_items_put(struct store *s, uint64_t batch, uint64_t first, const uint64_t *device, size_t n,

@@ -264,11 +264,13 @@ enum err_code store_pending_due(struct store *s, int64_t now, uint64_t *id, stru
     return q_end(&q, e);
 }
 
-enum err_code store_pending_expire(struct store *s, uint64_t id, int64_t at, struct err *e)
+enum err_code store_pending_close(struct store *s, uint64_t id, enum pending_state to, const char *outcome, int64_t at, struct err *e)
 {
-    struct query q = q_begin(s, Q_PENDING_EXPIRE);
+    struct query q = q_begin(s, Q_PENDING_CLOSE);
 
     q_u64(&q, id);
+    q_i64(&q, (int64_t)to);
+    q_text(&q, outcome);
     q_i64(&q, at);
     return q_exec_one(&q, e);
 }

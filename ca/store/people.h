@@ -61,7 +61,9 @@ MUST_CHECK enum err_code store_pending_end(struct store *s, uint64_t id, enum pe
 MUST_CHECK enum err_code store_pending_interrupt(struct store *s, int64_t at, struct err *e);
 /* The one that has been due longest; E_NOT_FOUND: none expires at `now` or before. */
 MUST_CHECK enum err_code store_pending_due(struct store *s, int64_t now, uint64_t *id, struct err *e);
-MUST_CHECK enum err_code store_pending_expire(struct store *s, uint64_t id, int64_t at, struct err *e);
+/* From waiting to an end that no second person gave it. E_NOT_FOUND: it does not wait. */
+MUST_CHECK enum err_code store_pending_close(struct store *s, uint64_t id, enum pending_state to, const char *outcome, int64_t at,
+                                             struct err *e);
 MUST_CHECK enum err_code store_pending_waiting(struct store *s, uint64_t operator_id, uint64_t *n, struct err *e);
 /* In the order of id, after `after_id`; `open_only`: waiting and running ones. */
 typedef bool (*pending_row_fn)(void *arg, const struct pending_row *row);

@@ -497,7 +497,7 @@ X(PENDING_DECIDE,
 X(PENDING_END, "UPDATE pending SET state = ?2, outcome = ?3, ended_at = ?4 WHERE id = ?1 AND state = 1")
 X(PENDING_INTERRUPT, "UPDATE pending SET state = 3, outcome = 'the core ended while it ran', ended_at = ?1 WHERE state = 1")
 X(PENDING_DUE, "SELECT id FROM pending WHERE state < 2 AND state = 0 AND expires_at <= ?1 ORDER BY expires_at LIMIT 1")
-X(PENDING_EXPIRE, "UPDATE pending SET state = 5, ended_at = ?2 WHERE id = ?1 AND state = 0")
+X(PENDING_CLOSE, "UPDATE pending SET state = ?2, outcome = ?3, ended_at = ?4 WHERE id = ?1 AND state = 0")
 X(PENDING_OF, "SELECT count(*) FROM pending WHERE state < 2 AND state = 0 AND operator = ?1")
 X(PENDING_EACH, "SELECT " PENDING_COLS " " PENDING_FROM " WHERE p.state < ?1 AND p.id > ?2 ORDER BY p.id LIMIT ?3")
 
@@ -542,6 +542,13 @@ X(BATCH_INSERT,
 X(BATCH_BY_ID, "SELECT " BATCH_COLS " FROM batch WHERE id = ?1")
 X(BATCH_EACH, "SELECT " BATCH_COLS " FROM batch WHERE id < ?1 ORDER BY id DESC LIMIT ?2")
 X(BATCH_EACH_OPEN, "SELECT " BATCH_COLS " FROM batch INDEXED BY batch_open WHERE ended_at = 0 AND id < ?1 ORDER BY id DESC LIMIT ?2")
+X(BATCH_ALONE,
+  "SELECT coalesce(sum(CASE WHEN ended_at = 0 THEN count ELSE next END), 0) FROM batch "
+  "WHERE created_by = ?1 AND started_at <> 0 AND approved_by IN ('', created_by) AND (ended_at = 0 OR ended_at >= ?2)")
+X(BATCH_UNAPPROVED, "SELECT id FROM batch INDEXED BY batch_open WHERE ended_at = 0 AND state = 1 AND pending = ?1")
+X(BATCH_HALF,
+  "SELECT id FROM batch INDEXED BY batch_open WHERE ended_at = 0 AND (state = 0 OR state = 1 AND NOT EXISTS "
+  "(SELECT 1 FROM pending p WHERE p.id = batch.pending AND p.state = 0)) LIMIT 1")
 X(BATCH_ITEM_PUT, "INSERT INTO batch_item (batch, n, device) VALUES (?1, ?2, ?3)")
 X(BATCH_ITEM, "SELECT device FROM batch_item WHERE batch = ?1 AND n = ?2")
 X(BATCH_FREEZE, "UPDATE batch SET count = ?2, digest = ?3 WHERE id = ?1 AND length(digest) = 0")

@@ -265,9 +265,47 @@ static void undo_takes_what_the_batch_still_holds(void **state)
     OK(l, store_commit(l->s, &l->e));
 }
 
+static uint64_t alone(struct ledger *l, const char *by, int64_t since)
+{
+    uint64_t units = 0;
+
+    OK(l, store_batch_alone(l->s, by, since, &units, &l->e));
+    return units;
+}
+
+static void what_one_person_let_run_alone_adds_up_while_it_is_open_and_for_some_time(void **state)
+{
+    struct ledger *l = *state;
+    struct batch_row b = {.next = 2, .changed = 1, .same = 1};
+    uint64_t first, second, third;
+
+    fill(l);
+    OK(l, store_begin(l->s, &l->e));
+    first = new_batch(l);
+    second = new_batch(l);
+    third = new_batch(l);
+    assert_int_equal(alone(l, "alice", T0), 0); /* they wait */
+    OK(l, store_batch_set_state(l->s, first, BATCH_RUNNING, "", T0 + 10, &l->e));
+    OK(l, store_batch_set_state(l->s, first, BATCH_PAUSED, "", T0 + 11, &l->e));
+    assert_int_equal(alone(l, "alice", T0 + 1000), 3); /* however long it rests */
+    assert_int_equal(alone(l, "bob", T0), 0);
+    b.id = first;
+    OK(l, store_batch_advance(l->s, &b, &l->e));
+    OK(l, store_batch_set_state(l->s, first, BATCH_CANCELLED, "", T0 + 20, &l->e));
+    assert_int_equal(alone(l, "alice", T0 + 20), 2); /* what was done of it */
+    assert_int_equal(alone(l, "alice", T0 + 21), 0);
+    OK(l, store_batch_set_state(l->s, second, BATCH_RUNNING, "", T0 + 20, &l->e));
+    assert_int_equal(alone(l, "alice", T0 + 20), 5);
+    OK(l, store_batch_approved(l->s, third, "bob", T0 + 20, &l->e));
+    OK(l, store_batch_set_state(l->s, third, BATCH_RUNNING, "", T0 + 20, &l->e));
+    assert_int_equal(alone(l, "alice", T0 + 20), 5);
+    OK(l, store_commit(l->s, &l->e));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_one_person_let_run_alone_adds_up_while_it_is_open_and_for_some_time, ledger_setup, ledger_teardown),
         cmocka_unit_test(every_number_comes_once_and_the_canary_is_spread),
         cmocka_unit_test(would_is_what_the_table_says),
         cmocka_unit_test_setup_teardown(ids_are_taken_in_the_order_of_declaration_each_once, ledger_setup, ledger_teardown),

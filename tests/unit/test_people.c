@@ -287,7 +287,7 @@ static void what_waits_ends_once_and_never_by_its_author(void **state)
     REFUSED(l, E_NOT_FOUND, store_pending_due(l->s, T0 + 99, &due, &l->e));
     OK(l, store_pending_due(l->s, T0 + 100, &due, &l->e));
     assert_int_equal(due, id);
-    OK(l, store_pending_expire(l->s, id, T0 + 100, &l->e));
+    OK(l, store_pending_close(l->s, id, PENDING_EXPIRED, "", T0 + 100, &l->e));
     REFUSED(l, E_NOT_FOUND, store_pending_decide(l->s, id, PENDING_RUNNING, bob.row.id, "", T0, &l->e));
     OK(l, store_commit(l->s, &l->e));
     EVP_PKEY_free(alice.key);
