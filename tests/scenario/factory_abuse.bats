@@ -5,7 +5,7 @@ load ../lib/instance
 load ../lib/factory
 
 setup_file() {
-    instance_up
+    instance_up people=yes two_person_above=0
     station_add issue-1 issue
     station_add verify-1 verify
     station_add qa-1 qa
@@ -36,6 +36,36 @@ setup() { instance_load; }
     [ "$(unit_state WO-a WO-a-00000002)" = rework ]
     # Its own key, proven anew, does.
     [ "$(unit_confirm WO-a WO-a-00000002)" = 200 ]
+}
+
+@test "a forced close of units under rework takes two persons, and the one who asked must still be one who may" {
+    for person in fay gus; do
+        openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$person" -keyout "$dir/$person.key" -out "$dir/$person.csr" 2> /dev/null
+        inkan operator add $person --roles factory --csr "$dir/$person.csr" --out "$dir/$person.pem"
+    done
+    here() { inkan --as "$dir/$1.pem" --key "$dir/$1.key" "${@:2}"; }
+    order_open WO-f 'quantity: 2'
+    unit_done WO-f WO-f-00000001
+    [ "$(unit_post qa-1 WO-f WO-f-00000001 rework)" = 200 ]
+    run here fay order close WO-f --force --yes
+    echo "$output"
+    [ "$status" -eq 3 ]
+    [[ $output == *"order.close waits for a second person"* ]]
+    id=$(inkan approval list --json | jq '.[0].id')
+    run here fay approval approve "$id" --yes
+    [[ $output == *"the second person is another one"* ]]
+    # A role taken away between asking and approving.
+    inkan operator change fay --roles operator
+    run here gus approval approve "$id" --yes
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ $output == *"fay, who asked for it: order.close is for the role"* ]]
+    [ "$(inkan order status WO-f --json | jq -r .state)" = open ]
+    inkan operator change fay --roles factory
+    here gus approval approve "$id" --yes
+    [ "$(inkan order status WO-f --json | jq -r .state)" = closed ]
+    [ "$(unit_state WO-f WO-f-00000001)" = scrapped ]
+    [ "$(inkan audit export | jq -r 'select(.event == "order-closed" and (.object | test("WO-f"))) | "\(.actor) \(.approvals | length > 100)"')" = "fay true" ]
 }
 
 @test "a unit with a long record is still read: the newest events" {
