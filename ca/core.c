@@ -662,6 +662,13 @@ static int exit_code_of_start(const struct core *c, const struct err *e)
     return c->store && store_is_doubtful(c->store) ? PROC_EXIT_RESTART : 1;
 }
 
+/* The reason goes to the supervisor too: it tells whoever ordered the start. */
+static _Noreturn void fail_start(const struct core *c, int code, const struct err *e)
+{
+    proc_state(c->proc, e->msg);
+    proc_die("start-failed", code, e);
+}
+
 int core_run(int argc, char **argv)
 {
     static struct core c;
@@ -690,12 +697,12 @@ int core_run(int argc, char **argv)
         log_note(LOG_WARN, "memory-not-locked", "reason", "RLIMIT_MEMLOCK is too small for the memory of private keys");
     if (!c.guesses || !c.issuance || !c.captures || !c.metrics || !c.tick || !c.checkpoint) {
         err_set(&e, E_NOMEM, "start");
-        proc_die("start-failed", 1, &e);
+        fail_start(&c, 1, &e);
     }
     if (core_open(&c, &e) != E_OK)
-        proc_die("start-failed", exit_code_of_start(&c, &e), &e);
+        fail_start(&c, exit_code_of_start(&c, &e), &e);
     if (proc_confine(c.proc, &e) != E_OK)
-        proc_die("start-failed", 1, &e);
+        fail_start(&c, 1, &e);
     code = proc_loop(c.proc);
     core_close(&c);
     return code;

@@ -17,6 +17,7 @@
 
 #define DEFAULT_CONFIG "/etc/inkan/inkan.yaml"
 #define TEXT_MAX       (4 * 1024 * 1024)
+#define STARTED        "\n" /* begins no reason */
 
 struct options {
     const char *config;
@@ -91,20 +92,25 @@ static int check(const struct options *o)
 /* ---- the background ---- */
 
 struct background {
-    int report; /* the parent waits here for one octet; -1 in the foreground */
+    int report; /* the parent waits here for STARTED, or for the reason why not; -1 in the foreground */
     int log;
 };
 
-/* The parent stays until the first processes run, so that a failed start is seen where it was ordered. */
-static int wait_for_start(int from)
+/* The parent stays until the core serves, so that a failed start is seen where it was ordered. */
+static int wait_for_start(int from, pid_t service)
 {
-    char started = 0;
+    char why[PROC_STATE_MAX + 1] = "";
     ssize_t n;
 
     do
-        n = read(from, &started, 1);
+        n = read(from, why, sizeof(why) - 1);
     while (n < 0 && errno == EINTR);
-    return n == 1 && started == '1' ? 0 : 1;
+    if (n <= 0)
+        return 1; /* it has said why itself */
+    if (strcmp(why, STARTED) == 0)
+        return 0;
+    fprintf(stderr, "inkand: the core does not start: %s\ninkand: it is tried again until it does; to stop: kill %ld\n", why, (long)service);
+    return 1;
 }
 
 /* 0 in the service, which goes on; the parent leaves here. */
@@ -120,7 +126,7 @@ static enum err_code go_background(struct background *b, struct err *e)
         return err_errno(e, E_IO, "fork");
     if (pid > 0) {
         close(ends[1]);
-        _exit(wait_for_start(ends[0]));
+        _exit(wait_for_start(ends[0], pid));
     }
     close(ends[0]);
     b->report = ends[1];
@@ -129,13 +135,14 @@ static enum err_code go_background(struct background *b, struct err *e)
     return E_OK;
 }
 
-static void on_started(void *arg)
+static void on_started(const char *why_not, void *arg)
 {
     struct background *b = arg;
+    const char *text = why_not ? why_not : STARTED;
 
     if (b->report < 0)
         return;
-    if (write(b->report, "1", 1) != 1)
+    if (write(b->report, text, strlen(text)) != (ssize_t)strlen(text))
         log_note(LOG_WARN, "start-not-reported", NULL, NULL);
     close(take_fd(&b->report));
 }

@@ -88,9 +88,11 @@ struct pin_look {
 bool host_look_at_pin(const struct host *h, const struct conf_token *token, struct pin_look *out);
 
 /*
- * Starts every process and runs until SIGTERM or SIGINT. `started` is called once the first processes are forked.
+ * Starts every process and runs until SIGTERM or SIGINT. `started` is called when the core serves (NULL), or with the
+ * reason when it failed several times in a row: it is tried again all the same, and `started` not called again.
  * Takes over *conf, which a reload replaces. `log_in_file`: SIGHUP opens log_file again.
  */
-int supervise(struct host *h, struct conf **conf, bool log_in_file, void (*started)(void *), void *arg);
+typedef void (*started_fn)(const char *why_not, void *arg);
+int supervise(struct host *h, struct conf **conf, bool log_in_file, started_fn started, void *arg);
 
 #endif

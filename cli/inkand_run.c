@@ -22,6 +22,7 @@
 
 #define SERVED_MS         1000
 #define BACKOFF_MAX_S     30
+#define START_TRIES       3 /* of the core, after 0, 1 and 3 seconds, before who ordered the start hears that it failed */
 #define DISK_BACKOFF_MAX_S 2 /* issuance is back within five seconds of there being room again */
 #define STOP_PATIENCE_S   10
 #define STOP_RANKS        4
@@ -75,6 +76,8 @@ struct supervisor {
     size_t children_n;
     struct pending pending[PENDING_MAX];
     size_t pending_n;
+    started_fn started; /* NULL once it was called */
+    void *started_arg;
     bool log_in_file;
     bool leaving;
     bool settling;
@@ -167,7 +170,7 @@ static void state_text(const struct child *c, char *out, size_t size)
         snprintf(out, size, "%.120s%sheld back: the PIN was refused; not tried again before a new PIN or `inkan token unblock`",
                  c->said, c->said[0] ? "; " : "");
     else if (!c->running && c->waiting)
-        snprintf(out, size, "waiting: failed %u times at start", c->failures);
+        snprintf(out, size, "waiting: failed %u times at start%s%.200s", c->failures, c->said[0] ? "; it last said: " : "", c->said);
     else if (!c->running)
         snprintf(out, size, "stopped");
     else if (c->stopping)
@@ -467,6 +470,24 @@ static void forget_core_requests(struct supervisor *s)
         s->children[i].once = false;
 }
 
+/* ---- how the start went ---- */
+
+static void tell_start(struct supervisor *s, const char *why_not)
+{
+    started_fn started = s->started;
+
+    s->started = NULL;
+    if (started)
+        started(why_not, s->started_arg);
+}
+
+/* Only the core is waited for. `why` is empty where it said nothing before its end. */
+static void start_failed(struct child *c, const char *why)
+{
+    if (c->kind == PROC_CORE && (c->hold != HOLD_NONE || c->failures >= START_TRIES))
+        tell_start(c->s, why[0] ? why : "the log says why");
+}
+
 /* ---- messages of the children ---- */
 
 static void on_ready(struct child *c)
@@ -475,6 +496,8 @@ static void on_ready(struct child *c)
         c->serving = true;
         c->serving_since_ms = clock_mono_ms();
         log_child(LOG_INFO, "process-serving", c, NULL, NULL);
+        if (c->kind == PROC_CORE)
+            tell_start(c->s, NULL);
     }
     tell_core(c->s);
 }
@@ -610,6 +633,13 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
     settle(c->s);
 }
 
+static void failed_at_start(struct child *c, const char *why, time_t max_s)
+{
+    c->failures++;
+    retry_later(c, max_s);
+    start_failed(c, why);
+}
+
 static enum err_code start_child(struct child *c, struct err *e)
 {
     struct supervisor *s = c->s;
@@ -658,8 +688,7 @@ static void start_and_link(struct child *c)
         fail_pending(c->s, asked, c->token, &e);
         return;
     }
-    c->failures++;
-    retry_later(c, BACKOFF_MAX_S);
+    failed_at_start(c, e.msg, BACKOFF_MAX_S);
 }
 
 /* ---- the end of a process ---- */
@@ -700,11 +729,11 @@ static void judge_end(struct child *c, bool served)
         hold_back(c, HOLD_BLOCKED);
     } else if (code == PROC_EXIT_CONFIG) {
         hold_back(c, HOLD_CONFIG);
+        start_failed(c, "it refused the configuration");
     } else if (served) {
         c->failures = 0;
     } else {
-        c->failures++;
-        retry_later(c, code == PROC_EXIT_DISK ? DISK_BACKOFF_MAX_S : BACKOFF_MAX_S);
+        failed_at_start(c, c->said, code == PROC_EXIT_DISK ? DISK_BACKOFF_MAX_S : BACKOFF_MAX_S);
     }
 }
 
@@ -1049,8 +1078,7 @@ static void start_all(struct supervisor *s)
             continue;
         if (start_child(c, &e) != E_OK) {
             log_failure("process-not-started", &e);
-            c->failures++;
-            retry_later(c, BACKOFF_MAX_S);
+            failed_at_start(c, e.msg, BACKOFF_MAX_S);
             continue;
         }
         link_child(c);
@@ -1084,9 +1112,9 @@ static void clear(struct supervisor *s)
         event_base_free(s->base);
 }
 
-int supervise(struct host *h, struct conf **conf, bool log_in_file, void (*started)(void *), void *arg)
+int supervise(struct host *h, struct conf **conf, bool log_in_file, started_fn started, void *arg)
 {
-    struct supervisor s = {.host = h, .conf = *conf, .log_in_file = log_in_file};
+    struct supervisor s = {.host = h, .conf = *conf, .log_in_file = log_in_file, .started = started, .started_arg = arg};
     struct err e = {0};
     int code = 1;
 
@@ -1094,7 +1122,6 @@ int supervise(struct host *h, struct conf **conf, bool log_in_file, void (*start
     if (s.base && add_children(&s) && add_events(&s)) {
         log_note(LOG_INFO, "service-starting", "version", INKAN_VERSION);
         start_all(&s);
-        started(arg);
         event_base_dispatch(s.base);
         log_note(LOG_INFO, "service-stopped", NULL, NULL);
         code = 0;

@@ -299,10 +299,12 @@ running_pid() {
     [ "$(cat "/proc/$service_pid/comm" 2>/dev/null)" = inkand ]
 }
 
+# inkand returns when the service runs, or says why it does not; that one is not left behind.
 start_service() {
     running_pid && return 0
-    "$programs/inkand" -c "$dir/inkan.yaml" || return 1
-    wait_for 20 test -S "$dir/run/admin.sock" && wait_for 20 "$programs/inkan" --socket "$dir/run/admin.sock" status --json
+    "$programs/inkand" -c "$dir/inkan.yaml" && return 0
+    stop_service
+    return 1
 }
 
 stop_service() {

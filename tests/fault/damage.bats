@@ -105,10 +105,14 @@ known_is_there() {
     stop_service
     cp "$dir/state/ledger/ledger.db" "$side/good.db"
     dd if=/dev/urandom of="$dir/state/ledger/ledger.db" bs=4096 count=1 conv=notrunc 2> /dev/null
-    local lines
-    lines=$(log_lines)
-    "$programs/inkand" -c "$dir/inkan.yaml" 3>&- 4>&-
-    named() { log_after "$lines" | grep 'proc=core' | grep 'ledger.db' | grep -q 'not a database\|malformed'; }
+    local before
+    before=$(log_lines)
+    # The start says why, and the service goes on trying without being ready.
+    run "$programs/inkand" -c "$dir/inkan.yaml" 3>&- 4>&-
+    [ "$status" -eq 1 ]
+    [[ $output == *'the core does not start: '*ledger.db* ]]
+    no health_is_ready
+    named() { log_after "$before" | grep 'proc=core' | grep 'ledger.db' | grep -q 'not a database\|malformed'; }
     waits_for 10 named
     no test "$(enroll dmg-page --max-time 1)" = 200
     stop_service

@@ -4,7 +4,7 @@
  * is told and does what a file in the run directory says.
  *
  *   exit-NAME   leave with this code before serving (once: the file is removed)
- *   die-NAME    leave with this code before serving, each time
+ *   die-NAME    leave with this code before serving, each time; the last words are "told to die"
  *   run         core only, read on SIGUSR1: "<what> <token>" asked of the supervisor
  */
 #include <event2/event.h>
@@ -53,18 +53,20 @@ static void on_gone(struct proc *p, enum proc_kind peer, uint32_t index, const c
     told("gone", name);
 }
 
-static void leave_if_told(const char *prefix, const char *name, bool once)
+static void leave_if_told(struct proc *p, const char *prefix, bool once)
 {
     char path[512], text[16] = "";
     FILE *f;
 
-    snprintf(path, sizeof(path), "%s/%s-%s", run_dir, prefix, name);
+    snprintf(path, sizeof(path), "%s/%s-%s", run_dir, prefix, proc_name(p));
     f = fopen(path, "r");
     if (!f)
         return;
     if (fgets(text, sizeof(text), f) && once)
         unlink(path);
     fclose(f);
+    if (!once)
+        proc_state(p, "told to die");
     _exit(atoi(text));
 }
 
@@ -73,8 +75,8 @@ static void on_go(struct proc *p, void *arg)
     struct err e = {0};
 
     (void)arg;
-    leave_if_told("exit", proc_name(p), true);
-    leave_if_told("die", proc_name(p), false);
+    leave_if_told(p, "exit", true);
+    leave_if_told(p, "die", false);
     told("go", getenv("TOKEN_SAYS") ? getenv("TOKEN_SAYS") : "no-token-environment");
     told("secret", getenv("INKAND_TEST_SECRET") ? "leaked" : "clean");
     if (proc_confine(p, &e) != E_OK)

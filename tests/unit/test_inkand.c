@@ -95,15 +95,20 @@ static char *read_log(const struct service *s, const char *name)
     return (char *)text.p;
 }
 
-static unsigned count(const struct service *s, const char *needle)
+static unsigned count_in(const struct service *s, const char *file, const char *needle)
 {
-    char *text = read_log(s, "err");
+    char *text = read_log(s, file);
     unsigned n = 0;
 
     for (const char *p = text; (p = strstr(p, needle)) != NULL; p++)
         n++;
     free(text);
     return n;
+}
+
+static unsigned count(const struct service *s, const char *needle)
+{
+    return count_in(s, "err", needle);
 }
 
 static void nap(void)
@@ -113,14 +118,14 @@ static void nap(void)
     nanosleep(&t, NULL);
 }
 
-/* Waits until the log holds `needle` at least `times` times. */
-static void expect(const struct service *s, const char *needle, unsigned times)
+/* Waits until the file holds `needle` at least `times` times. */
+static void expect_in(const struct service *s, const char *file, const char *needle, unsigned times)
 {
     int64_t deadline = clock_mono_ms() + 20000;
 
-    while (count(s, needle) < times) {
+    while (count_in(s, file, needle) < times) {
         if (clock_mono_ms() > deadline) {
-            char *text = read_log(s, "err");
+            char *text = read_log(s, file);
 
             print_message("not seen %u times: %s\n%s", times, needle, text);
             free(text);
@@ -128,6 +133,11 @@ static void expect(const struct service *s, const char *needle, unsigned times)
         }
         nap();
     }
+}
+
+static void expect(const struct service *s, const char *needle, unsigned times)
+{
+    expect_in(s, "err", needle, times);
 }
 
 static pid_t pid_of(const struct service *s, const char *name)
@@ -309,7 +319,7 @@ static void a_failure_at_start_backs_off(void **state)
     expect(&s, "event=process-ended process=front-1", 3); /* at 0, 1 and 3 seconds */
     starts = count(&s, "event=process-started process=front-1");
     assert_true(starts <= 4);
-    expect(&s, "waiting: failed", 1);
+    expect(&s, "waiting: failed 2 times at start; it last said: told to die", 1);
     stop(&s);
 }
 
@@ -537,35 +547,76 @@ static void a_reload_keeps_what_cannot_change_and_refuses_mistakes(void **state)
     stop(&s);
 }
 
-static void in_the_background_the_parent_returns_when_the_service_runs(void **state)
+static void stop_background(const struct service *s)
+{
+    pid_t pid = running(s, "inkand");
+
+    kill(pid, SIGTERM);
+    for (int64_t deadline = clock_mono_ms() + 15000; kill(pid, 0) == 0 && clock_mono_ms() < deadline;)
+        nap();
+    assert_int_equal(kill(pid, 0), -1);
+    assert_int_equal(count_in(s, "log", "event=service-stopped"), 1);
+    remove_dir(s);
+}
+
+static void in_the_background_the_parent_returns_when_the_core_serves(void **state)
 {
     struct service s;
-    char *log;
-    pid_t pid;
 
     (void)state;
     begin(&s);
     start_with(&s, NULL);
     assert_int_equal(wait_end(s.pid), 0);
-    pid = running(&s, "inkand");
-    assert_true(pid > 0 && kill(pid, 0) == 0);
-    for (int64_t deadline = clock_mono_ms() + 10000; clock_mono_ms() < deadline; nap()) {
-        bool serving;
+    assert_int_equal(count_in(&s, "log", "event=process-serving process=core"), 1);
+    expect_in(&s, "log", "event=process-serving process=front-1", 1);
+    stop_background(&s);
+}
 
-        log = read_log(&s, "log");
-        serving = strstr(log, "event=process-serving process=front-1") != NULL;
-        free(log);
-        if (serving)
-            break;
-    }
-    kill(pid, SIGTERM);
-    for (int64_t deadline = clock_mono_ms() + 15000; kill(pid, 0) == 0 && clock_mono_ms() < deadline;)
-        nap();
-    assert_int_equal(kill(pid, 0), -1);
-    log = read_log(&s, "log");
-    assert_non_null(strstr(log, "event=service-stopped"));
-    free(log);
-    remove_dir(&s);
+static void a_core_that_does_not_start_is_told_where_the_start_was_ordered(void **state)
+{
+    struct service s;
+    char path[128];
+
+    (void)state;
+    begin(&s);
+    put_file(&s, "run/die-core", "1");
+    start_with(&s, NULL);
+    assert_int_equal(wait_end(s.pid), 1);
+    assert_int_equal(count(&s, "the core does not start: told to die"), 1);
+    /* The service goes on: what was wrong may be mended meanwhile. */
+    assert_int_equal(kill(running(&s, "inkand"), 0), 0);
+    snprintf(path, sizeof(path), "%s/run/die-core", s.dir);
+    assert_int_equal(unlink(path), 0);
+    expect_in(&s, "log", "event=process-serving process=core", 1);
+    stop_background(&s);
+}
+
+static void a_core_that_refuses_the_configuration_is_told_at_once(void **state)
+{
+    struct service s;
+
+    (void)state;
+    begin(&s);
+    put_file(&s, "run/exit-core", "78");
+    start_with(&s, NULL);
+    assert_int_equal(wait_end(s.pid), 1);
+    assert_int_equal(count(&s, "the core does not start: it refused the configuration"), 1);
+    assert_int_equal(count_in(&s, "log", "event=process-started process=core"), 1);
+    stop_background(&s);
+}
+
+/* One kill while it starts is no failed start. */
+static void a_core_killed_once_at_its_start_is_waited_for(void **state)
+{
+    struct service s;
+
+    (void)state;
+    begin(&s);
+    put_file(&s, "run/exit-core", "1");
+    start_with(&s, NULL);
+    assert_int_equal(wait_end(s.pid), 0);
+    assert_int_equal(count_in(&s, "log", "event=process-started process=core"), 2);
+    stop_background(&s);
 }
 
 static void a_failed_start_in_the_background_is_seen(void **state)
@@ -763,7 +814,10 @@ int main(void)
         cmocka_unit_test(children_of_a_killed_supervisor_leave),
         cmocka_unit_test(a_second_supervisor_is_refused),
         cmocka_unit_test(a_reload_keeps_what_cannot_change_and_refuses_mistakes),
-        cmocka_unit_test(in_the_background_the_parent_returns_when_the_service_runs),
+        cmocka_unit_test(in_the_background_the_parent_returns_when_the_core_serves),
+        cmocka_unit_test(a_core_that_does_not_start_is_told_where_the_start_was_ordered),
+        cmocka_unit_test(a_core_that_refuses_the_configuration_is_told_at_once),
+        cmocka_unit_test(a_core_killed_once_at_its_start_is_waited_for),
         cmocka_unit_test(a_failed_start_in_the_background_is_seen),
         cmocka_unit_test(the_check_prints_every_mistake_and_touches_nothing),
         cmocka_unit_test(root_without_users_is_refused),
