@@ -204,6 +204,14 @@ class Proxy(threading.Thread):
                 pass
 
 
+# -- the closing
+
+def check_equations(tap, counts):
+    tap.check(counts["reserved"] == counts["issued"] + counts["unused"], "reserved = issued + unused", counts)
+    tap.check(counts["issued"] == counts["confirmed"] + counts["void"] + counts["orphan"], "issued = confirmed + void + orphan", counts)
+    tap.check(counts["confirmed"] == counts["shipped"] + counts["stock"] + counts["scrapped"], "confirmed = shipped + stock + scrapped", counts)
+
+
 # -- records, read with openssl alone
 
 def decode(text):
