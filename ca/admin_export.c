@@ -33,6 +33,7 @@ struct export {
     enum export_format format;
     char id[33]; /* of this export */
     struct order_row order;      /* what is borrowed in it is not used */
+    bool has_secrets;            /* it names a customer's key */
     struct export_unit unit[PAGE_UNITS];
     size_t n, waiting;
     uint64_t written;
@@ -106,6 +107,25 @@ static json_t *said_of_unit(const struct export *x, const struct export_unit *u,
     return j;
 }
 
+/* The newest secret of the unit as it was sealed for the customer, where it has one. */
+static enum err_code put_secret(struct store *ledger, struct export_unit *u, struct err *e)
+{
+    AUTO_BUF detail = BUF_INIT(FACTORY_BODY_MAX);
+    AUTO_JSON *sealed = NULL;
+    enum err_code code = store_unit_event_newest(ledger, u->row.id, "secret", &detail, e);
+
+    if (code == E_NOT_FOUND) {
+        *e = (struct err){0};
+        return E_OK;
+    }
+    if (code != E_OK)
+        return code;
+    sealed = json_loadb((const char *)detail.p, detail.len, 0, NULL);
+    if (json_object_set(u->payload, "secret_cms", json_object_get(sealed, "cms")) != 0)
+        return err_set(e, E_INTERNAL, "unit %s: its secret cannot be told", u->device_id);
+    return E_OK;
+}
+
 static json_t *entity(const char *organization, const char *unit)
 {
     return json_pack("{s:s, s:s}", "organizationName", organization, "organizationalUnitName", unit);
@@ -154,6 +174,8 @@ static enum err_code read_unit(struct store *ledger, struct export *x, struct ex
     if (x->format == EXPORT_NATIVE && (json_object_set_new(u->payload, "export", json_string(x->id)) != 0 ||
                                        json_object_set_new(u->payload, "index", json_integer((json_int_t)place)) != 0))
         return err_set(e, E_NOMEM, "unit %s", u->device_id);
+    if (x->format == EXPORT_NATIVE && x->has_secrets && put_secret(ledger, u, e) != E_OK)
+        return e->code;
     if (x->format == EXPORT_UNITS) {
         if (store_issuer_by_id(ledger, cert.issuer, &issuer, e) != E_OK)
             return err_wrap(e, "unit %s", u->device_id);
@@ -331,6 +353,7 @@ static enum err_code export_begin(struct core *c, struct admin_call *call, struc
     if (store_order_by_no(c->store, admin_text(call, "order"), &x->order, e) != E_OK)
         return e->code == E_NOT_FOUND ? err_set(e, E_NOT_FOUND, "there is no order %s", admin_text(call, "order")) : e->code;
     x->order.stations = x->order.firmware = x->order.targets = x->order.note = NULL; /* lent by the statement */
+    x->has_secrets = x->order.customer_key.len > 0;
     x->order.customer_key = (struct bytes){NULL, 0};
     if (x->format == EXPORT_MANIFEST && c->record.alg != SIG_ECDSA_SHA256)
         return err_set(e, E_CONFLICT, "a manifest is signed with ES256: the record key is not p256");

@@ -61,22 +61,6 @@ static bool names(struct bytes id, const struct cert *x, const struct pubkey *ke
            der_take_unsigned(&seq, &serial) && der_at_end(&seq) && bytes_equal(issuer, x->issuer) && bytes_equal(serial, x->serial);
 }
 
-/* RFC 7030 4.4.1.2: its keyUsage allows it, or says nothing. */
-static enum err_code may_receive(const struct cert *x, enum key_alg alg, struct recipient *r, struct err *e)
-{
-    bool rsa = key_rsa_bits(alg) != 0;
-    unsigned needed = rsa ? USAGE_KEY_ENCIPHERMENT : USAGE_KEY_AGREEMENT;
-
-    if (!rsa && alg != KEY_P256 && alg != KEY_P384)
-        return err_set(e, E_DENIED, "the certificate that AsymmetricDecryptKeyIdentifier names has a key that cannot receive others");
-    if (x->key_usage && !(x->key_usage & needed))
-        return err_set(e, E_DENIED, "the certificate that AsymmetricDecryptKeyIdentifier names does not allow %s (RFC 7030 4.4.1.2)",
-                       rsa ? "keyEncipherment" : "keyAgreement");
-    r->kind = rsa ? RECIPIENT_RSA : RECIPIENT_EC;
-    r->alg = alg;
-    return E_OK;
-}
-
 struct candidate {
     struct bytes id;
     struct recipient *r;
@@ -90,7 +74,6 @@ struct candidate {
 /* One certificate; true: it is the one, and `code` says whether it can be used. */
 static bool try_certificate(struct candidate *t, struct bytes der)
 {
-    struct recipient *r = t->r;
     struct err ignored = {0};
     struct pubkey key;
     struct cert x;
@@ -100,16 +83,9 @@ static bool try_certificate(struct candidate *t, struct bytes der)
         t->now > x.not_after)
         return false;
     t->found = true;
-    t->code = may_receive(&x, key.alg, r, t->e);
-    buf_add_bytes(&r->spki, x.spki);
-    if (by_ski) {
-        buf_add_bytes(&r->id, x.ski);
-    } else {
-        buf_add_bytes(&r->issuer, x.issuer);
-        buf_add_bytes(&r->serial, x.serial);
-    }
-    if (t->code == E_OK && (!buf_ok(&r->spki) || !buf_ok(&r->id) || !buf_ok(&r->issuer) || !buf_ok(&r->serial)))
-        t->code = err_set(t->e, E_NOMEM, "recipient");
+    t->code = recipient_take(t->r, &x, key.alg, by_ski, t->e);
+    if (t->code != E_OK)
+        err_wrap(t->e, "AsymmetricDecryptKeyIdentifier");
     return true;
 }
 

@@ -11,8 +11,10 @@
 
 #include "base/der.h"
 #include "base/oid.h"
+#include "base/privkey.h"
 #include "ca/admin_args.h"
 #include "ca/factory_int.h"
+#include "ca/key_package.h"
 
 #define CHALLENGE_TAG     "inkan-confirm-1"
 #define CHALLENGE_TEXT    320 /* octets of a challenge, at most */
@@ -21,6 +23,8 @@
 #define DETAIL_MAX        2048
 #define SKIP_MAX          1000 /* ids of a range passed over in one request */
 #define EVENTS_SHOWN      100
+#define SECRET_LEN        32
+#define ENVELOPE_MAX      4096 /* octets: key encrypted for RSA 4096, the recipient's name, two hundred octets of content */
 #define UNIT_FRAME        2048 /* octets of a unit without its events, at most */
 
 /* One request as it is worked on. */
@@ -380,6 +384,87 @@ static enum err_code do_event(struct act *a, struct err *e)
     return code;
 }
 
+/* ---- a secret for the unit and its owner ---- */
+
+static enum err_code may_have_secret(struct act *a, struct err *e)
+{
+    enum unit_state s = (enum unit_state)a->u.state;
+    unsigned role = s == UNIT_REWORK ? STATION_REWORK : STATION_ISSUE;
+
+    if (!(a->st.roles & role))
+        return factory_refuse(a->g, e, E_DENIED, "wrong-role", "this needs a station of role %s",
+                              role == STATION_REWORK ? "rework: the unit is under rework" : "issue");
+    if (unit_has_ended(s))
+        return refuse_state(a, UNIT_DO_ISSUE, e);
+    if (factory_is_over(&a->g->device))
+        return factory_refuse(a->g, e, E_DENIED, "unit-ended", "the device is stopped");
+    if (unit_is_confirmed(s) && s != UNIT_REWORK)
+        return factory_refuse(a->g, e, E_DENIED, "unit-confirmed", "the unit is %s: only a rework opens it again", unit_state_name(s));
+    return factory_may_note(a->c, a->u.id, a->g, e);
+}
+
+/* {"cms": EnvelopedData for the customer} */
+static enum err_code seal_secret(const struct act *a, struct bytes customer, const char *secret, struct buf *detail, struct err *e)
+{
+    AUTO_BUF envelope = BUF_INIT(ENVELOPE_MAX);
+    char said[ORDER_NO_MAX + ID_MAX_LEN + 2 * SECRET_LEN + 64];
+    struct recipient r;
+    int n = snprintf(said, sizeof(said), "{\"device_id\":\"%s\",\"order\":\"%s\",\"secret\":\"%s\"}", a->g->unit.device_id, a->o->order_no,
+                     secret);
+    enum err_code code;
+
+    recipient_init(&r);
+    code = recipient_of(&r, customer, e);
+    if (code == E_OK)
+        code = envelope_write(OID_PKCS7_DATA, BYTES((const uint8_t *)said, (size_t)n), &r, &envelope, e);
+    recipient_clear(&r);
+    OPENSSL_cleanse(said, sizeof(said));
+    if (code != E_OK)
+        return err_wrap(e, "customer_key of order %s", a->o->order_no);
+    buf_add_str(detail, "{\"cms\":\"");
+    base64_encode(detail, buf_bytes(&envelope), 0);
+    buf_add_str(detail, "\"}");
+    buf_add_u8(detail, 0);
+    return buf_ok(detail) ? E_OK : err_set(e, E_NOMEM, "secret");
+}
+
+/*
+ * Random, told once to the station and kept for the customer alone. A lost answer cannot be repeated: asking again makes another
+ * one, and the newest counts.
+ */
+static enum err_code do_secret(struct act *a, struct err *e)
+{
+    AUTO_BUF customer = BUF_INIT(CERT_MAX_LEN);
+    AUTO_BUF detail = BUF_INIT(2 * ENVELOPE_MAX);
+    struct unit_cause why = {.by = &a->g->by, .station = a->st.id, .badge = a->g->unit.badge, .tool = a->g->unit.tool, .event = "secret"};
+    uint8_t drawn[SECRET_LEN];
+    char secret[2 * SECRET_LEN + 1];
+    struct order_row row;
+    enum err_code code;
+
+    if (store_order_by_no(a->c->store, a->o->order_no, &row, e) != E_OK)
+        return e->code;
+    buf_add_bytes(&customer, row.customer_key);
+    if (customer.len == 0)
+        return factory_refuse(a->g, e, E_DENIED, "no-customer-key", "order %s names no key to hand secrets over", a->o->order_no);
+    if ((code = may_have_secret(a, e)) != E_OK || (code = random_bytes(drawn, sizeof(drawn), e)) != E_OK)
+        return code;
+    hex_encode(drawn, sizeof(drawn), secret);
+    code = seal_secret(a, buf_bytes(&customer), secret, &detail, e);
+    why.detail = (const char *)detail.p;
+    if (code == E_OK)
+        code = factory_note(a->c, a->o, a->u.id, a->g->unit.device_id, &why, a->now, e);
+    if (code == E_OK) {
+        buf_printf(a->body, "{\"device_id\":\"%s\",\"order\":\"%s\",\"secret\":\"", a->g->unit.device_id, a->o->order_no);
+        buf_add_str(a->body, secret);
+        buf_printf(a->body, "\",\"state\":\"%s\"}", unit_state_name((enum unit_state)a->u.state));
+    }
+    OPENSSL_cleanse(drawn, sizeof(drawn));
+    OPENSSL_cleanse(secret, sizeof(secret));
+    stack_wipe();
+    return code;
+}
+
 static enum err_code do_pack(struct act *a, struct err *e)
 {
     static const char *const members[] = {"carton", "detail", NULL};
@@ -455,6 +540,7 @@ static const struct admin_arg reserve_args[] = {SAID, {"device_id", ARG_ID, fals
 static const struct admin_arg confirm_args[] = {
     SAID, {"challenge", ARG_TEXT, true, CHALLENGE_TEXT}, {"signature", ARG_BASE64, true, 2048},
     {"firmware", ARG_TEXT, false, ID_MAX_LEN}, {"evidence", ARG_OBJECT, false, DETAIL_MAX}, END};
+static const struct admin_arg secret_args[] = {SAID, END};
 static const struct admin_arg event_args[] = {SAID, {"event", ARG_TEXT, true, 32}, TOLD, END};
 static const struct admin_arg pack_args[] = {SAID, {"carton", ARG_TEXT, false, 64}, {"detail", ARG_OBJECT, false, DETAIL_MAX}, END};
 static const struct admin_arg reason_args[] = {SAID, TOLD, END};
@@ -473,6 +559,7 @@ static const struct action {
     [SVC_FACTORY_CHALLENGE] = {STATION_VERIFY, ORDER_WORK, NULL, do_challenge},
     [SVC_FACTORY_CONFIRM] = {STATION_VERIFY, ORDER_WORK, confirm_args, do_confirm},
     [SVC_FACTORY_EVENT] = {ANY_WORK, ORDER_WORK, event_args, do_event},
+    [SVC_FACTORY_SECRET] = {STATION_ISSUE | STATION_REWORK, ORDER_WORK, secret_args, do_secret},
     [SVC_FACTORY_PACK] = {STATION_PACK, ORDER_WORK, pack_args, do_pack},
     [SVC_FACTORY_SHIP] = {STATION_PACK, ORDER_WORK, pack_args, do_ship},
     [SVC_FACTORY_SCRAP] = {STATION_QA, ORDER_WORK, reason_args, do_scrap},

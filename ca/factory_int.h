@@ -53,11 +53,11 @@ MUST_CHECK enum err_code factory_may_note(struct core *c, uint64_t unit, struct 
 /* An event that changes nothing but the record; why->event is its name. */
 MUST_CHECK enum err_code factory_note(struct core *c, const struct work_order *o, uint64_t unit, const char *device_id,
                                       const struct unit_cause *why, int64_t now, struct err *e);
-/* `firmware` must be one of the order's releases; "" only when it is not `needed`. */
 /* "badge=B-77;tool=st/1.2;firmware=1.4.2" of the header Inkan-Unit, into g->unit. */
 MUST_CHECK enum err_code factory_read_said(const char *text, struct grant *g, struct err *e);
 /* Is its device stopped for the line too? */
 bool factory_is_over(const struct device_facts *d);
+/* `firmware` must be one of the order's releases; "" only when it is not `needed`. */
 MUST_CHECK enum err_code factory_firmware(const struct work_order *o, const char *firmware, bool needed, struct grant *g,
                                           struct err *e);
 

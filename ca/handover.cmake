@@ -3,5 +3,5 @@
 # service and by those who check it offline: no ledger, no tokens.
 inkan_module(handover
   SOURCES order_file.c record_check.c handover.c
-  USES base
+  USES pki base
   LIBS PkgConfig::JANSSON PkgConfig::CRYPTO)

@@ -146,7 +146,7 @@ static void job_free(struct issue_job *j)
     draft_clear(&j->draft);
     buf_clear(&j->sig);
     buf_clear(&j->cert);
-    buf_clear(&j->body);
+    buf_wipe(&j->body); /* it may be the secret of a unit */
     grant_clear(&j->grant);
     parcel_clear(&j->parcel);
     buf_clear(&j->package_sig);
@@ -1138,7 +1138,10 @@ static void log_act(const struct issue_job *j)
     log_str(&l, "order", j->act.order);
     log_str(&l, "device_id", j->grant.unit.device_id);
     log_str(&l, "by", j->grant.by.name);
-    log_bytes(&l, "answer", j->result.body);
+    if (j->act.action == SVC_FACTORY_SECRET)
+        log_str(&l, "answer", "a secret");
+    else
+        log_bytes(&l, "answer", j->result.body);
     log_end(&l);
 }
 

@@ -60,6 +60,40 @@ void recipient_clear(struct recipient *r)
     recipient_init(r);
 }
 
+enum err_code recipient_take(struct recipient *r, const struct cert *x, enum key_alg alg, bool by_ski, struct err *e)
+{
+    bool rsa = key_rsa_bits(alg) != 0;
+
+    if (!rsa && alg != KEY_P256 && alg != KEY_P384)
+        return err_set(e, E_DENIED, "the certificate's key cannot receive others");
+    if (x->key_usage && !(x->key_usage & (rsa ? USAGE_KEY_ENCIPHERMENT : USAGE_KEY_AGREEMENT)))
+        return err_set(e, E_DENIED, "the certificate does not allow %s (RFC 7030 4.4.1.2)", rsa ? "keyEncipherment" : "keyAgreement");
+    r->kind = rsa ? RECIPIENT_RSA : RECIPIENT_EC;
+    r->alg = alg;
+    buf_add_bytes(&r->spki, x->spki);
+    if (by_ski) {
+        buf_add_bytes(&r->id, x->ski);
+    } else {
+        buf_add_bytes(&r->issuer, x->issuer);
+        buf_add_bytes(&r->serial, x->serial);
+    }
+    if (!buf_ok(&r->spki) || !buf_ok(&r->id) || !buf_ok(&r->issuer) || !buf_ok(&r->serial))
+        return err_set(e, E_NOMEM, "recipient");
+    return E_OK;
+}
+
+enum err_code recipient_of(struct recipient *r, struct bytes cert, struct err *e)
+{
+    struct pubkey key;
+    struct cert x;
+
+    if (cert_read(cert, &x, e) != E_OK || pubkey_read(x.spki, &key, e) != E_OK || recipient_take(r, &x, key.alg, x.ski.len > 0, e) != E_OK)
+        return e->code;
+    r->oaep = r->wrap_256 = r->content_256 = true;
+    r->hash = key.alg == KEY_P384 ? HASH_SHA384 : HASH_SHA256;
+    return E_OK;
+}
+
 /* ---- choosing ---- */
 
 static bool wrap_of(struct bytes oid, bool *is_256)
@@ -533,8 +567,8 @@ static bool recipient_write(struct derw *w, const struct recipient *r, struct by
 /* ---- EnvelopedData ---- */
 
 /* Version 0 only where the one recipient's is (RFC 5652 6.1). */
-static bool enveloped_write(const struct recipient *r, struct bytes key, const uint8_t iv[AES_BLOCK], struct bytes encrypted,
-                            struct buf *out)
+static bool enveloped_write(struct bytes type, const struct recipient *r, struct bytes key, const uint8_t iv[AES_BLOCK],
+                            struct bytes encrypted, struct buf *out)
 {
     bool version_0 = r->kind == RECIPIENT_RSA && r->id.len == 0;
     struct derw w;
@@ -550,7 +584,7 @@ static bool enveloped_write(const struct recipient *r, struct bytes key, const u
         return false;
     derw_end(&w);
     derw_begin(&w, DER_SEQUENCE);
-    derw_oid(&w, OID_PKCS7_SIGNED_DATA);
+    derw_oid(&w, type);
     derw_begin(&w, DER_SEQUENCE);
     derw_oid(&w, r->content_256 ? OID_AES256_CBC : OID_AES128_CBC);
     derw_octets(&w, BYTES(iv, AES_BLOCK));
@@ -563,26 +597,32 @@ static bool enveloped_write(const struct recipient *r, struct bytes key, const u
     return derw_finish(&w);
 }
 
-enum err_code key_package_envelope(struct bytes package, const struct package_signature *s, const struct recipient *r,
-                                   struct buf *out, struct err *e)
+enum err_code envelope_write(struct bytes type, struct bytes content, const struct recipient *r, struct buf *out, struct err *e)
 {
-    AUTO_SECRET_BUF plain = {0};
     AUTO_BUF encrypted = BUF_INIT(KEY_PACKAGE_MAX_LEN);
     uint8_t key[32], iv[AES_BLOCK];
     size_t key_len = r->content_256 ? 32 : 16;
     enum err_code code;
 
-    if (!secret_buf_init(&plain, package.len + s->cert.len + s->attributes.len + s->signature.len + SIGNED_EXTRA) ||
-        !signed_data_write(package, s, &plain))
-        return err_set(e, E_NOMEM, "SignedData of a key package");
     code = random_bytes(key, key_len, e);
     if (code == E_OK)
         code = random_bytes(iv, sizeof(iv), e);
-    if (code == E_OK && (!content_encrypt(r->content_256, key, iv, buf_bytes(&plain), &encrypted) ||
-                         !enveloped_write(r, BYTES(key, key_len), iv, buf_bytes(&encrypted), out)))
-        code = err_openssl(e, E_CRYPTO, "EnvelopedData of a key package");
+    if (code == E_OK && (!content_encrypt(r->content_256, key, iv, content, &encrypted) ||
+                         !enveloped_write(type, r, BYTES(key, key_len), iv, buf_bytes(&encrypted), out)))
+        code = err_openssl(e, E_CRYPTO, "EnvelopedData");
     out->failed |= code != E_OK;
     OPENSSL_cleanse(key, sizeof(key));
     stack_wipe();
     return code;
+}
+
+enum err_code key_package_envelope(struct bytes package, const struct package_signature *s, const struct recipient *r,
+                                   struct buf *out, struct err *e)
+{
+    AUTO_SECRET_BUF plain = {0};
+
+    if (!secret_buf_init(&plain, package.len + s->cert.len + s->attributes.len + s->signature.len + SIGNED_EXTRA) ||
+        !signed_data_write(package, s, &plain))
+        return err_set(e, E_NOMEM, "SignedData of a key package");
+    return envelope_write(OID_PKCS7_SIGNED_DATA, buf_bytes(&plain), r, out, e);
 }

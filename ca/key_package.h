@@ -12,6 +12,7 @@
 #include "base/derw.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "ca/cert.h"
 
 #define KEK_MAX_LEN 32
 
@@ -36,6 +37,14 @@ void recipient_init(struct recipient *r);
 void recipient_clear(struct recipient *r);
 
 /*
+ * The holder of this certificate, named by its subjectKeyIdentifier or by issuer and serial number. E_DENIED: its key or its keyUsage
+ * receives no others (RFC 7030 4.4.1.2).
+ */
+MUST_CHECK enum err_code recipient_take(struct recipient *r, const struct cert *x, enum key_alg alg, bool by_ski, struct err *e);
+/* The same of a certificate in DER, with algorithms of our choice: OAEP, ECDH and AES-256. E_INVALID: it is no certificate. */
+MUST_CHECK enum err_code recipient_of(struct recipient *r, struct bytes cert, struct err *e);
+
+/*
  * Chooses the first key-encryption algorithm of SMIMECapabilities (the content of its SEQUENCE) that serves this recipient, for RSA
  * any OAEP before PKCS#1 v1.5 (RFC 7030 4.4.2), and a content cipher: the first AES-CBC of the list as strong as the recipient's key
  * and `delivered`, else the strongest of it, else one as strong. E_INVALID: none can be used.
@@ -56,5 +65,7 @@ struct package_signature {
 /* The whole: ContentInfo of EnvelopedData. */
 MUST_CHECK enum err_code key_package_envelope(struct bytes package, const struct package_signature *s, const struct recipient *r,
                                               struct buf *out, struct err *e);
+/* ContentInfo of EnvelopedData around any content, whose type is `type`. */
+MUST_CHECK enum err_code envelope_write(struct bytes type, struct bytes content, const struct recipient *r, struct buf *out, struct err *e);
 
 #endif

@@ -6,13 +6,12 @@
 #include <time.h>
 
 #include <openssl/evp.h>
-#include <openssl/x509.h>
 
 #include "base/auto.h"
 #include "base/fsio.h"
+#include "ca/key_package.h"
 
 AUTO_TYPE(EVP_PKEY, EVP_PKEY_free)
-AUTO_TYPE(X509, X509_free)
 AUTO_TYPE(json_t, json_decref)
 
 #define SIGNER_FILE_MAX (64 * 1024)
@@ -235,34 +234,22 @@ static enum err_code read_targets(const struct member *m, const json_t *v, struc
     return read_texts(m, v, o, is_target, "must be one of native, aws-bulk, aws-jitr, azure-dps, microchip, csv", e);
 }
 
-/* What secrets of units may be encrypted to: RSA from 2048 bits, P-256 or P-384. */
-static bool can_encrypt_to(EVP_PKEY *key)
-{
-    char group[32] = "";
-    size_t len = 0;
-
-    if (EVP_PKEY_is_a(key, "RSA"))
-        return EVP_PKEY_get_bits(key) >= RSA_MIN_BITS && EVP_PKEY_get_bits(key) <= RSA_MAX_BITS;
-    return EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_group_name(key, group, sizeof(group), &len) == 1 &&
-           (strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0);
-}
-
 static enum err_code read_customer_key(const struct member *m, const json_t *v, struct order_spec *o, struct err *e)
 {
-    AUTO(X509) *cert = NULL;
-    const unsigned char *p;
-    struct err ignored = {0};
+    struct recipient r;
+    struct err why = {0};
+    enum err_code code;
 
-    if (!json_is_string(v) || base64_decode(bytes_str(json_string_value(v)), &o->customer_key, &ignored) != E_OK ||
-        o->customer_key.len == 0)
+    if (!json_is_string(v) || base64_decode(bytes_str(json_string_value(v)), &o->customer_key, &why) != E_OK || o->customer_key.len == 0)
         return bad(e, m->name, "must be a certificate in DER, in base64");
-    p = o->customer_key.p;
-    cert = d2i_X509(NULL, &p, (long)o->customer_key.len);
-    if (!cert)
-        (void)err_openssl(&ignored, E_INVALID, "d2i_X509");
-    if (!cert || p != o->customer_key.p + o->customer_key.len || !X509_get0_pubkey(cert) || !can_encrypt_to(X509_get0_pubkey(cert)))
-        return bad(e, m->name, "must be one certificate with an RSA key of 2048 to 4096 bits or a P-256 or P-384 key");
-    return E_OK;
+    recipient_init(&r);
+    code = recipient_of(&r, buf_bytes(&o->customer_key), &why);
+    recipient_clear(&r);
+    if (code == E_NOMEM)
+        return err_set(e, code, "%s", why.msg);
+    return code == E_OK ? E_OK
+                        : bad(e, m->name, "must be one certificate with an RSA key of 2048 to 4096 bits or a P-256 or P-384 key, "
+                                          "whose keyUsage, if any, has keyEncipherment (RSA) or keyAgreement (EC)");
 }
 
 /* ---- device_ids ---- */

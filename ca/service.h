@@ -133,6 +133,7 @@ enum svc_factory_action {
     SVC_FACTORY_CHALLENGE, /* GET: one line of text for the device to sign */
     SVC_FACTORY_CONFIRM,
     SVC_FACTORY_EVENT,
+    SVC_FACTORY_SECRET,    /* its answer is wiped by both sides after use */
     SVC_FACTORY_PACK,
     SVC_FACTORY_SHIP,
     SVC_FACTORY_SCRAP,

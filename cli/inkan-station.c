@@ -49,6 +49,8 @@ static void usage(FILE *f)
           "  --allot                the order gives the numbers (needs the step reserve; implies it)\n"
           "  --count N              no more than N units in all, earlier runs with this journal included\n"
           "  --journal FILE         what was done; the next run goes on from it\n"
+          "  --secrets              ask for a secret of each unit and give it to the device (order with customer_key)\n"
+          "  --evidence             ask the device where its key lives, and confirm with that\n"
           "  --device-command CMD   drives the device, see inkan-station(1)\n"
           "  --device-session       CMD stays and answers line by line\n"
           "  --device-tries N       of one step before a unit fails (default 3)\n"
@@ -75,7 +77,7 @@ struct invocation {
 };
 
 enum {
-    OPT_CONFIG = 256, OPT_URL, OPT_CA, OPT_CERT, OPT_KEY, OPT_RENEW, OPT_ORDER, OPT_KEY_MODE, OPT_STEPS, OPT_IDS, OPT_ALLOT, OPT_COUNT,
+    OPT_CONFIG = 256, OPT_URL, OPT_CA, OPT_CERT, OPT_KEY, OPT_RENEW, OPT_ORDER, OPT_KEY_MODE, OPT_SECRETS, OPT_EVIDENCE, OPT_STEPS, OPT_IDS, OPT_ALLOT, OPT_COUNT,
     OPT_JOURNAL, OPT_COMMAND, OPT_SESSION, OPT_TRIES, OPT_DEVICE_TIMEOUT, OPT_FIXTURES, OPT_FAILURES, OPT_RETRY_FAILED,
     OPT_BADGE, OPT_TOOL, OPT_FIRMWARE, OPT_CARTON, OPT_TIMEOUT, OPT_QUIET, OPT_JSON, OPT_HELP, OPT_VERSION,
 };
@@ -89,6 +91,8 @@ static const struct option options[] = {
     {"renew", no_argument, NULL, OPT_RENEW},
     {"order", required_argument, NULL, OPT_ORDER},
     {"key-mode", required_argument, NULL, OPT_KEY_MODE},
+    {"secrets", no_argument, NULL, OPT_SECRETS},
+    {"evidence", no_argument, NULL, OPT_EVIDENCE},
     {"steps", required_argument, NULL, OPT_STEPS},
     {"ids", required_argument, NULL, OPT_IDS},
     {"allot", no_argument, NULL, OPT_ALLOT},
@@ -178,6 +182,8 @@ static bool apply(struct invocation *in, int option, const char *value)
     case OPT_RENEW: o->renew = true; return true;
     case OPT_ORDER: o->order = value; return true;
     case OPT_KEY_MODE: return key_mode_read(value, &o->key_mode);
+    case OPT_SECRETS: o->secrets = true; return true;
+    case OPT_EVIDENCE: o->evidence = true; return true;
     case OPT_STEPS: return steps_read(value, &o->steps);
     case OPT_IDS: in->ids = value; return true;
     case OPT_ALLOT: in->allot = true; return true;

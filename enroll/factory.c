@@ -28,6 +28,7 @@ static const struct factory_route routes[] = {
     {"challenge", SVC_FACTORY_CHALLENGE},
     {"confirm", SVC_FACTORY_CONFIRM},
     {"event", SVC_FACTORY_EVENT},
+    {"secret", SVC_FACTORY_SECRET},
     {"pack", SVC_FACTORY_PACK},
     {"ship", SVC_FACTORY_SHIP},
     {"scrap", SVC_FACTORY_SCRAP},
@@ -193,6 +194,8 @@ static struct code_status status_of(enum err_code code)
 void factory_on_result(struct conn *c, const struct svc_factory_result *r)
 {
     const struct code_status cs = status_of(r->code);
+    void (*answer)(struct conn *, const struct http_answer *) =
+        c->u.est.factory.route->action == SVC_FACTORY_SECRET ? conn_answer_secret : conn_answer;
     bool later = cs.status == 202 || cs.status == 503;
     uint32_t retry = later && r->retry_after_s == 0 ? RETRY_OWN_S : later ? r->retry_after_s : 0;
 
@@ -202,13 +205,13 @@ void factory_on_result(struct conn *c, const struct svc_factory_result *r)
         conn_refuse(c, cs.status, cs.text, NULL, retry);
         return;
     }
-    conn_answer(c, &(struct http_answer){
-                       .status = cs.status,
-                       .content_type = r->is_text ? "text/plain; charset=utf-8" : "application/json",
-                       .body = r->body,
-                       .retry_after_s = retry,
-                       .no_store = true,
-                   });
+    answer(c, &(struct http_answer){
+                  .status = cs.status,
+                  .content_type = r->is_text ? "text/plain; charset=utf-8" : "application/json",
+                  .body = r->body,
+                  .retry_after_s = retry,
+                  .no_store = true,
+              });
 }
 
 void factory_on_done(struct conn *c, int status)

@@ -702,6 +702,23 @@ enum err_code store_unit_event_count(struct store *s, uint64_t unit, uint64_t mo
     return one_number(&q, n, e);
 }
 
+enum err_code store_unit_event_newest(struct store *s, uint64_t unit, const char *event, struct buf *detail, struct err *e)
+{
+    struct query q = q_begin(s, Q_EVENT_NEWEST);
+    bool found;
+
+    q_u64(&q, unit);
+    q_text(&q, event);
+    found = q_next(&q, e);
+    if (found)
+        buf_add_str(detail, col_text(&q));
+    if (q_end(&q, e) != E_OK)
+        return e->code;
+    if (!found)
+        return err_set(e, E_NOT_FOUND, "unit %llu has no event %s", (unsigned long long)unit, event);
+    return buf_ok(detail) ? E_OK : err_set(e, E_NOMEM, "event of a unit");
+}
+
 enum err_code store_unit_event_each(struct store *s, uint64_t unit, uint64_t limit, unit_event_row_fn fn, void *arg,
                                     struct err *e)
 {

@@ -156,6 +156,8 @@ MUST_CHECK enum err_code store_unit_event_add(struct store *s, struct unit_event
 typedef bool (*unit_event_row_fn)(void *arg, const struct unit_event_row *row);
 /* How many a unit has; counts no further than `most`. */
 MUST_CHECK enum err_code store_unit_event_count(struct store *s, uint64_t unit, uint64_t most, uint64_t *n, struct err *e);
+/* The detail of the newest of that name. E_NOT_FOUND: there is none. */
+MUST_CHECK enum err_code store_unit_event_newest(struct store *s, uint64_t unit, const char *event, struct buf *detail, struct err *e);
 /* The last `limit` of them, the newest first. */
 MUST_CHECK enum err_code store_unit_event_each(struct store *s, uint64_t unit, uint64_t limit, unit_event_row_fn fn, void *arg,
                                                struct err *e);

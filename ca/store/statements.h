@@ -431,6 +431,7 @@ X(REQUEST_PUT, "INSERT INTO unit_request (work_order, station, token, unit) VALU
 X(EVENT_INSERT,
   "INSERT INTO unit_event (unit, time, event, station, badge, tool, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
 X(EVENT_COUNT, "SELECT count(*) FROM (SELECT 1 FROM unit_event WHERE unit = ?1 LIMIT ?2)")
+X(EVENT_NEWEST, "SELECT detail FROM unit_event WHERE unit = ?1 AND event = ?2 ORDER BY id DESC LIMIT 1")
 X(EVENT_EACH,
   "SELECT e.id, e.unit, e.time, e.event, e.station, e.badge, e.tool, e.detail, coalesce(s.name, '') FROM unit_event e "
   "LEFT JOIN station s ON s.id = e.station WHERE e.unit = ?1 ORDER BY e.id DESC LIMIT ?2")

@@ -14,7 +14,9 @@
  *   csr      -                                             certification request, DER or PEM; the same key until `install`
  *   key      only where the service makes the key: it, DER nothing
  *   install  certificate, PEM                              nothing, or the certificate as read back
+ *   secret   only where asked for: 64 hex digits           nothing
  *   sign     octets to sign                                signature (ECDSA in DER, RSA PKCS#1 v1.5, Ed25519)
+ *   evidence only where asked for: -                       JSON object: where the key lives, and how that was seen
  *
  * Threads: station_start makes one per fixture; the functions below are for the one thread that called it.
  */
@@ -63,6 +65,8 @@ struct station_options {
     unsigned device_tries;   /* of one step, before the unit is begun again or fails; 0 = 3 */
     unsigned failures_max;   /* units that fail one after the other before the station stops; 0 = 10 */
     unsigned timeout_s, device_timeout_s; /* 0 = 30, 60 */
+    bool secrets;         /* each unit gets one, sealed for the customer of the order; with the step write */
+    bool evidence;        /* each confirm tells the evidence that the device gave */
     bool session;         /* the device command stays and is spoken to line by line */
     bool retry_failed;    /* units that failed in an earlier run are tried again */
     bool renew;           /* renew the station's certificate at two thirds of its life; `cert` is replaced */

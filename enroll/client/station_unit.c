@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One unit through the steps: what is asked of the service and of the device, and what an answer means for the unit. */
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
@@ -404,7 +405,56 @@ out:
     return end;
 }
 
-static enum step_end confirm_once(struct work *w)
+/* A secret for the unit passes through as a key of the service does. One that was lost is replaced by the next. */
+static enum step_end write_secret(struct work *w)
+{
+    enum step_end end = post(w, STATION_WRITE, "secret", NULL, false);
+    json_t *j;
+    char *text;
+    bool ok;
+
+    if (end != STEP_DONE)
+        return end;
+    j = json_loadb(w->answer.http.body, w->answer.http.body_len, 0, NULL);
+    answer_clear(&w->answer);
+    text = (char *)(uintptr_t)json_string_value(json_object_get(j, "secret"));
+    data_clear(&w->sent);
+    ok = text && data_set(&w->sent, text, strlen(text));
+    if (text)
+        OPENSSL_cleanse(text, strlen(text));
+    json_decref(j);
+    if (!ok)
+        return refused(w, "bad-answer", "the service told no secret");
+    ok = on_device(w, STATION_WRITE, "secret");
+    data_clear(&w->sent);
+    return ok ? STEP_DONE : STEP_DEVICE;
+}
+
+static enum step_end write_unit(struct work *w)
+{
+    enum step_end end = write_certificate(w);
+
+    return end == STEP_DONE && w->o->secrets ? write_secret(w) : end;
+}
+
+/* What the device or its fixture says of where the key lives. */
+static enum step_end add_evidence(struct work *w, json_t *said)
+{
+    json_t *evidence;
+
+    data_clear(&w->sent);
+    if (!data_set(&w->sent, "", 0))
+        return cannot(w, "out of memory");
+    if (!on_device(w, STATION_CONFIRM, "evidence"))
+        return STEP_DEVICE;
+    evidence = json_loadb(w->got.p, w->got.len, JSON_REJECT_DUPLICATES, NULL);
+    if (json_is_object(evidence))
+        return json_object_set_new(said, "evidence", evidence) == 0 ? STEP_DONE : cannot(w, "out of memory");
+    json_decref(evidence);
+    return device_failed(w, "device", "evidence: what the device gave is not a JSON object");
+}
+
+static enum step_end sign_challenge(struct work *w, json_t **said)
 {
     struct data base64 = {0};
     char path[256], *challenge;
@@ -419,11 +469,23 @@ static enum step_end confirm_once(struct work *w)
     if (!on_device(w, STATION_CONFIRM, "sign"))
         return STEP_DEVICE;
     challenge = strdup(w->sent.p);
-    end = challenge && data_to_base64(&w->got, &base64)
-              ? post(w, STATION_CONFIRM, "confirm", json_pack("{s:s,s:s}", "challenge", challenge, "signature", base64.p), true)
-              : cannot(w, "out of memory");
+    if (challenge && data_to_base64(&w->got, &base64))
+        *said = json_pack("{s:s,s:s}", "challenge", challenge, "signature", base64.p);
     free(challenge);
     data_clear(&base64);
+    return *said ? STEP_DONE : cannot(w, "out of memory");
+}
+
+static enum step_end confirm_once(struct work *w)
+{
+    json_t *said = NULL;
+    enum step_end end = sign_challenge(w, &said);
+
+    if (end == STEP_DONE && w->o->evidence)
+        end = add_evidence(w, said);
+    if (end == STEP_DONE)
+        return post(w, STATION_CONFIRM, "confirm", said, true);
+    json_decref(said);
     return end;
 }
 
@@ -461,7 +523,7 @@ static enum step_end reserve(struct work *w)
     return w->u->id[0] ? reserve_given(w) : reserve_allotted(w);
 }
 
-static enum step_end (*const steps[STATION_STEPS])(struct work *w) = {reserve, issue, write_certificate, confirm, pack, ship};
+static enum step_end (*const steps[STATION_STEPS])(struct work *w) = {reserve, issue, write_unit, confirm, pack, ship};
 
 /* ---- the order of steps ----------------------------------------------------------------------------------------------------------- */
 

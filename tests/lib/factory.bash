@@ -25,6 +25,14 @@ order_sign() { # NAME MEMBERS
             sed -n 's/.*INTEGER *://p' | while read -r n; do printf '%064s' "$n" | tail -c 64 | tr ' ' 0; done | xxd -r -p | b64u)"
 }
 
+# customer_key NAME [openssl options for its key]: a customer's $units/NAME.{key,pem}; prints the member of an order that names it
+customer_key() {
+    local name=$1
+    shift
+    openssl req -x509 -newkey "${@:-rsa:2048}" -nodes -subj "/CN=$name" -days 30 -keyout "$units/$name.key" -out "$units/$name.pem" 2> /dev/null
+    printf 'customer_key: "%s"' "$(openssl x509 -in "$units/$name.pem" -outform DER | openssl base64 -A)"
+}
+
 # station_add NAME ROLES [LINE] [options of inkan station add]
 station_add() {
     local name=$1 roles=$2 line=${3:-L1}

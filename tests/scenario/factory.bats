@@ -196,6 +196,51 @@ refuses() {
     [ "$(inkan unit show WO-e/WO-e-00000001 --json | jq -r '.events[-1].detail.evidence.uid')" = 04ab ]
 }
 
+@test "a secret is told once to the station and opened by the customer alone: RSA, P-256, P-384" {
+    local name key order
+    for name in rsa:2048 P-256 P-384; do
+        order=WO-k-${name#*:} key=(rsa:2048)
+        [ "$name" = rsa:2048 ] || key=(ec -pkeyopt "ec_paramgen_curve:$name")
+        order_open "$order" "$(customer_key "owner-$name" "${key[@]}")"
+        unit_done "$order" "$order-00000001" # this one has no secret
+        [ "$(unit_issue issue-1 "$order" "$order-00000002")" = 200 ]
+        [ "$(unit_post issue-1 "$order" "$order-00000002" secret)" = 200 ]
+        lost=$(body .secret)
+        [ "$(unit_post issue-2 "$order" "$order-00000002" secret '{"badge":"B-77"}')" = 200 ]
+        secret=$(body .secret)
+        [ ${#secret} = 64 ]
+        [ "$secret" != "$lost" ]
+        [ "$(unit_confirm "$order" "$order-00000002")" = 200 ]
+        refuses "$order" unit-confirmed 403 "$(unit_post issue-1 "$order" "$order-00000002" secret)"
+        rm -rf "$dir/handed"
+        inkan order export "$order" --format native --out "$dir/handed" > /dev/null
+        jq -c '.payload | gsub("-"; "+") | gsub("_"; "/") | @base64d | fromjson' "$dir/handed/units.jsonl" > "$dir/lines"
+        [ "$(jq -s 'map(has("secret_cms")) | tostring' "$dir/lines")" = '"[false,true]"' ]
+        jq -r '.secret_cms // empty' "$dir/lines" | openssl base64 -d -A > "$dir/secret.cms"
+        openssl cms -decrypt -inform DER -in "$dir/secret.cms" -inkey "$units/owner-$name.key" -recip "$units/owner-$name.pem" -out "$dir/opened"
+        [ "$(jq -c . "$dir/opened")" = "{\"device_id\":\"$order-00000002\",\"order\":\"$order\",\"secret\":\"$secret\"}" ]
+        no openssl cms -decrypt -inform DER -in "$dir/secret.cms" -inkey "$units/WO-1-00000001.key" -out "$dir/opened" 2> /dev/null
+        no grep -rqiE "$secret|$lost" "$dir/state" "$dir/log" "$dir/marks" "$dir/handed"
+    done
+    [ "$(inkan unit show "$order/$order-00000002" --json | jq -r '[.events[].event] | join(" ")')" = "reserved issued secret secret confirmed" ]
+}
+
+@test "no secret without a customer's key, for another role, or for a unit that ended; a rework opens it" {
+    refuses WO-1 no-customer-key 403 "$(unit_post issue-1 WO-1 WO-1-00000001 secret)"
+    refuses WO-k-P-256 wrong-role 403 "$(unit_post verify-1 WO-k-P-256 WO-k-P-256-00000001 secret)"
+    refuses WO-k-P-256 unit-not-reserved 404 "$(unit_post issue-1 WO-k-P-256 WO-k-P-256-00000003 secret)"
+    [ "$(unit_post qa-1 WO-k-P-256 WO-k-P-256-00000001 rework)" = 200 ]
+    refuses WO-k-P-256 wrong-role 403 "$(unit_post issue-1 WO-k-P-256 WO-k-P-256-00000001 secret)"
+    [ "$(unit_post rework-1 WO-k-P-256 WO-k-P-256-00000001 secret)" = 200 ]
+    [ "$(unit_post qa-1 WO-k-P-256 WO-k-P-256-00000002 scrap)" = 200 ]
+    refuses WO-k-P-256 unit-ended 409 "$(unit_post issue-1 WO-k-P-256 WO-k-P-256-00000002 secret)"
+    # A key that may sign only receives nothing.
+    order_sign WO-k-no "$(customer_key signs ec -pkeyopt ec_paramgen_curve:P-256 -addext keyUsage=digitalSignature)" > "$dir/no.jws"
+    run inkan order open "$dir/no.jws"
+    [ "$status" -eq 1 ]
+    [[ $output == *'"customer_key" must be one certificate'* ]]
+}
+
 @test "scrap before the confirm voids, after it scraps: revoked, and the device is stopped" {
     [ "$(unit_issue issue-1 WO-1 WO-1-00000010)" = 200 ]
     [ "$(unit_post qa-1 WO-1 WO-1-00000010 scrap '{"reason":"solder bridge"}')" = 200 ]
@@ -208,6 +253,9 @@ refuses() {
     [ "$(inkan cert show "$units/WO-1-00000011.pem" --json | jq -r .status)" = revoked ]
     [ "$(inkan device show WO-1-00000011 --json | jq -r .state)" = scrapped ]
     refuses WO-1 unit-ended 409 "$(unit_post pack-1 WO-1 WO-1-00000011 pack)"
+    # Of its record only what is said of its label and its end goes on.
+    [ "$(unit_post qa-1 WO-1 WO-1-00000011 event '{"event":"label-void","reason":"scrapped"}')" = 200 ]
+    refuses WO-1 unit-ended 409 "$(unit_post qa-1 WO-1 WO-1-00000011 event '{"event":"tested"}')"
     refuses WO-1 unit-shipped 409 "$(unit_post qa-1 WO-1 WO-1-00000001 scrap)"
     # A number that was only reserved is given back.
     [ "$(as load-1 --json '{"device_id":"WO-1-00000012"}' "$(factory_url WO-1)/reserve")" = 200 ]
@@ -357,6 +405,16 @@ refuses() {
     run inkan order open "$dir/other.jws"
     [ "$status" = 1 ]
     [[ $output == *"from another file"* ]]
+}
+
+@test "nobody rewrites an order, a unit or its record, not even with the ledger's file in hand" {
+    rewrite() { python3 -c 'import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=20).execute(sys.argv[2])' "$dir/state/ledger/ledger.db" "$1"; }
+    for change in "DELETE FROM unit_event" "UPDATE unit_event SET badge = 'B-78'" "DELETE FROM unit" "UPDATE unit SET work_order = 1 WHERE work_order = 2" \
+        "DELETE FROM work_order" "UPDATE work_order SET quantity = quantity + 1" "UPDATE work_order SET state = 0 WHERE state = 2"; do
+        run rewrite "$change"
+        [ "$status" -eq 1 ]
+        [[ $output == *IntegrityError:* ]]
+    done
 }
 
 @test "the trail verifies, and names every step" {

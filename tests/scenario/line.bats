@@ -20,13 +20,13 @@ station_make() { # NAME ROLES [OPTION...]
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/$1.key" -out "$dir/$1.csr" -subj "/CN=$1" 2> /dev/null
     inkan station add "$1" --domain example --line L1 --role "$2" --csr "$dir/$1.csr" --out "$dir/$1.pem" "${@:3}"
 }
-order_open() { # ORDER QUANTITY
-    PYTHONPATH=$source_dir/tests/lib python3 - "$@" "$dir" "$programs" <<'PY'
-import subprocess, sys, line
-order, quantity, directory, programs = sys.argv[1:]
+order_open() { # ORDER QUANTITY [MEMBERS of the order, JSON]
+    PYTHONPATH=$source_dir/tests/lib python3 - "$1" "$2" "${3:-{\}}" "$dir" "$programs" <<'PY'
+import json, subprocess, sys, line
+order, quantity, more, directory, programs = sys.argv[1:]
 def inkan(*args):
     subprocess.run([f"{programs}/inkan", "--socket", f"{directory}/run/admin.sock", *args], check=True, stdout=subprocess.DEVNULL)
-line.open_order(inkan, directory, order, int(quantity), ["line:L1"], rekeys=5)
+line.open_order(inkan, directory, order, int(quantity), ["line:L1"], **{"rekeys": 5, **json.loads(more)})
 PY
 }
 station() { # NAME ORDER [OPTION...]
@@ -74,6 +74,23 @@ state_of() { # ORDER ID
     run bash -c "$(declare -f station); dir=$dir; port=$port; programs=$programs; echo WO-S-00000002 | station pack-1 WO-S --steps pack"
     [ "$status" -eq 4 ]
     [[ $output == *"reason=station-revoked"* ]]
+}
+
+@test "inkan-station: secrets that the customer opens, and evidence where the order wants it" {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=owner -days 2 -keyout "$dir/owner.key" -out "$dir/owner.pem" 2> /dev/null
+    order_open WO-E 20 "{\"evidence\":\"required\",\"customer_key\":\"$(openssl x509 -in "$dir/owner.pem" -outform DER | openssl base64 -A)\"}"
+    run bash -c "$(declare -f station); dir=$dir; port=$port; programs=$programs; echo WO-E-00000009 | station issue-1 WO-E"
+    [ "$status" -eq 1 ]
+    [[ $output == *"reason=evidence-missing"* ]]
+    seq -f 'WO-E-%08g' 1 6 | station issue-1 WO-E --fixtures 3 --secrets --evidence
+    [ "$(inkan unit show WO-E/WO-E-00000006 --json | jq -c '.events[-1].detail.evidence')" = '{"level":"software","made_by":"inkan-simdevice"}' ]
+    inkan order export WO-E --format native --out "$dir/handed" > /dev/null
+    # As docs/factory.md says.
+    sed -n '/^## Secrets of units/,/^## /p' "$source_dir/docs/factory.md" | sed -n '/^```sh$/,/^```$/p' | sed '/^```/d' > "$BATS_TEST_TMPDIR/open.sh"
+    (cd "$dir/handed" && cp ../owner.key customer.key && cp ../owner.pem customer.pem && bash -euo pipefail "$BATS_TEST_TMPDIR/open.sh") > "$BATS_TEST_TMPDIR/opened"
+    [ "$(wc -l < "$BATS_TEST_TMPDIR/opened")" -eq 6 ]
+    jq -r '.device_id + " " + .secret' "$BATS_TEST_TMPDIR/opened" | while read -r id secret; do [ "$(cat "$dir/held/$id/secret")" = "$secret" ]; done
+    [ "$(jq -s '[.[].secret] | unique | length' "$BATS_TEST_TMPDIR/opened")" -eq 6 ]
 }
 
 @test "numbers that stations named before are passed over when the order gives one, however many" {

@@ -5,6 +5,7 @@
 # finds a canary planted in each of these places. The CA keys are the real ones, taken out of SoftHSM's files with the PIN.
 load ../lib/instance
 load ../lib/fault
+load ../lib/factory
 
 setup_file() {
     [ "$(id -u)" -eq 0 ] || return 0
@@ -19,6 +20,7 @@ setup_file() {
     group_secret 'hush-*'
     spend_secrets
     make_keys
+    make_unit_secret
     list_secrets
 }
 teardown_file() {
@@ -84,6 +86,16 @@ make_keys() {
     rm -f "$side/key.der" "$dir/body"
 }
 
+# The secret of a unit, sealed for the customer of its order.
+make_unit_secret() {
+    station_add issue-1 issue
+    order_open WO-1 "$(customer_key owner)"
+    [ "$(unit_issue issue-1 WO-1 WO-1-00000001)" = 200 ]
+    [ "$(unit_post issue-1 WO-1 WO-1-00000001 secret)" = 200 ]
+    echo "unit-secret $(body .secret)" >> "$side/made"
+    rm "$dir/body"
+}
+
 hex_of() { xxd -p | tr -d '\n'; }
 
 # list_secrets: $side/hidden, what nobody but a signer may hold, and $side/server-keys, what a front holds besides
@@ -124,7 +136,7 @@ finds_canary() {
 
 @test "1,000 certificates were issued and the lists hold every kind of secret" {
     [ "$(ledger_query "SELECT COUNT(*) FROM cert WHERE profile = 'ldevid'")" = 1000 ]
-    for kind in pin so-pin inkan-issuing-key inkan-fleet-root-key inkan-ocsp-key group-secret device-secret-20 device-secret-25 kek kek-given made-service-p256-2 made-service-ed25519-2-seed made-service-rsa2048-1-prime1 \
+    for kind in pin so-pin inkan-issuing-key inkan-fleet-root-key inkan-ocsp-key group-secret device-secret-20 device-secret-25 kek kek-given unit-secret made-service-p256-2 made-service-ed25519-2-seed made-service-rsa2048-1-prime1 \
         made-token-p256-1 made-token-rsa2048-2-private; do
         grep -q "^$kind" "$side/hidden"
     done

@@ -230,6 +230,78 @@ static void openssl_opens_each_form(void **state)
     }
 }
 
+static void the_holder_of_a_certificate_opens_any_content(void **state)
+{
+    static const struct {
+        const char *name;
+        enum key_alg alg;
+        bool with_ski;
+        const char *key_encryption; /* OID in hex */
+    } cases[] = {
+        {"RSA by its identifier", KEY_RSA2048, true, "2a864886f70d010107"},
+        {"RSA by issuer and serial", KEY_RSA3072, false, "2a864886f70d010107"},
+        {"P-256", KEY_P256, true, "2b8104010b01"},
+        {"P-384 by issuer and serial", KEY_P384, false, "2b8104010b02"},
+    };
+    static const char said[] = "{\"secret\":\"5e\"}";
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(X509) *x = cert_of(test_key(cases[i].alg), cases[i].with_ski);
+        AUTO(CMS_ContentInfo) *cms = NULL;
+        AUTO(BIO) *plain = BIO_new(BIO_s_mem());
+        AUTO_BUF out = BUF_INIT(4096);
+        unsigned char *der = NULL;
+        const unsigned char *p;
+        int len = i2d_X509(x, &der);
+        struct recipient r;
+        struct err e = {0};
+        char *text = NULL;
+
+        print_message("%s\n", cases[i].name);
+        recipient_init(&r);
+        assert_int_equal(recipient_of(&r, BYTES(der, (size_t)len), &e), E_OK);
+        assert_int_equal(envelope_write(OID_PKCS7_DATA, bytes_str(said), &r, &out, &e), E_OK);
+        assert_true(has_oid(buf_bytes(&out), cases[i].key_encryption));
+        assert_true(has_oid(buf_bytes(&out), "60864801650304012a")); /* aes256-cbc */
+        p = out.p;
+        cms = d2i_CMS_ContentInfo(NULL, &p, (long)out.len);
+        assert_non_null(cms);
+        assert_int_equal(CMS_decrypt(cms, test_key(cases[i].alg), x, NULL, plain, CMS_BINARY), 1);
+        assert_int_equal(BIO_get_mem_data(plain, &text), sizeof(said) - 1);
+        assert_memory_equal(text, said, sizeof(said) - 1);
+        recipient_clear(&r);
+        OPENSSL_free(der);
+    }
+}
+
+static void who_cannot_open_gets_nothing(void **state)
+{
+    AUTO(X509) *signs = cert_of(test_key(KEY_ED25519), false), *agrees = cert_of(test_key(KEY_RSA2048), false);
+    X509 *const given[] = {signs, agrees};
+    ASN1_BIT_STRING *usage = ASN1_BIT_STRING_new();
+    struct recipient r;
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(ASN1_BIT_STRING_set_bit(usage, 4, 1), 1); /* keyAgreement: not what RSA is for */
+    assert_int_equal(X509_add1_ext_i2d(agrees, NID_key_usage, usage, 1, 0), 1);
+    assert_true(X509_sign(agrees, test_key(KEY_P256), EVP_sha256()) > 0);
+    ASN1_BIT_STRING_free(usage);
+    for (size_t i = 0; i < ARRAY_LEN(given); i++) {
+        unsigned char *der = NULL;
+        int len = i2d_X509(given[i], &der);
+
+        recipient_init(&r);
+        assert_int_equal(recipient_of(&r, BYTES(der, (size_t)len), &e), E_DENIED);
+        recipient_clear(&r);
+        OPENSSL_free(der);
+    }
+    recipient_init(&r);
+    assert_int_equal(recipient_of(&r, bytes_str("no certificate"), &e), E_INVALID);
+    recipient_clear(&r);
+}
+
 /* But Ed25519, which the CMS of OpenSSL 3.0 does not verify. */
 static void each_kind_of_signer_verifies(void **state)
 {
@@ -311,6 +383,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(openssl_opens_each_form),
+        cmocka_unit_test(the_holder_of_a_certificate_opens_any_content),
+        cmocka_unit_test(who_cannot_open_gets_nothing),
         cmocka_unit_test(each_kind_of_signer_verifies),
         cmocka_unit_test(what_cannot_serve_is_refused),
     };
