@@ -75,7 +75,7 @@ struct audit_verdict {
     char what[256];          /* "entry 17: hash differs", ...; when nothing is bad, how far the proof reaches */
     uint64_t proven_seq;     /* covered by a head with a good signature */
     int64_t proven_at;       /* when that head was signed */
-    bool heads_from_outside; /* --heads was given and held at least one good head */
+    bool heads_from_outside; /* --heads was given and held at least one good head by the given key */
     bool key_from_ledger;    /* no audit key was given: the signatures were checked with the ledger's own key rows */
     uint64_t damaged_lines;  /* of the heads file, skipped (a torn append) */
 };

@@ -459,8 +459,8 @@ static EVP_PKEY *own_key(struct verify *vf, const char *name)
     return vf->own;
 }
 
-/* false: bad, and said so. `where` names the head for the message. */
-static bool check_head(struct verify *vf, const struct audit_head_row *row, const char *where)
+/* false: bad, and said so. `where` names the head for the message; `proves`: it is by the key that counts. */
+static bool check_head(struct verify *vf, const struct audit_head_row *row, const char *where, bool *proves)
 {
     struct audit_verdict *v = vf->v;
     struct head h;
@@ -493,7 +493,8 @@ static bool check_head(struct verify *vf, const struct audit_head_row *row, cons
         return false;
     }
     v->heads++;
-    if ((by_given || !vf->given) && row->seq > v->proven_seq) {
+    *proves = by_given || !vf->given;
+    if (*proves && row->seq > v->proven_seq) {
         v->proven_seq = row->seq;
         v->proven_at = row->time;
     }
@@ -502,7 +503,9 @@ static bool check_head(struct verify *vf, const struct audit_head_row *row, cons
 
 static bool ledger_head(void *arg, const struct audit_head_row *row)
 {
-    return check_head(arg, row, "head in the ledger");
+    bool proves;
+
+    return check_head(arg, row, "head in the ledger", &proves);
 }
 
 /* --- heads kept elsewhere ------------------------------------------------------------------------------------ */
@@ -559,6 +562,7 @@ static enum err_code outside_heads(struct verify *vf, const char *path)
     char where[64];
     size_t size = 0, at = 0;
     ssize_t len;
+    bool proves;
 
     if (!in)
         return err_errno(vf->e, errno == ENOENT ? E_NOT_FOUND : E_IO, "heads file %s", path);
@@ -571,9 +575,9 @@ static enum err_code outside_heads(struct verify *vf, const char *path)
             continue;
         }
         snprintf(where, sizeof(where), "head in line %zu outside", at);
-        if (!check_head(vf, &row, where))
+        if (!check_head(vf, &row, where, &proves))
             return E_OK;
-        vf->v->heads_from_outside = true;
+        vf->v->heads_from_outside |= proves;
     }
     return ferror(in) ? err_errno(vf->e, E_IO, "heads file %s", path) : E_OK;
 }
@@ -679,7 +683,8 @@ static void say_how_far(struct verify *vf)
 
     clock_format((time_t)v->proven_at, at);
     if (v->proven_seq == 0)
-        snprintf(v->what, sizeof(v->what), "%" PRIu64 " entries are consistent, none is covered by a signed head", v->entries);
+        snprintf(v->what, sizeof(v->what), "%" PRIu64 " entries are consistent, none is covered by a head signed by %s", v->entries,
+                 vf->given ? "the given key" : "the audit key");
     else if (v->heads_from_outside)
         snprintf(v->what, sizeof(v->what), "verified to entry %" PRIu64 ", signed at %s", v->proven_seq, at);
     else

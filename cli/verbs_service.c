@@ -430,6 +430,8 @@ static int report_verdict(const struct run *r, enum err_code code, const struct 
     } else if (proven) {
         printf("verified: %llu entries, %llu of them with operators' signatures, %llu heads kept elsewhere; signed to entry %llu at %s\n",
                (unsigned long long)v->entries, (unsigned long long)v->signed_entries, (unsigned long long)v->heads, (unsigned long long)v->proven_seq, when);
+    } else if (v->proven_seq == 0) {
+        printf("%s: nothing is proven\n", v->what);
     } else {
         printf("verified to entry %llu, signed at %s (%llu entries in all); later removal cannot be excluded without heads kept "
                "elsewhere (--heads)\n",

@@ -315,6 +315,7 @@ static void another_audit_key_proves_nothing(void **state)
     name(l, "audit-heads", heads);
     OK(l, audit_verify(l->path, heads, BYTES(der, (size_t)len), &v, &l->e)); /* the ledger's own key fits ... */
     assert_int_equal(v.proven_seq, 0); /* ... but that proves nothing to the holder of this one */
+    assert_false(v.heads_from_outside);
     REFUSED(l, E_INVALID, audit_verify(l->path, heads, BYTES(der, (size_t)len - 1), &v, &l->e));
     /* a key row exchanged for the attacker's does not help him either */
     REFUSED(l, E_INVALID, audit_verify(l->path, heads, bytes_str("key"), &v, &l->e));
