@@ -21,7 +21,7 @@
  * token.info     {token}                                         {label, serial, model, manufacturer, firmware, initialised, pin_state}
  * token.init     {token}                                         {label, serial}
  * token.unblock  {token}                                         {}
- * key.list       {token?}                                        rows {name, token, purpose, algorithm, cka_id, spki_sha256, created_at, on_token}
+ * key.list       {token?}                                        rows {name, token, purpose, algorithm, cka_id, spki_sha256, spki, created_at, on_token}
  * key.generate   {token, purpose: ca|ocsp|audit|record, name, algorithm} {name, cka_id, spki}
  * key.destroy    {name}                                          {}
  * ca.list        {}                                              rows {name, issuer, subject, not_before, not_after, key, token, offline, ready, certs}

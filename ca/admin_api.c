@@ -22,7 +22,7 @@ static const struct answer {
     {"doctor", true, "check:s state:s text:s remedy:s"},
     {"token.list", true, "name:s label:s module:s offline:b state:s"},
     {"token.info", false, "label:s serial:s model:s manufacturer:s firmware:s initialised:b pin_state:s"},
-    {"key.list", true, "name:s token:s purpose:s algorithm:s cka_id:s spki_sha256:s created_at:i on_token:s"},
+    {"key.list", true, "name:s token:s purpose:s algorithm:s cka_id:s spki_sha256:s spki:s created_at:i on_token:s"},
     {"key.generate", false, "name:s cka_id:s spki:s"},
     {"ca.list", true, "name:s issuer:s subject:s not_before:i not_after:i key:s token:s offline:b ready:b certs:i"},
     {"ca.show", false, "name:s issuer:s subject:s not_before:i not_after:i key:s token:s offline:b ready:b sha256:s cert:s"},

@@ -63,11 +63,11 @@ void op_key_list(struct core *c, struct admin_call *call)
         if (token && strcmp(k->token, token) != 0)
             continue;
         sha256(buf_bytes(&k->spki), hash);
-        admin_row(call, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:s}", "name", k->name, "token", k->token,
+        admin_row(call, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:s}", "name", k->name, "token", k->token,
                                   "purpose", key_purpose_name((enum key_purpose)k->purpose), "algorithm",
                                   key_alg_name((enum key_alg)k->alg), "cka_id", json_hex(BYTES_OF(k->cka_id)),
-                                  "spki_sha256", json_hex(BYTES_OF(hash)), "created_at", (json_int_t)k->created_at,
-                                  "on_token", key_state(c, k)));
+                                  "spki_sha256", json_hex(BYTES_OF(hash)), "spki", json_base64(buf_bytes(&k->spki)), "created_at",
+                                  (json_int_t)k->created_at, "on_token", key_state(c, k)));
     }
     admin_done(call, NULL, -1);
 }
