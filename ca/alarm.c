@@ -176,7 +176,7 @@ static void watch_audit(struct core *c, int64_t now)
     judge(c, "audit-head-late", "audit", late ? text : NULL);
 }
 
-static void watch_tokens(struct core *c)
+static void watch_tokens(struct core *c, int64_t now)
 {
     for (size_t i = 0; i < c->conf->tokens_n && i < TOKENS_WATCHED; i++) {
         const struct conf_token *t = &c->conf->tokens[i];
@@ -187,11 +187,10 @@ static void watch_tokens(struct core *c)
 
         snprintf(object, sizeof(object), "token:%s", t->name);
         if (!down)
-            w->down_since_ms = 0;
-        else if (w->down_since_ms == 0)
-            w->down_since_ms = clock_mono_ms();
-        judge(c, "token-down", object,
-              down && clock_mono_ms() - w->down_since_ms > TOKEN_LATE_S * 1000 ? "its signer does not serve: see inkan doctor" : NULL);
+            w->down_since = 0;
+        else if (w->down_since == 0)
+            w->down_since = now;
+        judge(c, "token-down", object, down && now - w->down_since > TOKEN_LATE_S ? "its signer does not serve: see inkan doctor" : NULL);
     }
 }
 
@@ -206,5 +205,5 @@ void alarm_watch(struct core *c)
     watch_disk(c, "state", c->conf->dir_state);
     watch_disk(c, "marks", c->conf->dir_marks);
     watch_audit(c, now);
-    watch_tokens(c);
+    watch_tokens(c, now);
 }

@@ -26,6 +26,7 @@
 #include "ca/profile.h"
 #include "ca/record.h"
 #include "ca/request.h"
+#include "ca/store/alarm.h"
 
 #define WAL_MAX        ((uint64_t)64 << 20)
 #define WAL_PINNED_MAX ((uint64_t)4 << 30) /* a long reader keeps the log from being emptied: then it has to go */
@@ -143,6 +144,18 @@ int64_t core_stamp(struct core *c)
     return clock_rule_stamp(&c->clock, now);
 }
 
+/* Inside the open transaction. How much of what others were told the ledger still holds: its own entries come after. */
+static enum err_code note_restored(struct core *c, struct err *e)
+{
+    uint64_t audit = 0, alarms = 0;
+    uint8_t hash[32];
+
+    if (store_audit_last(c->store, &audit, hash, e) != E_OK || store_alarm_event_last(c->store, &alarms, e) != E_OK ||
+        store_meta_set_i64(c->store, META_RESTORED_AUDIT, (int64_t)audit, e) != E_OK)
+        return e->code;
+    return store_meta_set_i64(c->store, META_RESTORED_ALARMS, (int64_t)alarms, e);
+}
+
 enum err_code core_seal(struct core *c, enum seal seal, const char *why, struct err *e)
 {
     struct log_line l;
@@ -156,7 +169,8 @@ enum err_code core_seal(struct core *c, enum seal seal, const char *why, struct 
     log_end(&l);
     if (core_begin(c, e) != E_OK)
         return e->code;
-    if (store_meta_set(c->store, "sealed", bytes_str(seal == SEAL_CLOCK ? "clock" : "restore"), e) != E_OK ||
+    if ((seal == SEAL_RESTORE && note_restored(c, e) != E_OK) ||
+        store_meta_set(c->store, "sealed", bytes_str(seal == SEAL_CLOCK ? "clock" : "restore"), e) != E_OK ||
         store_meta_set(c->store, "sealed_why", bytes_str(why), e) != E_OK ||
         core_audit(c, &ACTOR_CORE, "ledger-sealed", "", "ledger", json_pack("{s:s}", "why", why), core_stamp(c), e) !=
             E_OK) {
@@ -336,6 +350,9 @@ static enum err_code seal_read(struct core *c, struct err *e)
     if (code != E_OK)
         return code;
     c->seal = bytes_equal(buf_bytes(&text), bytes_str("clock")) ? SEAL_CLOCK : SEAL_RESTORE;
+    if (bytes_equal(buf_bytes(&text), bytes_str("restored")) && /* the first start after a backup was put in place */
+        (note_restored(c, e) != E_OK || store_meta_set(c->store, "sealed", bytes_str("restore"), e) != E_OK))
+        return e->code;
     code = store_meta_get(c->store, "sealed_why", &why, e);
     snprintf(c->seal_why, sizeof(c->seal_why), "%.*s", (int)why.len, why.p ? (const char *)why.p : "");
     return code == E_NOT_FOUND ? E_OK : code;

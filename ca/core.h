@@ -401,8 +401,16 @@ void notify_link_begin(struct core *c, int fd); /* takes over fd */
 void notify_link_end(struct core *c);
 void notify_link_tick(struct core *c); /* four times a second: what is new is told */
 /* How far each of those who are told things is behind. */
-typedef void (*notify_told_fn)(void *arg, const char *name, enum notify_stream stream, uint64_t behind, uint64_t failures);
+struct notify_told {
+    const char *name; /* borrowed */
+    enum notify_stream stream;
+    uint64_t behind, failures, set_aside;
+};
+typedef void (*notify_told_fn)(void *arg, const struct notify_told *t);
 void notify_link_each(struct core *c, notify_told_fn fn, void *arg);
+/* In meta: the newest entry, and the newest event of an alarm, when the ledger was last found restored. */
+#define META_RESTORED_AUDIT  "restored_audit"
+#define META_RESTORED_ALARMS "restored_alarms"
 
 /* ---- the core itself (core.c) ---- */
 
@@ -475,7 +483,7 @@ struct core {
     struct admin_link *admin_link; /* NULL: none */
     struct notify_link *notify;    /* NULL: none */
     struct token_watch {
-        int64_t down_since_ms; /* monotonic; 0: it serves */
+        int64_t down_since; /* as core_stamp; 0: it serves */
     } token_watch[TOKENS_WATCHED]; /* as conf->tokens */
     struct proc_info *processes; /* every process of the service, as the supervisor told last */
     size_t processes_n;

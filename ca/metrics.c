@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ca/metrics.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -345,26 +346,28 @@ static void write_people(struct core *c, struct buf *out)
 
 struct told_sink {
     struct buf *out;
-    bool failures;
+    const char *sample;
+    size_t member; /* of struct notify_told */
 };
 
-static void put_told(void *arg, const char *name, enum notify_stream stream, uint64_t behind, uint64_t failures)
+static void put_told(void *arg, const struct notify_told *t)
 {
     static const char *const streams[NOTIFY_STREAMS] = {"alarms", "audit", "heads"};
-    const struct told_sink *t = arg;
+    const struct told_sink *s = arg;
+    uint64_t value;
 
-    if (t->failures)
-        om_sample(t->out, "inkan_notify_failures_total", (double)failures, "name", name, "stream", streams[stream], NULL);
-    else
-        om_sample(t->out, "inkan_notify_behind", (double)behind, "name", name, "stream", streams[stream], NULL);
+    memcpy(&value, (const char *)t + s->member, sizeof(value));
+    om_sample(s->out, s->sample, (double)value, "name", t->name, "stream", streams[t->stream], NULL);
 }
 
 static void write_notify(struct core *c, struct buf *out)
 {
     om_family(out, "inkan_notify_behind", "gauge", "", "Alarms, entries or heads that somebody of notify has not been told yet, at most.");
-    notify_link_each(c, put_told, &(struct told_sink){out, false});
+    notify_link_each(c, put_told, &(struct told_sink){out, "inkan_notify_behind", offsetof(struct notify_told, behind)});
     om_family(out, "inkan_notify_failures", "counter", "", "Deliveries that failed and are tried again.");
-    notify_link_each(c, put_told, &(struct told_sink){out, true});
+    notify_link_each(c, put_told, &(struct told_sink){out, "inkan_notify_failures_total", offsetof(struct notify_told, failures)});
+    om_family(out, "inkan_notify_set_aside", "counter", "", "Deliveries that a webhook refused for too long: they are not sent again.");
+    notify_link_each(c, put_told, &(struct told_sink){out, "inkan_notify_set_aside_total", offsetof(struct notify_told, set_aside)});
 }
 
 static void write_audit(struct core *c, struct buf *out)

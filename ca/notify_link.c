@@ -9,6 +9,7 @@
 
 #include "base/auto.h"
 #include "ca/admin_int.h"
+#include "ca/alarm.h"
 #include "ca/store/alarm.h"
 
 #define LINK_QUEUE (1 << 20)
@@ -16,7 +17,7 @@
 struct told {
     char name[ID_MAX_LEN + 1];
     uint8_t stream;
-    uint64_t up_to, failures;
+    uint64_t up_to, failures, set_aside;
 };
 
 struct notify_link {
@@ -40,10 +41,22 @@ static void newest_of(struct core *c, uint64_t out[NOTIFY_STREAMS])
         core_doubt(c, &e);
 }
 
+/* The newest that the last restore left: who was told of later ones was told of others. */
+static void kept_of(struct core *c, uint64_t out[NOTIFY_STREAMS])
+{
+    int64_t audit = 0, alarms = 0;
+    struct err e = {0};
+
+    if (store_meta_get_i64(c->store, META_RESTORED_AUDIT, &audit, &e) != E_OK || store_meta_get_i64(c->store, META_RESTORED_ALARMS, &alarms, &e) != E_OK)
+        core_doubt(c, &e);
+    out[NOTIFY_ALARMS] = audit ? (uint64_t)alarms : UINT64_MAX;
+    out[NOTIFY_AUDIT] = out[NOTIFY_HEADS] = audit ? (uint64_t)audit : UINT64_MAX;
+}
+
 void notify_link_tick(struct core *c)
 {
     struct notify_link *l = c->notify;
-    uint64_t newest[NOTIFY_STREAMS] = {0};
+    uint64_t newest[NOTIFY_STREAMS] = {0}, kept[NOTIFY_STREAMS];
     struct err e = {0};
     struct msg m;
 
@@ -54,10 +67,13 @@ void notify_link_tick(struct core *c)
         return;
     l->any = true;
     memcpy(l->newest, newest, sizeof(newest));
+    kept_of(c, kept);
     msg_begin(&m, NOTIFY_NEWS, 0);
     msg_put_bytes(&m, buf_bytes(&c->follow_id));
-    for (int i = 0; i < NOTIFY_STREAMS; i++)
+    for (int i = 0; i < NOTIFY_STREAMS; i++) {
         msg_put_u64(&m, newest[i]);
+        msg_put_u64(&m, kept[i]);
+    }
     if (chan_send(l->chan, &m, -1, &e) != E_OK)
         log_failure("notify-link-failed", &e);
 }
@@ -156,9 +172,49 @@ static enum err_code take_state(struct notify_link *l, struct msg_reader *r, str
         l->told[i].stream = msg_get_enum(r, NOTIFY_STREAMS);
         l->told[i].up_to = msg_get_u64(r);
         l->told[i].failures = msg_get_u64(r);
+        l->told[i].set_aside = msg_get_u64(r);
     }
     l->told_n = n;
     return msg_read_end(r, e);
+}
+
+static bool is_told(const struct conf *conf, const char *name)
+{
+    for (size_t i = 0; i < conf->notify_n; i++)
+        if (strcmp(conf->notify[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* One alarm for each name: it goes to that one, too, and may be refused as well. */
+static enum err_code take_set_aside(struct notify_link *l, struct msg_reader *r, struct err *e)
+{
+    static const char *const streams[NOTIFY_STREAMS] = {"alarms", "audit", "heads"};
+    struct core *c = l->core;
+    char name[ID_MAX_LEN + 1], object[ID_MAX_LEN + 16], text[160];
+    uint8_t stream;
+    uint64_t first, last;
+    struct err why = {0};
+    enum err_code code;
+
+    msg_get_str(r, name, sizeof(name));
+    stream = msg_get_enum(r, NOTIFY_STREAMS);
+    first = msg_get_u64(r);
+    last = msg_get_u64(r);
+    if (msg_read_end(r, e) != E_OK)
+        return e->code;
+    if (!is_told(c->conf, name))
+        return E_OK; /* not any more */
+    snprintf(object, sizeof(object), "notify:%s", name);
+    snprintf(text, sizeof(text), "%s %llu to %llu were refused and are not sent again", streams[stream], (unsigned long long)first,
+             (unsigned long long)last);
+    if (c->seal != SEAL_NONE || core_begin(c, &why) != E_OK)
+        return E_OK; /* not now; inkan-notify's log has it */
+    code = alarm_raise(c, "notify-set-aside", "", object, text, &why);
+    core_end(c, code, &why);
+    if (code != E_OK)
+        log_failure("alarm-failed", &why);
+    return E_OK;
 }
 
 void notify_link_each(struct core *c, notify_told_fn fn, void *arg)
@@ -168,7 +224,8 @@ void notify_link_each(struct core *c, notify_told_fn fn, void *arg)
     for (size_t i = 0; l && i < l->told_n; i++) {
         uint64_t newest = l->newest[l->told[i].stream], at = l->told[i].up_to;
 
-        fn(arg, l->told[i].name, (enum notify_stream)l->told[i].stream, newest > at ? newest - at : 0, l->told[i].failures);
+        fn(arg, &(struct notify_told){l->told[i].name, (enum notify_stream)l->told[i].stream, newest > at ? newest - at : 0, l->told[i].failures,
+                                      l->told[i].set_aside});
     }
 }
 
@@ -186,6 +243,8 @@ static void on_message(struct chan *chan, struct msg_reader *r, int fd, void *ar
         answer_read(l, r, &e);
     } else if (r->type == NOTIFY_STATE) {
         take_state(l, r, &e);
+    } else if (r->type == NOTIFY_SET_ASIDE) {
+        take_set_aside(l, r, &e);
     } else {
         err_set(&e, E_INVALID, "message type 0x%04x from inkan-notify", r->type);
     }

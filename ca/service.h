@@ -26,6 +26,7 @@
  *                          NOTIFY_NEWS, at first and whenever something is new
  *   NOTIFY_READ            NOTIFY_ROWS
  *   NOTIFY_STATE, whenever it changed
+ *   NOTIFY_SET_ASIDE, once for each
  */
 #ifndef INKAN_CA_SERVICE_H
 #define INKAN_CA_SERVICE_H
@@ -75,10 +76,11 @@ enum status_type {
 };
 
 enum notify_type { /* streams: enum notify_stream; each has numbers without gaps that only rise */
-    NOTIFY_NEWS = MSG_RANGE_NOTIFY, /* str ledger, NOTIFY_STREAMS x u64: the newest number of each stream, 0 = none */
+    NOTIFY_NEWS = MSG_RANGE_NOTIFY, /* str ledger, for each stream { u64 newest number, 0 = none; u64 newest the last restore left, UINT64_MAX = never restored } */
     NOTIFY_READ,                    /* u8 stream, u64 after, u32 limit (1 .. NOTIFY_PAGE) */
     NOTIFY_ROWS,                    /* u8 stream, u64 last, u32 n; fd: n JSON objects, a line each. n 0: nothing is there, or it failed */
-    NOTIFY_STATE,                   /* u32 n, n x { str name, u8 stream, u64 told, u64 failures }: who was told up to where */
+    NOTIFY_STATE,                   /* u32 n, n x { str name, u8 stream, u64 told, u64 failures, u64 set aside }: who was told up to where */
+    NOTIFY_SET_ASIDE,               /* str name, u8 stream, u64 first, u64 last: a webhook refused these for too long */
 };
 #define NOTIFY_PAGE     64
 #define NOTIFY_PAGE_MAX (16u << 20) /* octets of one */

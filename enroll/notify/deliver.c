@@ -129,6 +129,25 @@ static enum err_code sign_file(const struct target *t, int64_t now, struct bytes
     return code;
 }
 
+/* What an answer says of these rows, if it is not 2xx. */
+static enum err_code refusal(long status)
+{
+    switch (status) {
+    case 400:
+    case 409:
+    case 413:
+    case 415:
+    case 422:
+        return E_INVALID;
+    case 408:
+    case 425:
+    case 429:
+        return E_IO;
+    default:
+        return status >= 400 && status <= 499 ? E_DENIED : E_IO;
+    }
+}
+
 static enum err_code post(struct target *t, const struct batch *b, int64_t now, struct err *e)
 {
     AUTO_BUF body = BUF_INIT(2 * NOTIFY_PAGE_MAX);
@@ -142,7 +161,7 @@ static enum err_code post(struct target *t, const struct batch *b, int64_t now, 
     if (!buf_ok(&body))
         return err_set(e, E_NOMEM, "a delivery");
     if (sign_file(t, now, buf_bytes(&body), mac, e) != E_OK)
-        return e->code;
+        return e->code = E_IO; /* ours to mend, not refused */
     snprintf(signature, sizeof(signature), "Inkan-Signature: v1=%s", mac);
     snprintf(timestamp, sizeof(timestamp), "Inkan-Timestamp: %" PRId64, now);
     /* The same for every try: who gets it twice knows it by this. */
@@ -152,7 +171,7 @@ static enum err_code post(struct target *t, const struct batch *b, int64_t now, 
     if (!https_call(t->https, &q, &a))
         code = err_set(e, E_IO, "%s", a.error);
     else if (a.status < 200 || a.status > 299)
-        code = err_set(e, E_IO, "status %ld", a.status);
+        code = err_set(e, refusal(a.status), "status %ld", a.status);
     https_answer_clear(&a);
     return code;
 }

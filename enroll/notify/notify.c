@@ -33,7 +33,9 @@ struct worker {
     /* guarded by n->lock */
     struct told told;
     bool begun;             /* told is of the ledger at hand */
-    uint64_t failures[NOTIFY_STREAMS];
+    uint64_t failures[NOTIFY_STREAMS], set_aside[NOTIFY_STREAMS];
+    uint64_t apart[NOTIFY_STREAMS]; /* up to here one row at a time: a page with it was refused */
+    struct batch aside;             /* last != 0: the core is to be told that these were set aside */
     enum mail mail;
     enum notify_stream stream;
     uint64_t after, last;
@@ -52,8 +54,7 @@ struct notify {
     pthread_cond_t changed;
     /* guarded by lock */
     bool stop, known;
-    char ledger[LEDGER_ID_LEN + 1];
-    uint64_t newest[NOTIFY_STREAMS];
+    struct ledger_news news;
     struct worker *worker;
     size_t worker_n;
 };
@@ -98,7 +99,7 @@ static void wait_s(struct notify *n, int64_t seconds)
 static bool something_new(const struct worker *w, enum notify_stream *out)
 {
     for (int i = 0; w->begun && i < NOTIFY_STREAMS; i++)
-        if (w->conf->send & (1u << i) && w->told.up_to[i] < w->n->newest[i]) {
+        if (w->conf->send & (1u << i) && w->told.up_to[i] < w->n->news.newest[i]) {
             *out = (enum notify_stream)i;
             return true;
         }
@@ -120,26 +121,52 @@ static void log_delivery(const struct worker *w, const struct batch *b, int leve
     log_end(&l);
 }
 
-/* Until it is delivered; false: the process stops. */
-static bool deliver(struct worker *w, struct target *t, const struct batch *b)
+/* How long it has been refused, and in what way. */
+struct refused {
+    enum err_code why;
+    uint64_t tries;
+    int64_t since;
+};
+
+static void refused_again(struct refused *r, enum err_code why)
+{
+    if (why != E_INVALID && why != E_DENIED)
+        return;
+    if (r->why != why)
+        *r = (struct refused){.why = why, .since = clock_now()};
+    r->tries++;
+}
+
+enum outcome { TOLD, SET_ASIDE, TO_BE_TAKEN_APART, STOPPED };
+
+/* Until one of these is so; each failure waits longer for the next try. */
+static enum outcome deliver(struct worker *w, struct target *t, const struct batch *b)
 {
     int64_t pause = RETRY_FIRST_S;
+    struct refused refused = {E_OK, 0, 0};
 
     for (uint64_t tries = 1;; tries++) {
         struct err e = {0};
 
         if (target_deliver(t, b, clock_now(), &e) == E_OK) {
             log_delivery(w, b, tries > 1 ? LOG_INFO : LOG_DEBUG, "notify-delivered", NULL, tries);
-            return true;
+            return TOLD;
         }
         if (must_stop(w))
-            return false;
+            return STOPPED;
+        refused_again(&refused, e.code);
+        if (notify_gives_up(refused.why, refused.tries, clock_now() - refused.since)) {
+            log_delivery(w, b, LOG_ERROR, "notify-set-aside", &e, tries);
+            return SET_ASIDE;
+        }
         if (tries % SAY_EVERY == 1)
             log_delivery(w, b, LOG_WARN, "notify-failed", &e, tries);
         pthread_mutex_lock(&w->n->lock);
         w->failures[b->stream]++;
         pthread_mutex_unlock(&w->n->lock);
         wake_loop(w->n);
+        if (refused.why != E_OK && w->limit > 1)
+            return TO_BE_TAKEN_APART; /* it may be one row of many */
         pthread_mutex_lock(&w->n->lock);
         wait_s(w->n, pause);
         pthread_mutex_unlock(&w->n->lock);
@@ -171,12 +198,13 @@ static void work(struct worker *w, struct target *t, enum notify_stream stream)
     AUTO_BUF page = BUF_INIT(NOTIFY_PAGE_MAX);
     struct batch b;
     struct told told;
-    bool done;
+    enum outcome outcome;
+    bool past;
 
     w->mail = MAIL_WANTED;
     w->stream = stream;
     w->after = w->told.up_to[stream];
-    w->limit = target_limit(t, stream);
+    w->limit = w->after < w->apart[stream] ? 1 : target_limit(t, stream);
     wake_loop(n);
     while (!n->stop && w->mail != MAIL_THERE)
         pthread_cond_wait(&n->changed, &n->lock);
@@ -193,17 +221,24 @@ static void work(struct worker *w, struct target *t, enum notify_stream stream)
     }
     pthread_mutex_unlock(&n->lock);
     told.up_to[stream] = b.last;
-    done = deliver(w, t, &b) && note(w, &told);
+    outcome = deliver(w, t, &b);
+    past = (outcome == TOLD || outcome == SET_ASIDE) && note(w, &told);
     pthread_mutex_lock(&n->lock);
-    if (done)
+    if (past)
         w->told = told;
+    if (past && outcome == SET_ASIDE) {
+        w->set_aside[stream]++;
+        w->aside = (struct batch){stream, b.first, b.last, {NULL, 0}};
+    }
+    if (outcome == TO_BE_TAKEN_APART)
+        w->apart[stream] = b.last;
     wake_loop(n);
 }
 
 static void begin(struct worker *w)
 {
     struct told told = w->told;
-    bool changed = told_fit(&told, w->n->ledger, w->n->newest, w->conf->history);
+    bool changed = told_fit(&told, &w->n->news, w->conf->history);
 
     if (changed) {
         pthread_mutex_unlock(&w->n->lock);
@@ -226,7 +261,7 @@ static void *run(void *arg)
     while (!n->stop) {
         if (n->known && !w->begun)
             begin(w);
-        if (w->begun && !t && !(t = target_new(w->conf, n->ledger, must_stop, w)))
+        if (w->begun && !t && !(t = target_new(w->conf, n->news.id, must_stop, w)))
             wait_s(n, RETRY_FIRST_S);
         else if (t && something_new(w, &stream))
             work(w, t, stream);
@@ -310,6 +345,7 @@ static void tell_state(struct notify *n)
                 msg_put_u8(&m, (uint8_t)s);
                 msg_put_u64(&m, w->told.up_to[s]);
                 msg_put_u64(&m, w->failures[s]);
+                msg_put_u64(&m, w->set_aside[s]);
             }
     }
     pthread_mutex_unlock(&n->lock);
@@ -317,29 +353,44 @@ static void tell_state(struct notify *n)
         log_failure("notify-link-failed", &e);
 }
 
+/* With the lock held. */
+static void ask_core(struct notify *n, struct worker *w, uint64_t id)
+{
+    struct err e = {0};
+    struct msg m;
+
+    if (w->mail == MAIL_WANTED) {
+        w->mail = MAIL_ASKED;
+        msg_begin(&m, NOTIFY_READ, id);
+        msg_put_u8(&m, (uint8_t)w->stream);
+        msg_put_u64(&m, w->after);
+        msg_put_u32(&m, w->limit);
+        if (chan_send(n->core, &m, -1, &e) != E_OK)
+            log_failure("notify-link-failed", &e);
+    }
+    if (w->aside.last != 0) {
+        msg_begin(&m, NOTIFY_SET_ASIDE, 0);
+        msg_put_str(&m, w->conf->name);
+        msg_put_u8(&m, (uint8_t)w->aside.stream);
+        msg_put_u64(&m, w->aside.first);
+        msg_put_u64(&m, w->aside.last);
+        w->aside.last = 0;
+        if (chan_send(n->core, &m, -1, &e) != E_OK)
+            log_failure("notify-link-failed", &e);
+    }
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     struct notify *n = arg;
     uint64_t count;
-    struct err e = {0};
 
     (void)what;
     if (read(fd, &count, sizeof count) < 0 || !n->core)
         return;
     for (size_t i = 0; i < n->worker_n; i++) {
-        struct worker *w = &n->worker[i];
-        struct msg m;
-
         pthread_mutex_lock(&n->lock);
-        if (w->mail == MAIL_WANTED) {
-            w->mail = MAIL_ASKED;
-            msg_begin(&m, NOTIFY_READ, i + 1);
-            msg_put_u8(&m, (uint8_t)w->stream);
-            msg_put_u64(&m, w->after);
-            msg_put_u32(&m, w->limit);
-            if (chan_send(n->core, &m, -1, &e) != E_OK)
-                log_failure("notify-link-failed", &e);
-        }
+        ask_core(n, &n->worker[i], i + 1);
         pthread_mutex_unlock(&n->lock);
     }
     tell_state(n);
@@ -347,19 +398,19 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 
 static enum err_code take_news(struct notify *n, struct msg_reader *r, struct err *e)
 {
-    char ledger[LEDGER_ID_LEN + 1];
-    uint64_t newest[NOTIFY_STREAMS];
+    struct ledger_news news = {0};
 
-    msg_get_str(r, ledger, sizeof(ledger));
-    for (int i = 0; i < NOTIFY_STREAMS; i++)
-        newest[i] = msg_get_u64(r);
+    msg_get_str(r, news.id, sizeof(news.id));
+    for (int i = 0; i < NOTIFY_STREAMS; i++) {
+        news.newest[i] = msg_get_u64(r);
+        news.kept[i] = msg_get_u64(r);
+    }
     if (msg_read_end(r, e) != E_OK)
         return err_wrap(e, "NOTIFY_NEWS");
     pthread_mutex_lock(&n->lock);
-    if (n->known && strcmp(n->ledger, ledger) != 0)
+    if (n->known && strcmp(n->news.id, news.id) != 0)
         err_set(e, E_INVALID, "the core has another ledger");
-    snprintf(n->ledger, sizeof(n->ledger), "%s", ledger);
-    memcpy(n->newest, newest, sizeof(newest));
+    n->news = news;
     n->known = true;
     pthread_cond_broadcast(&n->changed);
     pthread_mutex_unlock(&n->lock);

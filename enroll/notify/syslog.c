@@ -45,7 +45,7 @@ static int connect_unix(const char *path, struct err *e)
     int fd;
 
     if (strlen(path) >= sizeof(at.sun_path)) {
-        err_set(e, E_INVALID, "%s: too long for a socket", path);
+        err_set(e, E_IO, "%s: too long for a socket", path);
         return -1;
     }
     snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
@@ -71,7 +71,7 @@ static int connect_host(const char *place, int type, struct err *e)
         n -= 2;
     }
     if (n == 0 || n >= sizeof(host)) {
-        err_set(e, E_INVALID, "%s: no host", place);
+        err_set(e, E_IO, "%s: no host", place);
         return -1;
     }
     memcpy(host, place, n);

@@ -46,18 +46,37 @@ enum err_code told_write(const char *path, const struct told *t, struct err *e)
     return buf_ok(&text) ? file_write_atomic(path, buf_bytes(&text), 0600, e) : err_set(e, E_NOMEM, "%s", path);
 }
 
-bool told_fit(struct told *t, const char *ledger, const uint64_t newest[NOTIFY_STREAMS], bool history)
+#define REFUSED_TRIES   4
+#define REFUSED_ROWS_S  600   /* alarms behind it must not wait for long */
+#define REFUSED_OTHER_S 86400 /* a secret or an address that is wrong is mended meanwhile, and nothing is lost */
+
+bool notify_gives_up(enum err_code why, uint64_t tries, int64_t since_s)
 {
-    bool first = t->ledger[0] == '\0', changed = strcmp(t->ledger, ledger) != 0;
+    return tries >= REFUSED_TRIES && ((why == E_INVALID && since_s >= REFUSED_ROWS_S) || (why == E_DENIED && since_s >= REFUSED_OTHER_S));
+}
+
+/* Is it one ledger, whatever was restored? */
+static bool same_ledger(const char *a, const char *b)
+{
+    size_t n = strcspn(a, "-");
+
+    return n > 0 && n == strcspn(b, "-") && strncmp(a, b, n) == 0;
+}
+
+bool told_fit(struct told *t, const struct ledger_news *l, bool history)
+{
+    bool same = same_ledger(t->ledger, l->id), changed = strcmp(t->ledger, l->id) != 0;
 
     for (int i = 0; i < NOTIFY_STREAMS; i++) {
-        if (first)
-            t->up_to[i] = history ? 0 : newest[i];
-        else if (t->up_to[i] > newest[i]) {
-            t->up_to[i] = newest[i];
+        uint64_t most = changed && l->kept[i] < l->newest[i] ? l->kept[i] : l->newest[i];
+
+        if (!same)
+            t->up_to[i] = history ? 0 : l->newest[i];
+        else if (t->up_to[i] > most) {
+            t->up_to[i] = most;
             changed = true;
         }
     }
-    snprintf(t->ledger, sizeof(t->ledger), "%s", ledger);
+    snprintf(t->ledger, sizeof(t->ledger), "%s", l->id);
     return changed;
 }

@@ -76,8 +76,11 @@ prepare() { # NAME
     [[ "$(status_why)" == *clock* ]]
     [ "$(inkan status --json | jq .sealed)" = false ]
     inkan doctor | grep -i clock | grep -q fail
+    alarm_is() { [ "$(inkan --json alarm list --all | jq -r '[.[] | select(.kind == "clock-behind")] | last.state')" = "$1" ]; }
+    waits_for 10 alarm_is open
     set_clock 1800
     waits_for 10 signs clk-b1
+    waits_for 10 alarm_is cleared
 }
 
 @test "two hours forward while running: sealed, and a right clock alone does not open it" {

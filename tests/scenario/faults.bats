@@ -129,6 +129,10 @@ PY
     echo "refused from $refused on"
     [ "$row" -eq 7 ]
     log_after "$lines" | grep -i -q 'disk is full\|no space\|SQLITE_FULL\|full'
+    for _ in {1..8}; do # neither while the core starts again nor between
+        not_ready
+        sleep 0.4
+    done
     [ "$(plain_ocsp "$units/flt-known.pem")" = good ]
     # Nothing that was answered is missing, nothing that was not answered is there as a certificate.
     rm "$dir/state/ledger/filler"

@@ -20,10 +20,13 @@ setup_file() {
     chmod 755 "$side/hook" "$side/elsewhere"
     keep_setting hook "$hook"
     receiver_start
+    syslog_start
     instance_up fronts=2 "notify=$(cat <<YAML
   - {name: pager, to: "https://localhost:$hook/in", send: [alarms], secret: $side/hook.secret, ca: $side/hook.pem, history: true}
   - {name: archive, to: "https://localhost:$hook/in", send: [audit, heads], secret: $side/hook.secret, ca: $side/hook.pem, history: true}
   - {name: collector, to: "udp:127.0.0.1:$((hook + 1))", send: [audit, alarms]}
+  - {name: counted, to: "tcp:127.0.0.1:$((hook + 2))", send: [audit, alarms], history: true}
+  - {name: local, to: "unix:$side/hook/log.sock", send: [audit], history: true}
   - {name: elsewhere, to: "file:$side/elsewhere/heads", send: [heads], history: true}
 YAML
 )" "config_edit=$(printf '/^audit:/ a\\\n  head_interval: 2s')"
@@ -32,7 +35,7 @@ YAML
 }
 teardown_file() {
     instance_load
-    kill "$(cat "$(cat "$BATS_FILE_TMPDIR/side")/receiver.pid")" 2> /dev/null || true
+    kill "$(cat "$(cat "$BATS_FILE_TMPDIR/side")/receiver.pid")" "$(cat "$(cat "$BATS_FILE_TMPDIR/side")/syslog.pid")" 2> /dev/null || true
     umount "$dir/marks" 2> /dev/null || true
     umount "$(cat "$BATS_FILE_TMPDIR/side")/marks" 2> /dev/null || true
     instance_down
@@ -42,15 +45,22 @@ setup() { fault_load; }
 
 receiver_start() {
     rm -f "$side/hook/up"
-    python3 "$source_dir/tests/lib/webhook.py" "$side/hook" "$hook" "$side/hook.secret" "$side/hook.pem" "$side/hook.key" $((hook + 1)) \
+    python3 "$source_dir/tests/lib/webhook.py" "$side/hook" "$hook" "$side/hook.secret" "$side/hook.pem" "$side/hook.key" \
         > "$side/receiver.log" 2>&1 3>&- 4>&- &
     echo $! > "$side/receiver.pid"
-    local end=$((SECONDS + 10))
-    until [ -e "$side/hook/up" ]; do
-        [ "$SECONDS" -lt "$end" ] || { cat "$side/receiver.log"; return 1; }
-        sleep 0.1
-    done
+    wait_for 10 test -e "$side/hook/up" || { cat "$side/receiver.log"; return 1; }
 }
+syslog_start() {
+    rm -f "$side/hook/syslog.up"
+    python3 "$source_dir/tests/lib/syslog.py" "$side/hook" $((hook + 1)) > "$side/syslog.log" 2>&1 3>&- 4>&- &
+    echo $! > "$side/syslog.pid"
+    wait_for 10 test -e "$side/hook/syslog.up" || { cat "$side/syslog.log"; return 1; }
+}
+# told WAY STREAM: the numbers of what syslog got that way, each once
+told() { grep " $2 -\|inkan-$2:" "$side/hook/syslog.$1" | sed 's/^[^{]*//' | jq .seq | sort -nu; }
+# all_told WAY STREAM LAST: everything from the first to that number
+all_told() { [ "$(told "$1" "$2")" = "$(seq 1 "$3")" ]; }
+newest_entry() { inkan audit export | jq -s 'last.seq'; }
 # got FILTER: how many deliveries match the jq filter
 got() { jq -s "[.[] | select($1)] | length" "$side/hook/got.jsonl" 2> /dev/null || echo 0; }
 # got_becomes N FILTER: at least
@@ -147,7 +157,10 @@ metric_becomes() {
     core=$(inkan --json status | python3 -c 'import json,sys; print(*[p["pid"] for p in json.load(sys.stdin)["processes"] if p["name"] == "core"])')
     kill -STOP "$core"
     scrape || { kill -CONT "$core"; return 1; }
+    alive=$(curl -sS -o /dev/null -w '%{http_code}' "http://127.0.0.1:$((port + 2))/health")
     kill -CONT "$core"
+    [ "$alive" = 503 ]
+    wait_for 5 health_is_ready
     [ "$(metric inkan_answers process=core)" = 0 ]
     [ "$(metric inkan_answers process=status)" = 1 ]
     no metric inkan_audit_entries
@@ -165,6 +178,25 @@ alarm_becomes() {
     done
     inkan alarm list --all
     return 1
+}
+
+@test "the token is taken away: not ready but alive, alarms that it is down and that heads are late; well again by itself" {
+    [ "$(ready)" = 200 ]
+    mv "$dir/tokens" "$dir/tokens.away"
+    inkan device add hlt-gone --domain example --product demo > /dev/null # an entry that no head will name
+    waits_for 10 not_ready
+    sleep 5 # it was seen down once
+    set_clock 120
+    alarm_becomes open token-down
+    [ "$(alarm_of token-down)" = "open token:issuing" ]
+    alarm_becomes open audit-head-late
+    not_ready
+    [ "$(curl -sS -o /dev/null -w '%{http_code}' "http://127.0.0.1:$((port + 2))/health")" = 200 ]
+    metric_becomes 0 inkan_token_up token=issuing
+    mv "$dir/tokens.away" "$dir/tokens"
+    alarm_becomes cleared token-down
+    alarm_becomes cleared audit-head-late
+    [ "$(ready)" = 200 ]
 }
 
 @test "a disk that fills is an alarm, which stays until there is room, also when somebody has looked" {
@@ -221,8 +253,11 @@ alarm_becomes() {
     unit_device hlt-3 enroll
     inkan device suspend hlt-3 --until 1s --yes
     alarm_becomes open suspend-review
-    local end=$((SECONDS + 10))
-    until [ -s "$side/hook/refused" ]; do [ "$SECONDS" -lt "$end" ]; sleep 0.2; done
+    # however long and often: a receiver in trouble loses nothing
+    waits_for 10 test -s "$side/hook/refused"
+    set_clock 900
+    often() { [ "$(grep -c "^pager" "$side/hook/refused")" -ge 4 ]; }
+    waits_for 25 often
     # the core issues all the same
     unit_birth hlt-4
     unit_device hlt-4 enroll
@@ -249,12 +284,54 @@ alarm_becomes() {
     diff -q "$BATS_TEST_TMPDIR/told" "$BATS_TEST_TMPDIR/exported"
 }
 
-@test "syslog gets RFC 5424 lines with whole JSON" {
-    unit_birth hlt-5
-    local end=$((SECONDS + 10))
-    until grep -q hlt-5 "$side/hook/syslog"; do [ "$SECONDS" -lt "$end" ]; sleep 0.2; done
-    no grep -vE '^<10[89]>1 [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z [^ ]+ inkan - (audit|alarms) - \{.*\}$' "$side/hook/syslog"
-    sed 's/^[^{]*//' "$side/hook/syslog" | jq -e .seq > /dev/null
+@test "a row that a webhook always refuses is set aside, said, and holds up nothing but itself" {
+    local last
+    rm -f "$side/hook/refused"
+    unit_birth hlt-6
+    unit_device hlt-6 enroll
+    inkan device suspend hlt-6 --until 1s --yes
+    got_becomes 1 '.body.rows[0].event == "raised" and .body.rows[0].alarm.object == "device:example/hlt-6"'
+    echo 'cannot be parsed there.*"event":"(alarm-)?acked"' > "$side/hook/poison"
+    inkan alarm ack "$(inkan --json alarm list | jq -r '.[] | select(.object == "device:example/hlt-6") | .id')" --note "cannot be parsed there"
+    inkan device release hlt-6 --yes
+    inkan device suspend hlt-6 --until 1s --yes
+    # the trail's page is taken apart first
+    refused() { [ "$(grep -c '^pager-alarms' "$side/hook/refused")" -ge 1 ] && [ "$(grep -c '^archive-audit' "$side/hook/refused")" -ge 3 ]; }
+    waits_for 10 refused
+    set_clock 1800
+    got_becomes 2 '.body.rows[0].event == "raised" and .body.rows[0].alarm.object == "device:example/hlt-6"'
+    alarm_becomes open notify-set-aside
+    metric_becomes 1 inkan_notify_set_aside_total name=pager stream=alarms
+    metric_becomes 1 inkan_notify_set_aside_total name=archive stream=audit
+    [ "$(grep -c 'event=notify-set-aside' "$dir/log/inkan.log")" = 2 ]
+    inkan --json alarm list | jq -e '[.[] | select(.kind == "notify-set-aside") | .object] | sort == ["notify:archive", "notify:pager"]' > /dev/null
+    # one entry is missing there, and no other, also of its page
+    last=$(newest_entry)
+    got_becomes 1 ".body.stream == \"audit\" and .body.rows[-1].seq >= $last"
+    jq -c 'select(.body.stream == "audit") | .body.rows[]' "$side/hook/got.jsonl" | jq -s -c 'unique_by(.seq)[]' | head -n $((last - 1)) | jq -S -c . > "$BATS_TEST_TMPDIR/told"
+    inkan audit export --to "$last" | grep -v "cannot be parsed there" | jq -S -c . > "$BATS_TEST_TMPDIR/exported"
+    diff -q "$BATS_TEST_TMPDIR/told" "$BATS_TEST_TMPDIR/exported"
+    rm "$side/hook/poison"
+}
+
+@test "syslog by datagram, by TCP with lengths, by the local socket: whole lines, in order, also after its server was away" {
+    local rfc5424='^<10[89]>1 [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z [^ ]+ inkan - (audit|alarms) - \{.*\}$' last
+    unit_birth hlt-7
+    waits_for 10 all_told tcp audit "$(newest_entry)"
+    kill "$(cat "$side/syslog.pid")"
+    unit_birth hlt-8
+    metric_away() { scrape && [ "$(metric inkan_notify_failures_total name=counted)" -ge 1 ] && [ "$(metric inkan_notify_failures_total name=local)" -ge 1 ]; }
+    waits_for 10 metric_away
+    syslog_start
+    last=$(newest_entry)
+    waits_for 15 all_told tcp audit "$last"
+    waits_for 15 all_told unix audit "$last"
+    waits_for 5 grep -q hlt-7 "$side/hook/syslog.udp"
+    no grep -vE "$rfc5424" "$side/hook/syslog.udp"
+    no grep -vE "$rfc5424" "$side/hook/syslog.tcp"
+    no grep -vE '^<109>inkan-audit: \{.*\}$' "$side/hook/syslog.unix"
+    [ -n "$(told tcp alarms)" ]
+    sed 's/^[^{]*//' "$side/hook/syslog.tcp" | jq -e .seq > /dev/null
 }
 
 @test "heads kept elsewhere, by file or by webhook, name the first bad entry of an altered trail" {
@@ -267,6 +344,13 @@ alarm_becomes() {
     inkan backup --out "$ledger"
     inkan audit verify --ledger "$ledger" --heads "$side/elsewhere/heads"
     inkan audit verify --ledger "$ledger" --heads "$BATS_TEST_TMPDIR/heads"
+    # with the audit's key kept elsewhere; another one proves nothing
+    inkan --json key list | jq -r '.[] | select(.purpose == "audit") | .spki' | openssl base64 -d -A | openssl pkey -pubin -inform DER -out "$BATS_TEST_TMPDIR/audit-key.pem"
+    inkan audit verify --ledger "$ledger" --heads "$BATS_TEST_TMPDIR/heads" --key "$BATS_TEST_TMPDIR/audit-key.pem"
+    openssl ecparam -name prime256v1 -genkey -noout | openssl pkey -pubout -out "$BATS_TEST_TMPDIR/other.pem"
+    run inkan audit verify --ledger "$ledger" --heads "$BATS_TEST_TMPDIR/heads" --key "$BATS_TEST_TMPDIR/other.pem"
+    [ "$status" -eq 3 ]
+    [[ $output == *"none is covered by a head signed by the given key"* ]]
     # alter SQL WHAT SEQ: a copy with the trail changed so is refused, and that entry is named, with the heads of either place
     alter() {
         local heads
@@ -306,15 +390,16 @@ PY
     sed 's#file:/[^"]*#file:relative#' "$dir/inkan.yaml" > "$BATS_TEST_TMPDIR/bad.yaml"
     run "$programs/inkand" -t -c "$BATS_TEST_TMPDIR/bad.yaml"
     [ "$status" -ne 0 ]
-    [[ $output == *"notify[3].to"* ]]
+    [[ $output == *"notify[5].to"* ]]
 }
 
 @test "rules and dashboard are well formed and name no metric that is not there" {
     metric_becomes 0 inkan_renewals_due
-    python3 "$source_dir/tests/lib/openmetrics.py" uses "$BATS_TEST_TMPDIR/metrics" "$source_dir/deploy/prometheus/inkan.rules.yml" "$source_dir/deploy/grafana/inkan.json"
+    python3 "$source_dir/tests/lib/openmetrics.py" uses "$BATS_TEST_TMPDIR/metrics" "$source_dir/deploy/prometheus/inkan.rules.yml" \
+        "$source_dir/deploy/prometheus/inkan.rules.test.yml" "$source_dir/deploy/grafana/inkan.json"
     sed 's/inkan_sealed/inkan_seeled/' "$source_dir/deploy/prometheus/inkan.rules.yml" > "$BATS_TEST_TMPDIR/bad.yml"
     no python3 "$source_dir/tests/lib/openmetrics.py" uses "$BATS_TEST_TMPDIR/metrics" "$BATS_TEST_TMPDIR/bad.yml"
-    python3 - "$source_dir/deploy/prometheus/inkan.rules.yml" <<'PY'
+    python3 - "$source_dir/deploy/prometheus/inkan.rules.yml" "$source_dir/deploy/prometheus/inkan.rules.test.yml" <<'PY'
 import sys, yaml
 rules = [r for g in yaml.safe_load(open(sys.argv[1]))["groups"] for r in g["rules"]]
 assert len(rules) == len({r["alert"] for r in rules}) > 20
@@ -322,9 +407,13 @@ for r in rules:
     assert r["labels"]["severity"] in ("critical", "warning", "info"), r
     assert r["annotations"]["summary"] and r["annotations"]["runbook"], r
     assert r["expr"].count("(") == r["expr"].count(")"), r
+well, broken = yaml.safe_load(open(sys.argv[2]))["tests"]
+fired = [s["labels"] for s in broken["promql_expr_test"][0]["exp_samples"]]
+assert fired == ['{alertname="%s"}' % r["alert"] for r in rules], "each rule is tried"
 PY
     if command -v promtool; then
         promtool check rules "$source_dir/deploy/prometheus/inkan.rules.yml"
+        promtool test rules "$source_dir/deploy/prometheus/inkan.rules.test.yml"
     fi
 }
 

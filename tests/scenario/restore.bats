@@ -7,7 +7,8 @@ load ../lib/fault
 
 setup_file() {
     side_dir
-    instance_up
+    mkdir -m 777 "$side/elsewhere"
+    instance_up "notify=$(echo "  - {name: trail, to: \"file:$side/elsewhere/trail\", send: [audit], history: true}")"
     group_secret 'res-*'
 }
 teardown_file() { instance_down; side_dir_remove; }
@@ -70,6 +71,9 @@ restore() {
     waits_for 5 head_is_out
     ledger_query "SELECT hex(serial) FROM intent" | sort > "$side/serials"
     [ "$(wc -l < "$side/serials")" -gt 110 ]
+    newest=$(ledger_query "SELECT MAX(seq) FROM audit")
+    all_is_told() { [ "$(tail -n 1 "$side/elsewhere/trail" | jq .seq)" -ge "$newest" ]; }
+    waits_for 10 all_is_told
 }
 
 @test "a damaged file and the ledger of another service are refused, and the ledger stays" {
@@ -103,6 +107,7 @@ restore() {
 
 @test "a restored ledger is sealed: 503, tryLater, and nothing is signed" {
     stop_service
+    cp -p "$dir/state/notify/trail" "$side/told"
     openssl crl -inform DER -in "$dir/state/crl/fleet-ca.crl" -noout -crlnumber | sed 's/.*=//; s/^0x//' > "$side/number"
     restore "$side/backup" > "$side/restored"
     cat "$side/restored"
@@ -129,7 +134,12 @@ restore() {
 }
 
 @test "accepted: what was revoked is revoked again, what is lost is said" {
+    # As if nobody had told inkan-notify while the ledger was sealed.
+    kill -STOP "$(pid_of notify)"
+    cp -p "$side/told" "$dir/state/notify/trail"
+    mv "$side/elsewhere/trail" "$side/trail.before"
     inkan restore --accept --json > "$side/accepted"
+    kill -KILL "$(pid_of notify)"
     cat "$side/accepted"
     [ "$(jq .reimported "$side/accepted")" = 10 ]
     jq -r .lost "$side/accepted" | grep -q 'audit entries [0-9]* to [0-9]*'
@@ -145,6 +155,14 @@ restore() {
     answers unknown "$units/res-late-50.pem"
     run inkan restore --accept
     [ "$status" -eq 1 ]
+}
+
+@test "who was told more than the restored trail holds is told on from what the backup held" {
+    from=$(($(sqlite3 -readonly "$side/backup" "SELECT MAX(seq) FROM audit") + 1))
+    [ "$(jq -s 'max_by(.seq).seq' "$side/trail.before")" -gt "$(ledger_query "SELECT MAX(seq) FROM audit")" ]
+    told_anew() { inkan audit export --from "$from" | jq -S -c . | cmp - <(jq -S -c . "$side/elsewhere/trail"); }
+    waits_for 10 told_anew
+    [ "$(head -n 1 "$side/elsewhere/trail" | jq .seq)" = "$from" ]
 }
 
 @test "the next list has a higher number and every entry of the one before" {

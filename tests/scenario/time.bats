@@ -82,6 +82,7 @@ ends_after() { [ "$(date -d "$(responder_ends)" +%s)" -gt $(($(date +%s) + $1)) 
     inkan device add tim-written --domain example --product demo > /dev/null # the ledger has seen this day
     no ends_after $((31 * day))
     inkan doctor --json | jq -e '.[] | select(.check | test("fleet-ca")) | select(.state != "ok")' > /dev/null
+    waits_for 10 open_alarm certificate-end ocsp:fleet-ca
     restart_at $((34 * day))
     waits_for 20 answers "trylater (3)" "$units/tim-known.pem"
     sleep 3
@@ -89,4 +90,6 @@ ends_after() { [ "$(date -d "$(responder_ends)" +%s)" -gt $(($(date +%s) + $1)) 
     shim_rules issuing
     waits_for 60 answers good "$units/tim-known.pem"
     ends_after $((60 * day))
+    alarm_ended() { no open_alarm certificate-end ocsp:fleet-ca; }
+    waits_for 10 alarm_ended
 }

@@ -53,24 +53,59 @@ static void how_far_somebody_was_told_reads_back_and_a_damaged_file_is_refused(v
     assert_string_equal(back.ledger, "");
 }
 
+#define NEVER {UINT64_MAX, UINT64_MAX, UINT64_MAX}
+
 static void who_is_new_or_ahead_is_told_on_from_the_newest(void **state)
 {
-    static const uint64_t newest[NOTIFY_STREAMS] = {5, 50, 40};
+    static const struct ledger_news as_made = {"a", {5, 50, 40}, NEVER}, another = {"b", {8, 80, 70}, NEVER};
     struct told t = {{0}, {0}};
 
     (void)state;
-    assert_true(told_fit(&t, "a", newest, false));
-    assert_memory_equal(t.up_to, newest, sizeof(newest));
+    assert_true(told_fit(&t, &as_made, false));
+    assert_memory_equal(t.up_to, as_made.newest, sizeof(t.up_to));
     t = (struct told){{0}, {0}};
-    assert_true(told_fit(&t, "a", newest, true));
+    assert_true(told_fit(&t, &as_made, true));
     assert_int_equal(t.up_to[NOTIFY_AUDIT], 0);
     t.up_to[NOTIFY_AUDIT] = 20;
-    assert_false(told_fit(&t, "a", newest, true)); /* as it was */
+    assert_false(told_fit(&t, &as_made, true)); /* as it was */
     assert_int_equal(t.up_to[NOTIFY_AUDIT], 20);
-    t.up_to[NOTIFY_AUDIT] = 60; /* the ledger was set back */
-    assert_true(told_fit(&t, "a-1", newest, true));
+    t.up_to[NOTIFY_AUDIT] = 60; /* set back, and not accepted yet */
+    assert_true(told_fit(&t, &as_made, true));
     assert_int_equal(t.up_to[NOTIFY_AUDIT], 50);
+    assert_true(told_fit(&t, &another, false));
+    assert_memory_equal(t.up_to, another.newest, sizeof(t.up_to));
+    assert_true(told_fit(&t, &as_made, true));
+    assert_int_equal(t.up_to[NOTIFY_AUDIT], 0);
+}
+
+static void after_a_restore_nothing_that_is_new_is_left_out(void **state)
+{
+    static const struct ledger_news restored = {"a-1", {5, 80, 70}, {3, 50, 50}};
+    struct told t = {"a", {4, 60, 55}}, behind = {"a", {1, 20, 15}};
+
+    (void)state;
+    assert_true(told_fit(&t, &restored, false)); /* 51 to 60 are others than those it was told */
+    assert_int_equal(t.up_to[NOTIFY_ALARMS], 3);
+    assert_int_equal(t.up_to[NOTIFY_AUDIT], 50);
+    assert_int_equal(t.up_to[NOTIFY_HEADS], 50);
     assert_string_equal(t.ledger, "a-1");
+    t.up_to[NOTIFY_AUDIT] = 70;
+    assert_false(told_fit(&t, &restored, false)); /* told after it */
+    assert_int_equal(t.up_to[NOTIFY_AUDIT], 70);
+    assert_true(told_fit(&behind, &restored, false));
+    assert_int_equal(behind.up_to[NOTIFY_AUDIT], 20);
+}
+
+static void only_what_is_refused_for_long_is_given_up(void **state)
+{
+    (void)state;
+    assert_false(notify_gives_up(E_OK, 1000, 1000000));
+    assert_false(notify_gives_up(E_IO, 1000, 1000000));
+    assert_false(notify_gives_up(E_INVALID, 3, 1000000));
+    assert_false(notify_gives_up(E_INVALID, 4, 599));
+    assert_true(notify_gives_up(E_INVALID, 4, 600));
+    assert_false(notify_gives_up(E_DENIED, 1000, 86399));
+    assert_true(notify_gives_up(E_DENIED, 1000, 86400));
 }
 
 static void lines_of_syslog(void **state)
@@ -119,6 +154,8 @@ int main(void)
         cmocka_unit_test(the_signature_is_over_timestamp_dot_body),
         cmocka_unit_test(how_far_somebody_was_told_reads_back_and_a_damaged_file_is_refused),
         cmocka_unit_test(who_is_new_or_ahead_is_told_on_from_the_newest),
+        cmocka_unit_test(after_a_restore_nothing_that_is_new_is_left_out),
+        cmocka_unit_test(only_what_is_refused_for_long_is_given_up),
         cmocka_unit_test(lines_of_syslog),
         cmocka_unit_test(numbers_as_text),
     };
