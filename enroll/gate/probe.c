@@ -49,12 +49,14 @@ struct path {
     int version;             /* of TLS */
     bool control;
     const struct options *o;
+    struct path *after;      /* mqtt: the unit's open connection, which has to end first; NULL: none */
     SSL_CTX *ctx;
     SSL_SESSION *session;    /* WAY_RESUMED: from before */
     SSL *ssl;                /* WAY_OPEN */
     pthread_t thread;
     bool started;
     /* under lock */
+    bool held;               /* WAY_OPEN: the connection is there, or will be */
     bool before;             /* admitted before the revocation */
     bool admitted;           /* now */
     bool turned;             /* there was an answer of the other kind after the start */
@@ -203,18 +205,19 @@ static bool mqtt_ping(SSL *ssl)
     return say(ssl, "\xc0\0", 2) && SSL_read(ssl, answer, sizeof(answer)) == sizeof(answer) && answer[0] == 0xd0;
 }
 
+static bool is_mqtt(const struct options *o)
+{
+    return strcmp(o->target, "mqtt") == 0;
+}
+
 /* One exchange; `first`: nothing was said over this connection before. */
 static bool exchange(struct path *p, SSL *ssl, bool first, char how[HOW_MAX])
 {
     const struct options *o = p->o;
-    char id[128];
     long status;
 
-    if (strcmp(o->target, "mqtt") == 0) {
-        /* Two connections of one client id would end each other: the open one has it for itself. */
-        snprintf(id, sizeof(id), p->way == WAY_OPEN ? "%.100s" : "%.100s-%d-%x", p->control ? o->control_client_id : o->client_id, p->way,
-                 (unsigned)p->version);
-        if (first ? mqtt_connect(ssl, id) : mqtt_ping(ssl))
+    if (is_mqtt(o)) {
+        if (first ? mqtt_connect(ssl, p->control ? o->control_client_id : o->client_id) : mqtt_ping(ssl))
             return true;
         refused(NULL, how, first ? "CONNECT" : "connection ended");
         return false;
@@ -330,11 +333,23 @@ static void try_once(struct path *p)
     note(p, admitted ? began : clock_mono_ms(), admitted, resumed, again, how);
 }
 
+static bool is_held(const struct path *p)
+{
+    bool is;
+
+    pthread_mutex_lock(&lock);
+    is = p->held;
+    pthread_mutex_unlock(&lock);
+    return is;
+}
+
 static void *path_run(void *arg)
 {
     struct path *p = arg;
 
-    while (!is_ending()) {
+    while (p->after && is_held(p->after)) /* a broker ends a client's connection when its next one comes */
+        usleep(AGAIN_US);
+    do {
         int64_t began = clock_mono_ms(), rest;
 
         try_once(p);
@@ -343,8 +358,11 @@ static void *path_run(void *arg)
         rest = p->o->interval_ms - (clock_mono_ms() - began);
         if (rest > 0)
             usleep((useconds_t)rest * 1000);
-    }
+    } while (!is_ending());
     ssl_close(TAKE(p->ssl));
+    pthread_mutex_lock(&lock);
+    p->held = false;
+    pthread_mutex_unlock(&lock);
     return NULL;
 }
 
@@ -401,8 +419,13 @@ static size_t paths_fill(const struct options *o, struct path *p)
         if (all[i].control ? !o->control_cert : o->until_admitted && all[i].way != WAY_NEW)
             continue;
         p[n] = all[i];
+        p[n].held = all[i].way == WAY_OPEN;
         p[n++].o = o;
     }
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; is_mqtt(o) && k < n; k++)
+            if (p[k].way == WAY_OPEN && p[k].control == p[i].control && k != i)
+                p[i].after = &p[k];
     return n;
 }
 
@@ -498,6 +521,8 @@ static void paths_end(struct path *p, size_t n)
 {
     pthread_mutex_lock(&lock);
     ending = true;
+    for (size_t i = 0; i < n; i++)
+        p[i].held &= p[i].started;
     pthread_mutex_unlock(&lock);
     for (size_t i = 0; i < n; i++) {
         if (p[i].started)
@@ -518,7 +543,7 @@ static int measure(const struct options *o)
     while (started < n && path_start(&p[started]))
         started++;
     if (started < n || !all_are(p, n, !o->until_admitted)) {
-        paths_end(p, started);
+        paths_end(p, n);
         if (started == n)
             print_table(p, n, clock_mono_ms(), o);
         fprintf(stderr, "inkan-gate probe: not everybody is %s to begin with\n", o->until_admitted ? "refused" : "admitted");
@@ -558,7 +583,8 @@ static int usage(FILE *to)
           "  --name NAME             in the server's certificate; default: that of --host\n"
           "  --cert, --key           of the unit that will be revoked\n"
           "  --control-cert, --control-key   of another unit, which must stay admitted\n"
-          "  --client-id, --control-client-id   of MQTT\n"
+          "  --client-id, --control-client-id   of MQTT; new and resumed sessions are tried once the open connection has ended: a\n"
+          "                          broker ends a client's connection when its next one comes\n"
           "  --path PATH             for http, default /\n"
           "  --run COMMAND           revokes; time is counted from its start. Without: from when Enter is pressed\n"
           "  --until-admitted        the other way round: how long until a released unit is admitted\n"

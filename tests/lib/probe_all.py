@@ -11,9 +11,9 @@ def start(a, server):
     name, port, target = (server.split(":") + ["http"])[:3]
     units = a.units
     command = [f"{a.programs}/inkan-gate", "probe", "--target", target, "--host", "localhost", "--port", port, "--ca", f"{a.gw}/ca.pem",
-               "--cert", f"{units}/{a.unit}.pem", "--key", f"{units}/{a.unit}.key", "--client-id", a.unit, "--json"]
-    if a.control:
-        command += ["--control-cert", f"{units}/{a.control}.pem", "--control-key", f"{units}/{a.control}.key", "--control-client-id", a.control]
+               "--cert", f"{units}/{a.unit}.pem", "--key", f"{units}/{a.unit}.key", "--client-id", "of-its-choice", "--json"]
+    if a.control: # it says that it is the other one: a broker that believes that ends the wrong connection
+        command += ["--control-cert", f"{units}/{a.control}.pem", "--control-key", f"{units}/{a.control}.key", "--control-client-id", a.unit]
     p = subprocess.Popen(command + a.option, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return name, p
 
