@@ -76,6 +76,7 @@ static const struct key driver_keys[] = {
     {"command", TEXTS, KEY(gate_driver, command), ""},
     {"socket", TEXT, KEY(gate_driver, socket), ""},
     {"acl", TEXT, KEY(gate_driver, acl), ""},
+    {"table", TEXT, KEY(gate_driver, table), ""},
     {"kick", TEXT, KEY(gate_driver, kick), ""},
 };
 
@@ -310,6 +311,8 @@ static enum err_code check_driver(const struct gate_conf *c, struct gate_driver 
                        d->kind == DRIVER_HAPROXY ? "haproxy needs socket and acl, and nothing to reload" : "needs crl, and pid_file or command");
     if (d->kind == DRIVER_HAPROXY && !c->urls.n && !d->crl[0])
         return err_set(e, E_INVALID, "%s: driver %s: without urls haproxy needs crl: nothing else says who is refused", c->path, d->name);
+    if (d->table[0] && (d->kind != DRIVER_HAPROXY || !id_is_valid(d->table)))
+        return err_set(e, E_INVALID, "%s: driver %s: table is the name of a stick table of haproxy", c->path, d->name);
     if (d->pid_file[0] && !d->process[0])
         return err_set(e, E_INVALID, "%s: driver %s: pid_file needs process, the name that process has", c->path, d->name);
     if (d->kind == DRIVER_MOSQUITTO && !d->kick[0])

@@ -30,8 +30,9 @@ struct gate_driver {
     char *pid_file, *process, *signal_name;
     int signal;
     struct conf_strings command;
-    /* haproxy: its administration socket, and the list of refused serials it reads at its start */
-    char *socket, *acl;
+    /* haproxy: its administration socket, the list of refused serials it reads at its start, and the stick table that says who is
+       connected; "" = open connections are not shut */
+    char *socket, *acl, *table;
     /* mosquitto: a listener of its own on a Unix socket, over which live clients are put out */
     char *kick;
 };

@@ -2,6 +2,9 @@
 /*
  * HAProxy by its administration socket: the serials that are refused are an ACL, changed while it runs (management guide, "add
  * acl", "prepare acl", "commit acl"). The file of that ACL is written first, so that a HAProxy that starts in between has them.
+ *
+ * The ACL is looked at when a request begins. What goes on after that (a WebSocket, a TCP connection, a long answer) is found by a
+ * stick table in which HAProxy notes SERIAL,ADDRESS:PORT of each ("show table"), and shut ("show sess", "shutdown session").
  */
 #include <errno.h>
 #include <limits.h>
@@ -20,6 +23,8 @@
 #define SCRIPT_MAX   12000 /* octets of commands at once: HAProxy takes what fits its buffer of 16 KiB */
 #define ANSWER_MAX   (64 * 1024) /* a line for each command of a script */
 #define NOT_THERE    "Key not found."
+#define NO_SESSION   "No such session"
+#define OPEN_MAX     ((size_t)256 * 1024 * 1024) /* octets of "show table" and "show sess": 300 octets for an open connection */
 
 /* ---- a set of serials ---- */
 
@@ -152,11 +157,11 @@ static enum err_code quiet_command(const char *socket_path, struct bytes text, s
 
     if (command(socket_path, text, &answer, e) != E_OK)
         return e->code;
-    /* A line for each command that has something to say. A serial that is not there any more is what we wanted. */
+    /* A line for each command that has something to say. A serial or session that is not there any more is what we wanted. */
     for (s = text_of(&answer) + strspn(text_of(&answer), "\r\n "); *s; s += strspn(s, "\r\n ")) {
         int n = (int)strcspn(s, "\r\n");
 
-        if (strncmp(s, NOT_THERE, strlen(NOT_THERE)) != 0)
+        if (strncmp(s, NOT_THERE, strlen(NOT_THERE)) != 0 && strncmp(s, NO_SESSION, strlen(NO_SESSION)) != 0)
             return err_set(e, E_IO, "HAProxy: %.*s", n, s);
         s += n;
     }
@@ -182,12 +187,18 @@ static void script_flush(struct script *s)
     buf_reset(&s->text);
 }
 
-static void script_add(struct script *s, const char *verb, const char *version, const uint8_t *serial, size_t len)
+static void script_next(struct script *s)
 {
-    buf_printf(&s->text, "%s%s acl %s%s ", s->text.len ? ";" : "", verb, version, s->d->acl);
-    serial_write(&s->text, serial, len);
     if (s->text.len > SCRIPT_MAX - PATH_MAX)
         script_flush(s);
+    buf_add_str(&s->text, s->text.len ? ";" : "");
+}
+
+static void script_add(struct script *s, const char *verb, const char *version, const uint8_t *serial, size_t len)
+{
+    script_next(s);
+    buf_printf(&s->text, "%s acl %s%s ", verb, version, s->d->acl);
+    serial_write(&s->text, serial, len);
 }
 
 static enum err_code change_some(const struct gate_driver *d, const struct acl_change *changes, size_t n, struct err *e)
@@ -248,6 +259,105 @@ static enum err_code replace_all(const struct gate_driver *d, const struct refus
     return quiet_command(d->socket, buf_bytes(&commit), e);
 }
 
+/* ---- open connections ---- */
+
+/* The text between `before` and the first of `end` in one line, which ends with a zero octet; {NULL, 0}: it is not there. */
+static struct bytes field_of(const char *line, const char *before, const char *end)
+{
+    const char *at = strstr(line, before);
+
+    return at ? BYTES(at + strlen(before), strcspn(at + strlen(before), end)) : (struct bytes){NULL, 0};
+}
+
+static bool is_refused(const struct refused *set, struct bytes hex)
+{
+    struct member m = {0};
+    size_t len;
+
+    if (!hex_decode((const char *)hex.p, hex.len, m.serial, sizeof(m.serial), &len))
+        return false;
+    m.len = (uint8_t)len;
+    return tfind(&m, &set->root, member_cmp) != NULL;
+}
+
+static int source_cmp(const void *a, const void *b)
+{
+    return bytes_cmp(*(const struct bytes *)a, *(const struct bytes *)b);
+}
+
+/* Lines of an answer, each with a zero octet in place of its LF. */
+static char *line_next(char **at)
+{
+    char *line = *at, *lf = strchr(line, '\n');
+
+    if (!*line)
+        return NULL;
+    *at = lf ? lf + 1 : line + strlen(line);
+    if (lf)
+        *lf = '\0';
+    return line;
+}
+
+/* Where the refused are connected from, as the table tells: "0x55...: key=SERIAL,ADDRESS:PORT use=1 exp=..." */
+static enum err_code sources_find(const struct refused *set, const char *table, char *text, struct bytes **out, size_t *n, struct err *e)
+{
+    if (strncmp(text, "# table:", 8) != 0)
+        return err_set(e, E_IO, "HAProxy does not know the stick table %s: %.80s", table, text);
+    for (char *line; (line = line_next(&text));) {
+        struct bytes key = field_of(line, " key=", " "), serial = field_of(line, " key=", ",");
+        struct bytes *more;
+
+        if (serial.len >= key.len || !is_refused(set, serial))
+            continue;
+        more = realloc(*out, (*n + 1) * sizeof(*more));
+        if (!more)
+            return err_set(e, E_NOMEM, "%s", table);
+        *out = more;
+        more[(*n)++] = BYTES(key.p + serial.len + 1, key.len - serial.len - 1);
+    }
+    if (*n)
+        qsort(*out, *n, sizeof(**out), source_cmp);
+    return E_OK;
+}
+
+/* "0x55...: proto=tcpv4 src=ADDRESS:PORT fe=..." */
+static enum err_code shut_those_from(const struct gate_driver *d, char *text, const struct bytes *from, size_t n, struct err *e)
+{
+    struct script s = {.d = d, .text = BUF_INIT(2 * SCRIPT_MAX), .e = e};
+
+    for (char *line; (line = line_next(&text));) {
+        struct bytes source = field_of(line, " src=", " ");
+
+        if (!source.len || !bsearch(&source, from, n, sizeof(*from), source_cmp))
+            continue;
+        script_next(&s);
+        buf_printf(&s.text, "shutdown session %.*s", (int)strcspn(line, ":"), line);
+    }
+    script_flush(&s);
+    buf_clear(&s.text);
+    return s.code;
+}
+
+/* The table is asked after the ACL has changed: whoever is not in it yet meets the ACL. */
+static enum err_code shut_open(const struct gate_driver *d, const struct refused *set, struct err *e)
+{
+    AUTO_BUF ask = BUF_INIT(SCRIPT_MAX), table = BUF_INIT(OPEN_MAX), sessions = BUF_INIT(OPEN_MAX);
+    struct bytes *from = NULL;
+    enum err_code code;
+    size_t n = 0;
+
+    buf_printf(&ask, "show table %s\n", d->table);
+    code = command(d->socket, buf_bytes(&ask), &table, e);
+    if (code == E_OK)
+        code = sources_find(set, d->table, (char *)table.p, &from, &n, e);
+    if (code == E_OK && n)
+        code = command(d->socket, bytes_str("show sess\n"), &sessions, e);
+    if (code == E_OK && n)
+        code = shut_those_from(d, (char *)sessions.p, from, n, e);
+    free(from);
+    return code;
+}
+
 enum err_code haproxy_apply(const struct gate_driver *d, const struct refused *set, const struct acl_change *changes, size_t n,
                             struct err *e)
 {
@@ -260,5 +370,7 @@ enum err_code haproxy_apply(const struct gate_driver *d, const struct refused *s
         return buf_err(&list, e, "%s", d->acl);
     if (file_write_atomic(d->acl, buf_bytes(&list), 0644, e) != E_OK)
         return e->code;
-    return n ? change_some(d, changes, n, e) : replace_all(d, set, e);
+    if ((n ? change_some(d, changes, n, e) : replace_all(d, set, e)) != E_OK)
+        return e->code;
+    return d->table[0] ? shut_open(d, set, e) : E_OK;
 }

@@ -182,7 +182,7 @@ static void fixture_make(struct fixture *f, enum driver_kind kind, void (*reply)
     argv[2] = f->script;
     f->audience = (struct conf_audience){.name = (char *)"default", .scopes = 1u << SCOPE_FULL, .stale_soft_s = 100, .stale_hard_s = 1000, .cache_allow_s = 10, .cache_deny_s = 300};
     f->driver_conf = (struct gate_driver){.name = (char *)"one", .kind = kind, .audience = (char *)"default", .socket = f->server.path, .acl = f->acl,
-                                          .kick = f->server.path, .command = {argv, 3}};
+                                          .table = (char *)"", .kick = f->server.path, .command = {argv, 3}};
     f->conf = (struct gate_conf){.audiences = &f->audience, .audiences_n = 1, .urls = {argv, 1}};
     f->gate.conf = &f->conf;
     pthread_mutex_init(&f->gate.lock, NULL);
@@ -356,6 +356,72 @@ static void a_failure_beside_a_serial_that_is_not_there_is_a_failure(void **stat
     fixture_clear(&f);
 }
 
+/* As HAProxy 2.6 says who is connected: units 1001 and 1002, and one that is of no table. */
+static void haproxy_with_connections(struct server *s, int fd, struct bytes request)
+{
+    const char *say = s->say;
+
+    if (memmem(request.p, request.len, "show table", 10)) {
+        hear(s, request);
+        say = say ? say
+                  : "# table: open, type: string, size:102400, used:3\n"
+                    "0x5a1: key=1001,192.0.2.1:4001 use=1 exp=9952 gpc0=0\n"
+                    "0x5a2: key=1002,2001:db8::2:4002 use=2 exp=9952 gpc0=0\n"
+                    "0x5a3: key=1001 use=1 exp=9952 gpc0=0\n"
+                    "0x5a4: key=nonsense,192.0.2.1:400 use=1 exp=9952 gpc0=0\n\n";
+    } else if (memmem(request.p, request.len, "show sess", 9)) {
+        hear(s, request);
+        say = "0xa1: proto=tcpv4 src=192.0.2.1:4001 fe=units be=app srv=app ts=00 epoch=0 age=9s\n"
+              "0xa2: proto=tcpv6 src=2001:db8::2:4002 fe=units be=app srv=app ts=00 epoch=0 age=9s\n"
+              "0xa3: proto=tcpv6 src=2001:db8::2:4002 fe=units be=app srv=app ts=00 epoch=0 age=9s\n"
+              "0xa4: proto=tcpv4 src=192.0.2.1:400 fe=units be=app srv=app ts=00 epoch=0 age=9s\n"
+              "0xa5: proto=unix_stream src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0 age=0s\n\n";
+    } else if (memmem(request.p, request.len, "shutdown", 8)) {
+        hear(s, request);
+        say = "\nNo such session (use 'show sess').\n";
+    } else {
+        haproxy(s, fd, request);
+        return;
+    }
+    send(fd, say, strlen(say), MSG_NOSIGNAL);
+}
+
+static void open_connections_of_the_refused_are_shut_and_no_others(void **state)
+{
+    struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "a"), line(2, 2, FEED_REVOKED, "b")};
+    struct fixture f;
+
+    (void)state;
+    fixture_make(&f, DRIVER_HAPROXY, haproxy_with_connections);
+    f.driver_conf.table = (char *)"open";
+    fixture_start(&f, lines, 2);
+    assert_true(wait_until(server_heard, &f, "show table open\n"));
+    assert_true(wait_until(server_heard, &f, "shutdown session 0xa2;shutdown session 0xa3\n"));
+    assert_false(has_heard(&f.server, "0xa1"));
+    assert_true(wait_until(error_is, &f, "")); /* that one of them has ended by itself is none */
+    lines[0] = line(2, 1, FEED_REVOKED, "a");
+    apply(&f, lines, 1);
+    assert_true(wait_until(server_heard, &f, "shutdown session 0xa1;shutdown session 0xa2"));
+    assert_false(has_heard(&f.server, "0xa4"));
+    fixture_clear(&f);
+}
+
+static void a_stick_table_that_is_not_there_is_a_failure(void **state)
+{
+    struct feed_cert revoked = line(2, 2, FEED_REVOKED, "b");
+    struct fixture f;
+
+    (void)state;
+    fixture_make(&f, DRIVER_HAPROXY, haproxy_with_connections);
+    f.driver_conf.table = (char *)"open";
+    f.server.say = "Unknown table\n";
+    fixture_start(&f, &revoked, 1);
+    assert_true(wait_until(error_is, &f, "does not know the stick table open: Unknown table"));
+    assert_true(acl_has(&f, "1002"));
+    assert_false(has_heard(&f.server, "shutdown"));
+    fixture_clear(&f);
+}
+
 /* ---- mosquitto ---- */
 
 /* A broker that takes no client called "bad": it closes, as mosquitto does when an id breaks its rules. */
@@ -400,6 +466,8 @@ int main(void)
         cmocka_unit_test(a_ca_that_is_younger_than_the_snapshot_counts),
         cmocka_unit_test(who_was_refused_stays_so_until_something_is_known),
         cmocka_unit_test(a_failure_beside_a_serial_that_is_not_there_is_a_failure),
+        cmocka_unit_test(open_connections_of_the_refused_are_shut_and_no_others),
+        cmocka_unit_test(a_stick_table_that_is_not_there_is_a_failure),
         cmocka_unit_test(a_client_the_broker_does_not_take_keeps_nobody_in),
     };
 
