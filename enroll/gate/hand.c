@@ -22,8 +22,11 @@
 #include "base/fsio.h"
 #include "enroll/gate/gate.h"
 
-#define COMMAND_MS 30000
-#define ANSWER_MS  (COMMAND_MS + 5000)
+#define COMMAND_MS   30000
+#define WORKERS_MS   10000 /* a server that needs longer for its list is signalled again, and found to have loaded it then */
+#define LOOK_MS      20
+#define CHILDREN_MAX 65536
+#define ANSWER_MS    (COMMAND_MS + 5000)
 
 struct hand {
     int fd;
@@ -58,13 +61,74 @@ static enum err_code pid_read(const struct gate_driver *d, pid_t *out, struct er
     return E_OK;
 }
 
+/* These start new workers with what they could load, and go on with the old ones when they could not. */
+static bool has_workers(const char *process)
+{
+    return strcmp(process, "nginx") == 0 || strcmp(process, "apache2") == 0 || strcmp(process, "httpd") == 0;
+}
+
+/* The children of a process, "12 34 ", as proc(5) has them. false: it does not run. */
+static bool children_read(pid_t pid, struct buf *out)
+{
+    char path[64];
+    struct err e;
+
+    buf_reset(out);
+    snprintf(path, sizeof(path), "/proc/%ld/task/%ld/children", (long)pid, (long)pid);
+    if (file_read(path, out, &e) != E_OK)
+        return false;
+    buf_add_u8(out, 0);
+    return buf_ok(out);
+}
+
+static const char *next_word(const char *s)
+{
+    s += strcspn(s, " ");
+    return s + strspn(s, " ");
+}
+
+/* Each number is followed by a space, the last one too. */
+static bool has_new(const char *now, const char *before)
+{
+    for (; *now; now = next_word(now)) {
+        const char *at = before;
+
+        while (*at && strncmp(at, now, strcspn(now, " ") + 1) != 0)
+            at = next_word(at);
+        if (!*at)
+            return true;
+    }
+    return false;
+}
+
+static enum err_code wait_for_workers(const struct gate_driver *d, pid_t pid, const char *before, struct err *e)
+{
+    int64_t until = clock_mono_ms() + WORKERS_MS;
+    AUTO_BUF now = BUF_INIT(CHILDREN_MAX);
+
+    while (clock_mono_ms() < until) {
+        if (!children_read(pid, &now))
+            return err_set(e, E_IO, "%s ended when it was told to load its list: see its log", d->process);
+        if (has_new((const char *)now.p, before))
+            return E_OK;
+        poll(NULL, 0, LOOK_MS);
+    }
+    return err_set(e, E_IO, "%s started no new worker in %d s: it could not load what it was told to, see its log", d->process, WORKERS_MS / 1000);
+}
+
 static enum err_code send_signal(const struct gate_driver *d, struct err *e)
 {
+    AUTO_BUF before = BUF_INIT(CHILDREN_MAX);
+    bool workers = has_workers(d->process);
     pid_t pid = 0;
 
     if (pid_read(d, &pid, e) != E_OK)
         return e->code;
-    return kill(pid, d->signal) == 0 ? E_OK : err_errno(e, E_IO, "signal %s to %s", d->signal_name, d->process);
+    if (workers && !children_read(pid, &before))
+        return err_set(e, E_IO, "%s: the children of process %ld cannot be read", d->process, (long)pid);
+    if (kill(pid, d->signal) != 0)
+        return err_errno(e, E_IO, "signal %s to %s", d->signal_name, d->process);
+    return workers ? wait_for_workers(d, pid, (const char *)before.p, e) : E_OK;
 }
 
 static enum err_code wait_for_end(pid_t pid, const char *what, struct err *e)
