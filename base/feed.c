@@ -361,3 +361,53 @@ void feed_jws_clear(struct feed_jws *j)
         buf_clear(&j->chain[i]);
     j->chain_n = 0;
 }
+
+/* ---- what a gateway says of its servers ---- */
+
+void feed_servers_write(struct buf *out, const struct feed_server *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        buf_printf(out, "%s%s/%" PRIu64 "/%" PRId64, i ? "," : "", v[i].name, v[i].seq, v[i].at);
+}
+
+/* The octets up to `end`, or all that is left, taken off `s`; false: there is no `end`. */
+static bool take_up_to(struct bytes *s, char end, struct bytes *out)
+{
+    const uint8_t *at = s->len ? memchr(s->p, end, s->len) : NULL;
+    size_t len = at ? (size_t)(at - s->p) : s->len, skip = at ? 1 : 0;
+
+    *out = BYTES(s->p, len);
+    *s = BYTES(s->p + len + skip, s->len - len - skip);
+    return at != NULL;
+}
+
+static bool server_read(struct bytes text, struct feed_server *out)
+{
+    struct bytes name, seq;
+    uint64_t at;
+
+    *out = (struct feed_server){0};
+    if (!take_up_to(&text, '/', &name) || !take_up_to(&text, '/', &seq) || name.len >= sizeof(out->name) || memchr(name.p, 0, name.len) ||
+        !read_number(seq, INT64_MAX, &out->seq) || !read_number(text, INT64_MAX, &at))
+        return false;
+    memcpy(out->name, name.p, name.len);
+    out->at = (int64_t)at;
+    return id_is_valid(out->name);
+}
+
+bool feed_servers_read(struct bytes text, struct feed_server out[FEED_SERVERS_MAX], size_t *n)
+{
+    bool more = text.len > 0;
+
+    for (*n = 0; more; ++*n) {
+        struct bytes one;
+
+        more = take_up_to(&text, ',', &one);
+        if (*n == FEED_SERVERS_MAX || !server_read(one, &out[*n]))
+            return false;
+        for (size_t i = 0; i < *n; i++)
+            if (strcmp(out[i].name, out[*n].name) == 0)
+                return false;
+    }
+    return true;
+}

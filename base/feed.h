@@ -84,6 +84,21 @@ void feed_changes_begin(struct buf *out, const char *ledger, uint64_t after, uin
 void feed_changes_row(struct buf *out, bool first, uint64_t seq, const struct feed_cert *c);
 void feed_changes_end(struct buf *out);
 
+/*
+ * What a gateway says of its servers when it asks for changes, as one value of the query: "nginx/4711/1732280000,haproxy/4712/0", the
+ * row of the log up to which each acts, and when it was told last (UTC seconds by the gateway's clock, 0 = never).
+ */
+#define FEED_SERVERS_MAX 16
+#define FEED_SERVERS_TEXT_MAX (FEED_SERVERS_MAX * (ID_MAX_LEN + 44))
+struct feed_server {
+    char name[ID_MAX_LEN + 1];
+    uint64_t seq;
+    int64_t at;
+};
+void feed_servers_write(struct buf *out, const struct feed_server *v, size_t n);
+/* Strictly: names by id_is_valid, decimal numbers up to INT64_MAX, at most FEED_SERVERS_MAX, no name twice. An empty text is none. */
+bool feed_servers_read(struct bytes text, struct feed_server out[FEED_SERVERS_MAX], size_t *n);
+
 /* BASE64URL(header) "." BASE64URL(payload): what is signed. chain[0] is the signer's certificate in DER. */
 void feed_signing_input(struct buf *out, enum sig_alg alg, const char *typ, const struct bytes *chain, size_t chain_n, struct bytes payload);
 /* Adds "." and the raw signature (jws_raw_signature) to that. */

@@ -46,6 +46,7 @@ static const struct answer {
     {"crl.publish", false, "published:a"},
     {"crl.get", false, "number:i"},
     {"ocsp.list", true, "issuer:s not_after:i renew_at:i token:s key:s"},
+    {"gateway.list", true, "name:s serial:s seen_at:i server:s applied_seq:i applied_at:i in_force_at:i"},
     {"record.signer", false, "cert:s chain:a serial:s issuer:s not_after:i"},
     {"audit.export", true,
      "seq:i time:i event:s actor:s actor_kind:s domain:s object:s detail:s request_digest:s prev_hash:s hash:s signature:s? approvals:s?"},

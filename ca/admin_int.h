@@ -164,6 +164,7 @@ void op_budget_grant(struct core *c, struct admin_call *call);
 void op_box_outbox(struct core *c, struct admin_call *call);
 void op_box_heard(struct core *c, struct admin_call *call);
 void op_box_link(struct core *c, struct admin_call *call);
+void op_gateway_list(struct core *c, struct admin_call *call);
 void op_box_list(struct core *c, struct admin_call *call);
 void op_box_show(struct core *c, struct admin_call *call);
 void op_box_records(struct core *c, struct admin_call *call);

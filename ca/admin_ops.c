@@ -166,6 +166,7 @@ const struct admin_op admin_ops[] = {
     {"box.heard", op_box_heard, ARGS({"changes", ARG_LIST, true, 1000}, {"heard", ARG_INT, true, INT64_MAX}, ID_REQUIRED("centre"), {"seen", ARG_OBJECT, false, 256}),
      CHANGES},
     {"ocsp.list", op_ocsp_list, NO_ARGS, READS},
+    {"gateway.list", op_gateway_list, NO_ARGS, READS},
     {"audit.export", op_audit_export, ARGS(NUMBER("from", INT64_MAX), NUMBER("to", INT64_MAX)), READS},
     {"alarm.list", op_alarm_list, ARGS({"all", ARG_BOOL, false, 0}), READS},
     {"alarm.show", op_alarm_show, ARGS(ID_REQUIRED("id")), READS},

@@ -22,6 +22,7 @@
 #include "ca/factory.h"
 #include "ca/issue.h"
 #include "ca/life.h"
+#include "ca/gateway.h"
 #include "ca/metrics.h"
 #include "ca/profile.h"
 #include "ca/record.h"
@@ -642,6 +643,7 @@ static void core_close(struct core *c)
     anchors_free(c->anchors);
     guess_limit_free(c->guesses);
     metrics_free(c->metrics);
+    gateways_free(c->gateways);
     secret_clear(&c->secret_key);
     buf_clear(&c->ledger_id);
     buf_clear(&c->follow_id);
@@ -708,11 +710,12 @@ int core_run(int argc, char **argv)
     c.issuance = issuance_new(&c);
     c.captures = captures_new();
     c.metrics = metrics_new(&c);
+    c.gateways = gateways_new();
     c.tick = event_new(c.base, -1, EV_PERSIST, on_tick, &c);
     c.checkpoint = evtimer_new(c.base, on_checkpoint, &c);
     if (!secret_heap_open())
         log_note(LOG_WARN, "memory-not-locked", "reason", "RLIMIT_MEMLOCK is too small for the memory of private keys");
-    if (!c.guesses || !c.issuance || !c.captures || !c.metrics || !c.tick || !c.checkpoint) {
+    if (!c.guesses || !c.issuance || !c.captures || !c.metrics || !c.gateways || !c.tick || !c.checkpoint) {
         err_set(&e, E_NOMEM, "start");
         fail_start(&c, 1, &e);
     }

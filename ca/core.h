@@ -38,6 +38,7 @@ struct captures;
 struct factory;
 struct batches;
 struct metrics;
+struct gateways;
 struct notify_link;
 
 /* Copies a text that is known to fit or may be cut; NULL counts as empty. Always terminated. */
@@ -460,6 +461,7 @@ struct core {
     struct factory *factory;
     struct batches *batches;
     struct metrics *metrics;
+    struct gateways *gateways; /* what they say of themselves */
     struct core_counts counts;
     struct budget_keeper *budgets; /* of a line box, else NULL */
     struct guess_limit *guesses;

@@ -10,6 +10,7 @@
 #include "ca/est_body.h"
 #include "ca/factory.h"
 #include "ca/issue.h"
+#include "ca/gateway.h"
 #include "ca/metrics.h"
 
 #define FRONT_QUEUE       (64 << 20)  /* octets waiting for a front that does not read */
@@ -877,6 +878,7 @@ static void device_seen(struct core *c, uint64_t device)
 
 static enum err_code status_message(struct core *c, struct msg_reader *r, struct err *e)
 {
+    struct follow_gateway gateway;
     struct bytes ledger_id;
     uint64_t seq, request_id = r->request_id;
     bool devices;
@@ -909,6 +911,10 @@ static enum err_code status_message(struct core *c, struct msg_reader *r, struct
             return e->code;
         device_seen(c, seq);
         return E_OK;
+    case FOLLOW_GATEWAY:
+        if (follow_gateway_decode(r, &gateway, e) == E_OK)
+            gateway_heard(c, &gateway);
+        return e->code;
     default:
         return err_set(e, E_INVALID, "message type 0x%04x from status", r->type);
     }

@@ -16,6 +16,9 @@
 #define SEEN_KEPT      1024 /* devices whose alarm was told */
 #define SEEN_AGAIN_MS  3600000
 #define SEEN_A_SECOND  10
+#define HEARD_KEPT     1024 /* gateways by number of their certificate */
+#define HEARD_AGAIN_MS 1000
+#define HEARD_A_SECOND 500  /* whoever is left out asks again within seconds */
 #define STALE_AGAIN_MS 3600000
 
 struct pending {
@@ -56,6 +59,12 @@ struct decider {
     } seen[SEEN_KEPT];
     unsigned seen_now;         /* told in this second */
     int64_t seen_second;
+    struct {
+        uint32_t cert;
+        int64_t ms; /* 0: nobody */
+    } heard[HEARD_KEPT];
+    unsigned heard_now;
+    int64_t heard_second;
     int64_t stale_told_ms;
     uint64_t asked, allowed;   /* units */
     uint64_t decided[2][DECISION_REASONS]; /* by allow and reason */
@@ -410,6 +419,35 @@ void decider_question(struct decider *d, void *owner, uint64_t id, const struct 
     TAILQ_INSERT_TAIL(&d->pending, p, link);
     d->pending_n++;
     pending_ask(d);
+}
+
+/* What it says of rows that we do not have is of another log. */
+void decider_heard(struct decider *d, const struct sts_caller *caller, uint64_t after, const struct feed_server *server, size_t n)
+{
+    uint32_t number = caller->local ? ACCESS_NONE : access_find_hash(d->access, caller->cert_hash);
+    int64_t ms = d->hooks.mono_ms(d->hooks.arg);
+    struct follow_gateway g = {.seq = after, .servers_n = n};
+    size_t at = number % HEARD_KEPT;
+    struct access_cert c;
+
+    if (number == ACCESS_NONE || after > replica_seq(d->replica))
+        return;
+    if (d->heard[at].cert == number && d->heard[at].ms && ms - d->heard[at].ms < HEARD_AGAIN_MS)
+        return;
+    if (ms / 1000 != d->heard_second) {
+        d->heard_second = ms / 1000;
+        d->heard_now = 0;
+    }
+    if (d->heard_now++ >= HEARD_A_SECOND)
+        return;
+    d->heard[at].cert = number;
+    d->heard[at].ms = ms;
+    access_get_cert(d->access, number, &c);
+    g.issuer = c.issuer;
+    g.serial_len = (uint8_t)c.serial.len;
+    memcpy(g.serial, c.serial.p, c.serial.len);
+    memcpy(g.server, server, n * sizeof(*server));
+    d->hooks.gateway(d->hooks.arg, &g);
 }
 
 void decider_forget_owner(struct decider *d, void *owner)

@@ -35,6 +35,8 @@ struct decider_hooks {
     void (*answer)(void *arg, void *owner, uint64_t id, const struct sts_decided *all);
     /* A device that is lost or compromised was seen. */
     void (*seen)(void *arg, uint64_t device);
+    /* A gateway was heard: at most once a second for each. */
+    void (*gateway)(void *arg, const struct follow_gateway *gateway);
     /* The replica or memory failed: the process must start again. */
     void (*bad)(void *arg, const struct err *e);
 };
@@ -58,6 +60,8 @@ void decider_core_lost(struct decider *d);
 void decider_question(struct decider *d, void *owner, uint64_t id, const struct sts_decide *q);
 /* May this caller use the feed? E_OK, E_DENIED, or E_BUSY: it cannot be said now. */
 enum err_code decider_caller(const struct decider *d, const struct sts_caller *caller);
+/* A caller that may use the feed asks for the changes after row `after`, and says this of its servers. */
+void decider_heard(struct decider *d, const struct sts_caller *caller, uint64_t after, const struct feed_server *server, size_t n);
 void decider_forget_owner(struct decider *d, void *owner);
 void decider_tick(struct decider *d); /* ten times a second */
 

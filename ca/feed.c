@@ -20,6 +20,7 @@
 #define PAYLOAD_MAX      40000 /* octets of changes in one answer: in base64url, with the chain, it goes to the signer inline */
 #define SIGN_DEADLINE    3000
 #define ASKERS_MAX       4096
+#define ASKERS_OF_ONE    32    /* of one gateway: it asks one thing at a time, and what it hung up on is waited for to its end */
 #define SCAN_STEP        5000  /* certificates looked at in one turn of the loop */
 #define WRITE_STEP       250   /* lines written in one turn */
 #define PARTS            512   /* of one issuer's serials, by their first 9 bits */
@@ -35,6 +36,7 @@ struct asker {
     TAILQ_ENTRY(asker) link;
     void *owner; /* NULL: gone */
     uint64_t id, after;
+    uint8_t caller[32]; /* SHA-256 of its certificate; zeros: a program of this machine */
     int64_t deadline_ms;
 };
 TAILQ_HEAD(asker_list, asker);
@@ -352,12 +354,46 @@ static void serve(struct feed *f, struct asker_list *list, struct asker *a)
         job_end(j, code);
 }
 
-void feed_get_changes(struct feed *f, void *owner, uint64_t id, uint64_t after, uint32_t wait_s)
+static size_t askers_of(const struct asker_list *list, const uint8_t caller[32])
+{
+    const struct asker *a;
+    size_t n = 0;
+
+    TAILQ_FOREACH(a, list, link)
+    n += memcmp(a->caller, caller, sizeof(a->caller)) == 0;
+    return n;
+}
+
+/* One gateway must not take the places of all the others. */
+static bool has_room(const struct feed *f, const struct sts_caller *caller)
+{
+    size_t n = askers_of(&f->waiting, caller->cert_hash) + askers_of(&f->wanting, caller->cert_hash);
+    const struct job *j;
+
+    LIST_FOREACH(j, &f->jobs, link)
+    n += askers_of(&j->askers, caller->cert_hash);
+    return f->askers_n < ASKERS_MAX && n < ASKERS_OF_ONE;
+}
+
+static struct asker *asker_new(struct feed *f, void *owner, uint64_t id, const struct sts_caller *caller)
+{
+    struct asker *a = calloc(1, sizeof(*a));
+
+    if (!a)
+        return NULL;
+    a->owner = owner;
+    a->id = id;
+    memcpy(a->caller, caller->cert_hash, sizeof(a->caller));
+    f->askers_n++;
+    return a;
+}
+
+void feed_get_changes(struct feed *f, void *owner, uint64_t id, const struct sts_caller *caller, uint64_t after, uint32_t wait_s)
 {
     const struct bytes none = {NULL, 0};
     struct asker *a;
 
-    if (!f->running || !f->key[0] || f->askers_n >= ASKERS_MAX) {
+    if (!f->running || !f->key[0] || !has_room(f, caller)) {
         f->hooks.changes(f->hooks.arg, owner, id, E_BUSY, none);
         return;
     }
@@ -365,16 +401,13 @@ void feed_get_changes(struct feed *f, void *owner, uint64_t id, uint64_t after, 
         f->hooks.changes(f->hooks.arg, owner, id, E_NOT_FOUND, none);
         return;
     }
-    a = calloc(1, sizeof(*a));
+    a = asker_new(f, owner, id, caller);
     if (!a) {
         f->hooks.changes(f->hooks.arg, owner, id, E_NOMEM, none);
         return;
     }
-    a->owner = owner;
-    a->id = id;
     a->after = after;
     a->deadline_ms = f->hooks.mono_ms(f->hooks.arg) + (int64_t)wait_s * 1000;
-    f->askers_n++;
     TAILQ_INSERT_TAIL(&f->waiting, a, link);
     if (wait_s == 0 || after < f->seq)
         serve(f, &f->waiting, a);
@@ -697,12 +730,12 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
     making_fail(f, &e);
 }
 
-void feed_get_snapshot(struct feed *f, void *owner, uint64_t id)
+void feed_get_snapshot(struct feed *f, void *owner, uint64_t id, const struct sts_caller *caller)
 {
     int64_t ms = f->hooks.mono_ms(f->hooks.arg);
     struct asker *a;
 
-    if (!f->running || !f->key[0] || f->askers_n >= ASKERS_MAX) {
+    if (!f->running || !f->key[0] || !has_room(f, caller)) {
         f->hooks.snapshot(f->hooks.arg, owner, id, E_BUSY, "", -1);
         return;
     }
@@ -711,14 +744,11 @@ void feed_get_snapshot(struct feed *f, void *owner, uint64_t id)
         f->hooks.snapshot(f->hooks.arg, owner, id, E_OK, f->made_etag, f->made_fd);
         return;
     }
-    a = calloc(1, sizeof(*a));
+    a = asker_new(f, owner, id, caller);
     if (!a) {
         f->hooks.snapshot(f->hooks.arg, owner, id, E_NOMEM, "", -1);
         return;
     }
-    a->owner = owner;
-    a->id = id;
-    f->askers_n++;
     TAILQ_INSERT_TAIL(&f->wanting, a, link);
     if (f->making.step == STEP_NONE)
         making_start(f);

@@ -15,6 +15,7 @@
 #include <event2/event.h>
 
 #include "ca/access.h"
+#include "ca/service.h"
 #include "hsm/signer.h"
 
 struct feed;
@@ -48,9 +49,12 @@ void feed_note(struct feed *f, uint64_t seq, const struct access_change *change)
 void feed_wake(struct feed *f); /* those who wait hear of what was noted */
 void feed_current(struct feed *f, int64_t time); /* what the table holds was the newest at this time */
 
-/* Each is answered exactly once by its hook, perhaps inside the call. E_NOT_FOUND: `after` is older than what is kept, or not of this log. */
-void feed_get_changes(struct feed *f, void *owner, uint64_t id, uint64_t after, uint32_t wait_s);
-void feed_get_snapshot(struct feed *f, void *owner, uint64_t id);
+/*
+ * Each is answered exactly once by its hook, perhaps inside the call. E_NOT_FOUND: `after` is older than what is kept, or not of this
+ * log. E_BUSY: too many wait, of this caller or of all.
+ */
+void feed_get_changes(struct feed *f, void *owner, uint64_t id, const struct sts_caller *caller, uint64_t after, uint32_t wait_s);
+void feed_get_snapshot(struct feed *f, void *owner, uint64_t id, const struct sts_caller *caller);
 void feed_forget_owner(struct feed *f, void *owner);
 void feed_tick(struct feed *f); /* ten times a second */
 

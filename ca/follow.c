@@ -131,6 +131,32 @@ void follow_device_get(struct msg_reader *r, struct access_device *out, char roo
     r->failed = r->failed || out->id == 0 || out->id > INT64_MAX;
 }
 
+void follow_gateway_encode(struct msg *m, const struct follow_gateway *in)
+{
+    AUTO_BUF servers = BUF_INIT(FEED_SERVERS_TEXT_MAX);
+
+    feed_servers_write(&servers, in->server, in->servers_n);
+    msg_put_u32(m, in->issuer);
+    msg_put_bytes(m, BYTES(in->serial, in->serial_len));
+    msg_put_u64(m, in->seq);
+    msg_put_bytes(m, buf_bytes(&servers));
+}
+
+enum err_code follow_gateway_decode(struct msg_reader *r, struct follow_gateway *out, struct err *e)
+{
+    struct bytes serial;
+
+    *out = (struct follow_gateway){.issuer = msg_get_u32(r)};
+    serial = msg_get_bytes(r, SERIAL_MAX_LEN);
+    if (serial.len)
+        memcpy(out->serial, serial.p, serial.len);
+    out->serial_len = (uint8_t)serial.len;
+    out->seq = msg_get_u64(r);
+    if (!feed_servers_read(msg_get_bytes(r, FEED_SERVERS_TEXT_MAX), out->server, &out->servers_n))
+        r->failed = true;
+    return msg_read_end(r, e);
+}
+
 void follow_feed_key_encode(struct msg *m, const struct follow_feed_key *in)
 {
     msg_put_str(m, in->token);

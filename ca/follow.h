@@ -7,6 +7,7 @@
  *   FOLLOW_ACK      u64 seq                                        rows up to seq are applied (answers reflect them)
  *   FOLLOW_ASK      -                                              what is your seq? (before answering `unknown`)
  *   FOLLOW_SEEN     u64 device                                     a decision was asked about a device that is lost or compromised
+ *   FOLLOW_GATEWAY  struct follow_gateway                          a gateway asked for changes: at most once a second for each
  * core -> status
  *   FOLLOW_BEGIN    bytes ledger_id, bool rebuild, bool sealed, i64 time_floor   rebuild: forget everything, rows start at 1
  *   FOLLOW_ISSUER   struct follow_issuer                           all issuers, sent after BEGIN and when one changes
@@ -21,6 +22,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/feed.h"
 #include "base/life.h"
 #include "base/limits.h"
 #include "base/msg.h"
@@ -37,6 +39,7 @@ enum follow_type {
     FOLLOW_DEVICES,
     FOLLOW_FEED_KEY,
     FOLLOW_SEEN,
+    FOLLOW_GATEWAY,
 };
 
 /* What the status log says of a certificate. */
@@ -98,6 +101,16 @@ struct follow_feed_key {
     struct bytes issuer; /* DER of the CA that certified it; empty when that is a root */
 };
 
+/* What a gateway has of the feed, and what its servers act on. */
+struct follow_gateway {
+    uint32_t issuer; /* of its certificate */
+    uint8_t serial[SERIAL_MAX_LEN];
+    uint8_t serial_len;
+    uint64_t seq;    /* rows of the log up to here it has */
+    struct feed_server server[FEED_SERVERS_MAX];
+    size_t servers_n;
+};
+
 /* One issuer as the OCSP responder needs it. */
 struct follow_issuer {
     uint32_t id;
@@ -121,6 +134,8 @@ void follow_device_put(struct msg *m, const struct access_device *in);
 /* `room` holds the texts: DEVICE_ROOM octets. */
 #define DEVICE_ROOM (2 * (ID_MAX_LEN + 1) + 2 * (DEVICE_TEXT_MAX + 1))
 void follow_device_get(struct msg_reader *r, struct access_device *out, char room[DEVICE_ROOM]);
+void follow_gateway_encode(struct msg *m, const struct follow_gateway *in);
+MUST_CHECK enum err_code follow_gateway_decode(struct msg_reader *r, struct follow_gateway *out, struct err *e);
 void follow_feed_key_encode(struct msg *m, const struct follow_feed_key *in);
 MUST_CHECK enum err_code follow_feed_key_decode(struct msg_reader *r, struct follow_feed_key *out, struct err *e);
 void follow_issuer_encode(struct msg *m, const struct follow_issuer *in);

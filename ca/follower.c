@@ -443,6 +443,16 @@ void follower_tell_seen(struct follower *f, uint64_t device)
         msg_clear(&m);
 }
 
+void follower_tell_gateway(struct follower *f, const struct follow_gateway *gateway)
+{
+    AUTO_MSG m;
+
+    msg_begin(&m, FOLLOW_GATEWAY, 0);
+    follow_gateway_encode(&m, gateway);
+    if (f->begun)
+        (void)send_msg(f, &m);
+}
+
 bool follower_is_linked(const struct follower *f)
 {
     return f->chan != NULL;

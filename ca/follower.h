@@ -46,6 +46,9 @@ void follower_set_decider(struct follower *f, struct decider *decider);
 /* A decision was asked about a device that is lost or compromised. */
 void follower_tell_seen(struct follower *f, uint64_t device);
 
+/* A gateway asked for changes. */
+void follower_tell_gateway(struct follower *f, const struct follow_gateway *gateway);
+
 void follower_link(struct follower *f, int fd);         /* takes over fd; an older link is dropped */
 bool follower_ask(struct follower *f, uint64_t ask_id); /* hooks.ask of the responder */
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "ca/fleet_count.h"
+#include "ca/gateway.h"
 #include "ca/issue.h"
 #include "ca/store/batch.h"
 #include "ca/store/request.h"
@@ -456,4 +457,5 @@ void metrics_write(struct core *c, struct buf *out)
     write_notify(c, out);
     write_processes(c, out);
     write_fronts(c, out);
+    gateways_metrics(c->gateways, out);
 }

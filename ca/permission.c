@@ -119,6 +119,7 @@ const struct permission permissions[] = {
     {"crl.get", ANYBODY, PLAIN},
     {"crl.import", SECURITY | CA_ADMIN, PLAIN}, /* signed by the CA above */
     {"ocsp.list", ANYBODY, PLAIN},
+    {"gateway.list", ANYBODY, PLAIN},
 
     {"budget.grant", FACTORY, SIGNED},
     {"budget.install", FACTORY, PLAIN}, /* signed by the centre */

@@ -69,7 +69,7 @@ enum status_type {
     STS_DECIDED,       /* struct sts_decided */
     STS_SNAPSHOT,      /* struct sts_caller */
     STS_SNAPSHOT_RESULT, /* u8 err code, str ETag; fd: the text, with E_OK. E_DENIED: not for this caller */
-    STS_CHANGES,       /* struct sts_caller, u64 after, u32 wait_s */
+    STS_CHANGES,       /* struct sts_caller, u64 after, u32 wait_s, bytes servers (feed_servers_write) */
     STS_METRICS,
     STS_METRICS_RESULT, /* as SVC_METRICS_RESULT */
     STS_CHANGES_RESULT, /* u8 err code, bytes JWS. E_NOT_FOUND: `after` is older than what is kept, or of another log */

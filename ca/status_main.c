@@ -461,6 +461,13 @@ static void device_seen(void *arg, uint64_t device)
     follower_tell_seen(st->follower, device);
 }
 
+static void gateway_heard(void *arg, const struct follow_gateway *gateway)
+{
+    const struct status *st = arg;
+
+    follower_tell_gateway(st->follower, gateway);
+}
+
 static enum err_code on_decide(struct front *f, struct msg_reader *r, struct err *e)
 {
     static struct sts_decide q;   /* 30 KiB; one thread */
@@ -481,26 +488,32 @@ static enum err_code on_feed(struct front *f, struct msg_reader *r, struct err *
 {
     bool changes = r->type == STS_CHANGES;
     uint64_t id = r->request_id, after = 0;
+    struct feed_server server[FEED_SERVERS_MAX];
     uint32_t wait_s = 0;
     struct sts_caller caller;
     enum err_code code;
+    size_t n = 0;
 
     sts_caller_get(r, &caller);
     if (changes) {
         after = msg_get_u64(r);
         wait_s = msg_get_u32(r);
+        if (!feed_servers_read(msg_get_bytes(r, FEED_SERVERS_TEXT_MAX), server, &n))
+            r->failed = true;
     }
     if (msg_read_end(r, e) != E_OK)
         return err_wrap(e, changes ? "STS_CHANGES" : "STS_SNAPSHOT");
     code = f->st->decider && !f->st->stopping ? decider_caller(f->st->decider, &caller) : E_BUSY;
+    if (code == E_OK && changes)
+        decider_heard(f->st->decider, &caller, after, server, n);
     if (code != E_OK && changes)
         answer_changes(f->st, f, id, code, (struct bytes){NULL, 0});
     else if (code != E_OK)
         answer_snapshot(f->st, f, id, code, "", -1);
     else if (changes)
-        feed_get_changes(decider_feed(f->st->decider), f, id, after, wait_s);
+        feed_get_changes(decider_feed(f->st->decider), f, id, &caller, after, wait_s);
     else
-        feed_get_snapshot(decider_feed(f->st->decider), f, id);
+        feed_get_snapshot(decider_feed(f->st->decider), f, id, &caller);
     return E_OK;
 }
 
@@ -824,6 +837,7 @@ static enum err_code make_decider(struct status *st, struct err *e)
         .ask = ask_core,
         .answer = answer_decided,
         .seen = device_seen,
+        .gateway = gateway_heard,
         .bad = replica_bad,
     };
     const struct feed_hooks feed_hooks = {

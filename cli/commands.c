@@ -449,6 +449,10 @@ const struct command commands[] = {
      COLUMNS({"issuer", "ISSUER", CELL_TEXT}, {"token", "TOKEN", CELL_TEXT}, {"key", "KEY", CELL_TEXT},
              {"renew_at", "RENEWS", CELL_TIME}, {"not_after", "NOT AFTER", CELL_TIME}),
      "there is no OCSP responder certificate", NULL, NULL},
+    {"gateway", "list", "gateway.list", "gateways that asked for the feed since the core's start, and what is in force at their servers", NULL, no_options,
+     COLUMNS({"name", "GATEWAY", CELL_TEXT}, {"seen_at", "SEEN", CELL_TIME}, {"server", "SERVER", CELL_TEXT}, {"applied_seq", "ACTS ON ROW", CELL_NUMBER},
+             {"applied_at", "TOLD LAST", CELL_TIME}, {"in_force_at", "ALL IN FORCE UP TO", CELL_TIME}),
+     "no gateway has asked", NULL, NULL},
 
     {"alarm", "list", "alarm.list", "what a person must look at", NULL, OPTIONS({"all", NULL, OPT_FLAG, "all", "those that have ended too"}),
      COLUMNS({"id", "ID", CELL_NUMBER}, {"raised_at", "SINCE", CELL_TIME}, {"kind", "KIND", CELL_TEXT}, {"object", "OBJECT", CELL_TEXT},

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/feed.h"
 #include "enroll/front_int.h"
 #include "enroll/question.h"
 
@@ -32,15 +33,29 @@ static bool number_of(const struct conn *c, const char *name, uint64_t max, uint
     return true;
 }
 
+/* What the gateway says of its servers, if it does: checked here, read where it is kept. */
+static bool servers_of(const struct conn *c, char out[FEED_SERVERS_TEXT_MAX + 1])
+{
+    struct feed_server read[FEED_SERVERS_MAX];
+    size_t n;
+
+    return query_value(c->reader.req.query, "applied", out, FEED_SERVERS_TEXT_MAX + 1) && feed_servers_read(bytes_str(out), read, &n);
+}
+
 void feed_on_request(struct conn *c)
 {
     bool changes = c->u.est.access.route == ACCESS_CHANGES;
     AUTO_MSG m = {BUF_INIT(0)};
     struct sts_caller caller;
     uint64_t after = 0, wait_s = 0;
+    char servers[FEED_SERVERS_TEXT_MAX + 1] = "";
 
     if (changes && (!number_of(c, "after", INT64_MAX, 0, &after) || !number_of(c, "wait", FEED_WAIT_MAX_S, 0, &wait_s))) {
         conn_refuse(c, 400, "after is a number, wait one of at most 30", NULL, 0);
+        return;
+    }
+    if (changes && !servers_of(c, servers)) {
+        conn_refuse(c, 400, "applied is NAME/ROW/TIME for each of at most 16 servers", NULL, 0);
         return;
     }
     access_caller(c, &caller);
@@ -49,6 +64,7 @@ void feed_on_request(struct conn *c)
     if (changes) {
         msg_put_u64(&m, after);
         msg_put_u32(&m, (uint32_t)wait_s);
+        msg_put_bytes(&m, bytes_str(servers));
     }
     access_ask(c, &m);
     conn_deadline_ms(c, changes ? (int64_t)(wait_s + ANSWER_GRACE_S) * 1000 : (int64_t)REQUEST_DEADLINE_S * 4 * 1000);

@@ -403,6 +403,10 @@ static bool wait_for_reason(struct crl_source *s, struct progress *p, bool faile
         int64_t now = clock_mono_ms(), due = p->polled_ms + (failed ? RETRY_MS : s->conf->poll_s * 1000);
         bool behind = is_behind(s, p);
 
+        if (!behind && s->version && g->table && table_seq(g->table) > s->seq) { /* what came does not concern the list */
+            s->seq = table_seq(g->table);
+            pthread_cond_broadcast(&g->changed);
+        }
         if (!behind)
             p->behind_since_ms = 0;
         else if (!p->behind_since_ms)

@@ -18,7 +18,8 @@
 #define SNAPSHOT_AGAIN_MS 70000
 #define KEEP_EVERY_S  60  /* heartbeats that go to disk */
 #define CHANGES_MANY  200000 /* in memory: a new snapshot is taken then */
-#define URL_MAX       1024
+#define PATH_ROOM     (FEED_SERVERS_TEXT_MAX + 128)
+#define URL_MAX       (PATH_ROOM + 1024)
 
 struct follow {
     struct gate *gate;
@@ -175,18 +176,38 @@ static bool request(struct follow *f, const char *path, long timeout_s, struct h
     return https_call(f->https, &(struct https_request){.url = url, .timeout_s = timeout_s}, a);
 }
 
+/* With its question it says what its servers act on, so that the service can tell who is behind. */
+static void changes_path(struct gate *g, struct buf *out)
+{
+    size_t n = g->conf->drivers_n < FEED_SERVERS_MAX ? g->conf->drivers_n : FEED_SERVERS_MAX;
+    struct feed_server server[FEED_SERVERS_MAX] = {0};
+
+    gate_lock(g);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(server[i].name, sizeof(server[i].name), "%s", g->drivers[i].conf->name);
+        server[i].seq = g->drivers[i].applied_seq;
+        server[i].at = g->drivers[i].applied_at_ms / 1000;
+    }
+    gate_unlock(g);
+    buf_printf(out, "/v1/feed/changes?after=%" PRIu64 "&wait=%d%s", table_seq(g->table), WAIT_S, n ? "&applied=" : "");
+    feed_servers_write(out, server, n);
+    buf_add_u8(out, 0);
+}
+
 /* One request and what follows from it. */
 static enum err_code step(struct follow *f, struct err *e)
 {
     bool snapshot = !f->gate->table || (f->want_snapshot && clock_mono_ms() >= f->snapshot_not_before_ms);
     struct https_answer a = {0};
+    AUTO_BUF path = BUF_INIT(PATH_ROOM);
     enum err_code code;
-    char path[128];
     bool came;
 
     if (!snapshot)
-        snprintf(path, sizeof(path), "/v1/feed/changes?after=%" PRIu64 "&wait=%d", table_seq(f->gate->table), WAIT_S);
-    came = snapshot ? request(f, "/v1/feed/snapshot", SNAPSHOT_S, &a) : request(f, path, WAIT_S + SLACK_S, &a);
+        changes_path(f->gate, &path);
+    if (!buf_ok(&path))
+        return buf_err(&path, e, "changes");
+    came = snapshot ? request(f, "/v1/feed/snapshot", SNAPSHOT_S, &a) : request(f, (const char *)path.p, WAIT_S + SLACK_S, &a);
     if (!came)
         code = err_set(e, E_IO, "%s", a.error);
     else if (a.status != 200 && (a.status != 410 || snapshot))

@@ -48,6 +48,21 @@ static void jws(struct bytes in)
     buf_clear(&payload);
 }
 
+/* What a gateway says of its servers is written again as it was. */
+static void servers(struct bytes in)
+{
+    struct feed_server v[FEED_SERVERS_MAX];
+    struct buf again = BUF_INIT(FEED_SERVERS_TEXT_MAX);
+    size_t n;
+
+    if (feed_servers_read(in, v, &n)) {
+        feed_servers_write(&again, v, n);
+        if (!bytes_equal(buf_bytes(&again), in))
+            abort();
+    }
+    buf_clear(&again);
+}
+
 /* HEAD LF LINES: the head's digest and count are made right, so that the lines are reached. LF LF, then changes. */
 static void table(struct bytes in)
 {
@@ -94,6 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     lines(in);
     jws(in);
+    servers(in);
     table(in);
     return 0;
 }

@@ -130,6 +130,30 @@ feed() { "$source_dir/tests/lib/feed.py" "$sock" "$dir/fleet-root.pem" "$@"; }
     [ "$(stat -c %a "$sock")" = 660 ]
 }
 
+@test "what a gateway says of its servers is kept under its name, and nothing else is taken" {
+    local changes=https://localhost:$port/v1/feed/changes?after=1 bad
+    for bad in nginx nginx/1 '../x/1/1' 'a/1/1,a/1/1' "a/1/-1" "$(printf 's%d/1/1,' {1..17})z/1/1"; do
+        [ "$(over_tls gw-1 "$changes&applied=$bad")" = 400 ]
+    done
+    over_tls gw-1 "$changes&applied=nginx/1/1700000000,broker/999999999/1700000001" > "$dir/body.status"
+    wait_for 5 gateway_said gw-1
+    [ "$(inkan gateway list --json | jq -c '[.[] | select(.name == "gw-1") | [.server, .applied_seq, .applied_at]] | sort | .[0, 2]' | tr '\n' ' ')" = \
+        '["broker",999999999,1700000001] ["nginx",1,1700000000] ' ]
+    # In force is what the service knows of by then: of a row long past, nothing.
+    [ "$(inkan gateway list --json | jq '[.[] | select(.server == "nginx")][0].in_force_at')" = 0 ]
+    [ "$(inkan gateway list --json | jq '[.[] | select(.server == "broker")][0] | .in_force_at == .seen_at')" = true ]
+    curl -fsS "http://127.0.0.1:$((port + 2))/metrics" > "$dir/metrics"
+    grep -q '^inkan_gateway_in_force_seconds{gateway="gw-1"} 0$' "$dir/metrics"
+    grep -qE '^inkan_gateway_seen_seconds\{gateway="gw-1"\} [1-9]' "$dir/metrics"
+    # A device's certificate says nothing here.
+    [ "$(over_tls dev-b "$changes&applied=nginx/1/1")" = 403 ]
+    [ "$(inkan gateway list --json | jq '[.[] | select(.name != "gw-1" and .name != "gw-2")] | length')" = 0 ]
+}
+
+gateway_said() { # NAME
+    [ "$(inkan gateway list --json | jq --arg n "$1" '[.[] | select(.name == $n)] | length')" -gt 1 ]
+}
+
 @test "each audience has its own answer" {
     [ "$(says "$units/dev-a.pem" update)" = "200 ok" ]
     [ "$(says "$units/dev-a.pem" line)" = "403 scope" ]

@@ -205,6 +205,7 @@ crl.list {}
 crl.publish {"issuer": "fleet-ca"}
 crl.get {"issuer": "fleet-ca"}
 ocsp.list {}
+gateway.list {}
 record.signer {}
 audit.export {"from": 1}
 audit.heads {}

@@ -115,12 +115,16 @@ number() { inkan crl list --json | jq -r --arg i "$1" '.[] | select(.issuer == $
     inkan cert issue --profile gateway --name gw-1 --csr gw-1.csr --out gw-1.pem
     cp gw-1.pem old.pem
     cp gw-1.key old.key
+    curl -sS --cacert "$ca_file" --cert gw-1.pem --key gw-1.key -o /dev/null "$service/v1/feed/changes?after=1&applied=nginx/1/1700000000"
+    sleep 0.5
     runbook "Gateway offline" 1
-    [ "$(wc -l < snapshot)" -ge 4 ]
+    grep -q '^gw-1 .* nginx ' out
     runbook "Gateway offline" 2
+    [ "$(wc -l < snapshot)" -ge 4 ]
+    runbook "Gateway offline" 3
     [ "$(cert_status old.pem)" = revoked ]
     no curl --fail -sS --cacert "$ca_file" --cert old.pem --key old.key -o /dev/null "$service/v1/feed/snapshot"
-    runbook "Gateway offline" 1
+    runbook "Gateway offline" 2
 }
 
 @test "CRL about to lapse: the lists of the CA and of its root are new" {

@@ -42,7 +42,8 @@ static struct {
     /* what the hooks heard */
     bool core_there;
     uint64_t asked;
-    unsigned asks, seen;
+    unsigned asks, seen, gateways;
+    struct follow_gateway gateway; /* the last one */
     struct sts_decided answer;
     unsigned answers;
     enum err_code feed_code;
@@ -87,6 +88,13 @@ static void seen(void *arg, uint64_t device)
 {
     (void)arg, (void)device;
     w.seen++;
+}
+
+static void gateway(void *arg, const struct follow_gateway *g)
+{
+    (void)arg;
+    w.gateway = *g;
+    w.gateways++;
 }
 
 static void bad(void *arg, const struct err *e)
@@ -214,7 +222,7 @@ static void tell_issuer(void)
 
 static void start(void)
 {
-    const struct decider_hooks hooks = {.now = now, .mono_ms = mono, .ask = ask, .answer = answer, .seen = seen, .bad = bad};
+    const struct decider_hooks hooks = {.now = now, .mono_ms = mono, .ask = ask, .answer = answer, .seen = seen, .gateway = gateway, .bad = bad};
     const struct feed_hooks feed_hooks = {.now = now, .mono_ms = mono, .sign = sign, .changes = changes, .snapshot = snapshot};
     struct follow_feed_key key = {.token = "ocsp", .key = "feed/fleet/1", .cka_id = bytes_str("0123456789abcdef"),
                                   .spki = BYTES(w.spki, w.spki_len), .cert = bytes_str("signer"), .issuer = bytes_str("its CA")};
@@ -454,9 +462,75 @@ static size_t rows_in(const char *json)
     return n;
 }
 
+static const struct sts_caller local = {.local = true};
+
+static struct sts_caller gateway_of(uint64_t number)
+{
+    struct sts_caller caller = {0};
+
+    hash_of(number, caller.cert_hash);
+    return caller;
+}
+
 static void changes_after(uint64_t after, uint32_t wait_s)
 {
-    feed_get_changes(decider_feed(w.d), &w, 1, after, wait_s);
+    feed_get_changes(decider_feed(w.d), &w, 1, &local, after, wait_s);
+}
+
+static void one_gateway_does_not_take_the_places_of_the_others(void **state)
+{
+    const struct sts_caller greedy = gateway_of(1), other = gateway_of(2);
+    unsigned refused = 0;
+
+    (void)state;
+    unit(7);
+    for (unsigned i = 0; i < 5000; i++) {
+        feed_get_changes(decider_feed(w.d), &w, 1, &greedy, w.seq, 20);
+        refused += w.feed_answers > refused;
+    }
+    assert_int_equal(refused, 5000 - 32);
+    assert_int_equal(w.feed_code, E_BUSY);
+    feed_get_snapshot(decider_feed(w.d), &w, 1, &greedy);
+    assert_int_equal(w.feed_answers, refused + 1);
+    assert_int_equal(w.feed_code, E_BUSY);
+    feed_get_changes(decider_feed(w.d), &w, 1, &other, w.seq, 20);
+    assert_int_equal(w.feed_answers, refused + 1); /* it waits */
+    apply(row_of(7, CERT_ON_HOLD, 7));
+    feed_get_changes(decider_feed(w.d), &w, 1, &greedy, w.seq, 20); /* they wait for the signer now */
+    assert_int_equal(w.feed_code, E_BUSY);
+    signer_works();
+    assert_int_equal(w.feed_answers, refused + 2 + 32 + 1);
+    assert_int_equal(w.feed_code, E_OK);
+    feed_get_changes(decider_feed(w.d), &w, 1, &greedy, w.seq, 20); /* and may ask again */
+    assert_int_equal(w.feed_answers, refused + 2 + 32 + 1);
+}
+
+static void a_gateway_is_told_of_once_a_second_by_its_certificate(void **state)
+{
+    const struct feed_server servers[] = {{"nginx", 1, 1732280000}};
+    const struct sts_caller caller = gateway_of(7), stranger = gateway_of(8);
+    struct status_row expected;
+
+    (void)state;
+    w.ms = 5000;
+    expected = row_of(7, CERT_GOOD, 0);
+    apply(expected);
+    for (int i = 0; i < 3; i++)
+        decider_heard(w.d, &caller, w.seq, servers, 1);
+    assert_int_equal(w.gateways, 1);
+    assert_int_equal(w.gateway.issuer, ROOT);
+    assert_true(bytes_equal(BYTES(w.gateway.serial, w.gateway.serial_len), BYTES(expected.serial, expected.serial_len)));
+    assert_int_equal(w.gateway.seq, w.seq);
+    assert_int_equal(w.gateway.servers_n, 1);
+    assert_string_equal(w.gateway.server[0].name, "nginx");
+    w.ms += 1000;
+    decider_heard(w.d, &caller, w.seq + 1, servers, 1); /* of another log */
+    decider_heard(w.d, &stranger, w.seq, servers, 1);
+    decider_heard(w.d, &local, w.seq, servers, 1);
+    assert_int_equal(w.gateways, 1);
+    decider_heard(w.d, &caller, w.seq, NULL, 0);
+    assert_int_equal(w.gateways, 2);
+    assert_int_equal(w.gateway.servers_n, 0);
 }
 
 static void many_changes_come_in_several_answers_without_a_gap(void **state)
@@ -508,7 +582,7 @@ static void those_who_wait_share_one_signature(void **state)
     unit(7);
     changes_after(w.seq, 20);
     changes_after(w.seq, 20);
-    feed_get_changes(decider_feed(w.d), &other, 1, w.seq, 20);
+    feed_get_changes(decider_feed(w.d), &other, 1, &local, w.seq, 20);
     assert_int_equal(w.queued, 0);
     decider_forget_owner(w.d, &other);
     apply(row_of(7, CERT_ON_HOLD, 7));
@@ -583,7 +657,7 @@ static void a_snapshot_is_whole_and_sorted(void **state)
     for (uint64_t n = 2; n < 4002; n++)
         unit(n);
     decider_current(w.d, w.seq);
-    feed_get_snapshot(decider_feed(w.d), &w, 1);
+    feed_get_snapshot(decider_feed(w.d), &w, 1, &local);
     unit(5000); /* while it is made */
     apply(row_of(17, CERT_REVOKED, 17));
     loop_runs();
@@ -616,11 +690,11 @@ static void a_snapshot_is_whole_and_sorted(void **state)
     }
     assert_int_equal(lines, 4000);
     fd_unmap(text);
-    feed_get_snapshot(decider_feed(w.d), &w, 2); /* the same one serves for a minute */
+    feed_get_snapshot(decider_feed(w.d), &w, 2, &local); /* the same one serves for a minute */
     assert_int_equal(w.feed_answers, 2);
     assert_int_equal(w.signatures, 1);
     w.ms += 61000;
-    feed_get_snapshot(decider_feed(w.d), &w, 3);
+    feed_get_snapshot(decider_feed(w.d), &w, 3, &local);
     loop_runs();
     signer_works();
     assert_int_equal(w.signatures, 2);
@@ -637,7 +711,7 @@ static void without_a_key_there_is_no_feed(void **state)
     assert_int_equal(feed_set_key(decider_feed(w.d), &none, &e), E_OK);
     changes_after(w.seq, 0);
     assert_int_equal(w.feed_code, E_BUSY);
-    feed_get_snapshot(decider_feed(w.d), &w, 1);
+    feed_get_snapshot(decider_feed(w.d), &w, 1, &local);
     assert_int_equal(w.feed_code, E_BUSY);
 }
 
@@ -651,6 +725,8 @@ int main(void)
         IN_WORLD(without_the_core_what_is_not_known_is_denied),
         IN_WORLD(how_old_the_data_is_counts_from_the_cores_word),
         IN_WORLD(a_lost_device_is_told_once_an_hour),
+        IN_WORLD(a_gateway_is_told_of_once_a_second_by_its_certificate),
+        IN_WORLD(one_gateway_does_not_take_the_places_of_the_others),
         IN_WORLD(the_table_comes_back_from_the_replica),
         IN_WORLD(a_replica_that_is_being_built_decides_nothing),
         IN_WORLD(many_changes_come_in_several_answers_without_a_gap),

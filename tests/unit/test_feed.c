@@ -145,6 +145,66 @@ static void a_jws_is_read_back_and_verified(void **state)
     EVP_PKEY_free(other);
 }
 
+static void what_a_gateway_says_of_its_servers_is_read_back(void **state)
+{
+    struct feed_server out[FEED_SERVERS_MAX] = {{"nginx", 4711, 1732280000}, {"a:b.c-d_e", 0, 0}}, got[FEED_SERVERS_MAX];
+    AUTO_BUF text = BUF_INIT(FEED_SERVERS_TEXT_MAX);
+    size_t n;
+
+    (void)state;
+    feed_servers_write(&text, out, 2);
+    assert_true(bytes_equal(buf_bytes(&text), bytes_str("nginx/4711/1732280000,a:b.c-d_e/0/0")));
+    assert_true(feed_servers_read(buf_bytes(&text), got, &n));
+    assert_int_equal(n, 2);
+    assert_string_equal(got[0].name, "nginx");
+    assert_int_equal(got[0].seq, 4711);
+    assert_int_equal(got[0].at, 1732280000);
+    assert_string_equal(got[1].name, "a:b.c-d_e");
+    assert_true(feed_servers_read(bytes_str(""), got, &n));
+    assert_int_equal(n, 0);
+    buf_reset(&text);
+    for (size_t i = 0; i < FEED_SERVERS_MAX; i++) { /* the longest there is */
+        out[i] = (struct feed_server){.seq = INT64_MAX, .at = INT64_MAX};
+        memset(out[i].name, 'a' + (int)i, ID_MAX_LEN);
+    }
+    feed_servers_write(&text, out, FEED_SERVERS_MAX);
+    assert_true(buf_ok(&text) && feed_servers_read(buf_bytes(&text), got, &n));
+    assert_int_equal(n, FEED_SERVERS_MAX);
+    buf_add_str(&text, ",one-more/1/1");
+    assert_false(buf_ok(&text) && feed_servers_read(buf_bytes(&text), got, &n));
+}
+
+static void what_is_no_word_of_a_gateway_is_refused(void **state)
+{
+    static const struct {
+        const char *name, *text;
+    } cases[] = {
+        {"a name alone", "nginx"},
+        {"no time", "nginx/1"},
+        {"a field too many", "nginx/1/2/3"},
+        {"no name", "/1/2"},
+        {"a name that is none", "-nginx/1/2"},
+        {"a blank in a name", "ng inx/1/2"},
+        {"a name of 65 octets", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/1/2"},
+        {"a row with a sign", "nginx/-1/2"},
+        {"a row that overflows", "nginx/9223372036854775808/2"},
+        {"no row", "nginx//2"},
+        {"a time that is no number", "nginx/1/now"},
+        {"a comma at the end", "nginx/1/2,"},
+        {"a comma at the start", ",nginx/1/2"},
+        {"one server twice", "nginx/1/2,nginx/1/2"},
+        {"seventeen servers", "a/1/1,b/1/1,c/1/1,d/1/1,e/1/1,f/1/1,g/1/1,h/1/1,i/1/1,j/1/1,k/1/1,l/1/1,m/1/1,n/1/1,o/1/1,p/1/1,q/1/1"},
+    };
+    struct feed_server got[FEED_SERVERS_MAX];
+    size_t n;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s\n", cases[i].name);
+        assert_false(feed_servers_read(bytes_str(cases[i].text), got, &n));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +212,8 @@ int main(void)
         cmocka_unit_test(a_line_that_is_not_exact_is_refused),
         cmocka_unit_test(serials_are_ordered_as_numbers),
         cmocka_unit_test(a_jws_is_read_back_and_verified),
+        cmocka_unit_test(what_a_gateway_says_of_its_servers_is_read_back),
+        cmocka_unit_test(what_is_no_word_of_a_gateway_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

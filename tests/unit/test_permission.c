@@ -100,6 +100,7 @@ static const struct {
     {"doctor", "aosfc"},
     {"domain.list", "aosfc"},
     {"domain.show", "aosfc"},
+    {"gateway.list", "aosfc"},
     {"kek.add", "sS"},
     {"kek.list", "aosfc"},
     {"kek.revoke", "sS"},
