@@ -67,7 +67,8 @@ kill_server() {
     wait_for 1 is_gone "$1" || kill -9 "$1" 2> /dev/null || true
 }
 
-# app_up: the application behind the servers: 200 for everything, keep-alive, plain HTTP on $app_port
+# app_up: the application behind the servers, plain HTTP with keep-alive on $app_port: 200 for everything, and the Inkan headers it was
+# given, one a line; a WebSocket that says again whatever it is told
 app_up() {
     app_port=$(one_port)
     keep_gate app_port "$app_port"
@@ -76,11 +77,23 @@ import http.server, sys
 class App(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
-        body = b"hello " + (self.headers["Inkan-Device"] or "").encode() + b"\n"
+        if self.headers["Upgrade"]:
+            return self.echo()
+        told = sorted(f"{name}: {value}\n" for name, value in self.headers.items() if name.lower().startswith("inkan"))
+        body = ("hello\n" + "".join(told)).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+    def echo(self):
+        self.send_response(101)
+        self.send_header("Connection", "upgrade")
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") # for the key of RFC 6455 1.3
+        self.end_headers()
+        while data := self.connection.recv(100):
+            self.connection.sendall(data)
+        self.close_connection = True
     def log_message(self, *args):
         pass
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), App).serve_forever()
@@ -120,8 +133,10 @@ nginx_up() { # NAME RECIPE
 
 haproxy_up() {
     server_dir haproxy
+    haproxytcp_port=$(one_port)
+    keep_gate haproxytcp_port "$haproxytcp_port"
     [ -e "$gw/haproxy/refused.lst" ] || : > "$gw/haproxy/refused.lst"
-    recipe haproxy/haproxy.cfg haproxy PORT="$server_port" ACL="$gw/haproxy/refused.lst" > "$gw/haproxy/haproxy.cfg"
+    recipe haproxy/haproxy.cfg haproxy PORT="$server_port" TCP_PORT="$haproxytcp_port" ACL="$gw/haproxy/refused.lst" > "$gw/haproxy/haproxy.cfg"
     haproxy -D -f "$gw/haproxy/haproxy.cfg" 3>&- 4>&- && wait_for 5 listens "$server_port"
 }
 
@@ -193,7 +208,7 @@ drivers:
   - {name: apache, kind: reload, crl: fleet, pid_file: $gw/apache/apache2.pid, process: apache2, signal: USR1}
   - {name: stunnel, kind: reload, crl: fleet, command: [$source_dir/deploy/recipes/stunnel/restart, $gw/stunnel/stunnel.conf]}
   - {name: mosquitto, kind: mosquitto, crl: fleet, issuers: [fleet-ca], pid_file: $gw/mosquitto/mosquitto.pid, process: mosquitto, kick: $gw/mosquitto/kick.sock}
-  - {name: haproxy, kind: haproxy, issuers: [fleet-ca], socket: $gw/haproxy/admin.sock, acl: $gw/haproxy/refused.lst}
+  - {name: haproxy, kind: haproxy, issuers: [fleet-ca], socket: $gw/haproxy/admin.sock, acl: $gw/haproxy/refused.lst, table: inkan_open}
 YAML
 }
 
@@ -205,7 +220,7 @@ probe_servers() {
     for one in "$@"; do options+=("--option=$one"); done
     output=$(timeout 60 python3 "$source_dir/tests/lib/probe_all.py" --programs "$programs" --gw "$gw" --units "$units" --unit "$unit" \
         --control gw-untouched --run "$programs/inkan --socket $dir/run/admin.sock $run" "${options[@]}" "nginx:$nginx_port" "nginxcrl:$nginxcrl_port" \
-        "haproxy:$haproxy_port" "apache:$apache_port" "mosquitto:$mosquitto_port:mqtt" "stunnel:$stunnel_port")
+        "haproxy:$haproxy_port" "haproxytcp:$haproxytcp_port" "apache:$apache_port" "mosquitto:$mosquitto_port:mqtt" "stunnel:$stunnel_port")
 }
 
 escaped() { # FILE: as nginx writes $ssl_client_escaped_cert

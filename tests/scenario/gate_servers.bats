@@ -34,11 +34,11 @@ state_is() { # STATUS REASON UNIT
     probe_servers gw-a "device suspend gw-a --yes"
     jq -c 'map_values([.rows[] | .cut_ms])' <<< "$output"
     # All five paths turned, and both of the untouched unit did not.
-    for server in nginx nginxcrl haproxy apache mosquitto stunnel; do
+    for server in nginx nginxcrl haproxy haproxytcp apache mosquitto stunnel; do
         [ "$(right_rows "$server")" = 7 ]
     done
     # Where a server offers sessions, they really were resumed.
-    for server in nginx haproxy; do
+    for server in nginx haproxy haproxytcp; do
         [ "$(resumptions "$server")" -gt 0 ]
     done
     state_is 403 on_hold gw-a
@@ -47,7 +47,7 @@ state_is() { # STATUS REASON UNIT
 @test "released it is admitted again, everywhere" {
     probe_servers gw-a "device release gw-a --yes" --until-admitted
     jq -c 'map_values([.rows[] | .cut_ms])' <<< "$output"
-    for server in nginx nginxcrl haproxy apache mosquitto stunnel; do
+    for server in nginx nginxcrl haproxy haproxytcp apache mosquitto stunnel; do
         [ "$(right_rows "$server")" = 4 ]
     done
     state_is 200 ok gw-a
@@ -55,11 +55,80 @@ state_is() { # STATUS REASON UNIT
 
 @test "revoked it is refused everywhere, for good" {
     probe_servers gw-a "cert revoke $units/gw-a.pem --yes"
-    for server in nginx nginxcrl haproxy apache mosquitto stunnel; do
+    for server in nginx nginxcrl haproxy haproxytcp apache mosquitto stunnel; do
         [ "$(right_rows "$server")" = 7 ]
     done
     state_is 403 revoked gw-a
 }
+
+@test "HAProxy: what goes on behind a request, a WebSocket, is shut; an untouched unit's goes on" {
+    echo nonsense >> "$gw/nginxcrl/nginx.conf" # for the test after the next: nginx cannot load what is told now
+    timeout 30 python3 - "$haproxy_port" "$gw/ca.pem" "$units" "$programs/inkan --socket $dir/run/admin.sock device suspend gw-h --yes" <<'PY'
+import shlex, socket, ssl, subprocess, sys, time
+port, ca, units, command = sys.argv[1:]
+
+def tunnel(unit):
+    context = ssl.create_default_context(cafile=ca)
+    context.load_cert_chain(f"{units}/{unit}.pem", f"{units}/{unit}.key")
+    s = context.wrap_socket(socket.create_connection(("localhost", int(port)), 5), server_hostname="localhost")
+    s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+              b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+    assert b" 101 " in s.recv(1000)
+    return s
+
+def goes_on(s):
+    s.sendall(b"still there?")
+    return s.recv(100) == b"still there?"
+
+suspended, untouched = tunnel("gw-h"), tunnel("gw-untouched")
+assert goes_on(suspended) and goes_on(untouched)
+began = time.monotonic()
+subprocess.run(shlex.split(command), check=True, stdout=subprocess.DEVNULL)
+assert suspended.recv(1) == b"" # or it takes longer than the five seconds of the socket
+print("shut after", round(time.monotonic() - began, 2), "s")
+assert goes_on(untouched)
+PY
+    inkan device release gw-h --yes
+}
+
+# unit_reads UNIT PORT [curl options]: what the application says to it
+unit_reads() {
+    curl -sS --max-time 5 --cacert "$gw/ca.pem" --cert "$units/$1.pem" --key "$units/$1.key" "${@:3}" "https://localhost:$2/"
+}
+
+@test "nothing that a client writes under the gate's names reaches the application" {
+    local name forged=() server
+    : "$(gate_ask -D "$gw/names.allow" -H "X-Client-Cert: $(escaped "$units/gw-b.pem")" /v1/decision)"
+    : "$(gate_ask -D "$gw/names.deny" -H "X-Client-Cert: $(escaped "$units/gw-a.pem")" /v1/decision)"
+    for name in Inkan-Audience $(sed -n 's/^\(Inkan-[A-Za-z-]*\):.*/\1/p' "$gw"/names.* | sort -u); do
+        forged+=(-H "$name: forged" -H "${name//-/_}: forged")
+    done
+    curl -sS "${forged[@]}" "http://127.0.0.1:$app_port/" > "$gw/read"
+    [ "$(grep -c forged "$gw/read")" = $((${#forged[@]} / 2)) ]
+    for server in "$nginx_port" "$nginxcrl_port" "$haproxy_port" "$apache_port"; do
+        unit_reads gw-b "$server" "${forged[@]}" > "$gw/read"
+        [ "$(head -n 1 "$gw/read")" = hello ]
+        no grep forged "$gw/read"
+    done
+    unit_reads gw-b "$nginx_port" "${forged[@]}" > "$gw/read"
+    [ "$(tr '\n' ' ' < "$gw/read")" = "hello Inkan-Device: gw-b Inkan-Scope: full " ]
+}
+
+@test "a server that takes the signal and does not load its list is told of, until it has" {
+    wait_for 10 nginx_is_behind # the service is told of it, too
+    wait_for 15 nginx_error_has "nginx started no new worker"
+    sed -i '/^nonsense$/d' "$gw/nginxcrl/nginx.conf"
+    kill -HUP "$(cat "$gw/nginxcrl/nginx.pid")" # as who mends it would; the gate would within ten seconds
+    wait_for 15 nginx_error_is_none
+}
+
+in_force_at() { # SERVER: as the service has it
+    inkan gateway list --json | jq --arg s "$1" '.[] | select(.name == "gateway-1" and .server == $s) | .in_force_at'
+}
+nginx_is_behind() { [ "$(in_force_at nginx)" -lt "$(in_force_at haproxy)" ]; }
+nginx_error() { gate_status '.drivers[] | select(.name == "nginx") | .error'; }
+nginx_error_has() { [[ "$(nginx_error)" == *"$1"* ]]; }
+nginx_error_is_none() { [ -z "$(nginx_error)" ]; }
 
 @test "a disk that takes nothing: who is revoked is refused all the same, and what was known is there after a restart" {
     chown root "$gw/state"
@@ -83,6 +152,12 @@ state_is() { # STATUS REASON UNIT
     wait_for 5 all_applied "$seq"
     [ "$(gate_status '[.drivers[] | select(.failures > 0)] | length')" = 0 ]
     [ "$(gate_status '[.drivers[] | select(.applied_at_ms > (now - 60) * 1000)] | length')" = 5 ]
+    # The service hears it with the gate's next question.
+    wait_for 10 service_knows "$seq"
+}
+
+service_knows() { # SEQ: of the gate's own answers and of its five drivers
+    [ "$(inkan gateway list --json | jq --argjson seq "$1" '[.[] | select(.name == "gateway-1" and .applied_seq >= $seq and .in_force_at > now - 30)] | length')" = 6 ]
 }
 
 all_applied() { # SEQ
@@ -97,7 +172,7 @@ all_applied() { # SEQ
     inkan cert revoke "$units/gw-e.pem" --reason superseded --yes
     wait_for 5 state_is 403 revoked gw-e
     stop_background gate
-    stdbuf -oL mosquitto_sub -h localhost -p "$mosquitto_port" --cafile "$gw/ca.pem" --cert "$units/gw-e2.pem" --key "$units/gw-e2.key" -i gw-e -t nothing \
+    stdbuf -oL mosquitto_sub -h localhost -p "$mosquitto_port" --cafile "$gw/ca.pem" --cert "$units/gw-e2.pem" --key "$units/gw-e2.key" -i of-its-choice -t nothing \
         -d > "$gw/sub" 2>&1 3>&- &
     client=$!
     wait_for 5 grep -q CONNACK "$gw/sub"
