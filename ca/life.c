@@ -38,9 +38,17 @@ static const struct effects {
     [DEVICE_SCRAPPED] =       {REVOKE, REVOKE, REASON_CESSATION_OF_OPERATION, true},
 };
 
+/* What the birth certificates of a unit are worth. */
+struct birth {
+    bool good;        /* one of ours is not revoked */
+    bool any;         /* one is of ours */
+    bool compromised; /* the unit was, at some time */
+};
+
 /* One change under way. */
 struct change {
     struct core *c;
+    uint64_t device, unit;
     const struct life_change *ch;
     const struct actor *by;
     int64_t now;
@@ -48,6 +56,7 @@ struct change {
     const char *trigger;
     uint64_t seq, audit_seq;
     bool still_stopped; /* by another row of the unit, which does not follow: what is on hold stays that */
+    struct birth birth; /* where may_come_back asks */
     char domain[ID_MAX_LEN + 1];
 };
 
@@ -204,10 +213,12 @@ static bool follows(const struct change *w, const struct row *d)
     return life_rule(d->state, w->ch->to, &rule);
 }
 
-/* Another row of the unit that is stopped, and stays that. */
-static enum err_code look_at_others(struct change *w, uint64_t unit, uint64_t device, struct err *e)
+typedef enum err_code (*row_fn)(struct change *w, const struct row *d, struct err *e);
+
+/* Every row of the unit, which `fn` may change: no query is open while it runs. */
+static enum err_code each_row(struct change *w, row_fn fn, struct err *e)
 {
-    struct device_filter f = {.state = -1, .unit = unit, .limit = PAGE_ROWS};
+    struct device_filter f = {.state = -1, .unit = w->unit, .limit = PAGE_ROWS};
     struct rows rows;
 
     do {
@@ -215,12 +226,19 @@ static enum err_code look_at_others(struct change *w, uint64_t unit, uint64_t de
         if (store_device_each(w->c->store, &f, take_row, &rows, e) != E_OK)
             return e->code;
         for (size_t i = 0; i < rows.n; i++) {
-            const struct row *d = &rows.row[i];
-
-            f.after_id = d->id;
-            w->still_stopped |= d->id != device && !d->moved && device_is_stopped(d->state, d->prev) && !follows(w, d);
+            f.after_id = rows.row[i].id;
+            if (fn(w, &rows.row[i], e) != E_OK)
+                return e->code;
         }
     } while (rows.n == PAGE_ROWS);
+    return E_OK;
+}
+
+/* Another row of the unit that is stopped, and stays that. */
+static enum err_code look_at_other(struct change *w, const struct row *d, struct err *e)
+{
+    (void)e;
+    w->still_stopped |= d->id != w->device && !d->moved && device_is_stopped(d->state, d->prev) && !follows(w, d);
     return E_OK;
 }
 
@@ -281,23 +299,10 @@ static enum err_code change_row(struct change *w, const struct row *d, bool chan
     return change_due(w, d, e) == E_OK ? note(w, d->id, d->state, e) : e->code;
 }
 
-/* The other rows of the unit: their certificates share its fate, their state where it may. */
-static enum err_code change_others(struct change *w, uint64_t unit, uint64_t device, struct err *e)
+/* Another row of the unit: its certificates share the fate, its state where it may. */
+static enum err_code change_other(struct change *w, const struct row *d, struct err *e)
 {
-    struct device_filter f = {.state = -1, .unit = unit, .limit = PAGE_ROWS};
-    struct rows rows;
-
-    do {
-        rows.n = 0;
-        if (store_device_each(w->c->store, &f, take_row, &rows, e) != E_OK)
-            return e->code;
-        for (size_t i = 0; i < rows.n; i++) {
-            f.after_id = rows.row[i].id;
-            if (rows.row[i].id != device && change_row(w, &rows.row[i], follows(w, &rows.row[i]), e) != E_OK)
-                return e->code;
-        }
-    } while (rows.n == PAGE_ROWS);
-    return E_OK;
+    return d->id == w->device ? E_OK : change_row(w, d, follows(w, d), e);
 }
 
 /* ---- what the table leaves open ---- */
@@ -308,57 +313,36 @@ static bool is_compromise(void *arg, const struct device_event_row *row)
     return !*(bool *)arg;
 }
 
-/* What the birth certificates of a unit are worth. */
-struct birth {
-    bool good;        /* one of ours is not revoked */
-    bool any;         /* one is of ours */
-    bool compromised; /* the unit was, at some time */
-};
-
-static enum err_code birth_of(struct change *w, uint64_t unit, struct birth *out, struct err *e)
+static enum err_code look_at_birth(struct change *w, const struct row *d, struct err *e)
 {
-    struct device_filter f = {.state = -1, .unit = unit, .limit = PAGE_ROWS};
-    struct rows rows;
     struct cert_row cert;
+    enum err_code code = store_cert_newest(w->c->store, d->id, PROFILE_IDEVID, &cert, e);
 
-    *out = (struct birth){0};
-    do {
-        rows.n = 0;
-        if (store_device_each(w->c->store, &f, take_row, &rows, e) != E_OK)
-            return e->code;
-        for (size_t i = 0; i < rows.n; i++) {
-            enum err_code code = store_cert_newest(w->c->store, rows.row[i].id, PROFILE_IDEVID, &cert, e);
-
-            f.after_id = rows.row[i].id;
-            if (code != E_OK && code != E_NOT_FOUND)
-                return code;
-            out->any |= code == E_OK;
-            out->good |= code == E_OK && cert.status != CERT_REVOKED;
-            if (store_device_event_each(w->c->store, rows.row[i].id, 0, is_compromise, &out->compromised, e) != E_OK)
-                return e->code;
-        }
-    } while (rows.n == PAGE_ROWS);
+    if (code != E_OK && code != E_NOT_FOUND)
+        return code;
+    w->birth.any |= code == E_OK;
+    w->birth.good |= code == E_OK && cert.status != CERT_REVOKED;
     *e = (struct err){0};
-    return E_OK;
+    return store_device_event_each(w->c->store, d->id, 0, is_compromise, &w->birth.compromised, e);
 }
 
 /*
  * Back from repair: with a birth certificate that may be used again. One whose key was exposed is no such certificate, and somebody
  * else's cannot be revoked here. What was compromised is not found again either, lest that be a way around the repair.
  */
-static enum err_code may_come_back(struct change *w, uint64_t unit, struct err *e)
+static enum err_code may_come_back(struct change *w, struct err *e)
 {
-    struct birth b;
+    const struct birth *b = &w->birth;
 
-    if (birth_of(w, unit, &b, e) != E_OK)
+    if (each_row(w, look_at_birth, e) != E_OK)
         return e->code;
-    if (!b.good && (b.compromised || (b.any && w->ch->to == DEVICE_CONFIRMED)))
+    if (!b->good && (b->compromised || (b->any && w->ch->to == DEVICE_CONFIRMED)))
         return err_set(e, E_CONFLICT, "its birth certificate is revoked%s: it needs a new key, by a work order of the repair line",
-                       b.any ? "" : " in effect, as its key was exposed");
+                       b->any ? "" : " in effect, as its key was exposed");
     return E_OK;
 }
 
-static enum err_code check(struct change *w, const struct row *d, uint64_t unit, struct err *e)
+static enum err_code check(struct change *w, const struct row *d, struct err *e)
 {
     struct life_rule rule;
     enum device_state to = w->ch->to;
@@ -376,7 +360,7 @@ static enum err_code check(struct change *w, const struct row *d, uint64_t unit,
         return err_set(e, E_CONFLICT, "a transfer is cancelled back to %s, where it began", device_state_name(d->prev));
     w->trigger = w->ch->accepted ? "accept" : rule.trigger;
     return (d->state == DEVICE_IN_REPAIR && to == DEVICE_CONFIRMED) || (d->state == DEVICE_LOST && to == DEVICE_SUSPENDED)
-               ? may_come_back(w, unit, e)
+               ? may_come_back(w, e)
                : E_OK;
 }
 
@@ -414,30 +398,29 @@ static void log_change(const struct change *w, const char *object)
 enum err_code life_apply(struct core *c, uint64_t device, const struct life_change *ch, const struct actor *by, int64_t now,
                          bool *changed, uint64_t *seq, struct err *e)
 {
-    struct change w = {.c = c, .ch = ch, .by = by, .now = now, .trigger = ""};
+    struct change w = {.c = c, .device = device, .ch = ch, .by = by, .now = now, .trigger = ""};
     char object[ID_MAX_LEN * 2 + 16];
     struct device_row stored;
     struct row d;
-    uint64_t unit;
 
     *changed = false;
     *seq = c->purge_seq;
     if (store_device_by_id(c->store, device, &stored, e) != E_OK)
         return err_wrap(e, "device %llu", (unsigned long long)device);
     row_take(&d, &stored);
-    unit = stored.unit;
+    w.unit = stored.unit;
     w.from = d.state;
     text_copy(w.domain, sizeof(w.domain), stored.domain);
     snprintf(object, sizeof(object), "device:%s/%s", stored.domain, stored.device_id);
     if (d.state == ch->to && !d.moved)
         return E_OK;
-    if (check(&w, &d, unit, e) != E_OK)
+    if (check(&w, &d, e) != E_OK)
         return err_wrap(e, "%s", object);
-    if ((effects[ch->to].idevid == FREE || effects[ch->to].ldevid == FREE) && look_at_others(&w, unit, device, e) != E_OK)
+    if ((effects[ch->to].idevid == FREE || effects[ch->to].ldevid == FREE) && each_row(&w, look_at_other, e) != E_OK)
         return err_wrap(e, "%s", object);
     if (audit(&w, object, e) != E_OK || change_row(&w, &d, true, e) != E_OK)
         return err_wrap(e, "%s", object);
-    if (effects[ch->to].whole_unit && !ch->accepted && change_others(&w, unit, device, e) != E_OK)
+    if (effects[ch->to].whole_unit && !ch->accepted && each_row(&w, change_other, e) != E_OK)
         return err_wrap(e, "%s", object);
     c->devices_changed = true;
     *changed = true;
