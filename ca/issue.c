@@ -1099,7 +1099,9 @@ static enum err_code record(struct issue_job *j, int64_t now, struct err *e)
         return err_wrap(e, "operator");
     if (j->facts.id && j->grant.unit.order && factory_issued(c, &j->grant, row.id, now, e) != E_OK)
         return e->code;
-    return audit_issued(j, &row, now, e);
+    if (audit_issued(j, &row, now, e) != E_OK)
+        return e->code;
+    return row.device_state == DEVICE_QUARANTINED ? life_admit(c, row.device, row.id, j->profile->kind, asked_by(j), now, e) : E_OK;
 }
 
 /* No certificate came of it: the serial is burnt. */

@@ -433,17 +433,22 @@ enum err_code life_admit(struct core *c, uint64_t device, uint64_t cert, enum pr
                          struct err *e)
 {
     struct life_change ch = {0};
-    struct change w = {.c = c, .ch = &ch, .by = by, .now = now};
-    struct device_row row;
+    struct change w = {.c = c, .device = device, .ch = &ch, .by = by, .now = now};
+    struct device_row stored;
     struct unit_stand stand;
-    enum effect f;
+    enum effect idevid, ldevid, f;
+    struct row d;
 
-    if (store_device_by_id(c->store, device, &row, e) != E_OK || store_unit_stands(c->store, row.unit, device, &stand, e) != E_OK)
+    if (store_device_by_id(c->store, device, &stored, e) != E_OK)
         return e->code;
-    if (!stand.stopped || stand.by == DEVICE_IN_REPAIR) /* that gets its new key by an order */
+    row_take(&d, &stored);
+    if (store_unit_stands(c->store, stored.unit, device, &stand, e) != E_OK)
+        return e->code;
+    ch.to = stand.stopped ? stand.by : d.state;
+    if (ch.to == DEVICE_IN_REPAIR || (!stand.stopped && ch.to != DEVICE_QUARANTINED)) /* a repair gets its new key by an order */
         return E_OK;
-    ch.to = stand.by;
-    f = kind == PROFILE_IDEVID ? effects[stand.by].idevid : effects[stand.by].ldevid;
+    effects_on(&w, &d, true, &idevid, &ldevid);
+    f = kind == PROFILE_IDEVID ? idevid : ldevid;
     return f == HOLD || f == REVOKE ? change_cert(&w, cert, f, false, e) : E_OK;
 }
 

@@ -37,7 +37,10 @@ MUST_CHECK enum err_code life_apply(struct core *c, uint64_t device, const struc
 /* Nobody can renew with it any more: it has expired, and so has the grace its profile gives. What is revoked with a unit is not only what is valid. */
 bool life_cert_is_over(const struct core *c, const struct cert_row *row, int64_t now);
 
-/* A certificate that a line box issued shares the fate of a unit that is stopped here, of which the box cannot know. Inside the open transaction. */
+/*
+ * A certificate that is new to the ledger becomes what the state of its unit makes of certificates: one that a line box issued, which
+ * cannot know that the unit is stopped here, and one of a device in quarantine. Inside the open transaction.
+ */
 MUST_CHECK enum err_code life_admit(struct core *c, uint64_t device, uint64_t cert, enum profile_kind kind, const struct actor *by, int64_t now,
                                     struct err *e);
 

@@ -303,7 +303,12 @@ alarm() { # KIND OBJECT
     # Its new owner's quarantine holds what relying services see in their lists.
     domain=beta inkan device quarantine move-1 --yes
     [ "$(ocsp "$units/move-1.pem")" = "revoked certificateHold" ]
+    [ "$(renews move-1 beta)" = 403 ] # with what is on hold; the birth identity enrols, and what comes of it is on hold too
+    [ "$(enrols move-1 beta)" = 200 ]
+    [ "$(ocsp "$units/move-1.pem")" = "revoked certificateHold" ]
+    [ "$(listed "$units/move-1.pem")" = "Certificate Hold" ]
     domain=beta inkan device release move-1
+    [ "$(ocsp "$units/move-1.pem")" = good ]
     # Lost by its new owner: the birth identity, certified for the old one, is held too.
     domain=beta inkan device lose move-1 --yes
     [ "$(ocsp "$units/move-1.idevid.pem")" = "revoked certificateHold" ]

@@ -453,19 +453,23 @@ static void what_another_row_holds_stays_on_hold(void **state)
     assert_int_equal(cert_of(b, other.ldevid).status, CERT_GOOD);
 }
 
-static void a_certificate_from_a_line_box_shares_the_fate_of_a_stopped_unit(void **state)
+static void a_new_certificate_shares_the_fate_of_its_unit(void **state)
 {
     static const struct {
+        const char *domain;
         int state;
         int idevid, ldevid; /* status */
-    } stands[] = {{DEVICE_SHIPPED, CERT_GOOD, CERT_GOOD}, {DEVICE_IN_REPAIR, CERT_GOOD, CERT_GOOD}, {DEVICE_SUSPENDED, CERT_GOOD, CERT_ON_HOLD},
-                  {DEVICE_LOST, CERT_ON_HOLD, CERT_REVOKED}, {DEVICE_COMPROMISED, CERT_REVOKED, CERT_REVOKED}, {DEVICE_SCRAPPED, CERT_REVOKED, CERT_REVOKED}};
+    } stands[] = {{"acme", DEVICE_SHIPPED, CERT_GOOD, CERT_GOOD}, {"acme", DEVICE_IN_REPAIR, CERT_GOOD, CERT_GOOD},
+                  {"acme", DEVICE_SUSPENDED, CERT_GOOD, CERT_ON_HOLD}, {"acme", DEVICE_LOST, CERT_ON_HOLD, CERT_REVOKED},
+                  {"acme", DEVICE_COMPROMISED, CERT_REVOKED, CERT_REVOKED}, {"acme", DEVICE_SCRAPPED, CERT_REVOKED, CERT_REVOKED},
+                  {"acme", DEVICE_QUARANTINED, CERT_GOOD, CERT_GOOD}, {"beta", DEVICE_QUARANTINED, CERT_GOOD, CERT_ON_HOLD}};
     struct bench *b = *state;
 
+    b->domains[1].quarantine_hold = true;
     for (size_t i = 0; i < ARRAY_LEN(stands); i++) {
-        struct device d = device_in(b, "acme", 0, DEVICE_IN_SERVICE, stands[i].state);
+        struct device d = device_in(b, stands[i].domain, 0, DEVICE_IN_SERVICE, stands[i].state);
 
-        print_message("    %s\n", states[stands[i].state]);
+        print_message("    %s in %s\n", states[stands[i].state], stands[i].domain);
         OK(b->ledger, life_admit(&b->core, d.id, d.idevid, PROFILE_IDEVID, &bert, T0 + 50, &b->ledger->e));
         OK(b->ledger, life_admit(&b->core, d.id, d.ldevid, PROFILE_LDEVID, &bert, T0 + 50, &b->ledger->e));
         assert_int_equal(cert_of(b, d.idevid).status, stands[i].idevid);
@@ -590,7 +594,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_reason_only_becomes_key_compromise, setup, teardown),
         cmocka_unit_test_setup_teardown(what_stops_a_unit_stops_it_in_every_domain, setup, teardown),
         cmocka_unit_test_setup_teardown(what_another_row_holds_stays_on_hold, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_certificate_from_a_line_box_shares_the_fate_of_a_stopped_unit, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_new_certificate_shares_the_fate_of_its_unit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_transfer_is_cancelled_back_to_where_it_began, setup, teardown),
         cmocka_unit_test_setup_teardown(a_compromised_unit_comes_back_with_a_new_key_only, setup, teardown),
         cmocka_unit_test_setup_teardown(an_exposed_key_of_a_foreign_maker_does_not_come_back, setup, teardown),
