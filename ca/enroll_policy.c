@@ -179,6 +179,7 @@ enum err_code enroll_refuse_stopped(struct core *c, struct device_facts *d, stru
     if (store_unit_stands(c->store, d->unit, d->id, &stand, e) != E_OK)
         return e->code;
     d->stopped_by = (uint8_t)stand.by;
+    d->unshipped = stand.unshipped;
     if (stand.state < DEVICE_STATES) {
         d->state = (uint8_t)stand.state;
         d->prev_state = (uint8_t)stand.prev;
@@ -197,25 +198,34 @@ static enum err_code refuse_stopped(struct core *c, struct grant *g, struct err 
     return code;
 }
 
-/* A unit enrols once it left the factory, and with the owner it has. */
-enum err_code enroll_refuse_elsewhere(struct core *c, const struct device_facts *d, struct err *e)
+static enum err_code refuse_unshipped(struct core *c, const struct device_facts *d, struct err *e)
 {
     const struct conf_domain *domain = conf_find_domain(c->conf, d->domain);
 
+    if (d->state < DEVICE_KEYED || d->state > DEVICE_CONFIRMED || (domain && domain->enroll_before_shipped))
+        return factory_refuse_unconfirmed(c, d, e);
+    return err_set(e, E_DENIED, "the device is %s, not shipped", device_state_name((enum device_state)d->state));
+}
+
+/* A unit enrols once it left the factory, whoever declared it, and with the owner it has. */
+enum err_code enroll_refuse_elsewhere(struct core *c, const struct device_facts *d, struct err *e)
+{
+    struct device_facts maker;
+    struct device_row row;
+    enum err_code code;
+
     if (d->moved)
         return err_set(e, E_DENIED, "the device has another owner now");
-    switch ((enum device_state)d->state) {
-    case DEVICE_TRANSFERRING:
+    if (d->state == DEVICE_TRANSFERRING)
         return err_set(e, E_DENIED, "the device is between two owners: the new one accepts it first");
-    case DEVICE_KEYED:
-    case DEVICE_PROVISIONED:
-    case DEVICE_CONFIRMED:
-        if (domain && domain->enroll_before_shipped)
-            return factory_refuse_unconfirmed(c, d, e);
-        return err_set(e, E_DENIED, "the device is %s, not shipped", device_state_name((enum device_state)d->state));
-    default:
-        return factory_refuse_unconfirmed(c, d, e);
-    }
+    code = refuse_unshipped(c, d, e);
+    if (code != E_OK || d->unshipped == 0)
+        return code;
+    if (store_device_by_id(c->store, d->unshipped, &row, e) != E_OK)
+        return e->code;
+    device_facts_take(&maker, &row);
+    code = refuse_unshipped(c, &maker, e);
+    return code == E_OK ? E_OK : err_wrap(e, "domain \"%s\"", maker.domain);
 }
 
 /* ---- a key belongs to one unit ---- */

@@ -20,6 +20,7 @@ struct device_facts {
     uint8_t state, prev_state; /* enum device_state */
     uint8_t stopped_by;        /* enum device_state of the row that stops the unit; set by a refusal of enroll_refuse_stopped */
     bool moved;                /* another owner has it */
+    uint64_t unshipped;        /* another row of the unit that has not left its factory; set by enroll_refuse_stopped, 0 = none */
     int64_t declared_at;
     uint64_t group_secret;
 };
@@ -28,7 +29,7 @@ void device_facts_take(struct device_facts *out, const struct device_row *row);
 bool device_facts_stopped(const struct device_facts *d);
 /* Reads the state anew. E_DENIED: a row of the unit stops it. */
 MUST_CHECK enum err_code enroll_refuse_stopped(struct core *c, struct device_facts *d, struct err *e);
-/* E_DENIED: it did not leave the factory yet, is between two owners, or has another one. */
+/* After enroll_refuse_stopped. E_DENIED: the unit did not leave its factory yet, is between two owners, or has another one. */
 MUST_CHECK enum err_code enroll_refuse_elsewhere(struct core *c, const struct device_facts *d, struct err *e);
 
 /* An enrollment secret whose password was right: a copy, for rows live only until the next call. */

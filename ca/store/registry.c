@@ -410,6 +410,8 @@ enum err_code store_unit_stands(struct store *s, uint64_t unit, uint64_t device,
             out->state = state;
             out->prev = prev;
             out->moved = moved;
+        } else if (!moved && state >= DEVICE_KEYED && state <= DEVICE_CONFIRMED) {
+            out->unshipped = id;
         }
         if (device_is_stopped(state, prev) && !moved) {
             if (!out->stopped || out->by == DEVICE_IN_REPAIR)

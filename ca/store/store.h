@@ -157,6 +157,7 @@ struct unit_stand {
     enum device_state by;          /* of the row that stops it; DEVICE_IN_REPAIR when no other state does */
     enum device_state state, prev; /* of the row asked about; DEVICE_STATES when it is not of this unit */
     bool moved;                    /* another owner has the row asked about */
+    uint64_t unshipped;            /* another row of the unit that has not left its factory; 0 = none */
 };
 MUST_CHECK enum err_code store_unit_stands(struct store *s, uint64_t unit, uint64_t device, struct unit_stand *out, struct err *e);
 struct device_filter {

@@ -119,6 +119,10 @@ alarm() { # KIND OBJECT
     for f in key pem; do cp "$units/LIFE-00000001.$f" "$units/LIFE-00000001.idevid.$f"; done
     [ "$(enrols LIFE-00000001)" = 403 ]
     grep -q 'the device is confirmed, not shipped' "$dir/body"
+    # Nor with another owner who declared it.
+    domain=beta inkan device add LIFE-00000001 --anchor example-maker --product meter > /dev/null
+    [ "$(enrols LIFE-00000001 beta)" = 403 ]
+    grep -q 'domain "example": the device is confirmed, not shipped' "$dir/body"
     inkan device ship LIFE-00000001
     [ "$(inkan device unship LIFE-00000001 --json | jq -r .state)" = confirmed ]
     [ "$(enrols LIFE-00000001)" = 403 ]
@@ -128,6 +132,7 @@ alarm() { # KIND OBJECT
     stands LIFE-00000001 in_service good no good no
     refused "first in_repair, then confirmed" inkan device unship LIFE-00000001
     [ "$(inkan device history LIFE-00000001 --json | jq -r '[.[].event] | join(" ")')" = "declared reserved issued confirmed ship unship ship first-enrollment" ]
+    [ "$(enrols LIFE-00000001 beta)" = 200 ]
 }
 
 @test "suspended and released: on hold and good again, and each hold is ended by who made it" {

@@ -836,6 +836,18 @@ static void stop_follows_the_unit(void **state)
     assert_false(changed);
     OK(l, store_device_advance(l->s, a.id, 1u << DEVICE_IN_SERVICE, DEVICE_LOST, T0 + 6, &changed, &l->e));
     assert_true(changed);
+    /* Another row that is still on its line, and its own. */
+    OK(l, store_device_set_state(l->s, b.id, DEVICE_CONFIRMED, T0 + 7, &l->e));
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_int_equal(stand.unshipped, 0); /* it has another owner */
+    OK(l, store_device_set_moved(l->s, b.id, 0, &l->e));
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_int_equal(stand.unshipped, b.id);
+    OK(l, store_unit_stands(l->s, a.unit, b.id, &stand, &l->e));
+    assert_int_equal(stand.unshipped, 0);
+    OK(l, store_device_set_state(l->s, b.id, DEVICE_SHIPPED, T0 + 8, &l->e));
+    OK(l, store_unit_stands(l->s, a.unit, a.id, &stand, &l->e));
+    assert_int_equal(stand.unshipped, 0);
     COMMIT(l);
 }
 
