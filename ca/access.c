@@ -20,6 +20,7 @@
 #define TEXT_MAX     4096 /* of one text */
 #define ISSUERS_MAX  1024
 #define CHAIN_MAX    8
+#define OWNERS_MAX   64 /* of one unit, that a birth certificate follows */
 
 /* ---- an index: numbers of records by a hash of their keys ---- */
 
@@ -47,10 +48,11 @@ struct device_record {
     uint64_t id;
     uint32_t domain, device_id, product, firmware; /* texts */
     uint32_t first;                                /* certificate */
+    uint32_t moved;                                /* the device of the unit's new owner */
     uint8_t state;
     bool touched; /* changed since a row named it */
 };
-_Static_assert(sizeof(struct device_record) == 32, "the size the header speaks of");
+_Static_assert(sizeof(struct device_record) == 40, "the size the header speaks of");
 
 struct access {
     uint8_t key[SIPHASH_KEY_LEN];
@@ -356,7 +358,7 @@ static uint32_t device_add(struct access *a, uint64_t id)
         !chunk_room(a, (void ***)&a->device, &a->device_chunks, n, sizeof(struct device_record)))
         return ACCESS_NONE;
     *device_at(a, n) = (struct device_record){.id = id, .domain = empty, .device_id = empty, .product = empty,
-                                              .firmware = empty, .first = ACCESS_NONE, .state = DEVICE_DECLARED};
+                                              .firmware = empty, .first = ACCESS_NONE, .moved = ACCESS_NONE, .state = DEVICE_DECLARED};
     if (!index_add(a, &a->by_device, n))
         return ACCESS_NONE;
     a->device_n++;
@@ -386,15 +388,45 @@ static uint32_t cert_add(struct access *a, uint32_t issuer, struct bytes serial)
     return n;
 }
 
-static void cert_belongs(struct access *a, uint32_t n, uint32_t device)
+static bool is_birth(const struct cert_record *c)
+{
+    return c->has_hash && c->kind == PROFILE_IDEVID;
+}
+
+static void cert_give(struct access *a, uint32_t n, uint32_t device)
 {
     struct cert_record *c = cert_at(a, n);
 
-    if (c->device != ACCESS_NONE)
-        return; /* it never changes hands */
     c->device = device;
     c->next = device_at(a, device)->first;
     device_at(a, device)->first = n;
+}
+
+/* Rows name the device it was issued for: it stays with that, but for a birth certificate, which goes with the unit. */
+static void cert_belongs(struct access *a, uint32_t n, uint32_t device)
+{
+    if (cert_at(a, n)->device != ACCESS_NONE)
+        return;
+    for (int i = 0; i < OWNERS_MAX && is_birth(cert_at(a, n)) && device_at(a, device)->moved != ACCESS_NONE; i++)
+        device = device_at(a, device)->moved;
+    cert_give(a, n, device);
+}
+
+static void birth_goes(struct access *a, uint32_t from, uint32_t to)
+{
+    uint32_t *link = &device_at(a, from)->first;
+
+    while (*link != ACCESS_NONE) {
+        uint32_t n = *link;
+
+        if (!is_birth(cert_at(a, n))) {
+            link = &cert_at(a, n)->next;
+            continue;
+        }
+        *link = cert_at(a, n)->next;
+        cert_give(a, n, to);
+        device_at(a, to)->touched = true;
+    }
 }
 
 /* The part of a row that is about a certificate; ACCESS_NONE: out of memory. */
@@ -415,8 +447,6 @@ static uint32_t put_cert(struct access *a, const struct status_row *row, uint32_
         c->time = row->time < 0 ? 0 : row->time > UINT32_MAX ? UINT32_MAX : (uint32_t)row->time;
         c->not_after = row->not_after;
     }
-    if (device != ACCESS_NONE)
-        cert_belongs(a, n, device);
     if (row->has_hash && !c->has_hash) {
         memcpy(c->der_hash, row->der_hash, sizeof(c->der_hash));
         c->kind = row->kind;
@@ -424,6 +454,8 @@ static uint32_t put_cert(struct access *a, const struct status_row *row, uint32_
         if (!index_add(a, &a->by_hash, n))
             return ACCESS_NONE;
     }
+    if (device != ACCESS_NONE)
+        cert_belongs(a, n, device);
     return n;
 }
 
@@ -447,10 +479,10 @@ enum err_code access_put_row(struct access *a, const struct status_row *row, str
 
 enum err_code access_put_device(struct access *a, const struct access_device *d, struct err *e)
 {
-    uint32_t n = device_of(a, d->id);
+    uint32_t n = device_of(a, d->id), moved = d->moved_to ? device_of(a, d->moved_to) : ACCESS_NONE;
     struct device_record before, *r;
 
-    if (n == ACCESS_NONE)
+    if (n == ACCESS_NONE || (d->moved_to && moved == ACCESS_NONE))
         return err_set(e, E_NOMEM, "access table");
     r = device_at(a, n);
     before = *r;
@@ -461,6 +493,9 @@ enum err_code access_put_device(struct access *a, const struct access_device *d,
     if (r->first != ACCESS_NONE && (r->state != before.state || r->domain != before.domain || r->product != before.product ||
                                     r->firmware != before.firmware || r->device_id != before.device_id))
         r->touched = true;
+    r->moved = moved;
+    if (moved != ACCESS_NONE)
+        birth_goes(a, n, moved);
     return E_OK;
 }
 

@@ -4,8 +4,8 @@
  * feed (ca/feed.h). It is filled from the replica at start and then by each row as it is applied, before the row is
  * acknowledged.
  *
- * Compact: 80 octets a certificate, 32 and its name a device, texts that repeat are kept once, and three indexes by open
- * addressing in small segments, so that growing never costs more than a fraction of a millisecond at once. About 150 octets for
+ * Compact: 80 octets a certificate, 40 and its name a device, texts that repeat are kept once, and three indexes by open
+ * addressing in small segments, so that growing never costs more than a fraction of a millisecond at once. About 160 octets for
  * a certificate with its device. Nothing is ever taken out; access_reset forgets all.
  *
  * Certificates and devices have numbers that never change, 0 ... n-1. One thread.
@@ -57,7 +57,10 @@ struct access_change {
  * read: that came before by access_put_device. E_NOMEM: the table lacks a part of the row: start anew.
  */
 MUST_CHECK enum err_code access_put_row(struct access *a, const struct status_row *row, struct access_change *out, struct err *e);
-/* Takes a device as it stands now. When that is a change of one that was there, the next row that names it says so. */
+/*
+ * Takes a device as it stands now. When that is a change of one that was there, the next row that names it says so. The birth
+ * certificates of one that has a new owner are the new owner's from then on.
+ */
 MUST_CHECK enum err_code access_put_device(struct access *a, const struct access_device *d, struct err *e);
 
 uint32_t access_find_hash(const struct access *a, const uint8_t der_hash[32]);

@@ -691,8 +691,8 @@ static bool push_devices(struct core *c, const uint64_t *ids, size_t n)
                 log_failure("status-feed-failed", &e);
                 return false;
             }
-            follow_device_put(&body, &(struct access_device){.id = row.id, .domain = row.domain, .device_id = row.device_id,
-                                                             .product = row.product, .firmware = row.firmware,
+            follow_device_put(&body, &(struct access_device){.id = row.id, .moved_to = row.moved_to, .domain = row.domain,
+                                                             .device_id = row.device_id, .product = row.product, .firmware = row.firmware,
                                                              .state = (enum device_state)row.state});
             count++;
         }

@@ -109,6 +109,7 @@ static void put_cut(struct msg *m, const char *s)
 void follow_device_put(struct msg *m, const struct access_device *in)
 {
     msg_put_u64(m, in->id);
+    msg_put_u64(m, in->moved_to);
     msg_put_str(m, in->domain);
     msg_put_str(m, in->device_id);
     put_cut(m, in->product);
@@ -123,12 +124,13 @@ void follow_device_get(struct msg_reader *r, struct access_device *out, char roo
 
     *out = (struct access_device){.domain = domain, .device_id = device_id, .product = product, .firmware = firmware};
     out->id = msg_get_u64(r);
+    out->moved_to = msg_get_u64(r);
     msg_get_str(r, domain, ID_MAX_LEN + 1);
     msg_get_str(r, device_id, ID_MAX_LEN + 1);
     msg_get_str(r, product, DEVICE_TEXT_MAX + 1);
     msg_get_str(r, firmware, DEVICE_TEXT_MAX + 1);
     out->state = (enum device_state)msg_get_enum(r, DEVICE_STATES);
-    r->failed = r->failed || out->id == 0 || out->id > INT64_MAX;
+    r->failed = r->failed || out->id == 0 || out->id > INT64_MAX || out->moved_to > INT64_MAX || out->moved_to == out->id;
 }
 
 void follow_gateway_encode(struct msg *m, const struct follow_gateway *in)

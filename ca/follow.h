@@ -86,6 +86,7 @@ struct status_row {
 /* What decisions need of a device. The texts are borrowed; "" = not known. */
 struct access_device {
     uint64_t id; /* device row of the ledger */
+    uint64_t moved_to; /* row of the unit with its new owner, whose its birth certificates are now; 0 = none */
     const char *domain, *device_id, *product, *firmware;
     enum device_state state;
 };

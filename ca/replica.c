@@ -14,7 +14,7 @@
 #include "ca/replica_stage.h"
 
 #define REPLICA_APPLICATION_ID 0x494e4b52 /* "INKR" */
-#define REPLICA_VERSION        3
+#define REPLICA_VERSION        4
 
 enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_GET, ST_SEQ, ST_TIME, ST_BUILDING, ST_DEVICE, ST_DEVICES, ST_CERTS, STATEMENTS };
 
@@ -42,7 +42,7 @@ static const char sql_create[] =
     " time INTEGER NOT NULL, changed INTEGER NOT NULL, not_after INTEGER NOT NULL, seq INTEGER NOT NULL,"
     " device INTEGER NOT NULL, kind INTEGER NOT NULL, der_hash BLOB NOT NULL, PRIMARY KEY(issuer, serial)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE device(id INTEGER PRIMARY KEY, domain TEXT NOT NULL, device_id TEXT NOT NULL, product TEXT NOT NULL,"
-    " firmware TEXT NOT NULL, state INTEGER NOT NULL) STRICT;"
+    " firmware TEXT NOT NULL, state INTEGER NOT NULL, moved_to INTEGER NOT NULL) STRICT;"
     "PRAGMA application_id=" STRING(REPLICA_APPLICATION_ID) ";"
                                                             "PRAGMA user_version=" STRING(REPLICA_VERSION) ";"
                                                                                                            "COMMIT;";
@@ -62,8 +62,8 @@ static const char *const sql_statement[STATEMENTS] = {
     [ST_SEQ] = "UPDATE state SET seq = ?1, time = max(time, ?2)",
     [ST_TIME] = "UPDATE state SET time = ?1",
     [ST_BUILDING] = "UPDATE state SET building = ?1",
-    [ST_DEVICE] = "INSERT OR REPLACE INTO device VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
-    [ST_DEVICES] = "SELECT id, domain, device_id, product, firmware, state FROM device WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [ST_DEVICE] = "INSERT OR REPLACE INTO device VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [ST_DEVICES] = "SELECT id, domain, device_id, product, firmware, state, moved_to FROM device WHERE id > ?1 ORDER BY id LIMIT ?2",
     [ST_CERTS] = "SELECT issuer, serial, status, reason, time, not_after, seq, device, kind, der_hash FROM status"
                  " WHERE (issuer, serial) > (?1, ?2) ORDER BY issuer, serial LIMIT ?3",
 };
@@ -529,6 +529,7 @@ enum err_code replica_put_devices(struct replica *r, const struct access_device 
         sqlite3_bind_text(st, 4, d[i].product, -1, SQLITE_STATIC);
         sqlite3_bind_text(st, 5, d[i].firmware, -1, SQLITE_STATIC);
         sqlite3_bind_int64(st, 6, d[i].state);
+        sqlite3_bind_int64(st, 7, (int64_t)d[i].moved_to);
         ok = run(r, ST_DEVICE);
         sqlite3_clear_bindings(st);
         if (!ok)
@@ -553,6 +554,7 @@ static enum err_code visit_device(struct replica *r, struct replica_reading *at,
         .product = (const char *)sqlite3_column_text(st, 3),
         .firmware = (const char *)sqlite3_column_text(st, 4),
         .state = (enum device_state)sqlite3_column_int(st, 5),
+        .moved_to = (uint64_t)sqlite3_column_int64(st, 6),
     };
 
     if (!d.domain || !d.device_id || !d.product || !d.firmware || (unsigned)d.state >= DEVICE_STATES)

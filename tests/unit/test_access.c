@@ -71,15 +71,21 @@ static struct access_change about_device(uint64_t device)
     return put(r);
 }
 
-static void device(uint64_t id, enum device_state state, const char *domain, const char *product, const char *firmware)
+static void moved_device(uint64_t id, enum device_state state, const char *domain, const char *product, const char *firmware, uint64_t moved_to)
 {
     char name[32];
-    struct access_device d = {.id = id, .domain = domain, .device_id = name, .product = product, .firmware = firmware, .state = state};
+    struct access_device d = {.id = id, .moved_to = moved_to, .domain = domain, .device_id = name, .product = product, .firmware = firmware,
+                              .state = state};
     struct err e;
 
     snprintf(name, sizeof name, "dev-%llu", (unsigned long long)id);
     if (access_put_device(a, &d, &e) != E_OK)
         fail_msg("%s", e.msg);
+}
+
+static void device(uint64_t id, enum device_state state, const char *domain, const char *product, const char *firmware)
+{
+    moved_device(id, state, domain, product, firmware, 0);
 }
 
 static void add_issuer(uint32_t id, const char *name, uint64_t number, uint32_t by)
@@ -485,6 +491,75 @@ static void many_are_found_again_and_take_little_memory(void **state)
     assert_int_equal(access_certs(a), 0);
 }
 
+/* ---- a unit with a new owner ---- */
+
+static uint64_t owner_of(uint64_t number)
+{
+    struct access_device d;
+    struct access_cert c;
+    uint8_t hash[32];
+
+    hash_of(FLEET, number, hash);
+    access_get_cert(a, access_find_hash(a, hash), &c);
+    access_get_device(a, c.device, &d);
+    return d.id;
+}
+
+static size_t certs_of(uint64_t device)
+{
+    size_t n = 0;
+
+    for (uint32_t c = access_first_cert(a, access_find_device(a, device)); c != ACCESS_NONE; c = access_next_cert(a, c))
+        n++;
+    return n;
+}
+
+static void a_birth_certificate_goes_with_the_unit(void **state)
+{
+    struct conf_audience all = everybody();
+    struct status_row hold = row(FLEET, 10, CERT_ON_HOLD, REASON_CERTIFICATE_HOLD);
+    struct sts_decision d;
+
+    (void)state;
+    moved_device(7, DEVICE_DECOMMISSIONED, "acme", "lock", "1.2.3", 8);
+    device(8, DEVICE_SHIPPED, "beta", "lock", "1.2.3");
+    assert_int_equal(about_device(7).device, access_find_device(a, 7));
+    assert_int_equal(about_device(8).device, access_find_device(a, 8));
+    d = asked(&all, by_cert(FLEET, 10), NOW, 0);
+    is(d, DECISION_SCOPE);
+    assert_string_equal(d.domain, "beta");
+    assert_int_equal(d.state, DEVICE_SHIPPED);
+    assert_int_equal(d.scope, SCOPE_ENROLL);
+    assert_int_equal(owner_of(11), 7); /* what acme had it for stays acme's */
+    assert_int_equal(certs_of(7), 1);
+    assert_int_equal(certs_of(8), 1);
+    /* Rows go on to name the device it was issued for. */
+    device(8, DEVICE_LOST, "beta", "lock", "1.2.3");
+    hold.device = 7;
+    put(hold);
+    assert_int_equal(owner_of(10), 8);
+    is(asked(&all, by_cert(FLEET, 10), NOW, 0), DECISION_ON_HOLD);
+    /* And back again. */
+    moved_device(8, DEVICE_DECOMMISSIONED, "beta", "lock", "1.2.3", 7);
+    device(7, DEVICE_SHIPPED, "acme", "lock", "1.2.3");
+    assert_int_equal(owner_of(10), 7);
+    assert_int_equal(certs_of(7), 2);
+    assert_int_equal(certs_of(8), 0);
+}
+
+/* From a replica: the devices first, in the order of their rows. */
+static void a_birth_certificate_finds_its_unit_over_several_owners(void **state)
+{
+    (void)state;
+    moved_device(20, DEVICE_DECOMMISSIONED, "acme", "lock", "1", 22);
+    device(21, DEVICE_SHIPPED, "gamma", "lock", "1");
+    moved_device(22, DEVICE_DECOMMISSIONED, "beta", "lock", "1", 21);
+    issue(FLEET, 30, PROFILE_IDEVID, 20);
+    issue(FLEET, 31, PROFILE_LDEVID, 20);
+    assert_int_equal(owner_of(30), 21);
+    assert_int_equal(owner_of(31), 20);
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, world, world_end)
 
 int main(void)
@@ -503,6 +578,8 @@ int main(void)
         IN_WORLD(only_devices_are_admitted_and_only_gateways_ask),
         IN_WORLD(a_row_says_whom_it_concerns),
         IN_WORLD(serials_are_numbers),
+        IN_WORLD(a_birth_certificate_goes_with_the_unit),
+        IN_WORLD(a_birth_certificate_finds_its_unit_over_several_owners),
         IN_WORLD(many_are_found_again_and_take_little_memory),
     };
 

@@ -193,15 +193,21 @@ static void apply(struct status_row r)
     assert_int_equal(decider_rows(w.d, &r, 1, &e), E_OK);
 }
 
-static void tell_device(uint64_t id, enum device_state state)
+static void tell_moved(uint64_t id, enum device_state state, uint64_t moved_to)
 {
     char name[32];
-    struct access_device dev = {.id = id, .domain = "acme", .device_id = name, .product = "lock", .firmware = "1", .state = state};
+    struct access_device dev = {.id = id, .moved_to = moved_to, .domain = "acme", .device_id = name, .product = "lock", .firmware = "1",
+                                .state = state};
     struct err e;
 
     snprintf(name, sizeof name, "dev-%llu", (unsigned long long)id);
     assert_int_equal(replica_put_devices(w.replica, &dev, 1, &e), E_OK);
     assert_int_equal(decider_devices(w.d, &dev, 1, &e), E_OK);
+}
+
+static void tell_device(uint64_t id, enum device_state state)
+{
+    tell_moved(id, state, 0);
 }
 
 static void unit(uint64_t n)
@@ -388,11 +394,18 @@ static void a_lost_device_is_told_once_an_hour(void **state)
 
 static void the_table_comes_back_from_the_replica(void **state)
 {
+    struct status_row birth;
+
     (void)state;
     for (uint64_t n = 2; n < 5000; n++)
         unit(n);
     apply(row_of(7, CERT_ON_HOLD, 7));
     tell_device(9, DEVICE_SUSPENDED);
+    birth = row_of(6000, CERT_GOOD, 10);
+    birth.kind = PROFILE_IDEVID;
+    apply(birth);
+    tell_moved(10, DEVICE_DECOMMISSIONED, 11);
+    tell_device(11, DEVICE_IN_SERVICE);
     decider_free(w.d);
     start();
     question(8);
@@ -406,6 +419,9 @@ static void the_table_comes_back_from_the_replica(void **state)
     answered(3, DECISION_ON_HOLD);
     question(9);
     answered(4, DECISION_DEVICE_DISABLED);
+    question(6000); /* its unit is 11 now */
+    answered(5, DECISION_SCOPE);
+    assert_string_equal(w.answer.decision[0].device_id, "dev-11");
 }
 
 static void a_replica_that_is_being_built_decides_nothing(void **state)

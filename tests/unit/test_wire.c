@@ -228,7 +228,7 @@ static enum err_code read_issuer(struct msg_reader *r, struct err *e)
 }
 
 static const struct access_device device_example = {
-    .id = 77, .domain = "acme", .device_id = "dev-1", .product = "lock", .firmware = "1.2", .state = DEVICE_LOST};
+    .id = 77, .moved_to = 78, .domain = "acme", .device_id = "dev-1", .product = "lock", .firmware = "1.2", .state = DEVICE_LOST};
 
 static void write_device(struct msg *m)
 {
@@ -803,6 +803,7 @@ static void questions_and_decisions_come_through_unchanged(void **state)
     follow_device_get(&r, &v, room);
     assert_int_equal(msg_read_end(&r, &e), E_OK);
     assert_int_equal(v.id, 77);
+    assert_int_equal(v.moved_to, 78);
     assert_string_equal(v.device_id, "dev-1");
     assert_int_equal(v.state, DEVICE_LOST);
 }
