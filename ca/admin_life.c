@@ -122,9 +122,11 @@ static json_t *told(int64_t time, const char *event, const char *from, const cha
 static bool take_event(void *arg, const struct device_event_row *row)
 {
     struct life_rule rule;
+    const char *event;
 
     (void)life_rule(row->from, row->to, &rule);
-    json_array_append_new(arg, told(row->time, rule.trigger, device_state_name(row->from), device_state_name(row->to), row->actor,
+    event = row->from == row->to ? "suspend" : rule.trigger; /* of a unit that was found */
+    json_array_append_new(arg, told(row->time, event, device_state_name(row->from), device_state_name(row->to), row->actor,
                                     row->reason, row->evidence));
     return true;
 }

@@ -346,6 +346,7 @@ static enum err_code check(struct change *w, const struct row *d, struct err *e)
 {
     struct life_rule rule;
     enum device_state to = w->ch->to;
+    bool same = d->state == to; /* of a unit that was found: see stops_found */
 
     if (d->moved)
         return err_set(e, E_CONFLICT, "the device has another owner now: it is changed under the domain it went to");
@@ -353,12 +354,12 @@ static enum err_code check(struct change *w, const struct row *d, struct err *e)
         return err_set(e, E_CONFLICT, "the device is %s, not %s", device_state_name(d->state), device_state_name(w->ch->only_from));
     if (!life_rule(d->state, to, &rule))
         return err_set(e, E_CONFLICT, "%s", rule.why);
-    if (w->ch->from && !(w->ch->from & 1u << d->state))
+    if (!same && w->ch->from && !(w->ch->from & 1u << d->state))
         return err_set(e, E_CONFLICT, "the device is %s", device_state_name(d->state));
     if (d->state == DEVICE_TRANSFERRING && (to == DEVICE_IN_SERVICE || to == DEVICE_DECOMMISSIONED) && to != d->prev &&
         !w->ch->accepted)
         return err_set(e, E_CONFLICT, "a transfer is cancelled back to %s, where it began", device_state_name(d->prev));
-    w->trigger = w->ch->accepted ? "accept" : rule.trigger;
+    w->trigger = w->ch->accepted ? "accept" : same ? "suspend" : rule.trigger;
     return (d->state == DEVICE_IN_REPAIR && to == DEVICE_CONFIRMED) || (d->state == DEVICE_LOST && to == DEVICE_SUSPENDED)
                ? may_come_back(w, e)
                : E_OK;
@@ -375,6 +376,10 @@ static enum err_code audit(struct change *w, const char *object, struct err *e)
         json_decref(detail);
         return E_OK;
     }
+    if (w->ch->to == DEVICE_SUSPENDED && w->ch->until)
+        json_object_set_new(detail, "until", json_integer(w->ch->until));
+    if (w->ch->to == DEVICE_QUARANTINED && w->ch->wanted && w->ch->wanted[0])
+        json_object_set_new(detail, "wanted", json_string(w->ch->wanted));
     if (core_audit(w->c, w->by, "device-state", w->domain, object, detail, w->now, e) != E_OK)
         return e->code;
     return store_audit_last(w->c->store, &w->audit_seq, hash, e);
@@ -395,6 +400,41 @@ static void log_change(const struct change *w, const char *object)
     log_end(&l);
 }
 
+/* Suspended since it was found, a unit may enrol; suspending it stops it. Finding it again does not. */
+static bool stops_found(const struct row *d, const struct life_change *ch)
+{
+    return ch->to == DEVICE_SUSPENDED && d->prev == DEVICE_LOST && ch->from != 1u << DEVICE_LOST;
+}
+
+/* The state stays; the date of its review, or the release it waits for, may be another. */
+static enum err_code change_end(struct change *w, const struct row *d, const char *object, bool *changed, struct err *e)
+{
+    struct store *s = w->c->store;
+    char wanted[ID_MAX_LEN + 1];
+    struct device_due_row due;
+    enum err_code code;
+
+    if (w->ch->to == DEVICE_SUSPENDED && w->ch->until) {
+        code = store_device_due_get(s, d->id, DUE_SUSPEND_REVIEW, &due, e);
+        if (code != E_OK && code != E_NOT_FOUND)
+            return code;
+        *changed = code == E_NOT_FOUND || due.due_at != w->ch->until;
+        w->trigger = "suspend";
+    } else if (w->ch->to == DEVICE_QUARANTINED && w->ch->wanted && w->ch->wanted[0]) {
+        if (store_device_wanted(s, d->id, wanted, e) != E_OK)
+            return e->code;
+        *changed = strcmp(wanted, w->ch->wanted) != 0;
+        w->trigger = "quarantine";
+    }
+    *e = (struct err){0};
+    if (!*changed)
+        return E_OK;
+    if (audit(w, object, e) != E_OK || change_due(w, d, e) != E_OK)
+        return err_wrap(e, "%s", object);
+    log_change(w, object);
+    return E_OK;
+}
+
 enum err_code life_apply(struct core *c, uint64_t device, const struct life_change *ch, const struct actor *by, int64_t now,
                          bool *changed, uint64_t *seq, struct err *e)
 {
@@ -412,8 +452,8 @@ enum err_code life_apply(struct core *c, uint64_t device, const struct life_chan
     w.from = d.state;
     text_copy(w.domain, sizeof(w.domain), stored.domain);
     snprintf(object, sizeof(object), "device:%s/%s", stored.domain, stored.device_id);
-    if (d.state == ch->to && !d.moved)
-        return E_OK;
+    if (d.state == ch->to && !d.moved && !stops_found(&d, ch))
+        return change_end(&w, &d, object, changed, e);
     if (check(&w, &d, e) != E_OK)
         return err_wrap(e, "%s", object);
     if ((effects[ch->to].idevid == FREE || effects[ch->to].ldevid == FREE) && each_row(&w, look_at_other, e) != E_OK)

@@ -24,8 +24,8 @@ struct life_change {
 
 /*
  * Inside the open transaction: the rule, the effects on the certificates of every row of the unit, log rows, device_event,
- * audit entry. Again: *changed false. *seq is what links_confirm waits for after the commit and revoke_changed. What stops a
- * unit is done to all its rows, in every domain.
+ * audit entry. *seq is what links_confirm waits for after the commit and revoke_changed. What stops a unit is done to all its rows,
+ * in every domain. Again: *changed false, unless it brings another end (until, wanted) or stops a unit that was found.
  *
  * E_CONFLICT: the table says no, and the message says which way there is. E_NOT_FOUND: no such device row.
  *

@@ -192,6 +192,11 @@ alarm() { # KIND OBJECT
     refused "cannot become in_service: first suspended" inkan device recommission gone-1
     inkan device find gone-1
     [ "$(state gone-1)" = suspended ]
+    # It may enrol now, unless somebody stops it.
+    [ "$(inkan device suspend gone-1 --yes --json | jq .changed)" = true ]
+    [ "$(enrols gone-1)" = 403 ]
+    inkan device lose gone-1 --yes
+    inkan device find gone-1
     [ "$(ocsp "$units/gone-1.idevid.pem")" = good ]
     [ "$(ocsp "$units/gone-1.first.pem")" = "revoked (UNKNOWN)" ]
     [ "$(enrols gone-1)" = 200 ]
@@ -368,7 +373,10 @@ alarm() { # KIND OBJECT
 @test "time: a suspension lapses into review, a compromise nobody confirmed is told, and what retires later is over" {
     in_service late-1
     in_service late-2
+    in_service late-3
     inkan device suspend late-1 --until 12h --yes
+    inkan device suspend late-3 --until 12h --yes
+    [ "$(inkan device suspend late-3 --until 3d --yes --json | jq .changed)" = true ]
     inkan device compromise late-2 --yes
     sleep 1.2
     no alarm suspend-review device:example/late-1
@@ -378,6 +386,7 @@ alarm() { # KIND OBJECT
     wait_for 5 alarm suspend-review device:example/late-1
     wait_for 5 alarm compromise-unconfirmed device:example/late-2
     [ "$(state late-1)" = suspended ] # reviewed, not released
+    no alarm suspend-review device:example/late-3
     inkan device release late-1
     no alarm suspend-review device:example/late-1
     [ "$(ocsp_says_status two-3)" = good ]
@@ -385,6 +394,7 @@ alarm() { # KIND OBJECT
     accept_clock
     later_is_over() { [ "$(inkan cert show "$units/two-3.old.pem" --json | jq -r '.status + " " + .reason')" = "revoked superseded" ]; }
     wait_for 5 later_is_over
+    wait_for 5 alarm suspend-review device:example/late-3
 }
 
 # The clock went further than a service believes by itself.

@@ -399,6 +399,82 @@ static void a_reason_only_becomes_key_compromise(void **state)
     assert_int_equal(cert_of(b, d.ldevid).reason, REASON_KEY_COMPROMISE);
 }
 
+static enum err_code again(struct bench *b, uint64_t device, struct life_change ch, bool *changed)
+{
+    uint64_t seq;
+
+    ch.only_from = DEVICE_STATES;
+    return life_apply(&b->core, device, &ch, &anna, T0 + 50, changed, &seq, &b->ledger->e);
+}
+
+static void the_same_state_again_may_bring_another_end(void **state)
+{
+    struct bench *b = *state;
+    struct device d = device_in(b, "acme", 0, DEVICE_SHIPPED, DEVICE_IN_SERVICE);
+    struct life_change suspend = {.to = DEVICE_SUSPENDED, .until = T0 + 100}, quarantine = {.to = DEVICE_QUARANTINED, .wanted = "2.0"};
+    struct device_due_row due;
+    uint64_t before, seq;
+    bool changed;
+
+    OK(b->ledger, again(b, d.id, suspend, &changed));
+    before = entries(b);
+    seq = core_seq(&b->core);
+    OK(b->ledger, again(b, d.id, suspend, &changed));
+    assert_false(changed);
+    suspend.until = T0 + 200;
+    OK(b->ledger, again(b, d.id, suspend, &changed));
+    assert_true(changed);
+    assert_int_equal(entries(b), before + 1);
+    assert_int_equal(core_seq(&b->core), seq); /* nothing for those who answer */
+    suspend.until = 0;
+    OK(b->ledger, again(b, d.id, suspend, &changed));
+    assert_false(changed);
+    OK(b->ledger, store_device_due_get(b->core.store, d.id, DUE_SUSPEND_REVIEW, &due, &b->ledger->e));
+    assert_int_equal(due.due_at, T0 + 200);
+    OK(b->ledger, go(b, d.id, DEVICE_IN_SERVICE, &changed));
+    OK(b->ledger, again(b, d.id, quarantine, &changed));
+    OK(b->ledger, again(b, d.id, quarantine, &changed));
+    assert_false(changed);
+    quarantine.wanted = "2.1";
+    OK(b->ledger, again(b, d.id, quarantine, &changed));
+    assert_true(changed);
+    OK(b->ledger, life_firmware(&b->core, d.id, "2.0", &bert, T0 + 51, &b->ledger->e));
+    assert_int_equal(state_of(b, d.id), DEVICE_QUARANTINED);
+    OK(b->ledger, life_firmware(&b->core, d.id, "2.1", &bert, T0 + 52, &b->ledger->e));
+    assert_int_equal(state_of(b, d.id), DEVICE_IN_SERVICE);
+}
+
+static bool is_stopped(struct bench *b, const struct device *d)
+{
+    struct unit_stand stand;
+
+    OK(b->ledger, store_unit_stands(b->core.store, d->unit, d->id, &stand, &b->ledger->e));
+    return stand.stopped;
+}
+
+/* A unit that was found may enrol: a suspension of everything stops that one too. */
+static void suspending_what_was_found_stops_it(void **state)
+{
+    struct bench *b = *state;
+    struct device d = device_in(b, "acme", 0, DEVICE_SHIPPED, DEVICE_IN_SERVICE);
+    struct life_change find = {.to = DEVICE_SUSPENDED, .from = 1u << DEVICE_LOST}, suspend = {.to = DEVICE_SUSPENDED, .from = 1u << DEVICE_IN_SERVICE};
+    bool changed;
+
+    OK(b->ledger, go(b, d.id, DEVICE_LOST, &changed));
+    OK(b->ledger, again(b, d.id, find, &changed));
+    OK(b->ledger, again(b, d.id, find, &changed));
+    assert_false(changed);
+    assert_false(is_stopped(b, &d));
+    OK(b->ledger, again(b, d.id, suspend, &changed));
+    assert_true(changed);
+    assert_true(is_stopped(b, &d));
+    OK(b->ledger, again(b, d.id, suspend, &changed));
+    assert_false(changed);
+    assert_int_equal(events_of(b, d.id), 3);
+    OK(b->ledger, go(b, d.id, DEVICE_IN_SERVICE, &changed));
+    assert_int_equal(cert_of(b, d.ldevid).status, CERT_REVOKED);
+}
+
 /* ---- units, persons, time ---- */
 
 static void what_stops_a_unit_stops_it_in_every_domain(void **state)
@@ -592,6 +668,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_may_still_renew_ends_with_the_unit, setup, teardown),
         cmocka_unit_test_setup_teardown(quarantine_holds_where_the_domain_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reason_only_becomes_key_compromise, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_same_state_again_may_bring_another_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(suspending_what_was_found_stops_it, setup, teardown),
         cmocka_unit_test_setup_teardown(what_stops_a_unit_stops_it_in_every_domain, setup, teardown),
         cmocka_unit_test_setup_teardown(what_another_row_holds_stays_on_hold, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_certificate_shares_the_fate_of_its_unit, setup, teardown),
