@@ -482,7 +482,11 @@ static enum err_code do_ship(struct act *a, struct err *e)
 static enum err_code do_scrap(struct act *a, struct err *e)
 {
     static const char *const members[] = {"detail", "reason", NULL};
+    const struct device_facts *d = &a->g->device;
 
+    if (d->moved || d->state == DEVICE_TRANSFERRING)
+        return factory_refuse(a->g, e, E_CONFLICT, "unit-not-yours", "the device %s",
+                              d->moved ? "has another owner now" : "is between two owners: its transfer is cancelled or accepted first");
     return change_with(a, UNIT_DO_SCRAP, members, e);
 }
 

@@ -26,6 +26,7 @@ setup_file() {
     keep_setting INKAN_TEST_CLOCK "$INKAN_TEST_CLOCK"
     station_add issue-1 issue L1 --domain example > /dev/null
     station_add verify-1 verify L1 --domain example > /dev/null
+    station_add qa-1 qa L1 --domain example > /dev/null
 }
 teardown_file() { instance_down; side_dir_remove; }
 setup() { fault_load; }
@@ -343,6 +344,22 @@ alarm() { # KIND OBJECT
     [ "$(state side-1)" = transferring ]
     inkan device accept "$side/T-4.accept"
     [ "$(domain=beta state side-1)" = shipped ]
+}
+
+@test "a unit between two owners is not scrapped on its line" {
+    order_open SOLD
+    unit_done SOLD SOLD-00000001
+    for f in key pem; do cp "$units/SOLD-00000001.$f" "$units/SOLD-00000001.idevid.$f"; done
+    inkan device ship SOLD-00000001
+    [ "$(enrols SOLD-00000001)" = 200 ]
+    "$programs/inkan" device transfer-order SOLD-00000001 --name T-5 --from example --to beta --key "$side/example.key" --out "$side/T-5.jws"
+    inkan device transfer "$side/T-5.jws" --yes
+    [ "$(unit_post qa-1 SOLD SOLD-00000001 scrap)" = 409 ]
+    [ "$(body '.error + ": " + .text')" = "unit-not-yours: the device is between two owners: its transfer is cancelled or accepted first" ]
+    [ "$(state SOLD-00000001)" = transferring ]
+    inkan device transfer-cancel T-5 --yes
+    [ "$(unit_post qa-1 SOLD SOLD-00000001 scrap)" = 200 ]
+    stands SOLD-00000001 decommissioned "revoked cessationOfOperation" "Cessation Of Operation" "revoked affiliationChanged" "Affiliation Changed"
 }
 
 @test "a certificate that was renewed retires when the new one is used, or after its time; a copy of it is heard of" {
