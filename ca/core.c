@@ -28,6 +28,7 @@
 #include "ca/record.h"
 #include "ca/request.h"
 #include "ca/store/alarm.h"
+#include "ca/transfer.h"
 
 #define WAL_MAX        ((uint64_t)64 << 20)
 #define WAL_PINNED_MAX ((uint64_t)4 << 30) /* a long reader keeps the log from being emptied: then it has to go */
@@ -523,6 +524,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         }
         factory_tick(c);
         life_tick(c);
+        transfer_tick(c);
         jobs_poke(c);
     }
     publish_tick(c);

@@ -459,6 +459,7 @@ struct core {
     struct issuance *issuance;
     struct captures *captures;
     struct factory *factory;
+    int64_t transfer_due; /* when the next open transfer runs out, or earlier; 0: not known yet */
     struct batches *batches;
     struct metrics *metrics;
     struct gateways *gateways; /* what they say of themselves */

@@ -329,10 +329,10 @@ static enum err_code accept_transfer(struct transfer *t, struct bytes file, stru
 {
     if (t->row.state == TRANSFER_ACCEPTED)
         return E_OK;
-    if (t->row.state != TRANSFER_OPEN)
-        return err_set(e, E_CONFLICT, "transfer %s was cancelled", t->row.name);
     if (t->now > t->row.expires_at)
         return err_set(e, E_CONFLICT, "transfer %s has expired", t->row.name);
+    if (t->row.state != TRANSFER_OPEN)
+        return err_set(e, E_CONFLICT, "transfer %s was cancelled", t->row.name);
     if (store_transfer_each(t->c->store, t->row.id, take_device, t, e) != E_OK ||
         store_transfer_end(t->c->store, t->row.id, TRANSFER_ACCEPTED, file, t->now, e) != E_OK ||
         audit_transfer(t, "transfer-accepted", e) != E_OK)
@@ -357,6 +357,19 @@ static enum err_code bring_back(struct transfer *t, uint64_t device, struct err 
     return row.state == DEVICE_TRANSFERRING ? life_apply(t->c, device, &ch, t->by, t->now, &changed, &t->seq, e) : E_OK;
 }
 
+static enum err_code call_off(struct transfer *t, const char *event, struct err *e)
+{
+    if (store_transfer_each(t->c->store, t->row.id, take_device, t, e) != E_OK ||
+        store_transfer_end(t->c->store, t->row.id, TRANSFER_CANCELLED, (struct bytes){NULL, 0}, t->now, e) != E_OK ||
+        audit_transfer(t, event, e) != E_OK)
+        return e->code;
+    t->changed = true;
+    for (size_t i = 0; i < t->n; i++)
+        if (bring_back(t, t->device[i], e) != E_OK)
+            return e->code;
+    return E_OK;
+}
+
 static enum err_code cancel(struct transfer *t, const char *name, struct err *e)
 {
     enum err_code code = store_transfer_by_name(t->c->store, name, &t->row, e);
@@ -367,15 +380,7 @@ static enum err_code cancel(struct transfer *t, const char *name, struct err *e)
         return code;
     if (t->row.state != TRANSFER_OPEN)
         return err_set(e, E_CONFLICT, "transfer %s was accepted: the new owner can transfer the devices back", name);
-    if (store_transfer_each(t->c->store, t->row.id, take_device, t, e) != E_OK ||
-        store_transfer_end(t->c->store, t->row.id, TRANSFER_CANCELLED, (struct bytes){NULL, 0}, t->now, e) != E_OK ||
-        audit_transfer(t, "transfer-cancelled", e) != E_OK)
-        return e->code;
-    t->changed = true;
-    for (size_t i = 0; i < t->n; i++)
-        if (bring_back(t, t->device[i], e) != E_OK)
-            return e->code;
-    return E_OK;
+    return call_off(t, "transfer-cancelled", e);
 }
 
 /* ---- operations ---- */
@@ -413,6 +418,8 @@ void op_device_transfer(struct core *c, struct admin_call *call)
         t.row.file = buf_bytes(&file);
         code = open_transfer(&t, &e);
         core_end(c, code, &e);
+        if (t.row.expires_at < c->transfer_due)
+            c->transfer_due = t.row.expires_at;
     }
     finish(c, call, &t, code, &e);
 }
@@ -466,4 +473,27 @@ void op_device_transfer_cancel(struct core *c, struct admin_call *call)
         core_end(c, code, &e);
     }
     finish(c, call, &t, code, &e);
+}
+
+void transfer_tick(struct core *c)
+{
+    static struct transfer t;
+    struct err e = {0};
+    enum err_code code;
+
+    t = (struct transfer){.c = c, .by = &ACTOR_CORE, .now = core_stamp(c), .seq = c->purge_seq};
+    if (c->seal != SEAL_NONE || t.now <= c->transfer_due)
+        return;
+    code = store_transfer_first(c->store, &t.row, &e);
+    c->transfer_due = code == E_OK ? t.row.expires_at : code == E_NOT_FOUND ? INT64_MAX : 0;
+    if (code == E_NOT_FOUND || (code == E_OK && t.now <= t.row.expires_at))
+        return;
+    if (code == E_OK && (code = core_begin(c, &e)) == E_OK) {
+        code = call_off(&t, "transfer-expired", &e);
+        core_end(c, code, &e);
+    }
+    if (code == E_OK)
+        revoke_changed(c);
+    else
+        log_failure("life-tick-failed", &e);
 }

@@ -9,9 +9,14 @@
 #ifndef INKAN_CA_TRANSFER_H
 #define INKAN_CA_TRANSFER_H
 
+struct core;
+
 #define TRANSFER_ORDER_TYP   "inkan-transfer+jws"
 #define TRANSFER_ACCEPT_TYP  "inkan-transfer-accept+jws"
 #define TRANSFER_FILE_MAX    (96 * 1024)
 #define TRANSFER_DEVICES_MAX 500
+
+/* Every second: an order that ran out is cancelled, and its devices are what they were before. Own transactions. */
+void transfer_tick(struct core *c);
 
 #endif

@@ -225,6 +225,13 @@ enum err_code store_transfer_of(struct store *s, uint64_t device, struct transfe
     return transfer_one(&q, out, e);
 }
 
+enum err_code store_transfer_first(struct store *s, struct transfer_row *out, struct err *e)
+{
+    struct query q = q_begin(s, Q_TRANSFER_FIRST);
+
+    return transfer_one(&q, out, e);
+}
+
 enum err_code store_transfer_end(struct store *s, uint64_t id, enum transfer_state state, struct bytes acceptance, int64_t at,
                                  struct err *e)
 {

@@ -63,6 +63,8 @@ MUST_CHECK enum err_code store_transfer_by_name(struct store *s, const char *nam
 MUST_CHECK enum err_code store_transfer_by_digest(struct store *s, const uint8_t digest[32], struct transfer_row *out, struct err *e);
 /* The open transfer a device is in; E_NOT_FOUND. */
 MUST_CHECK enum err_code store_transfer_of(struct store *s, uint64_t device, struct transfer_row *out, struct err *e);
+/* The open transfer that runs out first; E_NOT_FOUND. Reads them all. */
+MUST_CHECK enum err_code store_transfer_first(struct store *s, struct transfer_row *out, struct err *e);
 MUST_CHECK enum err_code store_transfer_end(struct store *s, uint64_t id, enum transfer_state state, struct bytes acceptance, int64_t at,
                                             struct err *e);
 MUST_CHECK enum err_code store_transfer_add(struct store *s, uint64_t transfer, uint64_t device, struct err *e);

@@ -222,6 +222,7 @@ X(TRANSFER_BY_NAME, "SELECT " TRANSFER_COLS " FROM transfer WHERE name = ?1")
 X(TRANSFER_BY_DIGEST, "SELECT " TRANSFER_COLS " FROM transfer WHERE digest = ?1")
 X(TRANSFER_OF,
   "SELECT " TRANSFER_COLS " FROM transfer WHERE state = 0 AND id IN (SELECT transfer FROM transfer_device WHERE device = ?1)")
+X(TRANSFER_FIRST, "SELECT " TRANSFER_COLS " FROM transfer WHERE state = 0 ORDER BY expires_at, id LIMIT 1")
 X(TRANSFER_END, "UPDATE transfer SET state = ?2, acceptance = ?3, ended_at = ?4 WHERE id = ?1")
 X(TRANSFER_ADD, "INSERT INTO transfer_device (transfer, device) VALUES (?1, ?2)")
 X(TRANSFER_EACH, "SELECT device FROM transfer_device WHERE transfer = ?1 ORDER BY device")

@@ -73,6 +73,12 @@ in_service() {
 
 state() { inkan device show "$1" --json | jq -r .state; }
 
+# sell ID NAME [options]: the order and its acceptance, $side/NAME.{jws,accept}
+sell() {
+    "$programs/inkan" device transfer-order "$1" --name "$2" --from example --to beta --key "$side/example.key" --out "$side/$2.jws" "${@:3}"
+    "$programs/inkan" device acceptance "$side/$2.jws" --key "$side/beta.key" --out "$side/$2.accept"
+}
+
 # ocsp CERT: "good", or "revoked REASON", by openssl
 ocsp() {
     local ca=fleet
@@ -327,10 +333,8 @@ alarm() { # KIND OBJECT
 
 @test "an order that a device left by another way moves it no more, and no second one is opened beside it" {
     in_service side-1
-    for t in T-3 T-4; do
-        "$programs/inkan" device transfer-order side-1 --name $t --from example --to beta --key "$side/example.key" --out "$side/$t.jws"
-        "$programs/inkan" device acceptance "$side/$t.jws" --key "$side/beta.key" --out "$side/$t.accept"
-    done
+    sell side-1 T-3
+    sell side-1 T-4
     inkan device transfer "$side/T-3.jws" --yes
     inkan device lose side-1 --yes
     inkan device find side-1
@@ -352,7 +356,7 @@ alarm() { # KIND OBJECT
     for f in key pem; do cp "$units/SOLD-00000001.$f" "$units/SOLD-00000001.idevid.$f"; done
     inkan device ship SOLD-00000001
     [ "$(enrols SOLD-00000001)" = 200 ]
-    "$programs/inkan" device transfer-order SOLD-00000001 --name T-5 --from example --to beta --key "$side/example.key" --out "$side/T-5.jws"
+    sell SOLD-00000001 T-5
     inkan device transfer "$side/T-5.jws" --yes
     [ "$(unit_post qa-1 SOLD SOLD-00000001 scrap)" = 409 ]
     [ "$(body '.error + ": " + .text')" = "unit-not-yours: the device is between two owners: its transfer is cancelled or accepted first" ]
@@ -394,6 +398,13 @@ alarm() { # KIND OBJECT
     inkan device suspend late-1 --until 12h --yes
     inkan device suspend late-3 --until 12h --yes
     [ "$(inkan device suspend late-3 --until 3d --yes --json | jq .changed)" = true ]
+    # Two orders: one runs out, one does not.
+    in_service late-4
+    in_service late-5
+    sell late-4 T-6 --expires 12h
+    sell late-5 T-7 --expires 12d
+    inkan device transfer "$side/T-6.jws" --yes
+    inkan device transfer "$side/T-7.jws" --yes
     inkan device compromise late-2 --yes
     sleep 1.2
     no alarm suspend-review device:example/late-1
@@ -406,6 +417,11 @@ alarm() { # KIND OBJECT
     no alarm suspend-review device:example/late-3
     inkan device release late-1
     no alarm suspend-review device:example/late-1
+    brought_back() { [ "$(state late-4)" = in_service ]; }
+    wait_for 5 brought_back
+    refused "transfer T-6 has expired" inkan device accept "$side/T-6.accept"
+    inkan audit export | jq -se 'map(select(.event == "transfer-expired") | .object + " " + .actor) == ["transfer:T-6 core"]'
+    [ "$(state late-5)" = transferring ]
     [ "$(ocsp_says_status two-3)" = good ]
     set_clock 700000
     accept_clock
