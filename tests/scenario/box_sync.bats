@@ -123,6 +123,21 @@ of_box() { # FILTER: of what the centre knows of the box
     [ "$(box_inkan cert show "$units/s-5.idevid.pem" --json | jq -r .status)" = good ]
 }
 
+@test "sync: what the box certifies of a unit that was stopped at the centre comes in revoked, and the box hears it" {
+    inkan device stop s-4 --domain example --yes
+    mv "$units/s-4.idevid.pem" "$units/s-4.first.pem"
+    unit_box_birth s-4
+    [ "$(box_inkan cert show "$units/s-4.idevid.pem" --json | jq -r .status)" = good ]
+    box_sync --once
+    box_sync --once
+    for pem in s-4.first s-4.idevid; do
+        for at in inkan box_inkan; do
+            [ "$($at cert show "$units/$pem.pem" --json | jq -r '"\(.status) \(.reason)"')" = "revoked cessationOfOperation" ]
+        done
+    done
+    [ "$(inkan device show s-4 --domain example --json | jq -r .state)" = scrapped ]
+}
+
 @test "sync: a unit of the box enrols at the fleet once its record is there, and not after the box's CA is revoked" {
     unit_device s-1 enroll
     inkan cert hold "$box/line-a.pem" --yes
