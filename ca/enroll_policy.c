@@ -840,7 +840,7 @@ static bool count_live(void *arg, const struct cert_row *row)
         l->late++;
         return true;
     }
-    if (row->status == CERT_ON_HOLD)
+    if (row->hold_by & ~HOLD_LIFE) /* what is on hold for its quarantine alone does not keep a device from enrolling */
         l->held++;
     else
         l->good++;
