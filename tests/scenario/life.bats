@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# The life of a device: for each change what the command says, what EST answers, and what OCSP and the lists say then.
+# The life of a device: for each change what the command says, what EST answers, and what OCSP, the lists and the decision say then.
 load ../lib/instance
 load ../lib/fault
 load ../lib/factory
@@ -9,6 +9,7 @@ setup_file() {
     local ldevid='kind: ldevid, ca: fleet-ca, subject: "CN={device_id},serialNumber={device_id},O=Example Fleet", validity: 365d'
     side_dir
     use_test_clock
+    use_shim
     for owner in example beta; do
         openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$side/$owner.key" 2> /dev/null
         openssl pkey -in "$side/$owner.key" -pubout -out "$side/$owner.pem"
@@ -24,7 +25,7 @@ setup_file() {
   - {name: retiring, domain: example, profile: retiring}
   - {name: retiring-later, domain: example, profile: retiring-later}" "config_edit=$config_edit"
     keep_setting INKAN_TEST_CLOCK "$INKAN_TEST_CLOCK"
-    station_add issue-1 issue L1 --domain example > /dev/null
+    station_add issue-1 issue,load L1 --domain example > /dev/null
     station_add verify-1 verify L1 --domain example > /dev/null
     station_add qa-1 qa L1 --domain example > /dev/null
 }
@@ -97,11 +98,48 @@ listed() {
             at && /Reason Code/ { getline; gsub(/^ +/, ""); reason = $0 } END { print found ? reason : "no" }'
 }
 
-# stands ID STATE IDEVID-OCSP IDEVID-LIST LDEVID-OCSP LDEVID-LIST
+# decision CERT: what a relying service is told: reason, scope, domain
+decision() {
+    curl -sS --unix-socket "$dir/run/decision.sock" -H "X-Client-Cert: $(jq -sRr @uri "$1")" http://localhost/v1/decision |
+        jq -r '.reason + " " + .scope + " " + .domain'
+}
+
+# As docs/lifecycle.md has it, with a certificate that is good: KIND STATE
+decision_of() {
+    local scope=none
+    case $2 in
+    keyed | shipped | transferring) scope=enroll-only ;;
+    provisioned | confirmed) scope=line ;;
+    in_service) scope=full ;;
+    quarantined) scope=update-only ;;
+    in_repair) scope=repair ;;
+    esac
+    case $1-$scope in
+    *-none) echo device_disabled none ;;
+    idevid-full | idevid-update-only) echo scope enroll-only ;;
+    ldevid-full) echo ok full ;;
+    *) echo "scope $scope" ;;
+    esac
+}
+
+# stands ID STATE IDEVID LDEVID: the device, and what OCSP, list and decision say of each certificate: good, or the reason for which
+# it is not; "-": there is none
 stands() {
-    local is
-    is="$(state "$1"): $(ocsp "$units/$1.idevid.pem") / $(listed "$units/$1.idevid.pem"), $(ocsp "$units/$1.pem") / $(listed "$units/$1.pem")"
-    [ "$is" = "$2: $3 / $4, $5 / $6" ] || { echo "$1 is $is"; return 1; }
+    local kind pem is want word
+    [ "$(state "$1")" = "$2" ] || { echo "$1 is $(state "$1"), not $2"; return 1; }
+    for kind in idevid ldevid; do
+        pem=$units/$1.idevid.pem word=$3
+        [ $kind = idevid ] || pem=$units/$1.pem word=$4
+        case $word in
+        -) continue ;;
+        good) want="good / no / $(decision_of $kind "$2")" ;;
+        certificateHold) want="revoked $word / Certificate Hold / on_hold none" ;;
+        privilegeWithdrawn) want="revoked (UNKNOWN) / Privilege Withdrawn / revoked none" ;; # openssl has no name for reason 9
+        *) want="revoked $word / $(sed 's/\([A-Z]\)/ \1/g; s/^./\u&/' <<< "$word") / revoked none" ;;
+        esac
+        is="$(ocsp "$pem") / $(listed "$pem") / $(decision "$pem")"
+        [ "$is" = "$want ${domain:-example}" ] || { echo "$1, $2, $kind: $is, not $want ${domain:-example}"; return 1; }
+    done
 }
 
 # refused PART COMMAND...: it fails and says so
@@ -136,7 +174,7 @@ alarm() { # KIND OBJECT
     inkan device ship LIFE-00000001
     [ "$(inkan device show LIFE-00000001 --json | jq -r .scope)" = enroll-only ]
     [ "$(enrols LIFE-00000001)" = 200 ]
-    stands LIFE-00000001 in_service good no good no
+    stands LIFE-00000001 in_service good good
     refused "first in_repair, then confirmed" inkan device unship LIFE-00000001
     [ "$(inkan device history LIFE-00000001 --json | jq -r '[.[].event] | join(" ")')" = "declared reserved issued confirmed ship unship ship first-enrollment" ]
     [ "$(enrols LIFE-00000001 beta)" = 200 ]
@@ -146,15 +184,15 @@ alarm() { # KIND OBJECT
     in_service hold-1
     in_service hold-2
     inkan device suspend hold-1 --reason "ticket 7" --yes
-    stands hold-1 suspended good no "revoked certificateHold" "Certificate Hold"
-    stands hold-2 in_service good no good no
+    stands hold-1 suspended good certificateHold
+    stands hold-2 in_service good good
     [ "$(enrols hold-1)" = 403 ]
     refused "held by the state of its device (inkan device release" inkan cert release "$(ls "$units"/hold-1.pem)" --yes
     # Again: success without a change.
     [ "$(inkan device suspend hold-1 --yes --json | jq .changed)" = false ]
     refused "cannot become quarantined: first in_service" inkan device quarantine hold-1 --yes
     inkan device release hold-1
-    stands hold-1 in_service good no good no
+    stands hold-1 in_service good good
     [ "$(renews hold-1)" = 200 ]
     # An operator's hold stays when the suspension ends.
     inkan cert hold "$units/hold-2.pem" --yes
@@ -169,7 +207,7 @@ alarm() { # KIND OBJECT
 @test "quarantined: it renews, and the release that was wanted ends it" {
     in_service vuln-1
     inkan device quarantine vuln-1 --until-firmware 2.1 --yes
-    stands vuln-1 quarantined good no good no
+    stands vuln-1 quarantined good good
     [ "$(inkan device show vuln-1 --json | jq -r .scope)" = update-only ]
     [ "$(renews vuln-1)" = 200 ]
     [ "$(state vuln-1)" = quarantined ]
@@ -190,11 +228,11 @@ alarm() { # KIND OBJECT
 @test "lost and found: what was revoked stays revoked, the birth identity opens the way back" {
     in_service gone-1
     inkan device lose gone-1 --reason "stolen" --yes
-    stands gone-1 lost "revoked certificateHold" "Certificate Hold" "revoked (UNKNOWN)" "Privilege Withdrawn" # openssl has no name for reason 9
     cp "$units/gone-1.pem" "$units/gone-1.first.pem"
     no alarm seen-while-lost device:example/gone-1
     [ "$(enrols gone-1)" = 403 ]
     alarm seen-while-lost device:example/gone-1
+    stands gone-1 lost certificateHold privilegeWithdrawn
     refused "first suspended, then compromised" inkan device compromise gone-1 --yes
     refused "cannot become in_service: first suspended" inkan device recommission gone-1
     inkan device find gone-1
@@ -207,17 +245,17 @@ alarm() { # KIND OBJECT
     [ "$(ocsp "$units/gone-1.idevid.pem")" = good ]
     [ "$(ocsp "$units/gone-1.first.pem")" = "revoked (UNKNOWN)" ]
     [ "$(enrols gone-1)" = 200 ]
-    stands gone-1 in_service good no good no
+    stands gone-1 in_service good good
     [ "$(ocsp "$units/gone-1.first.pem")" = "revoked (UNKNOWN)" ]
 }
 
 @test "compromised: everything is revoked, and only a new key from the repair line brings it back" {
     in_service leak-1
     inkan device repair leak-1 --yes
-    stands leak-1 in_repair "revoked certificateHold" "Certificate Hold" "revoked cessationOfOperation" "Cessation Of Operation"
+    stands leak-1 in_repair certificateHold cessationOfOperation
     [ "$(enrols leak-1)" = 403 ]
     inkan device compromise leak-1 --reason "key on a forum" --yes
-    stands leak-1 compromised "revoked keyCompromise" "Key Compromise" "revoked keyCompromise" "Key Compromise"
+    stands leak-1 compromised keyCompromise keyCompromise
     refused "another person confirms it" inkan device confirm-compromise leak-1
     refused "cannot become in_service: first in_repair" inkan device release leak-1
     inkan device repair leak-1 --yes
@@ -234,7 +272,7 @@ alarm() { # KIND OBJECT
     for f in key pem; do cp "$units/leak-1.$f" "$units/leak-1.idevid.$f"; done
     inkan device ship leak-1
     [ "$(enrols leak-1)" = 200 ]
-    stands leak-1 in_service good no good no
+    stands leak-1 in_service good good
     [ "$(ocsp "$units/leak-1.exposed.idevid.pem")" = "revoked keyCompromise" ]
     new_csr leak-1 /CN=leak-1/serialNumber=leak-1
     [ "$(est_enroll leak-1 --cert "$units/leak-1.exposed.idevid.pem" --key "$units/leak-1.exposed.idevid.key")" = 403 ]
@@ -245,7 +283,7 @@ alarm() { # KIND OBJECT
     inkan device repair fix-1 --yes
     refused "evidence" inkan device repaired fix-1
     inkan device repaired fix-1 --evidence "RMA 12, wiped"
-    stands fix-1 confirmed good no "revoked cessationOfOperation" "Cessation Of Operation"
+    stands fix-1 confirmed good cessationOfOperation
     [ "$(enrols fix-1)" = 403 ]
     inkan device ship fix-1
     [ "$(enrols fix-1)" = 200 ]
@@ -256,15 +294,15 @@ alarm() { # KIND OBJECT
     in_service old-1
     refused "first decommissioned" inkan device dispose old-1 --evidence "shredder list 9" --yes
     inkan device decommission old-1 --yes
-    stands old-1 decommissioned good no "revoked cessationOfOperation" "Cessation Of Operation"
+    stands old-1 decommissioned good cessationOfOperation
     [ "$(enrols old-1)" = 403 ]
     inkan device recommission old-1
     [ "$(enrols old-1)" = 200 ]
-    stands old-1 in_service good no good no
+    stands old-1 in_service good good
     inkan device decommission old-1 --yes
     refused "evidence" inkan device dispose old-1 --yes
     inkan device dispose old-1 --evidence "shredder list 9" --yes
-    stands old-1 disposed "revoked cessationOfOperation" "Cessation Of Operation" "revoked cessationOfOperation" "Cessation Of Operation"
+    stands old-1 disposed cessationOfOperation cessationOfOperation
     refused "that state is final" inkan device recommission old-1
     refused "that state is final" inkan device repair old-1 --yes
     [ "$(enrols old-1)" = 403 ]
@@ -280,7 +318,7 @@ alarm() { # KIND OBJECT
     refused "loses its birth certificate too" inkan device stop stop-2 --reason keyCompromise --yes
     [ "$(state stop-2)" = in_service ]
     inkan device stop stop-2 --yes
-    stands stop-2 decommissioned good no "revoked cessationOfOperation" "Cessation Of Operation"
+    stands stop-2 decommissioned good cessationOfOperation
 }
 
 @test "a change of owner: signed by the old one, accepted by the new one, called off until then" {
@@ -293,7 +331,7 @@ alarm() { # KIND OBJECT
     jq -c '.payload |= (. | @base64d | sub("move-1"; "move-2") | @base64 | gsub("="; ""))' "$side/t1.jws" > "$side/changed.jws"
     refused "signature is not" inkan device transfer "$side/changed.jws" --yes
     inkan device transfer "$side/t1.jws" --yes
-    stands move-1 transferring good no "revoked affiliationChanged" "Affiliation Changed"
+    stands move-1 transferring good affiliationChanged
     [ "$(inkan device transfer "$side/t1.jws" --yes --json | jq .changed)" = false ]
     [ "$(enrols move-1)" = 403 ]
     [ "$(enrols move-1 beta)" = 403 ]
@@ -310,6 +348,7 @@ alarm() { # KIND OBJECT
     "$programs/inkan" device acceptance "$side/t2.jws" --key "$side/beta.key" --out "$side/a2.jws"
     inkan device accept "$side/a2.jws"
     [ "$(state move-1)" = decommissioned ]
+    [ "$(decision "$units/move-1.idevid.pem")" = "scope enroll-only beta" ]
     [ "$(domain=beta state move-1)" = shipped ]
     refused "was accepted" inkan device transfer-cancel T-2 --yes
     refused "another owner" inkan device recommission move-1
@@ -328,7 +367,7 @@ alarm() { # KIND OBJECT
     [ "$(ocsp "$units/move-1.pem")" = good ]
     # Lost by its new owner: the birth identity, certified for the old one, is held too.
     domain=beta inkan device lose move-1 --yes
-    [ "$(ocsp "$units/move-1.idevid.pem")" = "revoked certificateHold" ]
+    domain=beta stands move-1 lost certificateHold privilegeWithdrawn
 }
 
 @test "an order that a device left by another way moves it no more, and no second one is opened beside it" {
@@ -363,7 +402,7 @@ alarm() { # KIND OBJECT
     [ "$(state SOLD-00000001)" = transferring ]
     inkan device transfer-cancel T-5 --yes
     [ "$(unit_post qa-1 SOLD SOLD-00000001 scrap)" = 200 ]
-    stands SOLD-00000001 decommissioned "revoked cessationOfOperation" "Cessation Of Operation" "revoked affiliationChanged" "Affiliation Changed"
+    stands SOLD-00000001 decommissioned cessationOfOperation affiliationChanged
 }
 
 @test "a certificate that was renewed retires when the new one is used, or after its time; a copy of it is heard of" {
@@ -389,6 +428,183 @@ alarm() { # KIND OBJECT
     born two-3
     [ "$(enrols two-3 retiring-later)" = 200 ]
     [ "$(renews two-3 retiring-later)" = 200 ]
+}
+
+# act ID VERB: what brings a change about
+act() {
+    case $2 in
+    born) born "$1" ;;
+    enrol) [ "$(enrols "$1")" = 200 ] ;;
+    reserve) [ "$(as issue-1 --json "{\"device_id\":\"$1\"}" "$(factory_url WALK)/reserve")" = 200 ] ;;
+    capture)
+        shim_rules issuing "C_SignInit rv=0x32"
+        [ "$(unit_issue issue-1 WALK "$1")" = 202 ]
+        ;;
+    sign | issue)
+        shim_rules issuing
+        [ "$2" = issue ] || wait_for 20 unit_is_issued "$1"
+        [ "$(unit_issue issue-1 WALK "$1")" = 200 ]
+        cp "$units/$1.pem" "$units/$1.idevid.pem"
+        ;;
+    confirm) [ "$(unit_confirm WALK "$1")" = 200 ] ;;
+    rework) [ "$(unit_post qa-1 WALK "$1" rework)" = 200 ] ;;
+    give-up) [ "$(unit_post qa-1 WALK "$1" scrap)" = 200 ] ;;
+    transfer)
+        order=W-$((${order#W-} + 1))
+        sell "$1" "$order"
+        inkan device transfer "$side/$order.jws" --yes
+        ;;
+    cancel) inkan device transfer-cancel "$order" --yes ;;
+    accept)
+        inkan device accept "$side/$order.accept"
+        domain=beta
+        ;;
+    repaired) inkan device repaired "$1" --evidence "wiped" ;;
+    dispose) inkan device dispose "$1" --evidence "shredder list 10" --yes ;;
+    release | find | ship | unship | recommission) inkan device "$2" "$1" ;;
+    *) inkan device "$2" "$1" --yes ;;
+    esac
+}
+
+unit_is_issued() { [ "$(unit_state WALK "$1")" = issued ]; }
+
+@test "every change there is: what OCSP, the lists and the decision say then" {
+    local id verb to idevid ldevid order=W-0 walked="" domain=
+    local -A at
+    order_open WALK 'device_ids: {list: ["l1", "l2", "l3", "l4", "l5", "l6", "l7", "l8"]}, quantity: 8, defer: 8'
+    # unit verb, then its state and what its birth and its operational certificate are
+    while read -r -u 9 id verb to idevid ldevid; do
+        act "$id" "$verb" > /dev/null || { echo "$id $verb: $(cat "$dir/body")"; return 1; }
+        if [ "${at[$id]:-$to}" = "$to" ] || [[ $walked == *" ${at[$id]}>$to "* ]]; then
+            [ "$(state "$id")" = "$to" ] || { echo "$id $verb: $(state "$id")"; return 1; }
+        else
+            stands "$id" "$to" "$idevid" "$ldevid"
+            walked+=" ${at[$id]}>$to "
+        fi
+        at[$id]=$to
+    done 9<<'TABLE'
+l1 reserve declared - -
+l1 issue provisioned good -
+l1 give-up declared cessationOfOperation -
+l2 reserve declared - -
+l2 issue provisioned good -
+l2 confirm confirmed good -
+l2 rework provisioned good -
+l2 repair in_repair certificateHold -
+l3 reserve declared - -
+l3 issue provisioned good -
+l3 stop scrapped cessationOfOperation -
+l4 reserve declared - -
+l4 issue provisioned good -
+l4 confirm confirmed good -
+l4 stop scrapped cessationOfOperation -
+l5 reserve declared - -
+l6 reserve declared - -
+l7 reserve declared - -
+l8 reserve declared - -
+l5 capture keyed - -
+l6 capture keyed - -
+l7 capture keyed - -
+l8 capture keyed - -
+l5 give-up declared - -
+l6 repair in_repair - -
+l7 stop scrapped - -
+l8 sign provisioned good -
+a born declared good -
+a enrol in_service good good
+a suspend suspended good certificateHold
+a release in_service good good
+a quarantine quarantined good good
+a release in_service good good
+a transfer transferring good affiliationChanged
+a cancel in_service good affiliationChanged
+a lose lost certificateHold affiliationChanged
+a find suspended good affiliationChanged
+a lose lost certificateHold affiliationChanged
+a repair in_repair certificateHold affiliationChanged
+a lose lost certificateHold affiliationChanged
+a find suspended good affiliationChanged
+a repair in_repair certificateHold affiliationChanged
+a repaired confirmed good affiliationChanged
+a repair in_repair certificateHold affiliationChanged
+a repaired confirmed good affiliationChanged
+a ship shipped good affiliationChanged
+a unship confirmed good affiliationChanged
+a ship shipped good affiliationChanged
+a lose lost certificateHold affiliationChanged
+a find suspended good affiliationChanged
+a decommission decommissioned good affiliationChanged
+a recommission in_service good affiliationChanged
+a enrol in_service good good
+a quarantine quarantined good good
+a lose lost certificateHold privilegeWithdrawn
+a find suspended good privilegeWithdrawn
+a enrol in_service good good
+a quarantine quarantined good good
+a repair in_repair certificateHold cessationOfOperation
+a repaired confirmed good cessationOfOperation
+a ship shipped good cessationOfOperation
+a repair in_repair certificateHold cessationOfOperation
+a repaired confirmed good cessationOfOperation
+a ship shipped good cessationOfOperation
+a decommission decommissioned good cessationOfOperation
+a repair in_repair certificateHold cessationOfOperation
+a repaired confirmed good cessationOfOperation
+a ship shipped good cessationOfOperation
+a enrol in_service good good
+a repair in_repair certificateHold cessationOfOperation
+a repaired confirmed good cessationOfOperation
+a ship shipped good cessationOfOperation
+a enrol in_service good good
+a quarantine quarantined good good
+a decommission decommissioned good cessationOfOperation
+a transfer transferring good cessationOfOperation
+a cancel decommissioned good cessationOfOperation
+a recommission in_service good cessationOfOperation
+a enrol in_service good good
+a transfer transferring good affiliationChanged
+a lose lost certificateHold affiliationChanged
+a cancel lost certificateHold affiliationChanged
+a find suspended good affiliationChanged
+a release in_service good affiliationChanged
+a transfer transferring good affiliationChanged
+a repair in_repair certificateHold affiliationChanged
+a cancel in_repair certificateHold affiliationChanged
+a repaired confirmed good affiliationChanged
+a ship shipped good affiliationChanged
+a enrol in_service good good
+a decommission decommissioned good cessationOfOperation
+a dispose disposed cessationOfOperation cessationOfOperation
+c born declared good -
+c enrol in_service good good
+c compromise compromised keyCompromise keyCompromise
+d born declared good -
+d enrol in_service good good
+d suspend suspended good certificateHold
+d compromise compromised keyCompromise keyCompromise
+e born declared good -
+e enrol in_service good good
+e quarantine quarantined good good
+e compromise compromised keyCompromise keyCompromise
+f born declared good -
+f enrol in_service good good
+f transfer transferring good affiliationChanged
+f compromise compromised keyCompromise keyCompromise
+g born declared good -
+g repair in_repair certificateHold -
+h born declared good -
+h stop scrapped cessationOfOperation -
+b born declared good -
+b enrol in_service good good
+b transfer transferring good affiliationChanged
+b accept shipped good -
+b compromise compromised keyCompromise -
+b repair in_repair keyCompromise -
+b compromise compromised keyCompromise -
+TABLE
+    # Every change that the unit test has from the document was made.
+    diff <(sed -n '/allowed\[\] = {/,/};/s/^ *"\([a-z_]*\) >\(.*\)",$/\1\2/p' "$source_dir/tests/unit/test_life.c" |
+        awk '{ for (i = 2; i <= NF; i++) print $1 ">" $i }' | sort) <(tr -s ' ' '\n' <<< "$walked" | grep . | sort -u)
 }
 
 @test "time: a suspension lapses into review, a compromise nobody confirmed is told, and what retires later is over" {
