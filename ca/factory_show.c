@@ -2,6 +2,7 @@
 /* Work orders and units as JSON, for stations and operators. Runs with any store: the core's, or a reader's in its thread. */
 #include <string.h>
 
+#include "ca/admin_int.h"
 #include "ca/factory_int.h"
 
 static bool put_refusal(void *arg, const char *reason, uint64_t n)
@@ -19,18 +20,45 @@ json_t *factory_counts_json(const struct order_tally *t)
                      (json_int_t)t->rekeyed, "reworked", (json_int_t)t->reworked);
 }
 
-/* Texts of the row, one a line, as a list. */
+#define TEXTS_SHOWN 4096 /* octets of a list: what is told of an order fits one answer */
+
+/* Texts of the row, one a line, as a list; of a very long one the beginning. */
 static json_t *texts_json(const char *text)
 {
     json_t *list = json_array();
+    const char *begin = text ? text : "";
 
-    for (const char *p = text ? text : ""; *p;) {
+    for (const char *p = begin; *p;) {
         size_t n = strcspn(p, "\n");
 
+        if (p + n > begin + TEXTS_SHOWN) {
+            json_array_append_new(list, json_string("..."));
+            break;
+        }
         json_array_append_new(list, json_stringn(p, n));
         p += n + (p[n] != '\0');
     }
     return list;
+}
+
+/* Which numbers are the order's, and whose key its secrets are for: what the signed file said beside names and counts. */
+static void put_scope(json_t *j, const struct order_row *row)
+{
+    char ids[2 * (ID_MAX_LEN + ORDER_DIGITS_MAX) + 8] = "a list";
+    uint8_t hash[32];
+
+    if (!row->by_list)
+        snprintf(ids, sizeof(ids), "%s%0*llu to %s%0*llu", row->prefix, (int)row->digits, (unsigned long long)row->first, row->prefix,
+                 (int)row->digits, (unsigned long long)(row->first + row->quantity - 1));
+    json_object_set_new(j, "device_ids", json_string(ids));
+    json_object_set_new(j, "stations", texts_json(row->stations));
+    json_object_set_new(j, "firmware", texts_json(row->firmware));
+    json_object_set_new(j, "evidence", json_string(row->evidence_required ? "required" : "none"));
+    json_object_set_new(j, "defer_allowed", json_integer((json_int_t)row->defer_allowed));
+    if (row->customer_key.len == 0)
+        return;
+    sha256(row->customer_key, hash);
+    json_object_set_new(j, "customer_key_sha256", json_hex(BYTES_OF(hash)));
 }
 
 json_t *factory_order_json(struct store *s, const struct order_row *row, struct err *e)
@@ -48,6 +76,7 @@ json_t *factory_order_json(struct store *s, const struct order_row *row, struct 
                   (json_int_t)row->opened_at, "closed_at", (json_int_t)row->closed_at, "rekeys_allowed",
                   (json_int_t)row->rekeys_allowed, "rework_allowed", (json_int_t)row->rework_allowed, "orphan_after_s",
                   (json_int_t)row->orphan_after_s, "signer", row->signer, "targets", texts_json(row->targets));
+    put_scope(j, row);
     if (store_tally(s, id, &t, e) != E_OK || store_order_refusals(s, id, put_refusal, refused, e) != E_OK) {
         json_decref(j);
         json_decref(refused);
@@ -60,7 +89,7 @@ json_t *factory_order_json(struct store *s, const struct order_row *row, struct 
     return j;
 }
 
-#define EVENT_FRAME 512 /* octets of an event without its detail, at most */
+#define EVENT_FRAME 512 /* octets of an event without its detail, and what the name of a certificate adds, at most */
 
 struct events {
     json_t *list;
@@ -88,15 +117,34 @@ static json_t *cert_json(struct store *s, uint64_t id, struct err *e)
 {
     static const char *const names[] = {"good", "on_hold", "revoked"};
     struct cert_row row;
-    char serial[SERIAL_MAX_LEN * 2 + 1], hash[65];
 
     if (store_cert_by_id(s, id, &row, e) != E_OK)
         return NULL;
-    hex_encode(row.serial, row.serial_len, serial);
-    hex_encode(row.der_hash, sizeof(row.der_hash), hash);
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "serial", serial, "sha256", hash, "status",
+    return json_pack("{s:o, s:o, s:o, s:s, s:I, s:I, s:I}", "serial", json_hex(BYTES(row.serial, row.serial_len)), "sha256",
+                     json_hex(BYTES_OF(row.der_hash)), "spki_sha256", json_hex(BYTES_OF(row.spki_hash)), "status",
                      row.status < ARRAY_LEN(names) ? names[row.status] : "", "issued_at", (json_int_t)row.issued_at,
                      "not_before", (json_int_t)row.not_before, "not_after", (json_int_t)row.not_after);
+}
+
+/* Events hold the ledger's row of a certificate, which says nothing to anybody else. */
+static enum err_code name_certificates(struct store *s, json_t *events, struct err *e)
+{
+    struct cert_row row;
+    json_t *event;
+    size_t i;
+
+    json_array_foreach(events, i, event)
+    {
+        json_t *detail = json_object_get(event, "detail"), *cert = json_object_get(detail, "cert");
+
+        if (!json_is_integer(cert))
+            continue;
+        if (store_cert_by_id(s, (uint64_t)json_integer_value(cert), &row, e) != E_OK)
+            return e->code;
+        json_object_set_new(detail, "cert", json_pack("{s:o, s:o}", "serial", json_hex(BYTES(row.serial, row.serial_len)), "spki_sha256",
+                                                      json_hex(BYTES_OF(row.spki_hash))));
+    }
+    return E_OK;
 }
 
 json_t *factory_unit_json(struct store *s, const char *order_no, const struct unit_row *u, size_t events_max, size_t room,
@@ -112,7 +160,7 @@ json_t *factory_unit_json(struct store *s, const char *order_no, const struct un
                           "reworks", (json_int_t)u->reworks);
     json_t *c = cert ? cert_json(s, cert, e) : NULL;
 
-    if ((cert && !c) || store_unit_event_each(s, id, events_max, put_event, &ev, e) != E_OK) {
+    if ((cert && !c) || store_unit_event_each(s, id, events_max, put_event, &ev, e) != E_OK || name_certificates(s, ev.list, e) != E_OK) {
         json_decref(j);
         json_decref(c);
         json_decref(ev.list);

@@ -48,6 +48,10 @@ refuses() {
     [ "$(body '[.events[].event] | join(" ")')" = "reserved issued read-back confirmed packed shipped" ]
     [ "$(body '.events[1] | .station + " " + .badge + " " + .tool')" = "issue-1 B-77 curl/1" ]
     [ "$(body .events[2].detail.detail.ms)" = 12 ]
+    # Serial and key of the certificate are in the record, and what the order allows is told.
+    [ "$(body '.events[1].detail.cert | .serial + " " + .spki_sha256')" = "$(cert_serial "$units/WO-1-00000001.pem") $(openssl x509 -in "$units/WO-1-00000001.pem" -noout -pubkey |
+        openssl pkey -pubin -outform DER | sha256sum | cut -d' ' -f1)" ]
+    [ "$(inkan order status WO-1 --json | jq -c '[.device_ids, .stations, .evidence]')" = '["WO-1-00000001 to WO-1-00000020",["line:L1"],"none"]' ]
     [ "$(inkan device show WO-1-00000001 --json | jq -r '[.order, .line, .firmware, .anchor] | join(" ")')" = "WO-1 L1 1.4.2 example-maker" ]
 }
 
@@ -202,6 +206,7 @@ refuses() {
         order=WO-k-${name#*:} key=(rsa:2048)
         [ "$name" = rsa:2048 ] || key=(ec -pkeyopt "ec_paramgen_curve:$name")
         order_open "$order" "$(customer_key "owner-$name" "${key[@]}")"
+        [ "$(inkan order status "$order" --json | jq -r .customer_key_sha256)" = "$(openssl x509 -in "$units/owner-$name.pem" -outform DER | sha256sum | cut -d' ' -f1)" ]
         unit_done "$order" "$order-00000001" # this one has no secret
         [ "$(unit_issue issue-1 "$order" "$order-00000002")" = 200 ]
         [ "$(unit_post issue-1 "$order" "$order-00000002" secret)" = 200 ]
