@@ -58,10 +58,11 @@ void *spare_calloc(size_t n, size_t size)
 void *spare_realloc(void *p, size_t n)
 {
     size_t before = spare.n;
-    void *grown = realloc(p, n);
+    void *grown;
 
-    while (!grown && n && give_up_one())
+    do
         grown = realloc(p, n);
+    while (!grown && n && give_up_one());
     return told(grown, before);
 }
 

@@ -5,7 +5,6 @@
  * One thread, epoll, our own chain set explicitly and not checked again (SSL_MODE_NO_AUTO_CHAIN), no tickets, the client's
  * chain verified by OpenSSL against CA. Every head of a request gets the same short answer. Ends with standard input.
  */
-#define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>

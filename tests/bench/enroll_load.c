@@ -24,7 +24,6 @@
  * one in 16 is decoded, parsed with OpenSSL and its key compared with the one asked for. The server's certificate is not
  * judged: that would measure the client. Prints one JSON object with a list of phases; latencies in microseconds.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
