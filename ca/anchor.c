@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
@@ -296,10 +297,12 @@ static enum err_code chain_judge(struct anchors *all, const struct anchor *a, co
     if (good)
         issuer_remember(all, a, X509_STORE_CTX_get0_chain(ctx), chain + 1, chain_n - 1);
     sk_X509_pop_free(others, X509_free);
-    err_openssl(e, E_DENIED, "X509_verify_cert");
-    if (ctx && X509_STORE_CTX_get_error(ctx) == X509_V_ERR_OUT_OF_MEM)
-        e->code = E_NOMEM;
-    return good ? E_OK : e->code;
+    if (good)
+        return E_OK;
+    if (!complete || X509_STORE_CTX_get_error(ctx) == X509_V_ERR_OUT_OF_MEM)
+        return err_openssl(e, complete ? E_NOMEM : E_DENIED, "X509_verify_cert");
+    ERR_clear_error();
+    return err_set(e, E_DENIED, "%s", X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
 }
 
 /* ---- a leaf below a CA that is remembered ---- */

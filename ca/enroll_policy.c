@@ -364,9 +364,10 @@ static const struct conf_anchor *own_anchor(struct core *c, const struct conf_la
 static enum err_code foreign_certificate(struct core *c, const struct svc_enroll *in, const struct cert *leaf,
                                          const struct pubkey *leaf_key, int64_t now, struct grant *g, struct err *e)
 {
+    struct err why = {.msg = "no anchor is for this label"};
+
     for (size_t i = 0; i < c->conf->anchors_n; i++) {
         const struct conf_anchor *anchor = &c->conf->anchors[i];
-        struct err why = {0};
         enum err_code code;
 
         if (!label_accepts(g->label, anchor))
@@ -382,7 +383,7 @@ static enum err_code foreign_certificate(struct core *c, const struct svc_enroll
             return err_set(e, E_DENIED, "the client certificate is not meant for client authentication");
         return idevid_device(c, in, leaf, anchor, g, e);
     }
-    return err_set(e, E_DENIED, "the client certificate is of no manufacturer accepted here");
+    return err_set(e, E_DENIED, "the client certificate is of no manufacturer accepted here: %s", why.msg);
 }
 
 static enum err_code own_status(const struct presented *p, int64_t now, int64_t grace_s, struct err *e)

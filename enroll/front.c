@@ -126,6 +126,13 @@ static void listeners_update(struct front *f)
             evconnlistener_disable(f->listener[i].ev);
 }
 
+/* For `inkan status`. */
+static void state_tell(struct front *f)
+{
+    if (f->going)
+        proc_state(f->proc, f->config.complete && tls_is_ready(f->tls) ? "serving" : "EST waits for the core");
+}
+
 void front_hold_listeners(struct front *f)
 {
     f->held = true;
@@ -298,8 +305,8 @@ static enum err_code take_tls_cert(struct front *f, struct msg_reader *r, struct
     f->tls_rid = 0;
     f->tls_retry_s = 0;
     log_note(LOG_INFO, "tls-certificate-new", "name", proc_name(f->proc));
-    proc_state(f->proc, "serving");
     listeners_update(f);
+    state_tell(f);
     return E_OK;
 }
 
@@ -386,6 +393,7 @@ static enum err_code config_end(struct front *f, struct msg_reader *r, int fd, s
     f->config.anchors_pem = (struct bytes){NULL, 0};
     tls_check(f);
     listeners_update(f);
+    state_tell(f);
     return E_OK;
 }
 
@@ -813,8 +821,7 @@ static void on_go(struct proc *p, void *arg)
     after_s(f->tell_timer, TELL_PERIOD_S);
     listeners_update(f);
     proc_ready(p);
-    if (!tls_is_ready(f->tls))
-        proc_state(p, "EST waits for a server certificate from the core");
+    state_tell(f);
 }
 
 static void on_reload(struct proc *p, void *arg)
