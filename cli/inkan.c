@@ -36,7 +36,7 @@ static void print_usage(FILE *f)
         if (i > 0 && strcmp(noun, c->noun) != 0 && (c->verb || commands[i - 1].verb))
             fputc('\n', f);
         noun = c->noun;
-        fprintf(f, "  %-9s %-10s %s\n", c->noun, c->verb ? c->verb : "", c->help);
+        fprintf(f, "  %-10s %-18s %s\n", c->noun, c->verb ? c->verb : "", c->help);
     }
     fprintf(f, "\nEvery command: --help. Results go to standard output, talk to standard error.\n"
                "Exit: 0 done, 1 refused or failed, 2 wrong usage, 3 done but not fully proven.\n"

@@ -574,7 +574,7 @@ static int measure(const struct options *o)
 
 static int usage(FILE *to)
 {
-    fputs("usage: inkan-gate probe --host NAME --port N --ca FILE --cert FILE --key FILE [--run COMMAND] [options]\n"
+    fputs("Usage: inkan-gate probe --host NAME --port N --ca FILE --cert FILE --key FILE [--run COMMAND] [options]\n"
           "\n"
           "Tries every path of one unit into a live server until it is refused, and says how long after the revocation that was.\n"
           "\n"
