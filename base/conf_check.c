@@ -416,8 +416,8 @@ static void check_token(struct conf_reading *r, size_t i)
         BAD_TOKEN(r, i, label, "is missing (or uri with token=)");
     else if (t->label[0] == '\0' && strstr(t->uri, "token=") == NULL)
         BAD_TOKEN(r, i, uri, "names no token= and label is not set");
-    if (strcmp(t->so_pin, "prompt") == 0 || strncmp(t->so_pin, "fd:", 3) == 0)
-        BAD_TOKEN(r, i, so_pin, "must be file:PATH or credential:NAME: it is read once, by `inkan token init`");
+    if (t->so_pin[0] != '\0' && strncmp(t->so_pin, "file:", 5) != 0)
+        BAD_TOKEN(r, i, so_pin, "must be file:PATH: it is read once, by `inkan token init`");
     if (strlen(t->label) > 32)
         BAD_TOKEN(r, i, label, "is longer than 32 octets, which no token's label is");
     if (t->module[0] == '\0' && strstr(t->uri, "module-path=") == NULL)

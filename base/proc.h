@@ -36,7 +36,7 @@
 #include "base/conf.h"
 
 #define PROC_CONTROL_FD 3
-#define PROC_PIN_FD     4 /* signer and inkan-token: the PIN, where its source is fd:N or prompt; a sealed memory file */
+#define PROC_PIN_FD     4 /* signer and inkan-token: the PIN, unless it lies in a file; a sealed memory file */
 
 enum proc_kind { PROC_SUPERVISOR, PROC_FRONT, PROC_CORE, PROC_STATUS, PROC_SIGNER, PROC_TOKEN, PROC_ADMIN, PROC_NOTIFY, PROC_KINDS };
 const char *proc_kind_name(enum proc_kind k); /* "front": the program is inkan-front */

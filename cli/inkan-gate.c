@@ -24,6 +24,7 @@
 #include "base/auto.h"
 #include "base/fsio.h"
 #include "base/proc.h"
+#include "base/systemd.h"
 #include "base/text.h"
 #include "enroll/gate/gate.h"
 #include "enroll/gate/probe.h"
@@ -33,7 +34,7 @@
 
 static int usage(FILE *to)
 {
-    fputs("usage: inkan-gate [-c FILE] [-t] [-v]\n"
+    fputs("Usage: inkan-gate [-c FILE] [-t] [-v]\n"
           "       inkan-gate status [-c FILE | --socket PATH]\n"
           "       inkan-gate probe OPTIONS        (inkan-gate probe --help)\n"
           "\n"
@@ -224,6 +225,7 @@ static void gate_free(struct gate *g)
 
 static enum err_code run(const struct gate_conf *conf, struct err *e)
 {
+    AUTO_FD int systemd = systemd_connect();
     int fds[LISTENERS_MAX];
     size_t n = 0;
     struct gate *g;
@@ -232,6 +234,7 @@ static enum err_code run(const struct gate_conf *conf, struct err *e)
         harden(e) != E_OK || open_all(g, e) != E_OK || proc_confine_client(e) != E_OK || threads_start(g, e) != E_OK)
         return e->code; /* the process ends, and what it holds with it */
     log_note(LOG_INFO, "gate-serving", NULL, NULL);
+    systemd_tell(systemd, "READY=1");
     if (serve_run(g, fds, n, e) != E_OK)
         return e->code;
     threads_stop(g);

@@ -13,6 +13,7 @@
 
 #include "base/auto.h"
 #include "base/log.h"
+#include "base/systemd.h"
 #include "cli/inkand_int.h"
 
 #define DEFAULT_CONFIG "/etc/inkan/inkan.yaml"
@@ -174,6 +175,7 @@ static enum err_code prepare(struct host *h, const struct conf *c, struct backgr
     if (!foreground && c->log_file[0] == '\0')
         return err_set(e, E_INVALID, "%s: log_file is not set: set it, or stay in the foreground with -f", c->path);
     host_find_programs(h, c);
+    h->systemd = systemd_connect();
     if (host_users(h, c, e) != E_OK || host_directories(h, c, e) != E_OK || host_lock(h, c, e) != E_OK ||
         host_collect_pins(h, c, e) != E_OK)
         return e->code;
@@ -198,7 +200,7 @@ static enum err_code settle_in(struct host *h, const struct conf *c, struct back
 static int run(const struct options *o)
 {
     struct background b = {.report = -1, .log = -1};
-    struct host h = {.pid_fd = -1};
+    struct host h = {.pid_fd = -1, .systemd = -1};
     struct conf *c = load(o);
     struct err e = {0};
     int code;

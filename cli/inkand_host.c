@@ -537,7 +537,7 @@ static void env_add(struct environment *env, const char *entry)
         env->v[env->n++] = entry;
 }
 
-static bool env_is_kept(const char *entry, bool maps_module)
+static bool env_is_kept(const char *entry)
 {
     static const char *const kept[] = {"PATH=",         "LANG=",         "LC_ALL=",      "TZ=",
                                        "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS="};
@@ -549,7 +549,7 @@ static bool env_is_kept(const char *entry, bool maps_module)
     if (strncmp(entry, "INKAN_TEST_", 11) == 0 || strncmp(entry, "LD_PRELOAD=", 11) == 0)
         return true;
 #endif
-    return maps_module && strncmp(entry, "CREDENTIALS_DIRECTORY=", 22) == 0;
+    return false;
 }
 
 /* A clean environment; a token's own variables reach the processes that map its module and no other. */
@@ -559,7 +559,7 @@ static void build_environment(struct environment *env, const struct conf_token *
 
     env->n = 0;
     for (char **p = environ; *p; p++)
-        if (env_is_kept(*p, token != NULL))
+        if (env_is_kept(*p))
             env_add(env, *p);
     for (size_t i = 0; token && i < token->env.n; i++)
         env_add(env, token->env.v[i]);
@@ -659,14 +659,9 @@ static bool look_as(const struct identity *id, const char *path, struct pin_look
 
 bool host_look_at_pin(const struct host *h, const struct conf_token *token, struct pin_look *out)
 {
-    const char *credentials = getenv("CREDENTIALS_DIRECTORY");
-    char path[PATH_MAX];
+    const char *path = token->pin + strlen("file:");
 
-    if (strncmp(token->pin, "file:", 5) == 0)
-        snprintf(path, sizeof(path), "%s", token->pin + 5);
-    else if (strncmp(token->pin, "credential:", 11) == 0 && credentials)
-        snprintf(path, sizeof(path), "%s/%s", credentials, token->pin + 11);
-    else
+    if (strncmp(token->pin, "file:", 5) != 0)
         return false;
     return h->privileged ? look_as(&h->users[PROC_SIGNER], path, out) : look_at(path, out);
 }
@@ -680,4 +675,6 @@ void host_close(struct host *h, const struct conf *c)
     host_pid_file(c, "inkand", 0);
     if (h->pid_fd >= 0)
         close(take_fd(&h->pid_fd));
+    if (h->systemd >= 0)
+        close(take_fd(&h->systemd));
 }

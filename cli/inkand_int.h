@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The supervisor's parts: inkand.c (arguments, background), inkand_host.c (users, directories, sockets, privileges,
- * starting one program), inkand_pin.c (PINs by descriptor and prompt), inkand_run.c (which programs run, how they are linked, when they start again).
+ * starting one program), inkand_pin.c (PINs that lie in no file), inkand_run.c (which programs run, how they are linked, when they start again).
  */
 #ifndef INKAN_CLI_INKAND_INT_H
 #define INKAN_CLI_INKAND_INT_H
@@ -41,9 +41,10 @@ struct host {
     struct {
         char token[ID_MAX_LEN + 1];
         int fd; /* sealed memory file */
-    } pins[SOCKETS_MAX]; /* of tokens whose PIN came by descriptor or prompt */
+    } pins[SOCKETS_MAX]; /* of tokens whose PIN lies in no file */
     size_t pins_n;
-    int pid_fd; /* holds the lock of the one running service */
+    int pid_fd;  /* holds the lock of the one running service */
+    int systemd; /* base/systemd.h */
 };
 
 /* Resolves the users of the configuration (all of them, started as root). */
@@ -74,7 +75,7 @@ void host_close(struct host *h, const struct conf *c);
 pid_t host_spawn(const struct host *h, const struct conf *c, enum proc_kind kind, const char *name,
                  const struct conf_token *token, int control, struct err *e);
 
-/* Takes PINs from descriptors and asks for the others on the terminal, once, before the service goes to the background. */
+/* Takes PINs from credentials and descriptors and asks for the others on the terminal, once, before the service goes to the background. */
 MUST_CHECK enum err_code host_collect_pins(struct host *h, const struct conf *c, struct err *e);
 int host_pin_of(const struct host *h, const struct conf_token *token); /* -1: another source */
 

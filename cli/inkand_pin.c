@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PINs that come by descriptor or by prompt: taken once at start, kept in sealed memory files, handed to signers. */
+/* PINs that come as credential, by descriptor or by prompt: taken once at start, kept in sealed memory files, handed to signers. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/fsio.h"
 #include "cli/inkand_int.h"
 
 #define PIN_LINE_MAX 256
@@ -67,6 +68,19 @@ static enum err_code take_descriptor(const char *number, struct secret *out, str
     return read_line(fd, out, e);
 }
 
+/* systemd lets the user of the unit read it, who is root here: signers could not. */
+static enum err_code take_credential(const char *name, struct secret *out, struct err *e)
+{
+    const char *dir = getenv("CREDENTIALS_DIRECTORY");
+    char path[PATH_MAX];
+
+    if (!dir)
+        return err_set(e, E_NOT_FOUND, "there are no credentials: LoadCredential=%s:FILE in the unit", name);
+    if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) >= sizeof(path))
+        return err_set(e, E_INVALID, "%s: path is too long", dir);
+    return file_read_secret(path, PIN_LINE_MAX, out, e);
+}
+
 /* Sealed: a signer reads it for each login, nobody changes it. */
 static int keep(const struct secret *pin, struct err *e)
 {
@@ -91,10 +105,12 @@ enum err_code host_collect_pins(struct host *h, const struct conf *c, struct err
             code = ask(t->name, &pin, e);
         else if (strncmp(t->pin, "fd:", 3) == 0)
             code = take_descriptor(t->pin + 3, &pin, e);
+        else if (strncmp(t->pin, "credential:", 11) == 0)
+            code = take_credential(t->pin + 11, &pin, e);
         else
             continue;
         if (code == E_OK && h->pins_n == SOCKETS_MAX)
-            code = err_set(e, E_INVALID, "more than %d PINs by descriptor or prompt", SOCKETS_MAX);
+            code = err_set(e, E_INVALID, "more than %d PINs that are not in files", SOCKETS_MAX);
         if (code == E_OK && (h->pins[h->pins_n].fd = keep(&pin, e)) < 0)
             code = E_IO;
         secret_clear(&pin);

@@ -19,6 +19,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/systemd.h"
 
 #define SERVED_MS         1000
 #define BACKOFF_MAX_S     30
@@ -26,7 +27,7 @@
 #define DISK_BACKOFF_MAX_S 2 /* issuance is back within five seconds of there being room again */
 #define STOP_PATIENCE_S   10
 #define STOP_RANKS        4
-#define PIN_POLL_S        5
+#define POLL_S            5
 #define CONTROL_QUEUE_MAX (4 * 1024 * 1024)
 #define PENDING_MAX       32
 #define BY_HAND           "until a reload or a command"
@@ -71,7 +72,7 @@ struct supervisor {
     struct host *host;
     struct conf *conf;
     struct event_base *base;
-    struct event *sigchld, *sigterm, *sigint, *sighup, *pin_poll, *tell_timer;
+    struct event *sigchld, *sigterm, *sigint, *sighup, *poll, *tell_timer;
     struct child *children;
     size_t children_n;
     struct pending pending[PENDING_MAX];
@@ -484,8 +485,10 @@ static void tell_start(struct supervisor *s, const char *why_not)
 /* Only the core is waited for. `why` is empty where it said nothing before its end. */
 static void start_failed(struct child *c, const char *why)
 {
-    if (c->kind == PROC_CORE && (c->hold != HOLD_NONE || c->failures >= START_TRIES))
+    if (c->kind == PROC_CORE && (c->hold != HOLD_NONE || c->failures >= START_TRIES)) {
         tell_start(c->s, why[0] ? why : "the log says why");
+        systemd_tell(c->s->host->systemd, "STATUS=the core does not start, see the log");
+    }
 }
 
 /* ---- messages of the children ---- */
@@ -496,8 +499,10 @@ static void on_ready(struct child *c)
         c->serving = true;
         c->serving_since_ms = clock_mono_ms();
         log_child(LOG_INFO, "process-serving", c, NULL, NULL);
-        if (c->kind == PROC_CORE)
+        if (c->kind == PROC_CORE) {
             tell_start(c->s, NULL);
+            systemd_tell(c->s->host->systemd, "READY=1\nSTATUS=");
+        }
     }
     tell_core(c->s);
 }
@@ -878,6 +883,7 @@ static void on_sigterm(evutil_socket_t sig, short what, void *arg)
         return;
     }
     log_note(LOG_INFO, "service-stopping", NULL, NULL);
+    systemd_tell(s->host->systemd, "STOPPING=1");
     s->leaving = true;
     settle(s);
 }
@@ -988,12 +994,8 @@ static void on_sighup(evutil_socket_t sig, short what, void *arg)
     settle(s);
 }
 
-static void on_pin_poll(evutil_socket_t fd, short what, void *arg)
+static void look_for_new_pins(struct supervisor *s)
 {
-    struct supervisor *s = arg;
-
-    (void)fd;
-    (void)what;
     for (size_t i = 0; i < s->children_n; i++) {
         struct child *c = &s->children[i];
         struct pin_look now;
@@ -1006,6 +1008,16 @@ static void on_pin_poll(evutil_socket_t fd, short what, void *arg)
         release_hold(c);
     }
     settle(s);
+}
+
+static void on_poll(evutil_socket_t fd, short what, void *arg)
+{
+    struct supervisor *s = arg;
+
+    (void)fd;
+    (void)what;
+    systemd_tell(s->host->systemd, "WATCHDOG=1");
+    look_for_new_pins(s);
 }
 
 /* ---- set up and run ---- */
@@ -1053,18 +1065,18 @@ static bool add_children(struct supervisor *s)
 
 static bool add_events(struct supervisor *s)
 {
-    const struct timeval poll_every = {.tv_sec = PIN_POLL_S};
+    const struct timeval poll_every = {.tv_sec = POLL_S};
 
     s->sigchld = evsignal_new(s->base, SIGCHLD, on_sigchld, s);
     s->sigterm = evsignal_new(s->base, SIGTERM, on_sigterm, s);
     s->sigint = evsignal_new(s->base, SIGINT, on_sigterm, s);
     s->sighup = evsignal_new(s->base, SIGHUP, on_sighup, s);
-    s->pin_poll = event_new(s->base, -1, EV_PERSIST, on_pin_poll, s);
+    s->poll = event_new(s->base, -1, EV_PERSIST, on_poll, s);
     s->tell_timer = evtimer_new(s->base, on_tell, s);
-    return s->sigchld && s->sigterm && s->sigint && s->sighup && s->pin_poll && s->tell_timer &&
+    return s->sigchld && s->sigterm && s->sigint && s->sighup && s->poll && s->tell_timer &&
            evsignal_add(s->sigchld, NULL) == 0 && evsignal_add(s->sigterm, NULL) == 0 &&
            evsignal_add(s->sigint, NULL) == 0 && evsignal_add(s->sighup, NULL) == 0 &&
-           event_add(s->pin_poll, &poll_every) == 0;
+           event_add(s->poll, &poll_every) == 0;
 }
 
 /* All of the first processes are there before any of them is told to go. */
@@ -1098,7 +1110,7 @@ static void free_event(struct event *ev)
 
 static void clear(struct supervisor *s)
 {
-    struct event *events[] = {s->sigchld, s->sigterm, s->sigint, s->sighup, s->pin_poll, s->tell_timer};
+    struct event *events[] = {s->sigchld, s->sigterm, s->sigint, s->sighup, s->poll, s->tell_timer};
 
     for (size_t i = 0; i < s->children_n; i++) {
         chan_free(s->children[i].control);

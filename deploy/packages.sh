@@ -4,8 +4,9 @@
 packages_build="build-essential cmake ninja-build pkg-config libssl-dev libp11-dev libp11-kit-dev libevent-dev libsqlite3-dev
  libyaml-dev libjansson-dev libsmartcols-dev libcurl4-openssl-dev libseccomp-dev libcap-dev"
 packages_run="softhsm2 openssl curl ca-certificates adduser"
-packages_test="libcmocka-dev bats golang-cfssl clang-14 libclang-rt-14-dev cppcheck strace faketime jq sqlite3 python3 python3-asn1crypto python3-cryptography python3-jsonschema python3-yaml gnutls-bin nginx-light haproxy mosquitto
- mosquitto-clients apache2 stunnel4 strongswan-pki libstrongswan-standard-plugins libnss3 libnss3-tools p11-kit p11-kit-modules opensc procps iproute2 xxd util-linux testssl.sh"
+packages_test="libcmocka-dev bats golang-cfssl clang libclang-rt-dev cppcheck strace faketime jq sqlite3 python3 python3-asn1crypto python3-cryptography python3-jsonschema python3-yaml gnutls-bin nginx-light haproxy mosquitto
+ mosquitto-clients apache2 stunnel4 strongswan-pki libstrongswan-standard-plugins libnss3 libnss3-tools p11-kit p11-kit-modules opensc procps iproute2 xxd util-linux testssl.sh
+ groff-base systemd"
 
 # Only for tests/checkers/run tidy, valgrind and tests/fuzz/run --engine afl; the ordinary tests do not need them.
 packages_check="clang-tidy-14 valgrind afl++"

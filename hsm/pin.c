@@ -29,20 +29,12 @@
 /* The path a source stands for. */
 static enum err_code source_path(const char *source, char out[4096], struct err *e)
 {
-    const char *dir;
     int n = -1;
 
     if (!source || !source[0])
         return err_set(e, E_NOT_FOUND, "no PIN source is configured");
     if (strncmp(source, "file:", 5) == 0) {
         n = snprintf(out, 4096, "%s", source + 5);
-    } else if (strncmp(source, "credential:", 11) == 0) {
-        dir = getenv("CREDENTIALS_DIRECTORY");
-        if (!dir || dir[0] != '/')
-            return err_set(e, E_NOT_FOUND, "PIN source \"%s\": the service has no credentials directory", source);
-        if (!id_is_valid(source + 11))
-            return err_set(e, E_INVALID, "PIN source \"%s\": not a credential name", source);
-        n = snprintf(out, 4096, "%s/%s", dir, source + 11);
     } else {
         return err_set(e, E_INVALID, "PIN source must be file:PATH, credential:NAME, fd:N or prompt");
     }
@@ -77,7 +69,7 @@ void pin_clear(struct pin *p)
 /* The supervisor took the PIN at its start and handed it over as a sealed memory file. */
 static bool comes_by_descriptor(const char *source)
 {
-    return source && (strcmp(source, "prompt") == 0 || strncmp(source, "fd:", 3) == 0);
+    return source && (strcmp(source, "prompt") == 0 || strncmp(source, "fd:", 3) == 0 || strncmp(source, "credential:", 11) == 0);
 }
 
 static enum err_code read_descriptor(struct secret *out, struct err *e)

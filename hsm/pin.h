@@ -27,7 +27,7 @@ struct pin {
     char *text;
     size_t len;
 };
-/* From "file:PATH", "credential:NAME", or PROC_PIN_FD for "fd:N" and "prompt"; one trailing newline is cut. E_NOT_FOUND: no source configured or no such file. */
+/* From "file:PATH", or PROC_PIN_FD for "credential:NAME", "fd:N" and "prompt"; one trailing newline is cut. E_NOT_FOUND: no source configured or no such file. */
 MUST_CHECK enum err_code pin_read(const char *source, struct pin *out, struct err *e);
 void pin_clear(struct pin *p);
 /* Makes the file of a "file:" source with a random PIN of 32 characters, mode 0400, when it is missing. */

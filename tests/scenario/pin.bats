@@ -260,3 +260,35 @@ PY
     install -m 400 -o inkan-signer "$side/issuing" "$side/ocsp" "$dir/pin/"
     cp "$dir/keep.yaml" "$dir/inkan.yaml"
 }
+
+@test "started by systemd: a PIN is a credential that root alone can read; ready, still there and stopping are told" {
+    stop_service
+    cp "$dir/inkan.yaml" "$dir/keep.yaml"
+    sed -i "s#pin: file:$dir/pin/issuing\$#pin: credential:issuing-pin#" "$dir/inkan.yaml"
+    install -d -m 500 "$side/credentials"
+    run env CREDENTIALS_DIRECTORY="$side/credentials" "$programs/inkand" -c "$dir/inkan.yaml" 3>&-
+    [ "$status" -eq 1 ]
+    [[ $output == *'PIN of token "issuing"'*issuing-pin* ]]
+    install -m 400 "$dir/pin/issuing" "$side/credentials/issuing-pin"
+    rm "$dir/pin/issuing"
+    python3 -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+while True:
+    print(s.recv(100).decode(), flush=True)' "$side/notify" > "$side/told" 3>&- &
+    systemd=$!
+    wait_for 5 test -S "$side/notify"
+    CREDENTIALS_DIRECTORY=$side/credentials NOTIFY_SOCKET=$side/notify start_service 3>&-
+    wait_for 20 health_is_ready
+    enrolls pin-credential
+    [ "$(inkan status --json | jq -r '.processes[] | select(.name == "front-0") | .state')" = serving ]
+    kill_signer
+    waits_for 15 enrolls pin-credential-2
+    no grep -qa CREDENTIALS_DIRECTORY "/proc/$(pid_of signer-issuing)/environ"
+    wait_for 10 grep -q WATCHDOG=1 "$side/told"
+    stop_service
+    kill "$systemd"
+    [ "$(grep -E 'READY|STOPPING' "$side/told" | tr '\n' ' ')" = "READY=1 STOPPING=1 " ]
+    install -m 400 -o inkan-signer "$side/credentials/issuing-pin" "$dir/pin/issuing"
+    cp "$dir/keep.yaml" "$dir/inkan.yaml"
+}

@@ -94,3 +94,37 @@ includes() {
         sed 's/\\-/-/g; s/\\fP//g; s/\\fI//g' docs/man/inkan.1 | grep -qE "$noun .*${verb}|$noun\|?.*${verb}|^.B $noun" || { echo "$noun $verb"; exit 1; }
     done
 }
+
+@test "every option of every command is in the manual page, and the pages render without a warning" {
+    cd "$source_dir"
+    sed 's/\\-/-/g; s/\\f[A-Z]//g' docs/man/inkan.1 > "$BATS_TEST_TMPDIR/page"
+    options=$("$programs/inkan" completion | grep -oE -- '--[a-z-]+' | sort -u)
+    [ "$(wc -l <<< "$options")" -gt 60 ]
+    missing=
+    for option in $options; do
+        grep -qE -- "$option([^a-z-]|\$)" "$BATS_TEST_TMPDIR/page" || missing="$missing $option"
+    done
+    echo "missing:$missing"
+    [ -z "$missing" ]
+    for page in docs/man/*; do
+        groff -t -man -Tutf8 -ww -rLL=78n "$page" 2>> "$BATS_TEST_TMPDIR/warnings" > /dev/null
+    done
+    cat "$BATS_TEST_TMPDIR/warnings"
+    [ ! -s "$BATS_TEST_TMPDIR/warnings" ]
+}
+
+@test "what is installed is whole: units that systemd accepts, programs and pages where they say" {
+    [ -d "${INKAN_RELEASE:-/nowhere}/bin" ] || skip "no release build here"
+    root=$BATS_TEST_TMPDIR/root
+    cmake --install "$INKAN_RELEASE" --prefix "$root" > /dev/null
+    for unit in inkand inkan-gate inkan-sync; do
+        grep -q "^ExecStart=$root/libexec/inkan/" "$root/lib/systemd/system/$unit.service"
+        said=$(systemd-analyze --man=no verify "$root/lib/systemd/system/$unit.service" 2>&1)
+        echo "$said"
+        no grep -q "$unit" <<< "$said"
+    done
+    "$root/bin/inkan" --version
+    "$root/sbin/inkand" --version
+    cmp "$source_dir/docs/man/inkand.8" "$root/share/man/man8/inkand.8"
+    [ -s "$root/share/doc/inkan/inkan.example.yaml" ]
+}

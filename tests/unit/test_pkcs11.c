@@ -605,18 +605,6 @@ static void pin_sources_are_read_strictly(void **state)
     assert_int_equal(pin_read(source, &pin, &e), E_NOT_FOUND);
     assert_int_equal(pin_read("", &pin, &e), E_NOT_FOUND);
     assert_int_equal(pin_read("env:PIN", &pin, &e), E_INVALID);
-    unsetenv("CREDENTIALS_DIRECTORY");
-    assert_int_equal(pin_read("credential:pin", &pin, &e), E_NOT_FOUND);
-    setenv("CREDENTIALS_DIRECTORY", b.dir, 1);
-    assert_int_equal(pin_read("credential:../etc/passwd", &pin, &e), E_INVALID);
-    FILE *f = fopen(path, "we");
-    fputs("by-systemd", f);
-    fchmod(fileno(f), 0400);
-    fclose(f);
-    assert_int_equal(pin_read("credential:some-pin", &pin, &e), E_OK);
-    assert_string_equal(pin.text, "by-systemd");
-    pin_clear(&pin);
-    unsetenv("CREDENTIALS_DIRECTORY");
 }
 
 static void a_damaged_journal_blocks(void **state)
