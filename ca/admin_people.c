@@ -305,7 +305,7 @@ void op_operator_show(struct core *c, struct admin_call *call)
 
     if (code == E_NOT_FOUND)
         err_set(&e, E_NOT_FOUND, "there is no operator %s", admin_text(call, "name"));
-    if (code == E_OK && (code = certs_json(c->store, row.id, certs, &e)) == E_OK)
+    if (code == E_OK && certs_json(c->store, row.id, certs, &e) == E_OK)
         j = operator_json(&row);
     if (j && json_object_set_new(j, "certs", json_incref(certs)) == 0)
         admin_done(call, j, -1);

@@ -539,9 +539,10 @@ static void step(struct run *r, int64_t budget_us)
     bool canary;
     struct err e = {0};
     enum err_code code = core_begin(c, &e);
-    int64_t worked = mono_us();
 
     if (code == E_OK) {
+        int64_t worked;
+
         code = step_units(r, budget_us, &e);
         worked = mono_us();
         core_end(c, code, &e);
@@ -656,7 +657,7 @@ static void finish(struct run *r)
         }
         return;
     }
-    if (!lists_follow(c, r->row.seq) || (code = core_begin(c, &e)) != E_OK)
+    if (!lists_follow(c, r->row.seq) || core_begin(c, &e) != E_OK)
         return;
     code = store_batch_set_state(c->store, r->row.id, BATCH_DONE, "", core_stamp(c), &e);
     if (code == E_OK)

@@ -22,6 +22,7 @@ enum value_kind { VALUE_TEXT, VALUE_VERSION, VALUE_STATE, VALUE_TIME, VALUE_SERI
 #define OPS_EQUAL (1u << SEL_EQ | 1u << SEL_NE)
 #define OPS_TEXT  (OPS_EQUAL | 1u << SEL_HAS)
 #define OPS_ORDER (OPS_EQUAL | 1u << SEL_LT | 1u << SEL_LE | 1u << SEL_GT | 1u << SEL_GE)
+#define OPS_BOTH  (OPS_ORDER | 1u << SEL_HAS)
 
 static const struct field {
     const char *name;
@@ -37,7 +38,7 @@ static const struct field {
     [SEL_LOT] = {"lot", VALUE_TEXT, OPS_TEXT, false, false},
     [SEL_LINE] = {"line", VALUE_TEXT, OPS_TEXT, false, false},
     [SEL_STATION] = {"station", VALUE_TEXT, OPS_TEXT, false, false},
-    [SEL_FIRMWARE] = {"firmware", VALUE_VERSION, OPS_TEXT | OPS_ORDER, false, false},
+    [SEL_FIRMWARE] = {"firmware", VALUE_VERSION, OPS_BOTH, false, false},
     [SEL_STATE] = {"state", VALUE_STATE, OPS_EQUAL, false, false},
     [SEL_DECLARED] = {"declared", VALUE_TIME, OPS_ORDER, false, false},
     [SEL_ENROLLED] = {"enrolled", VALUE_TIME, OPS_ORDER, false, true},
