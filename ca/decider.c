@@ -446,7 +446,8 @@ void decider_heard(struct decider *d, const struct sts_caller *caller, uint64_t 
     g.issuer = c.issuer;
     g.serial_len = (uint8_t)c.serial.len;
     memcpy(g.serial, c.serial.p, c.serial.len);
-    memcpy(g.server, server, n * sizeof(*server));
+    if (n)
+        memcpy(g.server, server, n * sizeof(*server));
     d->hooks.gateway(d->hooks.arg, &g);
 }
 

@@ -76,7 +76,7 @@ static bool has_certificate(const struct gateway *g, const struct follow_gateway
     return g->issuer == in->issuer && g->serial_len == in->serial_len && memcmp(g->serial, in->serial, in->serial_len) == 0;
 }
 
-/* The CN of its certificate, which `inkan cert issue --name` was given. */
+/* The CN of its certificate, which `inkan cert issue --name` was given; the serial where there is none. */
 static enum err_code name_of(struct core *c, const struct follow_gateway *in, char out[ID_MAX_LEN + 1], struct err *e)
 {
     struct cert_row row;
@@ -84,7 +84,9 @@ static enum err_code name_of(struct core *c, const struct follow_gateway *in, ch
 
     if (store_cert_by_serial(c->store, in->issuer, BYTES(in->serial, in->serial_len), &row, e) != E_OK || cert_read(row.der, &cert, e) != E_OK)
         return err_wrap(e, "gateway");
-    return name_get(cert.subject, OID_CN, out, ID_MAX_LEN + 1) ? E_OK : err_set(e, E_INVALID, "gateway: its certificate has no CN");
+    if (!name_get(cert.subject, OID_CN, out, ID_MAX_LEN + 1))
+        hex_encode(in->serial, in->serial_len, out);
+    return E_OK;
 }
 
 static struct gateway *find(struct gateways *all, const char *name)
