@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -35,6 +36,7 @@
 #define FLOOR_EVERY_S  60
 #define TICK_MS        250
 #define RESTART_MS     200 /* time for the last answer to leave */
+#define READY_ROOM     ((uint64_t)512 << 10) /* octets free for the ledger: with less it counts against readiness */
 #define READY_CRL_TENTHS 9 /* of its window: later than this a list counts against readiness */
 
 /* ---- transactions ---- */
@@ -466,6 +468,16 @@ static bool lists_are_fresh(struct core *c, int64_t now)
     return true;
 }
 
+/* A core that starts on a full disk still finds a page or two for itself, but none for what it is asked for. */
+static bool ledger_has_room(const struct core *c)
+{
+    char path[PATH_LEN];
+    struct statvfs v;
+
+    snprintf(path, sizeof(path), "%s/ledger", c->conf->dir_state);
+    return statvfs(path, &v) != 0 || (uint64_t)v.f_bavail * v.f_frsize >= READY_ROOM;
+}
+
 bool core_is_ready(struct core *c, const char **why)
 {
     struct err ignored = {0};
@@ -487,6 +499,8 @@ bool core_is_ready(struct core *c, const char **why)
         *why = "no issuing CA exists yet";
     if (!*why && !lists_are_fresh(c, clock_now()))
         *why = "a CRL is close to its nextUpdate";
+    if (!*why && !ledger_has_room(c))
+        *why = "the ledger's disk is full";
     return *why == NULL;
 }
 
