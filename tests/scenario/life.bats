@@ -90,17 +90,21 @@ ocsp() {
 
 # listed CERT: its reason in the published list, or "no"
 listed() {
-    local ca=fleet
+    local ca=fleet serial
     case $1 in *.idevid.pem) ca=maker ;; esac
+    serial=$(openssl x509 -in "$1" -noout -serial)
     inkan crl publish --issuer $ca-ca > /dev/null
     curl -fsS "http://localhost:$((port + 1))/crl/$ca-ca.crl" | openssl crl -inform DER -noout -text |
-        awk -v serial="$(cert_serial "$1" | tr 'a-f' 'A-F')" '/Serial Number:/ { at = $3 ~ serial "$"; if (at) found = 1 }
+        awk -v serial="${serial#*=}" '/Serial Number:/ { at = $3 ~ serial "$"; if (at) found = 1 }
             at && /Reason Code/ { getline; gsub(/^ +/, ""); reason = $0 } END { print found ? reason : "no" }'
 }
 
 # decision CERT: what a relying service is told: reason, scope, domain
 decision() {
-    curl -sS --unix-socket "$dir/run/decision.sock" -H "X-Client-Cert: $(jq -sRr @uri "$1")" http://localhost/v1/decision |
+    local pem
+    mapfile -t pem < "$1"
+    printf -v pem %s "${pem[@]:1:${#pem[@]}-2}"
+    curl -sS --unix-socket "$dir/run/decision.sock" -H "X-Client-Cert: $pem" http://localhost/v1/decision |
         jq -r '.reason + " " + .scope + " " + .domain'
 }
 
@@ -475,9 +479,7 @@ unit_is_issued() { [ "$(unit_state WALK "$1")" = issued ]; }
     # unit verb, then its state and what its birth and its operational certificate are
     while read -r -u 9 id verb to idevid ldevid; do
         act "$id" "$verb" > /dev/null || { echo "$id $verb: $(cat "$dir/body")"; return 1; }
-        if [ "${at[$id]:-$to}" = "$to" ] || [[ $walked == *" ${at[$id]}>$to "* ]]; then
-            [ "$(state "$id")" = "$to" ] || { echo "$id $verb: $(state "$id")"; return 1; }
-        else
+        if [ "${at[$id]:-$to}" != "$to" ] && [[ $walked != *" ${at[$id]}>$to "* ]]; then
             stands "$id" "$to" "$idevid" "$ldevid"
             walked+=" ${at[$id]}>$to "
         fi
