@@ -271,6 +271,15 @@ CALLS
     refused "cert.revoke is for the roles security; yours: operator,factory,ca-admin" by alice approval approve "$id" --yes
     by bob approval refuse "$id"
     [ "$(inkan cert show "$dir/fleet-ca.pem" --json | jq -r .status)" = good ]
+    # A role taken away between asking and approving: it does not run, and nothing is left that could.
+    run by bob fleet compromise --select 'device = many-*' --yes --no-wait
+    id=$(by bob fleet list --open --json | jq '.[0].id')
+    inkan operator change bob --roles operator,ca-admin
+    refused "device.compromise is for the role" by sec fleet approve "$id" --yes
+    [[ $(by bob fleet show "$id" --json | jq -r '.state + ": " + .error') == "cancelled: denied: device.compromise is for the role"* ]]
+    [ "$(by bob approval list --json)" = "[]" ]
+    [ "$(inkan device list --select 'state = compromised' --json | jq length)" = 0 ]
+    inkan operator change bob --roles operator,security,ca-admin
     inkan operator end sec --yes
 }
 
