@@ -102,6 +102,7 @@
  *                                                                counts?}
  * box.heard      {changes, heard, centre, seen?}                 at a box: what the centre answered. {changed, forked}
  * ocsp.list      {}                                              rows {issuer, not_after, renew_at, token, key}
+ * gateway.list   {}                                              rows {name, serial, seen_at, server, applied_seq, applied_at, in_force_at}: one for each server of a gateway
  * audit.export   {from?, to?}                                    rows {seq, time, event, actor, actor_kind, domain, object, detail, request_digest, prev_hash, hash, signature?, approvals?}
  * audit.heads    {}                                              rows {seq, time, hash, key, tbs, signature}
  * alarm.list     {all?}                                          rows {id, kind, state: open|acked|cleared, domain, object, text, raised_at, acked_at, acked_by, note, cleared_at, ends_by_itself}

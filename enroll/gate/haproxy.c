@@ -261,12 +261,32 @@ static enum err_code replace_all(const struct gate_driver *d, const struct refus
 
 /* ---- open connections ---- */
 
-/* The text between `before` and the first of `end` in one line, which ends with a zero octet; {NULL, 0}: it is not there. */
-static struct bytes field_of(const char *line, const char *before, const char *end)
+/* What stands in a line behind `before`, up to `end` or to the end of the line; {NULL, 0}: `before` does not. */
+static struct bytes field_of(struct bytes line, const char *before, char end)
 {
-    const char *at = strstr(line, before);
+    const uint8_t *at = line.len ? memmem(line.p, line.len, before, strlen(before)) : NULL, *stop;
+    size_t len;
 
-    return at ? BYTES(at + strlen(before), strcspn(at + strlen(before), end)) : (struct bytes){NULL, 0};
+    if (!at)
+        return (struct bytes){NULL, 0};
+    at += strlen(before);
+    len = (size_t)(line.p + line.len - at);
+    stop = memchr(at, end, len);
+    return BYTES(at, stop ? (size_t)(stop - at) : len);
+}
+
+static bool line_take(struct bytes *text, struct bytes *line)
+{
+    const uint8_t *lf;
+
+    if (text->len == 0)
+        return false;
+    lf = memchr(text->p, '\n', text->len);
+    *line = BYTES(text->p, lf ? (size_t)(lf - text->p) : text->len);
+    *text = BYTES(text->p + line->len, text->len - line->len);
+    if (lf)
+        *text = BYTES(text->p + 1, text->len - 1);
+    return true;
 }
 
 static bool is_refused(const struct refused *set, struct bytes hex)
@@ -285,29 +305,19 @@ static int source_cmp(const void *a, const void *b)
     return bytes_cmp(*(const struct bytes *)a, *(const struct bytes *)b);
 }
 
-/* Lines of an answer, each with a zero octet in place of its LF. */
-static char *line_next(char **at)
-{
-    char *line = *at, *lf = strchr(line, '\n');
-
-    if (!*line)
-        return NULL;
-    *at = lf ? lf + 1 : line + strlen(line);
-    if (lf)
-        *lf = '\0';
-    return line;
-}
-
 /* Where the refused are connected from, as the table tells: "0x55...: key=SERIAL,ADDRESS:PORT use=1 exp=..." */
-static enum err_code sources_find(const struct refused *set, const char *table, char *text, struct bytes **out, size_t *n, struct err *e)
+static enum err_code sources_find(const struct refused *set, const char *table, const struct buf *answer, struct bytes **out, size_t *n,
+                                  struct err *e)
 {
-    if (strncmp(text, "# table:", 8) != 0)
-        return err_set(e, E_IO, "HAProxy does not know the stick table %s: %.80s", table, text);
-    for (char *line; (line = line_next(&text));) {
-        struct bytes key = field_of(line, " key=", " "), serial = field_of(line, " key=", ",");
+    struct bytes text = buf_bytes(answer), line;
+
+    if (strncmp(text_of(answer), "# table:", 8) != 0)
+        return err_set(e, E_IO, "HAProxy does not know the stick table %s: %.80s", table, text_of(answer));
+    while (line_take(&text, &line)) {
+        struct bytes key = field_of(line, " key=", ' '), serial = field_of(key, "", ',');
         struct bytes *more;
 
-        if (serial.len >= key.len || !is_refused(set, serial))
+        if (serial.len == key.len || !is_refused(set, serial))
             continue;
         more = realloc(*out, (*n + 1) * sizeof(*more));
         if (!more)
@@ -321,17 +331,19 @@ static enum err_code sources_find(const struct refused *set, const char *table, 
 }
 
 /* "0x55...: proto=tcpv4 src=ADDRESS:PORT fe=..." */
-static enum err_code shut_those_from(const struct gate_driver *d, char *text, const struct bytes *from, size_t n, struct err *e)
+static enum err_code shut_those_from(const struct gate_driver *d, const struct buf *answer, const struct bytes *from, size_t n, struct err *e)
 {
     struct script s = {.d = d, .text = BUF_INIT(2 * SCRIPT_MAX), .e = e};
+    struct bytes text = buf_bytes(answer), line;
 
-    for (char *line; (line = line_next(&text));) {
-        struct bytes source = field_of(line, " src=", " ");
+    while (line_take(&text, &line)) {
+        struct bytes id = field_of(line, "", ':'), source = field_of(line, " src=", ' ');
 
         if (!source.len || !bsearch(&source, from, n, sizeof(*from), source_cmp))
             continue;
         script_next(&s);
-        buf_printf(&s.text, "shutdown session %.*s", (int)strcspn(line, ":"), line);
+        buf_add_str(&s.text, "shutdown session ");
+        buf_add_bytes(&s.text, id);
     }
     script_flush(&s);
     buf_clear(&s.text);
@@ -349,11 +361,11 @@ static enum err_code shut_open(const struct gate_driver *d, const struct refused
     buf_printf(&ask, "show table %s\n", d->table);
     code = command(d->socket, buf_bytes(&ask), &table, e);
     if (code == E_OK)
-        code = sources_find(set, d->table, (char *)table.p, &from, &n, e);
+        code = sources_find(set, d->table, &table, &from, &n, e);
     if (code == E_OK && n)
         code = command(d->socket, bytes_str("show sess\n"), &sessions, e);
     if (code == E_OK && n)
-        code = shut_those_from(d, (char *)sessions.p, from, n, e);
+        code = shut_those_from(d, &sessions, from, n, e);
     free(from);
     return code;
 }
