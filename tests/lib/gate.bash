@@ -147,6 +147,7 @@ mosquitto_up() {
     chmod 644 "$gw/mosquitto/nothing.acl"
     background mosquitto mosquitto -c "$gw/mosquitto/mosquitto.conf"
     wait_for 5 listens "$server_port"
+    wait_for 5 test -S "$gw/mosquitto/kick.sock" # the second one it opens
     chgrp nogroup "$gw/mosquitto/kick.sock" # on a real host the gate's user is in mosquitto's group
 }
 
