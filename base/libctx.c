@@ -148,7 +148,7 @@ OSSL_LIB_CTX *libctx_lean(void)
     static OSSL_LIB_CTX *lean;
     static bool tried;
 
-    if (!tried)
+    if (!tried && OpenSSL_version_num() < 0x30100000L)
         lean = lean_new();
     tried = true;
     return lean;

@@ -40,7 +40,7 @@ static void a_line_is_read_back(void **state)
     (void)state;
     feed_cert_write(&line, &c);
     buf_add_u8(&line, 0);
-    assert_string_equal(line.p, "3\t0aff01\ton_hold\tcertificateHold\tsuspended\tnone\t253402300799\texample\tdev-1\tv%201.2%09%22%25%5C\t%2D");
+    assert_string_equal((const char *)line.p, "3\t0aff01\ton_hold\tcertificateHold\tsuspended\tnone\t253402300799\texample\tdev-1\tv%201.2%09%22%25%5C\t%2D");
     assert_int_equal(feed_cert_read(BYTES(line.p, line.len - 1), &got, &e), E_OK);
     assert_int_equal(feed_cert_order(&c, &got), 0);
     assert_int_equal(got.status, FEED_ON_HOLD);
