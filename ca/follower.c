@@ -11,10 +11,11 @@
 #include "ca/follow.h"
 
 #define QUEUE_MAX      (1024 * 1024) /* octets; we send acknowledgements and questions only */
-#define TURN_US        300           /* of the link's in one turn of the loop: questions are answered between rows */
+#define TURN_US        100           /* of the link's in one turn of the loop: questions are answered between rows */
 #define ROWS_MAX       2048          /* in one message: more cannot fit */
 #define ISSUERS_MAX    1024
 #define STATE_TEXT_MAX 96
+#define MERGING_US     1000          /* between two looks whether rows may be written again */
 #define BUILD_MIN      200000 /* so many rows to come, and no more than a tenth of them here: the replica is built from sorted parts */
 
 struct follower {
@@ -33,6 +34,7 @@ struct follower {
     uint64_t target; /* the core's seq as first named on this link */
     bool current;
     struct event *build; /* parts of a replica that has all its rows */
+    struct event *merging; /* the link is paused */
     bool built;          /* it was built so, and the decider has not been told */
     char state[STATE_TEXT_MAX];
     struct status_row rows[ROWS_MAX];
@@ -131,6 +133,34 @@ static void reach_target(struct follower *f)
     update(f);
 }
 
+static void look_again(struct event *ev)
+{
+    static const struct timeval a_little = {0, MERGING_US};
+
+    evtimer_add(ev, &a_little);
+}
+
+/* Rows wait for the disk; who asks does not. */
+static void on_merging(evutil_socket_t fd, short what, void *arg)
+{
+    struct follower *f = arg;
+
+    (void)fd;
+    (void)what;
+    if (replica_is_merging(f->replica))
+        look_again(f->merging);
+    else if (f->chan)
+        chan_resume(f->chan);
+}
+
+static void pause_while_merging(struct follower *f)
+{
+    if (!f->chan || !replica_is_merging(f->replica))
+        return;
+    chan_pause(f->chan);
+    look_again(f->merging);
+}
+
 static void drop_link(struct follower *f);
 
 /* A part in each round of the loop: questions are answered with tryLater meanwhile. */
@@ -144,6 +174,8 @@ static void on_build(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (!replica_is_building(f->replica)) {
         reach_target(f);
+    } else if (replica_is_merging(f->replica)) {
+        look_again(f->build);
     } else if (replica_build_step(f->replica, &refused, &e) != E_OK) {
         drop_link(f);
         f->ops.doubt(f->ops.arg, "follow-failed", &e);
@@ -274,6 +306,7 @@ static enum err_code on_rows(struct follower *f, struct msg_reader *r, struct er
     responder_rows_applied(f->responder, f->rows, n);
     acknowledge(f, replica_seq(f->replica));
     reach_target(f);
+    pause_while_merging(f);
     return E_OK;
 }
 
@@ -292,7 +325,10 @@ static enum err_code on_devices(struct follower *f, struct msg_reader *r, struct
         return err_wrap(e, "FOLLOW_DEVICES");
     if (f->ahead)
         return E_OK;
-    return replica_put_devices(f->replica, v, n, e) == E_OK ? decider_devices(f->decider, v, n, e) : e->code;
+    if (replica_put_devices(f->replica, v, n, e) != E_OK)
+        return e->code;
+    pause_while_merging(f);
+    return decider_devices(f->decider, v, n, e);
 }
 
 static enum err_code on_feed_key(struct follower *f, struct msg_reader *r, struct err *e)
@@ -421,6 +457,13 @@ void follower_link(struct follower *f, int fd)
     chan_turn(f->chan, TURN_US);
     (void)send_msg(f, &m);
     tell_state(f);
+    pause_while_merging(f);
+}
+
+void follower_rest(struct follower *f)
+{
+    replica_rest(f->replica);
+    pause_while_merging(f);
 }
 
 bool follower_ask(struct follower *f, uint64_t ask_id)
@@ -491,9 +534,10 @@ struct follower *follower_new(struct event_base *base, struct replica *replica, 
     f->replica = replica;
     f->ops = *ops;
     f->build = evtimer_new(base, on_build, f);
-    if (!f->build) {
+    f->merging = evtimer_new(base, on_merging, f);
+    if (!f->build || !f->merging) {
         err_set(e, E_NOMEM, "follower");
-        free(f);
+        follower_free(f);
         return NULL;
     }
     return f;
@@ -504,6 +548,9 @@ void follower_free(struct follower *f)
     if (!f)
         return;
     chan_free(f->chan);
-    event_free(f->build);
+    if (f->build)
+        event_free(f->build);
+    if (f->merging)
+        event_free(f->merging);
     free(f);
 }

@@ -52,6 +52,9 @@ void follower_tell_gateway(struct follower *f, const struct follow_gateway *gate
 void follower_link(struct follower *f, int fd);         /* takes over fd; an older link is dropped */
 bool follower_ask(struct follower *f, uint64_t ask_id); /* hooks.ask of the responder */
 
+/* No rows are coming now: as replica_rest. */
+void follower_rest(struct follower *f);
+
 bool follower_is_linked(const struct follower *f);
 bool follower_is_current(const struct follower *f); /* serving, were it not sealed */
 bool follower_is_sealed(const struct follower *f);

@@ -11,6 +11,7 @@
 #include "base/auto.h"
 #include "base/fsio.h"
 #include "ca/access.h"
+#include "ca/replica_merge.h"
 #include "ca/replica_stage.h"
 
 #define REPLICA_APPLICATION_ID 0x494e4b52 /* "INKR" */
@@ -19,13 +20,11 @@
 enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_GET, ST_SEQ, ST_TIME, ST_BUILDING, ST_DEVICE, ST_DEVICES, ST_CERTS, STATEMENTS };
 
 /* The whole SQL of the replica. */
-#define LOG_PAGES     256   /* of 4 KiB: so many are merged at rest */
-#define LOG_PAGES_MAX 4096  /* ... and so many at once, whoever waits: four times SQLite's own */
+#define LOG_PAGES     256  /* of 4 KiB: so many are merged at rest */
+#define LOG_PAGES_MAX 4096 /* so many are merged before there are more */
 
-static const char sql_setup[] = "PRAGMA locking_mode=EXCLUSIVE;" /* one process; no shared-memory file */
-                                "PRAGMA journal_mode=WAL;"
-                                "PRAGMA synchronous=NORMAL;" /* a power cut may lose the newest rows: they come again */
-                                "PRAGMA journal_size_limit=16777216;" /* a mass action leaves more behind */
+static const char sql_setup[] = "PRAGMA journal_mode=WAL;"
+                                "PRAGMA synchronous=NORMAL;"
                                 "PRAGMA cache_size=-16384;"
                                 "PRAGMA trusted_schema=OFF;"
                                 "PRAGMA cell_size_check=ON;";
@@ -46,6 +45,11 @@ static const char sql_create[] =
     "PRAGMA application_id=" STRING(REPLICA_APPLICATION_ID) ";"
                                                             "PRAGMA user_version=" STRING(REPLICA_VERSION) ";"
                                                                                                            "COMMIT;";
+
+/* From here on whoever merges flushes, not whoever writes. A power cut may lose the newest rows: they come again. */
+static const char sql_start[] = "PRAGMA synchronous=OFF;";
+/* SQLite merges what is left. */
+static const char sql_end[] = "PRAGMA synchronous=NORMAL;";
 
 static const char *const sql_statement[STATEMENTS] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
@@ -78,7 +82,8 @@ struct replica {
     uint64_t seq;
     int64_t time;
     bool damaged, wide;
-    int log_pages; /* of the write-ahead log that are not in the file yet */
+    struct merge *merge;
+    int log_pages; /* that the write-ahead log holds */
 
     struct stage *stage; /* while it is being built */
     unsigned next;       /* the part of it that is put next; those before are in the table */
@@ -94,13 +99,7 @@ static enum err_code store_err(struct replica *r, const char *what, struct err *
     return err_set(e, E_STORE, "replica \"%s\": %s: %s", r->path, what, r->db ? sqlite3_errmsg(r->db) : "not open");
 }
 
-static void merge_log(struct replica *r)
-{
-    sqlite3_wal_checkpoint_v2(r->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL); /* one that fails is tried with the next rows */
-    r->log_pages = 0;
-}
-
-/* In place of SQLite's, which writes and flushes at every thousand pages: each time everybody waits, who asks for a decision too. */
+/* In place of SQLite's, which copies and flushes at every thousand pages: each time everybody waits, who asks for a decision too. */
 static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
 {
     struct replica *r = arg;
@@ -108,24 +107,33 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
     (void)db;
     (void)name;
     r->log_pages = pages;
-    if (pages >= LOG_PAGES_MAX)
-        merge_log(r);
+    if (pages >= LOG_PAGES_MAX && r->merge)
+        merge_begin(r->merge);
     return SQLITE_OK;
 }
 
 void replica_rest(struct replica *r)
 {
-    if (r->db && r->log_pages >= LOG_PAGES)
-        merge_log(r);
+    if (r->merge && r->log_pages >= LOG_PAGES)
+        merge_begin(r->merge);
+}
+
+bool replica_is_merging(const struct replica *r)
+{
+    return r->merge && merge_is_busy(r->merge);
 }
 
 static void close_db(struct replica *r)
 {
+    merge_free(r->merge);
+    r->merge = NULL;
     r->log_pages = 0;
     for (int i = 0; i < STATEMENTS; i++) {
         sqlite3_finalize(r->st[i]);
         r->st[i] = NULL;
     }
+    if (r->db)
+        sqlite3_exec(r->db, sql_end, NULL, NULL, NULL);
     sqlite3_close(r->db);
     r->db = NULL;
 }
@@ -212,7 +220,7 @@ static enum err_code open_db(struct replica *r, struct err *e)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
 
-    if (sqlite3_open_v2(r->path, &r->db, flags, NULL) != SQLITE_OK)
+    if (sqlite3_open_v2(r->path, &r->db, flags, REPLICA_VFS) != SQLITE_OK)
         return store_err(r, "open", e);
     sqlite3_extended_result_codes(r->db, 1);
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -225,7 +233,9 @@ static enum err_code open_db(struct replica *r, struct err *e)
     for (int i = 0; i < STATEMENTS; i++)
         if (sqlite3_prepare_v3(r->db, sql_statement[i], -1, SQLITE_PREPARE_PERSISTENT, &r->st[i], NULL) != SQLITE_OK)
             return store_err(r, sql_statement[i], e);
-    return E_OK;
+    if (merge_new(r->path, &r->merge, e) != E_OK)
+        return e->code;
+    return sqlite3_exec(r->db, sql_start, NULL, NULL, NULL) == SQLITE_OK ? E_OK : store_err(r, sql_start, e);
 }
 
 static enum err_code begin_anew(struct replica *r, struct err *e)
@@ -363,6 +373,13 @@ static bool note_seq(struct replica *r, uint64_t seq, int64_t time)
     return run(r, ST_SEQ);
 }
 
+static enum err_code begin(struct replica *r, struct err *e)
+{
+    if (merge_has_failed(r->merge))
+        return err_set(e, E_STORE, "replica \"%s\": its log was emptied, and could not be flushed", r->path);
+    return run(r, ST_BEGIN) ? E_OK : store_err(r, "begin", e);
+}
+
 static enum err_code undo(struct replica *r, const char *what, struct err *e)
 {
     if (e->code == E_OK)
@@ -384,8 +401,8 @@ enum err_code replica_apply(struct replica *r, const struct status_row *rows, si
         if (rows[i].seq != r->seq + 1 + i)
             return err_set(e, E_INVALID, "status log: row %llu does not follow %llu", (unsigned long long)rows[i].seq,
                            (unsigned long long)(r->seq + i));
-    if (!run(r, ST_BEGIN))
-        return store_err(r, "begin", e);
+    if (begin(r, e) != E_OK)
+        return e->code;
     for (size_t i = 0; i < n; i++) {
         struct staged_row row = staged(&rows[i]);
         bool later = r->stage && stage_part(&row) >= r->next;
@@ -458,7 +475,7 @@ enum err_code replica_build_step(struct replica *r, size_t *refused, struct err 
     *e = (struct err){0};
     if (stage_take(r->stage, r->next, &rows, &n, e) != E_OK)
         return e->code;
-    ok = run(r, ST_BEGIN) && put_part(r, rows, n, refused);
+    ok = begin(r, e) == E_OK && put_part(r, rows, n, refused);
     free(rows);
     if (ok && r->next == STAGE_PARTS - 1) {
         sqlite3_bind_int64(r->st[ST_BUILDING], 1, 0);
@@ -518,8 +535,8 @@ enum err_code replica_put_devices(struct replica *r, const struct access_device 
     sqlite3_stmt *st = r->st[ST_DEVICE];
 
     *e = (struct err){0};
-    if (!run(r, ST_BEGIN))
-        return store_err(r, "begin", e);
+    if (begin(r, e) != E_OK)
+        return e->code;
     for (size_t i = 0; i < n; i++) {
         bool ok;
 
@@ -625,7 +642,7 @@ enum err_code replica_read(struct replica *r, struct replica_reading *at, size_t
 
 enum err_code replica_keep_time(struct replica *r, int64_t time, struct err *e)
 {
-    if (time == r->time)
+    if (time == r->time || replica_is_merging(r))
         return E_OK;
     sqlite3_bind_int64(r->st[ST_TIME], 1, time);
     if (!run(r, ST_TIME))

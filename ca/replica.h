@@ -91,10 +91,14 @@ MUST_CHECK enum err_code replica_read(struct replica *r, struct replica_reading 
 MUST_CHECK enum err_code replica_get(struct replica *r, uint32_t issuer, struct bytes serial, struct replica_row *out,
                                      struct err *e);
 
-/* No rows are coming now: what the write-ahead log has gathered goes to its place. Takes as long as a flush of the disk. */
+/*
+ * What the write-ahead log has gathered goes to its place, in a thread: when it is much, or (replica_rest) when no rows are coming now. Until
+ * that is done (replica_is_merging) what writes would wait for the disk, and its caller should wait instead; reading does not.
+ */
 void replica_rest(struct replica *r);
+bool replica_is_merging(const struct replica *r);
 
-/* Keeps the time floor, so that a restart does not go back behind it. It may fall: an operator may vouch for less. */
+/* Keeps the time floor, so that a restart does not go back behind it; not while it is merging. It may fall: an operator may vouch for less. */
 MUST_CHECK enum err_code replica_keep_time(struct replica *r, int64_t time, struct err *e);
 
 /* Did a call find the file damaged (and not merely a full disk or a failed write)? */

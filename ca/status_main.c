@@ -735,7 +735,7 @@ static void rest(struct status *st)
         st->seen_seq = replica_seq(st->replica);
         st->seen_tick = st->ticks;
     } else if (st->ticks - st->seen_tick == REST_TICKS) {
-        replica_rest(st->replica);
+        follower_rest(st->follower);
     }
 }
 

@@ -4,9 +4,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 #include <sqlite3.h>
 
@@ -349,20 +352,105 @@ static void a_damaged_page_is_found_and_the_next_start_begins_anew(void **state)
     replica_free(r);
 }
 
+/* A process that says what replica_open says to it, when it is asked: it knows nothing of what is opened here meanwhile. */
+struct other {
+    pid_t pid;
+    int ask;
+};
+
+static struct other other_process(void)
+{
+    struct other o;
+    int ends[2];
+    char go;
+
+    assert_int_equal(pipe(ends), 0);
+    o = (struct other){.pid = fork(), .ask = ends[1]};
+    if (o.pid == 0) {
+        struct replica *r = NULL;
+        struct err why, e = {.code = E_INTERNAL};
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody asks when the test failed */
+        _exit(read(ends[0], &go, 1) == 1 ? (int)replica_open(dir, false, &r, &why, &e) : E_INTERNAL);
+    }
+    close(ends[0]);
+    return o;
+}
+
+static enum err_code opened_by(struct other o)
+{
+    int status = 0;
+
+    assert_int_equal(write(o.ask, "!", 1), 1);
+    close(o.ask);
+    assert_int_equal(waitpid(o.pid, &status, 0), o.pid);
+    assert_true(WIFEXITED(status));
+    return (enum err_code)WEXITSTATUS(status);
+}
+
 static void a_locked_file_is_not_deleted(void **state)
 {
-    struct replica *first = open_as(false), *second = NULL;
-    struct err why, e;
+    struct other second = other_process(), third = other_process();
+    struct replica *first = open_as(false);
 
     (void)state;
     apply(first, row(1, 0x11, CERT_GOOD, REASON_UNSPECIFIED, 1000));
-    assert_int_equal(replica_open(dir, false, &second, &why, &e), E_STORE);
-    assert_null(second);
+    assert_int_equal(opened_by(second), E_STORE);
     apply(first, row(2, 0x22, CERT_GOOD, REASON_UNSPECIFIED, 1000));
     replica_free(first);
+    assert_int_equal(opened_by(third), E_OK);
     first = open_as(false);
     assert_int_equal(replica_seq(first), 2);
     replica_free(first);
+}
+
+static off_t size_of(const char *suffix)
+{
+    char path[320];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s%s", file, suffix);
+    return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
+static void wait_until_merged(struct replica *r)
+{
+    for (int i = 0; replica_is_merging(r); i++) {
+        assert_true(i < 10000);
+        usleep(1000);
+    }
+}
+
+/* The caller waits whenever the replica says so, and the log stays as long as it should; rows are read meanwhile. */
+static void the_log_is_merged_beside(void **state)
+{
+    struct replica *r = open_as(false);
+    struct status_row v = row(1, 0, CERT_GOOD, REASON_UNSPECIFIED, 1000);
+    unsigned waits = 0;
+
+    (void)state;
+    v.serial_len = 4;
+    v.serial[0] = 1;
+    for (uint32_t n = 1; n <= 9000; n++) { /* at least two pages each */
+        v.seq = n;
+        v.serial[1] = (uint8_t)(n * 37);
+        v.serial[2] = (uint8_t)(n >> 8);
+        v.serial[3] = (uint8_t)n;
+        apply(r, v);
+        if (replica_is_merging(r)) {
+            waits++;
+            assert_int_equal(get_code(r, 7, v.serial, 4), E_OK);
+            wait_until_merged(r);
+        }
+    }
+    assert_in_range(waits, 2, 9);
+    assert_in_range(size_of("-wal"), 1, 20 << 20);
+    assert_true(size_of("") > 100000);
+    replica_free(r);
+    r = open_as(false);
+    assert_int_equal(replica_seq(r), 9000);
+    assert_int_equal(get_code(r, 7, v.serial, 4), E_OK);
+    replica_free(r);
 }
 
 /* ---- building ---- */
@@ -470,14 +558,6 @@ static void a_revoked_certificate_never_returns_while_building(void **state)
     replica_free(r);
 }
 
-static off_t file_size(void)
-{
-    struct stat st;
-
-    assert_int_equal(stat(file, &st), 0);
-    return st.st_size;
-}
-
 /* A mass action makes thousands of pages: they are merged when it is over. */
 static void rows_that_come_quickly_do_not_wait_for_the_disk(void **state)
 {
@@ -490,7 +570,7 @@ static void rows_that_come_quickly_do_not_wait_for_the_disk(void **state)
     (void)state;
     assert_int_equal(replica_reset(r, bytes_str("ledger-a"), &e), E_OK);
     replica_rest(r);
-    before = file_size();
+    before = size_of("");
     for (uint64_t seq = 1; seq <= 64 * 64;) {
         for (size_t i = 0; i < 64; i++, seq++) {
             uint8_t text[8], hash[32];
@@ -504,9 +584,11 @@ static void rows_that_come_quickly_do_not_wait_for_the_disk(void **state)
         }
         assert_int_equal(replica_apply(r, rows, 64, &refused, &e), E_OK);
     }
-    assert_int_equal(file_size(), before);
+    assert_int_equal(size_of(""), before);
     replica_rest(r);
-    assert_true(file_size() > before + 100000);
+    wait_until_merged(r);
+    assert_true(size_of("") > before + 100000);
+    assert_int_equal(size_of("-wal"), 0);
     replica_free(r);
 }
 
@@ -550,6 +632,7 @@ int main(void)
         IN_DIR(a_row_with_impossible_values_is_found_damaged),
         IN_DIR(a_damaged_page_is_found_and_the_next_start_begins_anew),
         IN_DIR(a_locked_file_is_not_deleted),
+        IN_DIR(the_log_is_merged_beside),
         IN_DIR(a_replica_built_in_parts_is_the_same),
         IN_DIR(a_revoked_certificate_never_returns_while_building),
         IN_DIR(rows_that_come_quickly_do_not_wait_for_the_disk),

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ca/replica_merge.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include <sqlite3.h>
+
+struct merge {
+    sqlite3 *db; /* the thread's */
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock; /* guards asked, stop */
+    pthread_cond_t more;
+    bool asked, stop;
+    _Atomic bool busy, failed;
+};
+
+#define BUSY_MS 1000 /* somebody reads */
+
+/*
+ * The log is flushed, copied, the file is flushed, the log is cut to nothing: so far SQLite does it. The last is to be on the disk as well
+ * before the log begins anew: else a power cut may leave the old header above frames of both, and some old pages would come back.
+ */
+static void merge_log(struct merge *m)
+{
+    sqlite3_file *log = NULL;
+
+    if (sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK)
+        return;
+    if (sqlite3_file_control(m->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK || !log || !log->pMethods ||
+        log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK)
+        atomic_store(&m->failed, true);
+}
+
+static void *merge_main(void *arg)
+{
+    struct merge *m = arg;
+
+    pthread_mutex_lock(&m->lock);
+    while (!m->stop) {
+        if (!m->asked) {
+            pthread_cond_wait(&m->more, &m->lock);
+            continue;
+        }
+        m->asked = false;
+        pthread_mutex_unlock(&m->lock);
+        merge_log(m);
+        atomic_store(&m->busy, false);
+        pthread_mutex_lock(&m->lock);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
+/* Started late, so that the process's confinement is the thread's too. Signals are not for it. */
+static bool thread_start(struct merge *m)
+{
+    sigset_t all, before;
+
+    if (m->started)
+        return true;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    m->started = pthread_create(&m->thread, NULL, merge_main, m) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (m->started)
+        pthread_setname_np(m->thread, "replica-merge");
+    return m->started;
+}
+
+enum err_code merge_new(const char *path, struct merge **out, struct err *e)
+{
+    struct merge *m = calloc(1, sizeof(*m));
+
+    *out = m;
+    if (!m)
+        return err_set(e, E_NOMEM, "replica");
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_cond_init(&m->more, NULL);
+    /* What reads once has the log open: without it there would be nothing to merge. */
+    if (sqlite3_open_v2(path, &m->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, REPLICA_VFS) == SQLITE_OK &&
+        sqlite3_exec(m->db, "PRAGMA synchronous=NORMAL; PRAGMA user_version", NULL, NULL, NULL) == SQLITE_OK &&
+        sqlite3_db_config(m->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL) == SQLITE_OK && sqlite3_busy_timeout(m->db, BUSY_MS) == SQLITE_OK)
+        return E_OK;
+    err_set(e, E_STORE, "replica \"%s\": open for merging: %s", path, m->db ? sqlite3_errmsg(m->db) : "no memory");
+    merge_free(m);
+    *out = NULL;
+    return e->code;
+}
+
+void merge_free(struct merge *m)
+{
+    if (!m)
+        return;
+    if (m->started) {
+        pthread_mutex_lock(&m->lock);
+        m->stop = true;
+        pthread_cond_signal(&m->more);
+        pthread_mutex_unlock(&m->lock);
+        pthread_join(m->thread, NULL);
+    }
+    sqlite3_close(m->db);
+    pthread_cond_destroy(&m->more);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+void merge_begin(struct merge *m)
+{
+    if (merge_is_busy(m))
+        return;
+    if (!thread_start(m)) {
+        merge_log(m);
+        return;
+    }
+    atomic_store(&m->busy, true);
+    pthread_mutex_lock(&m->lock);
+    m->asked = true;
+    pthread_cond_signal(&m->more);
+    pthread_mutex_unlock(&m->lock);
+}
+
+bool merge_is_busy(const struct merge *m)
+{
+    return atomic_load(&m->busy);
+}
+
+bool merge_has_failed(const struct merge *m)
+{
+    return atomic_load(&m->failed);
+}

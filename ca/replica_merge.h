@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Merges the write-ahead log of the replica into its file and empties it: a thread with a connection of its own, which alone waits for the
+ * disk. The connection that writes never flushes anything; that a power cut finds either what was merged or the whole log is this one's
+ * matter, and so nobody may write while it is at work. Reading goes on.
+ *
+ * One thread calls these.
+ */
+#ifndef INKAN_CA_REPLICA_MERGE_H
+#define INKAN_CA_REPLICA_MERGE_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+#define REPLICA_VFS "unix-excl" /* of every connection: one process, any number of its threads, no shared-memory file */
+
+struct merge;
+
+/* `path` names a file in WAL mode. The thread is started by the first merge. */
+MUST_CHECK enum err_code merge_new(const char *path, struct merge **out, struct err *e);
+/* Waits for a merge under way. */
+void merge_free(struct merge *m);
+/* Nothing when it is at work. What fails is tried again with the next call... */
+void merge_begin(struct merge *m);
+bool merge_is_busy(const struct merge *m);
+/* ... but for this: the log was emptied, and the disk did not say that it is. Nothing may be written any more. */
+bool merge_has_failed(const struct merge *m);
+
+#endif
