@@ -714,6 +714,7 @@ int core_run(int argc, char **argv)
     LIST_INIT(&c.signers);
     LIST_INIT(&c.confirmations);
     LIST_INIT(&c.served);
+    LIST_INIT(&c.outdated);
     buf_init(&c.ledger_id, 64);
     buf_init(&c.follow_id, 128);
     c.status.core = &c;

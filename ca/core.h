@@ -480,6 +480,7 @@ struct core {
 
     LIST_HEAD(, publication) publications;
     LIST_HEAD(, served_file) served;
+    LIST_HEAD(, outdated) outdated; /* replaced ones */
     struct reader *reader[READERS];
     struct job_runner *jobs;
     struct admin_server *admin;

@@ -12,6 +12,7 @@
 #include "ca/crl_list.h"
 
 #define BUNDLE_LISTS_MAX 64
+#define OUTDATED_S       10 /* by then the fronts have let go of what was replaced */
 
 struct served_file {
     LIST_ENTRY(served_file) link;
@@ -31,6 +32,75 @@ static struct served_file *find(struct core *c, const char *path)
     return NULL;
 }
 
+/*
+ * A file that was replaced. Whoever lets go of it last waits for the disk, which frees its blocks: that is a reader, not the loop here or
+ * that of a front, which has it mapped.
+ */
+struct outdated {
+    struct reader_job job; /* first */
+    LIST_ENTRY(outdated) link;
+    struct core *core;
+    struct event *timer;
+    int fd;
+};
+
+static void outdated_free(struct outdated *o)
+{
+    LIST_REMOVE(o, link);
+    if (o->timer)
+        event_free(o->timer);
+    if (o->fd >= 0)
+        close(o->fd);
+    free(o);
+}
+
+static enum err_code outdated_close(struct reader_job *job, struct store *ledger, struct err *e)
+{
+    struct outdated *o = (struct outdated *)job;
+
+    (void)ledger;
+    (void)e;
+    close(take_fd(&o->fd));
+    return E_OK;
+}
+
+static void outdated_done(struct reader_job *job, enum err_code code, const struct err *e)
+{
+    (void)code;
+    (void)e;
+    outdated_free((struct outdated *)job);
+}
+
+static void on_outdated(evutil_socket_t fd, short what, void *arg)
+{
+    struct outdated *o = arg;
+    struct err ignored;
+
+    (void)fd;
+    (void)what;
+    if (reader_submit(o->core->reader[READER_LISTS], &o->job, &ignored) != E_OK)
+        outdated_free(o);
+}
+
+static void close_later(struct core *c, int fd)
+{
+    static const struct timeval later = {OUTDATED_S, 0};
+    struct outdated *o = calloc(1, sizeof(*o));
+
+    if (!o) {
+        close(fd);
+        return;
+    }
+    o->core = c;
+    o->fd = fd;
+    o->job.run = outdated_close;
+    o->job.done = outdated_done;
+    LIST_INSERT_HEAD(&c->outdated, o, link);
+    o->timer = evtimer_new(c->base, on_outdated, o);
+    if (!o->timer || evtimer_add(o->timer, &later) != 0)
+        outdated_free(o);
+}
+
 /* Takes over content->fd. NULL: no memory, and said so. */
 static const struct served_file *put(struct core *c, const struct svc_file *meta, struct list_file *content)
 {
@@ -47,7 +117,7 @@ static const struct served_file *put(struct core *c, const struct svc_file *meta
         LIST_INSERT_HEAD(&c->served, f, link);
     }
     if (f->fd >= 0)
-        close(f->fd);
+        close_later(c, f->fd);
     f->file = *meta;
     f->file.size = content->size;
     memcpy(f->file.sha256, content->sha256, sizeof(f->file.sha256));
@@ -65,6 +135,8 @@ void served_free(struct core *c)
         close(f->fd);
         free(f);
     }
+    while (!LIST_EMPTY(&c->outdated))
+        outdated_free(LIST_FIRST(&c->outdated));
 }
 
 /* ---- lists ---- */
