@@ -60,7 +60,10 @@ struct access {
     struct device_record **device;
     char **text;                   /* chunks of NUL-terminated texts; a text is its place */
     size_t cert_chunks, device_chunks, text_chunks;
-    uint32_t cert_n, device_n;
+    uint32_t cert_n, device_n;     /* numbers given so far */
+    uint32_t free_cert, free_n;    /* numbers of certificates that were taken out: the first, the others by `next` */
+    uint32_t swept;                /* the sweep looks at this number next */
+    bool held;
     uint32_t text_used;            /* of the last chunk */
     uint32_t *known;               /* places of texts that are looked for before one is added */
     uint32_t known_n;
@@ -164,6 +167,26 @@ static bool index_add(struct access *a, struct index *x, uint32_t n)
     segment_place(s, hash, n);
     s->n++;
     return true;
+}
+
+/* Takes a number out; what its free place would hide moves up. */
+static void index_remove(const struct access *a, struct index *x, uint32_t n)
+{
+    struct segment *s = segment_of(x, x->hash(a, n));
+    uint32_t mask = s->cap - 1, hole = (uint32_t)x->hash(a, n) & mask;
+
+    while (s->slot[hole] != n + 1)
+        hole = (hole + 1) & mask;
+    for (uint32_t at = (hole + 1) & mask; s->slot[at]; at = (at + 1) & mask) {
+        uint32_t home = (uint32_t)x->hash(a, s->slot[at] - 1) & mask;
+
+        if (((at - home) & mask) >= ((at - hole) & mask)) {
+            s->slot[hole] = s->slot[at];
+            hole = at;
+        }
+    }
+    s->slot[hole] = 0;
+    s->n--;
 }
 
 static void index_clear(struct index *x)
@@ -335,6 +358,11 @@ uint32_t access_next_cert(const struct access *a, uint32_t cert)
 
 size_t access_certs(const struct access *a)
 {
+    return a->cert_n - a->free_n;
+}
+
+size_t access_cert_numbers(const struct access *a)
+{
     return a->cert_n;
 }
 
@@ -374,17 +402,24 @@ static uint32_t device_of(struct access *a, uint64_t id)
 
 static uint32_t cert_add(struct access *a, uint32_t issuer, struct bytes serial)
 {
-    uint32_t n = a->cert_n;
+    bool again = a->free_n && !a->held;
+    uint32_t n = again ? a->free_cert : a->cert_n, next_free;
     struct cert_record *c;
 
     if (n == ACCESS_NONE - 1 || !chunk_room(a, (void ***)&a->cert, &a->cert_chunks, n, sizeof(struct cert_record)))
         return ACCESS_NONE;
     c = cert_at(a, n);
+    next_free = c->next;
     *c = (struct cert_record){.issuer = issuer, .device = ACCESS_NONE, .next = ACCESS_NONE, .serial_len = (uint8_t)serial.len};
     memcpy(c->serial, serial.p, serial.len);
     if (!index_add(a, &a->by_serial, n))
         return ACCESS_NONE;
-    a->cert_n++;
+    if (again) {
+        a->free_cert = next_free;
+        a->free_n--;
+    } else {
+        a->cert_n++;
+    }
     return n;
 }
 
@@ -497,6 +532,42 @@ enum err_code access_put_device(struct access *a, const struct access_device *d,
     if (moved != ACCESS_NONE)
         birth_goes(a, n, moved);
     return E_OK;
+}
+
+/* ---- emptying ---- */
+
+static void cert_remove(struct access *a, uint32_t n)
+{
+    struct cert_record *c = cert_at(a, n);
+    uint32_t *at = &device_at(a, c->device)->first;
+
+    while (*at != n)
+        at = &cert_at(a, *at)->next;
+    *at = c->next;
+    index_remove(a, &a->by_serial, n);
+    if (c->has_hash)
+        index_remove(a, &a->by_hash, n);
+    *c = (struct cert_record){.device = ACCESS_NONE, .next = a->free_cert}; /* it ended long ago: nobody lists it */
+    a->free_cert = n;
+    a->free_n++;
+}
+
+void access_sweep(struct access *a, size_t n, int64_t before)
+{
+    for (; n && a->cert_n && !a->held; n--) {
+        const struct cert_record *c;
+
+        a->swept %= a->cert_n;
+        c = cert_at(a, a->swept);
+        if (c->device != ACCESS_NONE && c->not_after != 0 && c->not_after < before)
+            cert_remove(a, a->swept);
+        a->swept++;
+    }
+}
+
+void access_hold(struct access *a, bool held)
+{
+    a->held = held;
 }
 
 /* ---- issuers ---- */
@@ -646,6 +717,7 @@ void access_reset(struct access *a)
     a->known = NULL;
     a->cert_chunks = a->device_chunks = a->text_chunks = 0;
     a->cert_n = a->device_n = a->text_used = a->known_n = 0;
+    a->free_n = a->swept = 0;
     index_clear(&a->by_hash);
     index_clear(&a->by_serial);
     index_clear(&a->by_device);

@@ -6,9 +6,9 @@
  *
  * Compact: 80 octets a certificate, 40 and its name a device, texts that repeat are kept once, and three indexes by open
  * addressing in small segments, so that growing never costs more than a fraction of a millisecond at once. About 160 octets for
- * a certificate with its device. Nothing is ever taken out; access_reset forgets all.
+ * a certificate with its device. access_sweep takes out what ended long ago; its memory serves those that come.
  *
- * Certificates and devices have numbers that never change, 0 ... n-1. One thread.
+ * Certificates and devices have numbers. That of a certificate that was taken out is given to another later. One thread.
  */
 #ifndef INKAN_CA_ACCESS_H
 #define INKAN_CA_ACCESS_H
@@ -73,8 +73,17 @@ void access_get_device(const struct access *a, uint32_t n, struct access_device 
 uint32_t access_first_cert(const struct access *a, uint32_t device);
 uint32_t access_next_cert(const struct access *a, uint32_t cert);
 size_t access_certs(const struct access *a);
+size_t access_cert_numbers(const struct access *a); /* all are below it. One that nothing has now reads as a certificate that ended in 1970 */
 size_t access_devices(const struct access *a);
 size_t access_octets(const struct access *a); /* of memory */
+
+/*
+ * Looks at the next `n` numbers, round and round, and takes out certificates of devices that ended before `before`: they are unknown then,
+ * and denied all the same. Others stay: there are few, and what is above a certificate counts for as long as that does.
+ */
+void access_sweep(struct access *a, size_t n, int64_t before);
+/* While held nothing is taken out and no number is given again: for who walks them in several turns. */
+void access_hold(struct access *a, bool held);
 
 /* The issuers, replaced as a whole: begin, add each, end. They are in the order they were added. */
 void access_issuers_begin(struct access *a);

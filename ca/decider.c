@@ -12,6 +12,9 @@
 #include "ca/decide.h"
 
 #define LOAD_STEP      2000 /* records of the replica in one turn of the loop */
+#define SWEEP_STEP     1000 /* certificates looked at in a tick: a million in two minutes */
+#define DAY_S          86400
+#define LONG_AGO_S     (30 * DAY_S)
 #define PENDING_MAX    512  /* questions that wait for the core's seq */
 #define SEEN_KEPT      1024 /* devices whose alarm was told */
 #define SEEN_AGAIN_MS  3600000
@@ -66,6 +69,7 @@ struct decider {
     unsigned heard_now;
     int64_t heard_second;
     int64_t stale_told_ms;
+    int64_t swept_before;      /* certificates that ended before were taken out */
     uint64_t asked, allowed;   /* units */
     uint64_t decided[2][DECISION_REASONS]; /* by allow and reason */
 };
@@ -79,14 +83,18 @@ static bool load_device(void *arg, const struct access_device *v, struct err *e)
     return access_put_device(d->access, v, e) == E_OK;
 }
 
-/* A certificate that ended long ago is not worth its place: it is unknown then, and denied all the same. */
+static int64_t long_ago(const struct decider *d)
+{
+    return (int64_t)d->hooks.now(d->hooks.arg) - LONG_AGO_S;
+}
+
+/* What access_sweep would take out again does not go in. */
 static bool load_cert(void *arg, const struct status_row *row, struct err *e)
 {
-    const int64_t long_ago_s = 30 * 86400;
     struct decider *d = arg;
     struct access_change change;
 
-    if (row->not_after != 0 && row->not_after + long_ago_s < (int64_t)d->hooks.now(d->hooks.arg))
+    if (row->device && row->not_after != 0 && row->not_after < long_ago(d))
         return true;
     return access_put_row(d->access, row, &change, e) == E_OK;
 }
@@ -463,6 +471,19 @@ void decider_forget_owner(struct decider *d, void *owner)
     feed_forget_owner(d->feed, owner);
 }
 
+/* A clock that was far ahead and is right again took out too much: that comes back. */
+static void sweep(struct decider *d)
+{
+    int64_t before = long_ago(d);
+
+    if (before + DAY_S < d->swept_before) {
+        feed_stop(d->feed);
+        start_loading(d);
+    }
+    d->swept_before = before;
+    access_sweep(d->access, SWEEP_STEP, before);
+}
+
 void decider_tick(struct decider *d)
 {
     int64_t ms = d->hooks.mono_ms(d->hooks.arg);
@@ -474,6 +495,7 @@ void decider_tick(struct decider *d)
     }
     pending_ask(d);
     feed_tick(d->feed);
+    sweep(d);
 }
 
 /* ---- the whole ---- */

@@ -215,7 +215,7 @@ static void put_change(struct changes *x, uint32_t cert)
     x->rows++;
 }
 
-/* All of one row of the log. */
+/* All of one row of the log, as it stands now; a number that another certificate has since been given says what is right of that one. */
 static void put_row(struct changes *x, const struct ring_row *row)
 {
     if (row->cert != ACCESS_NONE)
@@ -444,6 +444,7 @@ static void making_clear(struct feed *f)
     EVP_MD_CTX_free(s->md);
     buf_clear(&s->input);
     *s = (struct snapshot){.file = MEMFILE_INIT};
+    access_hold(f->access, false);
 }
 
 static void answer_snapshot(struct feed *f, enum err_code code)
@@ -485,7 +486,8 @@ static void making_start(struct feed *f)
 
     *s = (struct snapshot){.step = STEP_COUNT, .seq = f->seq, .time = f->time, .now = (int64_t)f->hooks.now(f->hooks.arg), .file = MEMFILE_INIT};
     s->issuer_n = access_issuers(f->access);
-    s->certs = (uint32_t)access_certs(f->access);
+    s->certs = (uint32_t)access_cert_numbers(f->access);
+    access_hold(f->access, true);
     s->issuer = calloc(s->issuer_n + 1, sizeof(*s->issuer));
     s->bucket = calloc(s->issuer_n * PARTS + 2, sizeof(*s->bucket));
     s->md = EVP_MD_CTX_new();

@@ -560,6 +560,79 @@ static void a_birth_certificate_finds_its_unit_over_several_owners(void **state)
     assert_int_equal(owner_of(31), 20);
 }
 
+/* Five hundred devices, each with a certificate a year; all of the table is swept after each year. */
+static void what_ended_long_ago_gives_its_memory_to_what_comes(void **state)
+{
+    const int64_t year = 365 * DAY;
+    uint8_t hash[32];
+    size_t octets = 0;
+    uint32_t numbers = 0;
+
+    (void)state;
+    for (uint64_t y = 0; y < 12; y++) {
+        for (uint64_t d = 0; d < 500; d++) {
+            struct status_row r = row(FLEET, 1000 + 500 * y + d, CERT_GOOD, REASON_UNSPECIFIED);
+
+            r.kind = PROFILE_LDEVID;
+            r.has_hash = true;
+            hash_of(FLEET, 1000 + 500 * y + d, r.der_hash);
+            r.device = 100 + d;
+            r.not_after = NOW + ((int64_t)y + 1) * year;
+            put(r);
+        }
+        access_sweep(a, access_cert_numbers(a), NOW + (int64_t)y * year);
+        for (uint64_t k = 0; k < 500 * (y + 1); k++) { /* the newest two of each are there, and nothing else */
+            bool there = k / 500 + 1 >= y;
+            uint32_t n;
+
+            hash_of(FLEET, 1000 + k, hash);
+            n = access_find_hash(a, hash);
+            if ((n != ACCESS_NONE) != there)
+                fail_msg("in year %d, that of year %d is %sthere", (int)y, (int)(k / 500), there ? "not " : "");
+            if (there) {
+                struct access_cert c;
+
+                access_get_cert(a, n, &c);
+                assert_memory_equal(c.der_hash, hash, sizeof hash);
+                assert_int_equal(access_find_serial(a, FLEET, c.serial), n);
+            }
+        }
+        assert_int_equal(certs_of(100), y ? 2 : 1);
+        if (y == 2) {
+            octets = access_octets(a);
+            numbers = (uint32_t)access_cert_numbers(a);
+        }
+    }
+    assert_true(access_octets(a) <= octets + 16 * 1024); /* slots of indexes */
+    assert_int_equal(access_cert_numbers(a), numbers);
+    assert_int_equal(access_certs(a), 1002); /* with the two of CAs; those of device 7 ended long ago */
+    access_sweep(a, access_cert_numbers(a), INT64_MAX);
+    assert_int_equal(access_certs(a), 2);
+    assert_int_equal(certs_of(100), 0);
+}
+
+static void what_is_held_stays_where_it_is(void **state)
+{
+    uint32_t n;
+
+    (void)state;
+    access_hold(a, true);
+    access_sweep(a, 100, LATER + 1);
+    assert_int_equal(access_certs(a), 4);
+    access_hold(a, false);
+    access_sweep(a, 100, LATER); /* not before it */
+    assert_int_equal(access_certs(a), 4);
+    access_sweep(a, 100, LATER + 1);
+    assert_int_equal(access_certs(a), 2);
+    access_hold(a, true);
+    n = issue(FLEET, 30, PROFILE_LDEVID, 7).cert;
+    assert_int_equal(n, 4);
+    access_hold(a, false);
+    n = issue(FLEET, 31, PROFILE_LDEVID, 7).cert;
+    assert_true(n == 2 || n == 3);
+    assert_int_equal(certs_of(7), 2);
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, world, world_end)
 
 int main(void)
@@ -581,6 +654,8 @@ int main(void)
         IN_WORLD(a_birth_certificate_goes_with_the_unit),
         IN_WORLD(a_birth_certificate_finds_its_unit_over_several_owners),
         IN_WORLD(many_are_found_again_and_take_little_memory),
+        IN_WORLD(what_ended_long_ago_gives_its_memory_to_what_comes),
+        IN_WORLD(what_is_held_stays_where_it_is),
     };
 
     return cmocka_run_group_tests_name("access", tests, NULL, NULL);

@@ -37,7 +37,7 @@ static struct {
     EVP_PKEY *key;
     uint8_t spki[256];
     size_t spki_len;
-    int64_t ms;
+    int64_t ms, later; /* than NOW */
     uint64_t seq;
     /* what the hooks heard */
     bool core_there;
@@ -60,7 +60,7 @@ static struct {
 static time_t now(void *arg)
 {
     (void)arg;
-    return NOW;
+    return NOW + w.later;
 }
 
 static int64_t mono(void *arg)
@@ -299,6 +299,8 @@ static void answered(unsigned answers, enum decision_reason reason)
         fail_msg("%s, not %s", decision_reason_name(w.answer.decision[0].reason), decision_reason_name(reason));
 }
 
+static const struct sts_caller local = {.local = true};
+
 /* ---- decisions ---- */
 
 static void nothing_is_decided_before_the_core_says_it_is_everything(void **state)
@@ -424,6 +426,39 @@ static void the_table_comes_back_from_the_replica(void **state)
     assert_string_equal(w.answer.decision[0].device_id, "dev-11");
 }
 
+static void what_ended_a_month_ago_goes_and_comes_back_when_the_clock_was_wrong(void **state)
+{
+    (void)state;
+    for (uint64_t n = 2; n < 2502; n++)
+        unit(n);
+    decider_current(w.d, w.seq);
+    w.later = 31 * DAY;
+    decider_tick(w.d);
+    assert_int_equal(access_certs(decider_access(w.d)), 2500); /* until yesterday they were in date */
+    w.later = 32 * DAY;
+    feed_get_snapshot(decider_feed(w.d), &w, 1, &local);
+    decider_tick(w.d);
+    assert_int_equal(access_certs(decider_access(w.d)), 2500); /* a snapshot walks them */
+    loop_runs();
+    signer_works();
+    assert_int_equal(w.feed_code, E_OK);
+    decider_tick(w.d);
+    assert_int_equal(access_certs(decider_access(w.d)), 1500); /* some at a time */
+    for (int i = 0; i < 5; i++)
+        decider_tick(w.d);
+    assert_int_equal(access_certs(decider_access(w.d)), 0);
+    w.later = 0;
+    question(7);
+    answered(0, DECISION_OK); /* it may be on its way */
+    decider_core_lost(w.d);
+    answered(1, DECISION_UNKNOWN_SERIAL);
+    decider_tick(w.d);
+    loop_runs();
+    question(7);
+    answered(2, DECISION_OK);
+    assert_int_equal(access_certs(decider_access(w.d)), 2500);
+}
+
 static void a_replica_that_is_being_built_decides_nothing(void **state)
 {
     struct err e;
@@ -478,7 +513,6 @@ static size_t rows_in(const char *json)
     return n;
 }
 
-static const struct sts_caller local = {.local = true};
 
 static struct sts_caller gateway_of(uint64_t number)
 {
@@ -744,6 +778,7 @@ int main(void)
         IN_WORLD(a_gateway_is_told_of_once_a_second_by_its_certificate),
         IN_WORLD(one_gateway_does_not_take_the_places_of_the_others),
         IN_WORLD(the_table_comes_back_from_the_replica),
+        IN_WORLD(what_ended_a_month_ago_goes_and_comes_back_when_the_clock_was_wrong),
         IN_WORLD(a_replica_that_is_being_built_decides_nothing),
         IN_WORLD(many_changes_come_in_several_answers_without_a_gap),
         IN_WORLD(what_is_no_longer_kept_is_not_found),
