@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Asks for decisions over the socket of a front, and prints one JSON object: answers, rate, latencies.
+ * Asks for decisions over the socket of a front or a gate, and prints one JSON object: answers, rate, latencies.
  *
- *   decision_load --socket PATH (--fingerprints FILE | --bare PATH) [--connections N] [--seconds S] [--rate R]
+ *   decision_load --socket PATH (--fields FILE | --bare PATH) [--connections N] [--seconds S] [--rate R] [--ahead]
  *
- * FILE holds SHA-256 of certificates in hex, one a line, asked in turn: GET /v1/decision. --bare asks for that path instead, which is
- * expected to be answered 404: an HTTP answer of the same front that asks nobody. With --rate so many are sent a second in all, and
- * latency counts from the moment a question was due; without it each connection asks again as soon as it has its answer.
- * An answer counts when it has the status expected (200 with "Inkan-Decision: allow", or 404) and its whole body is there.
+ * Each line of FILE is one unit: the header fields that name it, with a TAB between two; asked in turn: GET /v1/decision. --bare asks
+ * for that path instead, which is expected to be answered 404: an HTTP answer of the same process that asks nobody. With --rate so many
+ * are sent a second in all, and latency counts from the moment a question was due; without it each connection asks again as soon as it
+ * has its answer. --ahead takes real-time priority, where the machine allows it: what is late then is the service, not who asks.
+ * An answer counts when it has the status expected (200 with "Inkan-Decision: allow", or 404) and its whole body is there. SIGTERM
+ * ends it before its time.
  */
 #include <errno.h>
 #include <getopt.h>
-#include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -40,10 +44,12 @@ static struct {
     const char *socket, *file, *bare;
     unsigned connections;
     double seconds, rate;
+    bool ahead;
 } o = {.connections = 16, .seconds = 2};
 
 static char (*requests)[REQUEST_MAX];
 static size_t requests_n, next_request;
+static volatile sig_atomic_t ending;
 static struct client clients[CONNECTIONS_MAX];
 static uint32_t *samples; /* microseconds / 10 */
 static uint64_t ok, bad;
@@ -62,16 +68,17 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void add_request(const char *path, const char *header)
+/* `fields`: whole lines, or "". */
+static void add_request(const char *path, const char *fields)
 {
     if (requests_n % 1024 == 0 && !(requests = realloc(requests, (requests_n + 1024) * sizeof *requests)))
         die("memory");
-    snprintf(requests[requests_n++], REQUEST_MAX, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", path, header);
+    snprintf(requests[requests_n++], REQUEST_MAX, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", path, fields);
 }
 
 static void read_requests(void)
 {
-    char line[128], header[160];
+    char line[REQUEST_MAX / 2], fields[REQUEST_MAX];
     FILE *f;
 
     if (o.bare) {
@@ -82,12 +89,15 @@ static void read_requests(void)
     if (!f)
         die(o.file);
     while (fgets(line, sizeof line, f)) {
-        snprintf(header, sizeof header, "X-Client-Fingerprint: %.64s\r\n", line);
-        add_request("/v1/decision", header);
+        size_t n = 0;
+
+        for (char *at = line, *one; (one = strtok_r(at, "\t\n", &at));)
+            n += (size_t)snprintf(fields + n, sizeof fields - n, "%s\r\n", one);
+        add_request("/v1/decision", fields);
     }
     fclose(f);
     if (requests_n == 0)
-        die("no fingerprints");
+        die("nobody to ask about");
 }
 
 static void client_open(struct client *c)
@@ -160,6 +170,19 @@ static struct client *idle_client(void)
     return NULL;
 }
 
+/* How long to wait for answers before the next is due; a connection that is late has one more look each millisecond. */
+static struct timespec patience(uint64_t due, uint64_t now)
+{
+    uint64_t ns = o.rate <= 0 ? 100000000 : due <= now ? 1000000 : due - now;
+
+    return (struct timespec){.tv_nsec = ns < 100000000 ? (long)ns : 100000000};
+}
+
+static void on_term(int sig)
+{
+    ending = sig;
+}
+
 static int by_value(const void *a, const void *b)
 {
     const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -176,8 +199,8 @@ static double percentile(double p)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"socket", 1, NULL, 's'}, {"fingerprints", 1, NULL, 'f'}, {"bare", 1, NULL, 'b'},
-                                            {"connections", 1, NULL, 'c'}, {"seconds", 1, NULL, 't'}, {"rate", 1, NULL, 'r'}, {0}};
+    static const struct option options[] = {{"socket", 1, NULL, 's'}, {"fields", 1, NULL, 'f'}, {"bare", 1, NULL, 'b'},
+                                            {"connections", 1, NULL, 'c'}, {"seconds", 1, NULL, 't'}, {"rate", 1, NULL, 'r'}, {"ahead", 0, NULL, 'a'}, {0}};
     struct epoll_event events[64];
     uint64_t start, end, due;
     double step;
@@ -191,10 +214,15 @@ int main(int argc, char **argv)
         case 'c': o.connections = (unsigned)atoi(optarg); break;
         case 't': o.seconds = atof(optarg); break;
         case 'r': o.rate = atof(optarg); break;
+        case 'a': o.ahead = true; break;
         default: return 2;
         }
     if (!o.socket || !o.file == !o.bare || o.connections < 1 || o.connections > CONNECTIONS_MAX)
         return 2;
+    signal(SIGTERM, on_term);
+    prctl(PR_SET_TIMERSLACK, 1);
+    if (o.ahead)
+        sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1});
     read_requests();
     samples = malloc(SAMPLES_MAX * sizeof *samples);
     loop = epoll_create1(EPOLL_CLOEXEC);
@@ -212,26 +240,21 @@ int main(int argc, char **argv)
     step = o.rate > 0 ? 1e9 / o.rate : 0;
     for (unsigned i = 0; i < o.connections && o.rate <= 0; i++)
         client_ask(&clients[i], now_ns());
-    for (uint64_t asked = 0, now; (now = now_ns()) < end;) {
+    for (uint64_t asked = 0, now; !ending && (now = now_ns()) < end;) {
+        struct timespec wait;
         struct client *c;
-        int wait_ms = 100, n;
+        int n;
 
         while (o.rate > 0 && due <= now && (c = idle_client())) { /* one that waits for a connection is late all the same */
             client_ask(c, due);
             due = start + (uint64_t)((double)++asked * step);
         }
-        if (o.rate > 0)
-            wait_ms = 0;
-        n = epoll_wait(loop, events, 64, wait_ms);
+        wait = patience(due, now_ns());
+        n = epoll_pwait2(loop, events, 64, &wait, NULL);
         for (int i = 0; i < n; i++) {
             c = events[i].data.ptr;
             if (client_read(c) && o.rate <= 0)
                 client_ask(c, now_ns());
-        }
-        if (n == 0 && o.rate > 0) {
-            const struct timespec little = {.tv_nsec = 20000};
-
-            nanosleep(&little, NULL);
         }
     }
     end = now_ns();
