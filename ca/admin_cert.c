@@ -307,12 +307,12 @@ static void on_confirmed(struct core *c, void *arg, bool confirmed, const char *
     admin_done_but(call, result, &e);
 }
 
-void admin_done_in_force(struct core *c, struct admin_call *call, uint64_t seq, json_t *result)
+void admin_done_in_force(struct core *c, struct admin_call *call, json_t *result)
 {
     revoke_changed(c);
     call->state = json_dumps(result, JSON_COMPACT);
     json_decref(result);
-    links_confirm(c, seq, on_confirmed, call);
+    links_confirm(c, c->purge_seq, on_confirmed, call); /* of this change, or of a newer one */
 }
 
 #define SAME_KEY_MAX 64
@@ -447,7 +447,7 @@ static void change_status(struct core *c, struct admin_call *call, struct revoca
     result = json_pack("{s:s, s:I, s:b}", "status", cert_status_name((enum cert_status)row.status), "seq", (json_int_t)seq, "changed", changed);
     if (row.status == CERT_ON_HOLD && r->to == CERT_GOOD)
         json_object_set_new(result, "held_by", json_string(hold_text(row.hold_by, text, sizeof(text))));
-    admin_done_in_force(c, call, seq, result);
+    admin_done_in_force(c, call, result);
 }
 
 void op_cert_revoke(struct core *c, struct admin_call *call)

@@ -524,5 +524,5 @@ void op_station_revoke(struct core *c, struct admin_call *call)
         return;
     }
     factory_stations_changed(c);
-    admin_done_in_force(c, call, c->purge_seq, json_pack("{s:I}", "revoked", (json_int_t)call->left));
+    admin_done_in_force(c, call, json_pack("{s:I}", "revoked", (json_int_t)call->left));
 }

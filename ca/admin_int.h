@@ -101,8 +101,11 @@ void admin_done(struct admin_call *call, json_t *result, int fd);
 void admin_fail(struct admin_call *call, const struct err *e);
 /* Done, with a reservation: the result is there, and `e` says what is missing (E_PENDING). */
 void admin_done_but(struct admin_call *call, json_t *result, const struct err *e);
-/* Certificates have changed, which is durable: done when OCSP and every front go by row `seq`; later than that with a reservation. */
-void admin_done_in_force(struct core *c, struct admin_call *call, uint64_t seq, json_t *result);
+/*
+ * Certificates or devices have changed, which is durable: done when OCSP and every front go by it, with a reservation (E_PENDING) when one
+ * of them does not say so in ten seconds. Takes over `result`.
+ */
+void admin_done_in_force(struct core *c, struct admin_call *call, json_t *result);
 
 /*
  * A second person approved a stored request: the call goes on as that of `who`, who asked, with the stored operation. Takes over `args`

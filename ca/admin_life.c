@@ -50,7 +50,7 @@ static enum err_code change_of(const struct admin_call *call, struct life_change
 
 void life_acknowledge(struct core *c, struct admin_call *call, enum device_state state, bool changed, uint64_t seq)
 {
-    admin_done_in_force(c, call, seq,
+    admin_done_in_force(c, call,
                         json_pack("{s:s, s:I, s:b}", "state", device_state_name(state), "seq", (json_int_t)seq, "changed", changed));
 }
 

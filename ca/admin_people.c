@@ -243,7 +243,7 @@ void op_operator_end(struct core *c, struct admin_call *call)
         admin_fail(call, &e);
         return;
     }
-    admin_done_in_force(c, call, c->purge_seq, json_pack("{s:s, s:I}", "name", row.name, "revoked", (json_int_t)call->left));
+    admin_done_in_force(c, call, json_pack("{s:s, s:I}", "name", row.name, "revoked", (json_int_t)call->left));
 }
 
 static enum err_code certs_json(struct store *ledger, uint64_t operator_id, json_t *out, struct err *e)

@@ -392,7 +392,7 @@ static void finish(struct core *c, struct admin_call *call, struct transfer *t, 
         admin_fail(call, e);
         return;
     }
-    admin_done_in_force(c, call, t->seq,
+    admin_done_in_force(c, call,
                         json_pack("{s:s, s:s, s:s, s:I, s:I, s:b}", "transfer", t->row.name, "from", t->row.from_domain, "to",
                                   t->row.to_domain, "devices", (json_int_t)t->n, "seq", (json_int_t)t->seq, "changed", t->changed));
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What a station that means harm, or an operator in a hurry, can do to a factory line: as little as possible.
 load ../lib/instance
+load ../lib/fault
 load ../lib/factory
 
 setup_file() {
@@ -242,4 +243,21 @@ longest_waits() {
     [ "$(unit_issue issue-1 WO-a WO-a-00000005)" = 403 ]
     told_often() { inkan audit export | jq -es 'any(.event == "unit-refused-often")'; }
     wait_for 5 told_often
+}
+
+@test "a station's or an operator's end is not confirmed before every front goes by it" {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=ida -keyout "$dir/ida.key" -out "$dir/ida.csr" 2> /dev/null
+    inkan operator add ida --roles factory --csr "$dir/ida.csr" --out "$dir/ida.pem"
+    station_add gone-1 issue
+    front=$(pid_of front-0)
+    for end in "station revoke gone-1" "operator end ida"; do
+        kill -STOP "$front"
+        # shellcheck disable=SC2086
+        inkan $end --yes > "$dir/ended" 2>&1 3>&- &
+        ending=$!
+        sleep 1
+        kill -0 "$ending"
+        kill -CONT "$front"
+        wait "$ending"
+    done
 }
