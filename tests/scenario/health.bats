@@ -41,7 +41,10 @@ teardown_file() {
     instance_down
     side_dir_remove
 }
-setup() { fault_load; }
+setup() {
+    fault_load
+    [ ! -e "$dir/tokens.away" ] || mv "$dir/tokens.away" "$dir/tokens"
+}
 
 receiver_start() {
     rm -f "$side/hook/up"
