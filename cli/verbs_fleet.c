@@ -325,8 +325,8 @@ static int follow_to_end(struct run *r, json_t *batch)
     say(b);
     if (r->json && !print_object(b, true))
         return EXIT_REFUSED;
-    if (strcmp(text_of(b, "state"), "done") == 0)
-        return EXIT_DONE;
+    if (strcmp(text_of(b, "state"), "done") == 0) /* that nothing was done is no success for a script */
+        return number_of(b, "refused") > 0 && number_of(b, "refused") == number_of(b, "done") ? EXIT_REFUSED : EXIT_DONE;
     return is_one_of(text_of(b, "state"), resting) ? EXIT_NOT_PROVEN : EXIT_REFUSED;
 }
 

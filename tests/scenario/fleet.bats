@@ -147,6 +147,8 @@ steps() {
     inkan fleet refused "$id" --json > "$dir/refused"
     [ "$(jq -r '.[0].device_id' "$dir/refused")" = declared-1 ]
     [[ "$(jq -r '.[0].reason' "$dir/refused")" = *declared* ]]
+    run fleet suspend --select 'device in (declared-1, declared-2)' # nothing done at all is no success
+    [ "$status" -eq 1 ]
     fleet suspend --select 'device in (fill-0000001500, fill-0000001502)'
     [ "$(batch "$(newest)" same)" = 1 ]
     [ "$(batch "$(newest)" changed)" = 1 ]
