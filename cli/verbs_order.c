@@ -403,6 +403,7 @@ static json_int_t count_of(const json_t *counts, const char *name)
 int command_order_status(struct run *r)
 {
     AUTO(json_t) *result = NULL, *counts = NULL;
+    const char *state;
     struct err e = {0};
 
     if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK)
@@ -421,7 +422,8 @@ int command_order_status(struct run *r)
            (long long)count_of(counts, "shipped"), (long long)count_of(counts, "stock"), (long long)count_of(counts, "scrapped"));
     printf("%8lld new keys before the confirm, %lld reworks, %lld waiting for the token\n", (long long)count_of(counts, "rekeyed"),
            (long long)count_of(counts, "reworked"), (long long)count_of(counts, "captured"));
-    if (strcmp(json_string_value(json_object_get(result, "state")), "closed") != 0)
+    state = json_string_value(json_object_get(result, "state"));
+    if (!state || strcmp(state, "closed") != 0)
         printf("         (open: units at work and in rework are missing on the right until it is closed)\n");
     return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_DONE : EXIT_REFUSED;
 }

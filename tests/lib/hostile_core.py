@@ -7,6 +7,7 @@
 
 Texts go out as they are: an octet that is no UTF-8 is written "\\udcXX".
 """
+import contextlib
 import json
 import os
 import socket
@@ -52,7 +53,7 @@ def main():
     os.rename(sys.argv[1] + ".new", sys.argv[1])
     while True:
         conn, _ = listener.accept()
-        with conn:
+        with conn, contextlib.suppress(ConnectionError):
             serve(conn, answers)
 
 

@@ -254,6 +254,14 @@ harmless() {
     done
 }
 
+@test "an answer that lacks what it should have ends no program" {
+    for command in 'order status x' 'order close x --yes' 'fleet watch 1' 'approval show 1' 'ca show x' 'status'; do
+        run says '{"order.status": {}, "order.close": {}, "batch.show": {}, "approval.show": {}, "ca.show": {}, "status": {}}' $command
+        echo "$command: $output"
+        [ "$status" -lt 4 ]
+    done
+}
+
 @test "a mass action whose answer never came says how to find out, and that asking again does no harm" {
     no says '{"batch.preview": {"done": {"count": 1}}, "batch.create": "gone"}' fleet suspend --select 'device = x' --yes
     grep -q 'inkan fleet list. The same command again does no harm' "$dir/said"
