@@ -305,6 +305,9 @@ alarm() { # KIND OBJECT
     inkan device decommission old-1 --yes
     stands old-1 decommissioned good cessationOfOperation
     [ "$(enrols old-1)" = 403 ]
+    domain=beta inkan device add old-1 --anchor example-maker --product demo > /dev/null
+    [ "$(enrols old-1 beta)" = 403 ]
+    grep -q 'the device is stopped: decommissioned' "$dir/body"
     inkan device recommission old-1
     [ "$(enrols old-1)" = 200 ]
     stands old-1 in_service good good
