@@ -322,7 +322,7 @@ alarm_becomes() {
     unit_birth hlt-7
     waits_for 10 all_told tcp audit "$(newest_entry)"
     kill "$(cat "$side/syslog.pid")"
-    unit_birth hlt-8
+    inkan device add hlt-8 --domain example --product demo > /dev/null # one line: no other would find that it is away
     metric_away() { scrape && [ "$(metric inkan_notify_failures_total name=counted)" -ge 1 ] && [ "$(metric inkan_notify_failures_total name=local)" -ge 1 ]; }
     waits_for 10 metric_away
     syslog_start
