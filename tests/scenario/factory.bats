@@ -228,6 +228,9 @@ refuses() {
         no grep -rqiE "$secret|$lost" "$dir/state" "$dir/log" "$dir/marks" "$dir/handed"
     done
     [ "$(inkan unit show "$order/$order-00000002" --json | jq -r '[.events[].event] | join(" ")')" = "reserved issued secret secret confirmed" ]
+    inkan device history "$order-00000002" > "$dir/history"
+    grep -q 'secret  ' "$dir/history"
+    no grep -q cms "$dir/history"
 }
 
 @test "no secret without a customer's key, for another role, or for a unit that ended; a rework opens it" {
