@@ -716,9 +716,15 @@ void op_batch_pause(struct core *c, struct admin_call *call)
     change_course(c, call, batch_pause);
 }
 
+/* Anybody may stop it; it goes on by the word of somebody who may do what it does. */
 void op_batch_resume(struct core *c, struct admin_call *call)
 {
-    change_course(c, call, batch_resume);
+    struct err e = {0};
+
+    if (!call->is_root && fleet_may_act(c, call->args, &call->person, &e) != E_OK)
+        admin_fail(call, &e);
+    else
+        change_course(c, call, batch_resume);
 }
 
 void op_batch_cancel(struct core *c, struct admin_call *call)

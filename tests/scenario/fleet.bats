@@ -329,6 +329,18 @@ SQL
     fleet release --select 'device = fill-0000001001'
 }
 
+@test "anybody who may change units may stop a mass action; it goes on by somebody who may do what it does" {
+    inkan fleet compromise --select 'device in (fill-0000000001, fill-0000000002)' --canary 50 --yes || true
+    id=$(newest)
+    [ "$(batch "$id" state)" = canary ]
+    run as alice fleet resume "$id"
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"device.compromise is for the role"* ]]
+    [ "$(batch "$id" state)" = canary ]
+    as alice fleet cancel "$id" --yes > /dev/null
+    [ "$(batch "$id" state) $(batch "$id" changed)" = "cancelled 1" ]
+}
+
 @test "the trail of all this verifies, and an altered row of a step is found" {
     inkan backup --out "$dir/backup.db"
     run inkan audit verify --ledger "$dir/backup.db"
