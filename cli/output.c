@@ -40,7 +40,7 @@ static void join_list(const json_t *list, char *out, size_t size)
 /* Members whose numbers are times, by the endings the protocol uses. */
 static bool is_time(const char *member)
 {
-    static const char *const endings[] = {"_at", "not_before", "not_after", "_update", "invalidity"};
+    static const char *const endings[] = {"_at", "_time", "not_before", "not_after", "_update", "invalidity", "until", "oldest"};
     size_t len = strlen(member);
 
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {

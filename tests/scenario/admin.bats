@@ -51,7 +51,8 @@ setup() { instance_load; }
     chmod "$mode_dir" "$dir/run"
     [ "$status" -eq 1 ]
     grep -q 'may not administer this service' <<< "$output"
-    inkan status
+    inkan status | tee "$dir/status"
+    grep -qE 'head_time 20[0-9-]+T' "$dir/status" # people read it: no seconds since 1970
 }
 
 @test "rows as a table and as JSON; an unknown name says so" {
