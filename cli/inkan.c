@@ -39,7 +39,7 @@ static void print_usage(FILE *f)
         fprintf(f, "  %-10s %-18s %s\n", c->noun, c->verb ? c->verb : "", c->help);
     }
     fprintf(f, "\nEvery command: --help. Results go to standard output, talk to standard error.\n"
-               "Exit: 0 done, 1 refused or failed, 2 wrong usage, 3 done but not fully proven.\n"
+               "Exit: 0 done, 1 refused or failed, 2 wrong usage, 3 not over: waits for somebody, or is not fully proven.\n"
                "The socket is --socket, else $INKAN_SOCKET, else " DEFAULT_SOCKET ".\n"
                "As an operator: --as CERTIFICATE.pem [--key FILE|pkcs11:URI] signs the request; with --url https://HOST:PORT --ca FILE\n"
                "it goes over the network. Else $INKAN_AS, $INKAN_KEY, $INKAN_URL, $INKAN_CA.\n");
