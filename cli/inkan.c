@@ -17,7 +17,7 @@
 #include "cli/admin_remote.h"
 #include "ca/signed_request.h"
 
-#define STATUS_PATIENCE_S 10
+#define SOON_S            10  /* for what costs the service nothing */
 #define FILE_TO_SEND_MAX  ((size_t)64 << 20)
 #define PATIENCE_S        600 /* an HSM may take minutes for a key */
 #define DEFAULT_SOCKET "/run/inkan/admin.sock"
@@ -354,9 +354,13 @@ static enum err_code connect_service(struct run *r, struct err *e)
         return err_set(e, E_INVALID, "--url needs --as FILE, your certificate, and --ca FILE, what the service's must chain to");
     if (r->url ? admin_remote_open(r->url, r->ca, r->identity, &r->remote, e) != E_OK : admin_connect(r->socket_path, &r->client, e) != E_OK)
         return e->code;
-    if (!r->identity)
-        return E_OK;
-    return r->remote ? admin_remote_node(r->remote, r->node, sizeof(r->node), e) : admin_node(r->client, r->node, sizeof(r->node), e);
+    if (r->remote)
+        return admin_remote_node(r->remote, r->node, sizeof(r->node), e);
+    /* The socket is there before the core serves it, and stays when the core does not start. */
+    admin_set_patience(r->client, SOON_S);
+    if (admin_node(r->client, r->node, sizeof(r->node), e) == E_BUSY)
+        return err_wrap(e, "the core is starting, or cannot: the service's log says why");
+    return e->code;
 }
 
 enum err_code run_call(struct run *r, const char *op, const json_t *args, admin_rows_fn rows, void *arg, json_t **result,
@@ -365,8 +369,7 @@ enum err_code run_call(struct run *r, const char *op, const json_t *args, admin_
     struct rows_sink sink = {rows, arg};
     const char *file_op = r->file_op ? r->file_op : r->command->op;
     AUTO_BUF jws = BUF_INIT(SIGNED_REQUEST_MAX);
-    /* The socket is there before the core serves it, and stays when the core does not start. */
-    int patience_s = strcmp(op, "status") == 0 ? STATUS_PATIENCE_S : PATIENCE_S;
+    int patience_s = strcmp(op, "status") == 0 ? SOON_S : PATIENCE_S;
     int file = r->file >= 0 && file_op && strcmp(op, file_op) == 0 ? r->file : -1;
 
     *result = NULL;

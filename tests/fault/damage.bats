@@ -112,9 +112,15 @@ known_is_there() {
     [ "$status" -eq 1 ]
     [[ $output == *'the core does not start: '*ledger.db* ]]
     no health_is_ready
+    timeout 30 "$programs/inkan" --socket "$dir/run/admin.sock" order list > "$side/asked" 2>&1 3>&- &
+    asked=$!
     named() { log_after "$before" | grep 'proc=core' | grep 'ledger.db' | grep -q 'not a database\|malformed'; }
     waits_for 10 named
     no test "$(enroll dmg-page --max-time 1)" = 200
+    code=0
+    wait "$asked" || code=$?
+    [ "$code" -eq 1 ]
+    grep -q 'the core is starting, or cannot' "$side/asked"
     stop_service
     cat "$side/good.db" > "$dir/state/ledger/ledger.db"
     start_again

@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 
-ROWS, PROGRESS, DONE = 0x0701, 0x0702, 0x0703
+ROWS, PROGRESS, DONE, NODE = 0x0701, 0x0702, 0x0703, 0x0705
 DENIED = 3
 
 
@@ -37,11 +37,18 @@ def answer(send, a):
 
 def serve(conn, answers):
     while packet := conn.recv(1 << 17):
-        rid = struct.unpack(">Q", packet[8:16])[0]
+        asked, rid = struct.unpack(">HQ", packet[6:16])
+
+        def send(kind, body, rid=rid):
+            conn.send(struct.pack(">IBBHQ", 16 + len(body), 1, 0, kind, rid) + body)
+
+        if asked == NODE:
+            send(NODE, field("node"))
+            continue
         a = answers[packet[20:20 + struct.unpack(">I", packet[16:20])[0]].decode()]
         if a == "gone":
             return
-        answer(lambda kind, body: conn.send(struct.pack(">IBBHQ", 16 + len(body), 1, 0, kind, rid) + body), a)
+        answer(send, a)
 
 
 def main():
