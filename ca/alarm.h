@@ -20,7 +20,7 @@ MUST_CHECK enum err_code alarm_clear(struct core *c, const char *kind, const cha
 bool alarm_ends_by_itself(const char *kind);
 
 /*
- * Every four seconds: raises and clears what has no other place to be noticed: certificates near their end, disks, audit heads, the clock,
+ * Every two seconds: raises and clears what has no other place to be noticed: certificates near their end, disks, audit heads, the clock,
  * tokens. Own transactions.
  */
 void alarm_watch(struct core *c);

@@ -549,7 +549,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         links_tick(c);
     if (c->ticks % 40 == 0)
         services_renew(c);
-    if (c->ticks % 16 == 0)
+    if (c->ticks % 8 == 0)
         alarm_watch(c);
     if (c->ticks % 240 == 0 && issue_waiting(c) == 0 && store_checkpoint(c->store, WAL_MAX, &e) != E_OK) {
         core_doubt(c, &e);

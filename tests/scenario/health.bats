@@ -188,7 +188,7 @@ alarm_becomes() {
     mv "$dir/tokens" "$dir/tokens.away"
     inkan device add hlt-gone --domain example --product demo > /dev/null # an entry that no head will name
     waits_for 10 not_ready
-    sleep 5 # it was seen down once
+    sleep 3 # it was seen down once
     set_clock 120
     alarm_becomes open token-down
     [ "$(alarm_of token-down)" = "open token:issuing" ]
