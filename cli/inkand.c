@@ -14,6 +14,7 @@
 #include "base/auto.h"
 #include "base/log.h"
 #include "base/systemd.h"
+#include "base/text.h"
 #include "cli/inkand_int.h"
 
 #define DEFAULT_CONFIG "/etc/inkan/inkan.yaml"
@@ -110,7 +111,7 @@ static int wait_for_start(int from, pid_t service)
         return 1; /* it has said why itself */
     if (strcmp(why, STARTED) == 0)
         return 0;
-    fprintf(stderr, "inkand: the core does not start: %s\ninkand: it is tried again until it does; to stop: kill %ld\n", why, (long)service);
+    fprintf(stderr, "inkand: the core does not start: %s\ninkand: it is tried again until it does; to stop: kill %ld\n", SHOWN(why), (long)service);
     return 1;
 }
 

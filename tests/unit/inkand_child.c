@@ -4,7 +4,7 @@
  * is told and does what a file in the run directory says.
  *
  *   exit-NAME   leave with this code before serving (once: the file is removed)
- *   die-NAME    leave with this code before serving, each time; the last words are "told to die"
+ *   die-NAME    leave with this code before serving, each time; the last words are "told to die" and a bell
  *   run         core only, read on SIGUSR1: "<what> <token>" asked of the supervisor
  */
 #include <event2/event.h>
@@ -66,7 +66,7 @@ static void leave_if_told(struct proc *p, const char *prefix, bool once)
         unlink(path);
     fclose(f);
     if (!once)
-        proc_state(p, "told to die");
+        proc_state(p, "told to die\a");
     _exit(atoi(text));
 }
 

@@ -582,7 +582,7 @@ static void a_core_that_does_not_start_is_told_where_the_start_was_ordered(void 
     put_file(&s, "run/die-core", "1");
     start_with(&s, NULL);
     assert_int_equal(wait_end(s.pid), 1);
-    assert_int_equal(count(&s, "the core does not start: told to die"), 1);
+    assert_int_equal(count(&s, "the core does not start: told to die\\x07\n"), 1);
     /* The service goes on: what was wrong may be mended meanwhile. */
     assert_int_equal(kill(running(&s, "inkand"), 0), 0);
     snprintf(path, sizeof(path), "%s/run/die-core", s.dir);
