@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Debian packages by purpose. Sourced by quickstart and test.
 # shellcheck shell=sh disable=SC2034
-packages_build="build-essential cmake ninja-build pkg-config libssl-dev libp11-dev libp11-kit-dev libevent-dev libsqlite3-dev
+packages_build="build-essential cmake ninja-build pkg-config python3 libssl-dev libp11-dev libp11-kit-dev libevent-dev libsqlite3-dev
  libyaml-dev libjansson-dev libsmartcols-dev libcurl4-openssl-dev libseccomp-dev libcap-dev"
 packages_run="softhsm2 openssl curl ca-certificates adduser"
-packages_test="libcmocka-dev bats golang-cfssl clang libclang-rt-dev cppcheck strace faketime jq sqlite3 python3 python3-asn1crypto python3-cryptography python3-jsonschema python3-yaml gnutls-bin nginx-light haproxy mosquitto
+packages_test="libcmocka-dev bats golang-cfssl clang libclang-rt-dev cppcheck strace faketime jq sqlite3 python3-asn1crypto python3-cryptography python3-jsonschema python3-yaml gnutls-bin nginx-light haproxy mosquitto
  mosquitto-clients apache2 stunnel4 strongswan-pki libstrongswan-standard-plugins libnss3 libnss3-tools p11-kit p11-kit-modules opensc procps iproute2 xxd util-linux testssl.sh
  groff-base systemd"
 
