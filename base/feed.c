@@ -140,6 +140,18 @@ enum err_code feed_cert_read(struct bytes line, struct feed_cert *out, struct er
     return E_OK;
 }
 
+bool feed_cert_read_key(struct bytes line, struct feed_cert *out)
+{
+    const uint8_t *end = line.p + line.len, *first = memchr(line.p, '\t', line.len);
+    const uint8_t *second = first ? memchr(first + 1, '\t', (size_t)(end - first - 1)) : NULL;
+    uint64_t issuer;
+
+    if (!second || !read_number(BYTES(line.p, (size_t)(first - line.p)), FEED_ISSUERS_MAX, &issuer))
+        return false;
+    out->issuer = (uint32_t)issuer;
+    return read_serial(BYTES(first + 1, (size_t)(second - first - 1)), out);
+}
+
 static int hex_value(uint8_t c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;

@@ -52,6 +52,8 @@ struct feed_cert {
 void feed_cert_write(struct buf *out, const struct feed_cert *c);
 /* Reads one line strictly. The texts point into `line` and are still escaped: feed_text. E_INVALID names the field. */
 MUST_CHECK enum err_code feed_cert_read(struct bytes line, struct feed_cert *out, struct err *e);
+/* Its issuer and serial alone, of a line that was read before; nothing else of `out` is set. */
+bool feed_cert_read_key(struct bytes line, struct feed_cert *out);
 /* The escapes undone into `out`, NUL-terminated; false: a broken escape, an octet NUL or no room. */
 bool feed_text(struct bytes escaped, char *out, size_t size);
 /* By issuer number, then serial as a number: <0, 0, >0. */

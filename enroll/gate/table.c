@@ -407,19 +407,25 @@ enum err_code table_apply(struct table *t, struct bytes payload, struct err *e)
 
 /* ---- looking up ---- */
 
+static struct bytes base_text(const struct table *t, size_t i)
+{
+    return BYTES(t->text.p + t->line[i], t->line[i + 1] - t->line[i] - 1);
+}
+
 static bool base_find(const struct table *t, const struct feed_cert *key, struct feed_cert *out)
 {
     size_t low = 0, high = t->lines;
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
+        struct feed_cert here;
         int order;
 
-        if (!table_base_line(t, mid, out))
+        if (!feed_cert_read_key(base_text(t, mid), &here))
             return false;
-        order = feed_cert_order(out, key);
+        order = feed_cert_order(&here, key);
         if (order == 0)
-            return true;
+            return table_base_line(t, mid, out);
         if (order < 0)
             low = mid + 1;
         else
@@ -475,7 +481,7 @@ bool table_base_line(const struct table *t, size_t i, struct feed_cert *out)
 {
     struct err ignored = {0};
 
-    return i < t->lines && feed_cert_read(BYTES(t->text.p + t->line[i], t->line[i + 1] - t->line[i] - 1), out, &ignored) == E_OK;
+    return i < t->lines && feed_cert_read(base_text(t, i), out, &ignored) == E_OK;
 }
 
 size_t table_change_count(const struct table *t)

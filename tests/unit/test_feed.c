@@ -32,7 +32,7 @@ static struct feed_cert sample(void)
 
 static void a_line_is_read_back(void **state)
 {
-    struct feed_cert c = sample(), got;
+    struct feed_cert c = sample(), got, key;
     AUTO_BUF line = BUF_INIT(4096);
     struct err e = {0};
     char text[FEED_TEXT_MAX + 1];
@@ -42,6 +42,8 @@ static void a_line_is_read_back(void **state)
     buf_add_u8(&line, 0);
     assert_string_equal((const char *)line.p, "3\t0aff01\ton_hold\tcertificateHold\tsuspended\tnone\t253402300799\texample\tdev-1\tv%201.2%09%22%25%5C\t%2D");
     assert_int_equal(feed_cert_read(BYTES(line.p, line.len - 1), &got, &e), E_OK);
+    assert_true(feed_cert_read_key(BYTES(line.p, line.len - 1), &key));
+    assert_int_equal(feed_cert_order(&key, &got), 0);
     assert_int_equal(feed_cert_order(&c, &got), 0);
     assert_int_equal(got.status, FEED_ON_HOLD);
     assert_true(feed_text(got.firmware, text, sizeof text));
