@@ -513,7 +513,6 @@ static size_t rows_in(const char *json)
     return n;
 }
 
-
 static struct sts_caller gateway_of(uint64_t number)
 {
     struct sts_caller caller = {0};
