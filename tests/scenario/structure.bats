@@ -113,6 +113,21 @@ includes() {
     [ ! -s "$BATS_TEST_TMPDIR/warnings" ]
 }
 
+@test "every command that the documents name exists" {
+    cd "$source_dir"
+    "$programs/inkan" completion | sed -n "s/^    '\([a-z]* [a-z-]*\)'\*)/\1/p" > "$BATS_TEST_TMPDIR/commands"
+    grep -qx 'cert list' "$BATS_TEST_TMPDIR/commands"
+    grep -rhoE --include='*.md' --include='*.yaml' --include=quickstart --include='*.rules.yml' '(`|^|[#$] +)(\$INKAN|inkan) [a-z]+( [a-z-]+)?' README.md docs deploy |
+        sed -E 's/.*(\$INKAN|inkan) //' | sort -u > "$BATS_TEST_TMPDIR/named"
+    [ "$(wc -l < "$BATS_TEST_TMPDIR/named")" -gt 50 ]
+    missing=
+    while read -r noun verb; do
+        grep -qe "^$noun ${verb:+$verb\$}" -e "^$noun \$" "$BATS_TEST_TMPDIR/commands" || missing="$missing, $noun $verb"
+    done < "$BATS_TEST_TMPDIR/named"
+    echo "missing$missing"
+    [ -z "$missing" ]
+}
+
 @test "what is installed is whole: units that systemd accepts, programs and pages where they say" {
     [ -d "${INKAN_RELEASE:-/nowhere}/bin" ] || skip "no release build here"
     root=$BATS_TEST_TMPDIR/root
