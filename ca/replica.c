@@ -373,10 +373,17 @@ static bool note_seq(struct replica *r, uint64_t seq, int64_t time)
     return run(r, ST_SEQ);
 }
 
+static enum err_code may_write(const struct replica *r, struct err *e)
+{
+    const char *failure = merge_failure(r->merge);
+
+    return failure ? err_set(e, E_STORE, "replica \"%s\": its log could not be merged: %s", r->path, failure) : E_OK;
+}
+
 static enum err_code begin(struct replica *r, struct err *e)
 {
-    if (merge_has_failed(r->merge))
-        return err_set(e, E_STORE, "replica \"%s\": its log was emptied, and could not be flushed", r->path);
+    if (may_write(r, e) != E_OK)
+        return e->code;
     return run(r, ST_BEGIN) ? E_OK : store_err(r, "begin", e);
 }
 
@@ -644,6 +651,8 @@ enum err_code replica_keep_time(struct replica *r, int64_t time, struct err *e)
 {
     if (time == r->time || replica_is_merging(r))
         return E_OK;
+    if (may_write(r, e) != E_OK)
+        return e->code;
     sqlite3_bind_int64(r->st[ST_TIME], 1, time);
     if (!run(r, ST_TIME))
         return store_err(r, "keep time", e);

@@ -12,27 +12,42 @@ struct merge {
     sqlite3 *db; /* the thread's */
     pthread_t thread;
     bool started;
-    pthread_mutex_t lock; /* guards asked, stop */
+    pthread_mutex_t lock; /* guards asked; stop is set under it */
     pthread_cond_t more;
-    bool asked, stop;
-    _Atomic bool busy, failed;
+    bool asked;
+    _Atomic bool stop, busy;
+    _Atomic int failed; /* SQLite's code */
 };
 
-#define BUSY_MS 1000 /* somebody reads */
+#define BUSY_MS 100 /* somebody reads */
 
 /*
  * The log is flushed, copied, the file is flushed, the log is cut to nothing: so far SQLite does it. The last is to be on the disk as well
- * before the log begins anew: else a power cut may leave the old header above frames of both, and some old pages would come back.
+ * before the log begins anew: else a power cut may leave the old header above frames of both, and some old pages would come back. So a log
+ * that was copied is never left uncut: whoever reads it is waited for, and an error ends all writing. With a full disk or no memory nothing
+ * counts as copied.
  */
-static void merge_log(struct merge *m)
+static int merge_once(struct merge *m)
 {
     sqlite3_file *log = NULL;
+    int rc;
 
-    if (sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK)
-        return;
-    if (sqlite3_file_control(m->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK || !log || !log->pMethods ||
-        log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK)
-        atomic_store(&m->failed, true);
+    do
+        rc = sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    while (rc == SQLITE_BUSY && !atomic_load(&m->stop));
+    if (rc == SQLITE_OK)
+        rc = sqlite3_file_control(m->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (rc == SQLITE_OK)
+        rc = log && log->pMethods ? log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) : SQLITE_IOERR;
+    return rc;
+}
+
+static void merge_log(struct merge *m)
+{
+    int rc = merge_once(m);
+
+    if (rc != SQLITE_OK && rc != SQLITE_FULL && rc != SQLITE_NOMEM)
+        atomic_store(&m->failed, rc);
 }
 
 static void *merge_main(void *arg)
@@ -40,7 +55,7 @@ static void *merge_main(void *arg)
     struct merge *m = arg;
 
     pthread_mutex_lock(&m->lock);
-    while (!m->stop) {
+    while (!atomic_load(&m->stop)) {
         if (!m->asked) {
             pthread_cond_wait(&m->more, &m->lock);
             continue;
@@ -97,7 +112,7 @@ void merge_free(struct merge *m)
         return;
     if (m->started) {
         pthread_mutex_lock(&m->lock);
-        m->stop = true;
+        atomic_store(&m->stop, true);
         pthread_cond_signal(&m->more);
         pthread_mutex_unlock(&m->lock);
         pthread_join(m->thread, NULL);
@@ -128,7 +143,9 @@ bool merge_is_busy(const struct merge *m)
     return atomic_load(&m->busy);
 }
 
-bool merge_has_failed(const struct merge *m)
+const char *merge_failure(const struct merge *m)
 {
-    return atomic_load(&m->failed);
+    int rc = atomic_load(&m->failed);
+
+    return rc == SQLITE_OK ? NULL : sqlite3_errstr(rc);
 }

@@ -21,10 +21,10 @@ struct merge;
 MUST_CHECK enum err_code merge_new(const char *path, struct merge **out, struct err *e);
 /* Waits for a merge under way. */
 void merge_free(struct merge *m);
-/* Nothing when it is at work. What fails is tried again with the next call... */
+/* Nothing when it is at work. Where the disk is full it is tried again with the next call... */
 void merge_begin(struct merge *m);
 bool merge_is_busy(const struct merge *m);
-/* ... but for this: the log was emptied, and the disk did not say that it is. Nothing may be written any more. */
-bool merge_has_failed(const struct merge *m);
+/* ... but for this: the disk did not say what became of the log. Nothing may be written any more. NULL: none. */
+const char *merge_failure(const struct merge *m);
 
 #endif

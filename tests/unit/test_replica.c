@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The replica of the status log, on real SQLite files: what it keeps, what it refuses, when it begins anew. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -453,6 +454,87 @@ static void the_log_is_merged_beside(void **state)
     replica_free(r);
 }
 
+static void fill_the_log(struct replica *r)
+{
+    struct status_row v = row(1, 0, CERT_GOOD, REASON_UNSPECIFIED, 1000);
+
+    v.serial_len = 4;
+    v.serial[0] = 1;
+    for (uint32_t n = 1; !replica_is_merging(r) && n < 9000; n++) {
+        v.seq = n;
+        v.serial[1] = (uint8_t)(n * 37);
+        v.serial[2] = (uint8_t)(n >> 8);
+        v.serial[3] = (uint8_t)n;
+        apply(r, v);
+    }
+}
+
+/* A log that is copied and not cut would begin anew with the next row, unflushed. */
+static void a_merge_waits_for_who_reads(void **state)
+{
+    struct replica *r = open_as(false);
+    struct status_row v = row(1, 0, CERT_GOOD, REASON_UNSPECIFIED, 1000);
+    sqlite3 *reader;
+    sqlite3_stmt *st;
+
+    (void)state;
+    assert_int_equal(sqlite3_open_v2(file, &reader, SQLITE_OPEN_READONLY, "unix-excl"), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(reader, "SELECT 1 FROM state", -1, &st, NULL), SQLITE_OK);
+    v.serial_len = 4;
+    for (uint32_t n = 1; n <= 1000; n++) {
+        v.seq = n;
+        v.serial[0] = (uint8_t)(1 + n % 100);
+        v.serial[1] = (uint8_t)(n >> 8);
+        v.serial[2] = (uint8_t)n;
+        apply(r, v);
+    }
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW); /* from the end of the log */
+    replica_rest(r);
+    usleep(1200000);
+    assert_true(replica_is_merging(r));
+    sqlite3_finalize(st);
+    wait_until_merged(r);
+    assert_int_equal(size_of("-wal"), 0);
+    sqlite3_close(reader);
+    replica_free(r);
+}
+
+static int cut_fails(int fd, off_t size)
+{
+    if (size == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return ftruncate(fd, size);
+}
+
+static void a_log_that_was_not_cut_ends_all_writing(void **state)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find("unix-excl");
+    struct replica *r = open_as(false);
+    struct status_row v;
+    struct err e = {0};
+    size_t refused;
+    uint64_t seq;
+
+    (void)state;
+    assert_int_equal(vfs->xSetSystemCall(vfs, "ftruncate", (sqlite3_syscall_ptr)cut_fails), SQLITE_OK);
+    fill_the_log(r);
+    wait_until_merged(r);
+    assert_int_equal(vfs->xSetSystemCall(vfs, "ftruncate", NULL), SQLITE_OK);
+    seq = replica_seq(r);
+    v = row(seq + 1, 0x77, CERT_GOOD, REASON_UNSPECIFIED, 2000);
+    assert_int_equal(replica_apply(r, &v, 1, &refused, &e), E_STORE);
+    assert_non_null(strstr(e.msg, "could not be merged"));
+    assert_int_equal(replica_keep_time(r, 3000, &e), E_STORE);
+    assert_false(replica_is_damaged(r));
+    replica_free(r);
+    r = open_as(false);
+    assert_int_equal(replica_seq(r), seq);
+    apply(r, v);
+    replica_free(r);
+}
+
 /* ---- building ---- */
 
 #define MANY 1500
@@ -633,6 +715,8 @@ int main(void)
         IN_DIR(a_damaged_page_is_found_and_the_next_start_begins_anew),
         IN_DIR(a_locked_file_is_not_deleted),
         IN_DIR(the_log_is_merged_beside),
+        IN_DIR(a_merge_waits_for_who_reads),
+        IN_DIR(a_log_that_was_not_cut_ends_all_writing),
         IN_DIR(a_replica_built_in_parts_is_the_same),
         IN_DIR(a_revoked_certificate_never_returns_while_building),
         IN_DIR(rows_that_come_quickly_do_not_wait_for_the_disk),
