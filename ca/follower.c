@@ -182,6 +182,7 @@ static void on_build(evutil_socket_t fd, short what, void *arg)
     } else {
         note_refused(f, refused);
         reach_target(f);
+        pause_while_merging(f);
     }
 }
 
