@@ -19,6 +19,7 @@ from admin_call import Admin  # noqa: E402
 UNITS, QUICK_UNITS = 100000, 5000
 RATE = 40            # first enrollments a second, open loop
 STEP_S = 0.05        # between two looks at the batch
+CORES = os.cpu_count() or 1
 ASK_RATE = 250       # decisions a second, open loop; as many bare answers
 
 
@@ -75,23 +76,36 @@ class Watch(threading.Thread):
             time.sleep(STEP_S)
 
 
+def place(s, apart, others):
+    """Puts the programs of `apart` on its cores, all others and ourselves on `others`. With one core everybody stays on it."""
+    for pid, name in {**s.pids(), os.getpid(): ""}.items():
+        for thread in os.listdir(f"/proc/{pid}/task") if CORES > 1 else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), apart.get(name, others))
+
+
 class Decisions:
     """with: asks for decisions about units that nothing happens to, in an open loop, and beside them for answers that ask nobody.
 
-    Who asks never waits for a core: what is measured is the service, and how long its own processes wait for one. Afterwards: decision, bare."""
+    Who asks never waits for a core, and those who answer have one that the core and its batch are not on, as on a machine with more of them:
+    what is measured is how long they keep each other. Afterwards: decision, bare."""
 
     def __init__(self, bench, s, fields):
+        self.bench, self.s = bench, s
         self.commands = [[bench.tool("decision_load"), "--socket", f"{s.dir}/run/decision.sock", "--connections", "8", "--seconds", "3600",
                           "--rate", str(ASK_RATE), "--ahead", *what] for what in (["--fields", fields], ["--bare", "/v1/other"])]
 
     def __enter__(self):
-        self.asking = [subprocess.Popen(c, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for c in self.commands]
+        place(self.s, {"inkan-status": {self.bench.load_core}, "inkan-front": {self.bench.load_core}}, {self.bench.server_core})
+        self.asking = [self.bench.popen(c, core=self.bench.load_core if CORES > 1 else None, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+                       for c in self.commands]
         return self
 
     def __exit__(self, *failure):
         for one in self.asking:
             one.terminate()
         said = [one.communicate()[0] for one in self.asking]
+        place(self.s, {}, set(range(CORES)))
         if failure[0]:
             return
         found = [json.loads(text) for text in said]
@@ -138,7 +152,7 @@ def run(bench):
     units = QUICK_UNITS if bench.quick else UNITS
     calm_s = 4 if bench.quick else 15
     devices = enrolllib.make_devices(bench, "during-", RATE * (600 if bench.quick else 1200))
-    both = "0,1" if (os.cpu_count() or 1) > 1 else "0"
+    both = "0,1" if CORES > 1 else "0"
     with enrolllib.service(bench, births=devices, core=both, decisions="true") as s:
         requests = fill(bench, s, units)
 
@@ -196,5 +210,6 @@ def run(bench):
                  "decision, calm": asked.decision, "decision during the action": asked_during.decision,
                  "bare answer, calm": asked.bare, "bare answer during the action": asked_during.bare},
         note=f"The service and the load share both cores. {RATE} first enrollments a second in an open loop. CPU is for each unit, without enrollments. "
-             f"{ASK_RATE} decisions a second about units of another lot, and as many 404, on the socket of the machine; who asks never waits for a core.",
+             f"{ASK_RATE} decisions a second about units of another lot, and as many 404, on the socket of the machine: "
+             "while they are asked, the front and the status process have one core and everything else the other.",
         measured=None)
