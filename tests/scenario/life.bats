@@ -446,7 +446,10 @@ alarm() { # KIND OBJECT
 act() {
     case $2 in
     born) born "$1" ;;
-    enrol) [ "$(enrols "$1")" = 200 ] ;;
+    enrol)
+        [ "$(enrols "$1")" = 200 ]
+        listed_as["$units/$1.pem"]="" # another certificate: it is in no list yet
+        ;;
     reserve) [ "$(as issue-1 --json "{\"device_id\":\"$1\"}" "$(factory_url WALK)/reserve")" = 200 ] ;;
     capture)
         shim_rules issuing "C_SignInit rv=0x32"
@@ -457,6 +460,7 @@ act() {
         [ "$2" = issue ] || wait_for 20 unit_is_issued "$1"
         [ "$(unit_issue issue-1 WALK "$1")" = 200 ]
         cp "$units/$1.pem" "$units/$1.idevid.pem"
+        listed_as["$units/$1.idevid.pem"]=""
         ;;
     confirm) [ "$(unit_confirm WALK "$1")" = 200 ] ;;
     rework) [ "$(unit_post qa-1 WALK "$1" rework)" = 200 ] ;;
