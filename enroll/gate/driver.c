@@ -14,6 +14,7 @@
 
 #define RETRY_MS 1000
 #define IDLE_MS  60000
+#define LOOK_MS  2000 /* between two looks whether HAProxy is another process */
 
 struct work {
     struct driver *d;
@@ -24,6 +25,8 @@ struct work {
     bool loaded;        /* just now, whatever else failed */
     uint64_t crl_seq;   /* what that list is known to say */
     bool whole;         /* tell the server everything anew */
+    unsigned long process; /* haproxy: that was told last; 0: it did not say */
+    int64_t look_ms;    /* ... and when that is asked again; 0: nothing was told yet */
     struct refused *set;        /* haproxy */
     struct acl_change *changes; /* haproxy: since the last call that went well */
     size_t changes_n;
@@ -320,6 +323,8 @@ static enum err_code apply_haproxy(struct work *w, bool list_is_new, struct err 
         return E_OK; /* nothing is known yet: the list of an earlier run stays */
     if (w->set && !w->whole && !w->changes_n)
         return E_OK;
+    w->process = haproxy_process(w->d->conf);
+    w->look_ms = clock_mono_ms() + LOOK_MS;
     if (!w->set || haproxy_apply(w->d->conf, w->set, w->changes, w->whole ? 0 : w->changes_n, e) != E_OK) {
         if (!w->set)
             err_set(e, E_NOMEM, "refused serials");
@@ -333,6 +338,18 @@ static enum err_code apply_haproxy(struct work *w, bool list_is_new, struct err 
     w->changes = NULL;
     w->changes_n = 0;
     return E_OK;
+}
+
+/* One that is reloaded reads the file, and takes over later: what was told in between, the process before it was told. */
+static void look_for_reload(struct work *w)
+{
+    unsigned long process;
+
+    if (!w->look_ms || clock_mono_ms() < w->look_ms)
+        return;
+    w->look_ms = clock_mono_ms() + LOOK_MS;
+    process = haproxy_process(w->d->conf);
+    w->whole |= process && process != w->process;
 }
 
 static enum err_code apply(struct work *w, bool list_is_new, struct err *e)
@@ -405,12 +422,12 @@ static bool is_new(const struct work *w)
 static bool wait_for_work(struct work *w, bool failed)
 {
     struct gate *g = w->d->gate;
-    int64_t until = clock_mono_ms() + RETRY_MS;
+    int64_t now = clock_mono_ms(), until = failed ? now + RETRY_MS : w->look_ms ? w->look_ms : INT64_MAX;
     bool go;
 
     gate_lock(g);
-    while (!g->stopping && (failed ? clock_mono_ms() < until : !is_new(w)))
-        gate_wait(g, failed ? until - clock_mono_ms() : IDLE_MS);
+    for (; !g->stopping && now < until && (failed || !is_new(w)); now = clock_mono_ms())
+        gate_wait(g, until - now < IDLE_MS ? until - now : IDLE_MS);
     go = !g->stopping;
     gate_unlock(g);
     return go;
@@ -428,6 +445,7 @@ void *driver_run(void *arg)
         bool list_is_new, worked;
 
         gather(&w);
+        look_for_reload(&w);
         gate_lock(w.d->gate);
         crl = w.d->crl ? w.d->crl->version : 0;
         gate_unlock(w.d->gate);

@@ -130,6 +130,8 @@ struct acl_change {
 /* Writes the list that HAProxy reads at its start, then makes the running one equal: by `changes`, or whole where n is 0. */
 MUST_CHECK enum err_code haproxy_apply(const struct gate_driver *d, const struct refused *set, const struct acl_change *changes, size_t n,
                                        struct err *e);
+/* The number of the process that answers; 0: none does, or it does not say. */
+unsigned long haproxy_process(const struct gate_driver *d);
 /*
  * Puts a client of that id out of a broker: connects with its id over the broker's own socket, and leaves. E_DENIED, E_INVALID: that id
  * the broker does not take; E_IO: the broker is away.

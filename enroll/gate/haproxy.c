@@ -259,6 +259,19 @@ static enum err_code replace_all(const struct gate_driver *d, const struct refus
     return quiet_command(d->socket, buf_bytes(&commit), e);
 }
 
+unsigned long haproxy_process(const struct gate_driver *d)
+{
+    AUTO_BUF answer = BUF_INIT(ANSWER_MAX);
+    unsigned long pid = 0;
+    const char *at;
+    struct err e;
+
+    if (command(d->socket, bytes_str("show info\n"), &answer, &e) != E_OK)
+        return 0;
+    at = strstr(text_of(&answer), "\nPid: ");
+    return at && sscanf(at, "\nPid: %lu", &pid) == 1 ? pid : 0;
+}
+
 /* ---- open connections ---- */
 
 /* What stands in a line behind `before`, up to `end` or to the end of the line; {NULL, 0}: `before` does not. */

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct server {
     pthread_mutex_t lock;
     char heard[8192]; /* lock */
     const char *say;
+    const char *_Atomic process; /* what it says of itself */
 };
 
 static void *server_run(void *arg)
@@ -51,6 +53,7 @@ static void server_start(struct server *s, const char *dir, void (*reply)(struct
     struct sockaddr_un at = {.sun_family = AF_UNIX};
 
     memset(s, 0, sizeof *s);
+    s->process = "Name: HAProxy\nPid: 4711\nUptime: 0d\n";
     snprintf(s->path, sizeof s->path, "%s/server", dir);
     snprintf(at.sun_path, sizeof at.sun_path, "%s", s->path);
     s->reply = reply;
@@ -272,7 +275,8 @@ static bool error_is(struct fixture *f, const char *text)
 /* As HAProxy 2.6 does; what is said to "add" without a version comes from the test. */
 static void haproxy(struct server *s, int fd, struct bytes request)
 {
-    const char *say = memmem(request.p, request.len, "prepare", 7) ? "New version created: 1\n"
+    const char *say = memmem(request.p, request.len, "show info", 9) ? atomic_load(&s->process)
+                      : memmem(request.p, request.len, "prepare", 7) ? "New version created: 1\n"
                       : memmem(request.p, request.len, "add acl /", 9) && s->say ? s->say : "\n";
 
     hear(s, request);
@@ -311,6 +315,28 @@ static void a_ca_that_is_younger_than_the_snapshot_counts(void **state)
     apply(&f, &revoked, 1);
     assert_true(wait_until(acl_has, &f, "1005"));
     assert_true(table_names_stranger(f.gate.table));
+    fixture_clear(&f);
+}
+
+/* What was told while it was reloaded, the process before it was told. */
+static void a_haproxy_that_is_another_process_is_told_everything(void **state)
+{
+    struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "a"), line(2, 2, FEED_REVOKED, "b")};
+    struct fixture f;
+
+    (void)state;
+    fixture_make(&f, DRIVER_HAPROXY, haproxy);
+    fixture_start(&f, lines, 2);
+    assert_true(wait_until(server_heard, &f, "commit acl"));
+    lines[0] = line(2, 1, FEED_REVOKED, "a");
+    apply(&f, lines, 1);
+    assert_true(wait_until(server_heard, &f, "add acl /"));
+    atomic_store(&f.server.process, "Name: HAProxy\nPid: 4712\nUptime: 0d\n");
+    assert_true(wait_until(server_heard, &f, "1001;add acl @1 "));
+    sleep(3);
+    gate_lock(&f.gate);
+    assert_int_equal(f.driver.runs, 3); /* once */
+    gate_unlock(&f.gate);
     fixture_clear(&f);
 }
 
@@ -464,6 +490,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everybody_below_a_revoked_ca_is_refused),
         cmocka_unit_test(a_ca_that_is_younger_than_the_snapshot_counts),
+        cmocka_unit_test(a_haproxy_that_is_another_process_is_told_everything),
         cmocka_unit_test(who_was_refused_stays_so_until_something_is_known),
         cmocka_unit_test(a_failure_beside_a_serial_that_is_not_there_is_a_failure),
         cmocka_unit_test(open_connections_of_the_refused_are_shut_and_no_others),
