@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <sqlite3.h>
 
@@ -19,7 +20,8 @@ struct merge {
     _Atomic int failed; /* SQLite's code */
 };
 
-#define BUSY_MS 100 /* somebody reads */
+#define BUSY_MS      100 /* somebody reads */
+#define LOW_PRIORITY 19  /* whoever answers goes before it, also where they share a core */
 
 /*
  * The log is flushed, copied, the file is flushed, the log is cut to nothing: so far SQLite does it. The last is to be on the disk as well
@@ -54,6 +56,7 @@ static void *merge_main(void *arg)
 {
     struct merge *m = arg;
 
+    setpriority(PRIO_PROCESS, 0, LOW_PRIORITY); /* of this thread */
     pthread_mutex_lock(&m->lock);
     while (!atomic_load(&m->stop)) {
         if (!m->asked) {
