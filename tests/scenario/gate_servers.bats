@@ -62,6 +62,8 @@ state_is() { # STATUS REASON UNIT
 }
 
 @test "HAProxy: what goes on behind a request, a WebSocket, is shut; an untouched unit's goes on" {
+    local version
+    version=$(list_version)
     echo nonsense >> "$gw/nginxcrl/nginx.conf" # for the test after the next: nginx cannot load what is told now
     timeout 30 python3 - "$haproxy_port" "$gw/ca.pem" "$units" "$programs/inkan --socket $dir/run/admin.sock device suspend gw-h --yes" <<'PY'
 import shlex, socket, ssl, subprocess, sys, time
@@ -88,8 +90,12 @@ assert suspended.recv(1) == b"" # or it takes longer than the five seconds of th
 print("shut after", round(time.monotonic() - began, 2), "s")
 assert goes_on(untouched)
 PY
+    wait_for 20 list_is_newer "$version" # else there would be nothing that nginx has to load
     inkan device release gw-h --yes
 }
+
+list_version() { gate_status '.lists[0].version'; }
+list_is_newer() { [ "$(list_version)" -gt "$1" ]; }
 
 # unit_reads UNIT PORT [curl options]: what the application says to it
 unit_reads() {
