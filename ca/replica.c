@@ -581,7 +581,7 @@ static enum err_code visit_device(struct replica *r, struct replica_reading *at,
         .moved_to = (uint64_t)sqlite3_column_int64(st, 6),
     };
 
-    if (!d.domain || !d.device_id || !d.product || !d.firmware || (unsigned)d.state >= DEVICE_STATES)
+    if (!d.domain || !d.device_id || !d.product || !d.firmware || (unsigned)d.state >= DEVICE_STATES || d.moved_to == d.id)
         return strange(r, "device", e);
     at->device = d.id;
     return fn->device(fn->arg, &d, e) ? E_OK : e->code;

@@ -17,6 +17,7 @@
 AUTO_TYPE(EVP_PKEY, EVP_PKEY_free)
 
 #define KEY_FILE_MAX (64 * 1024)
+#define RETRY_S      60 /* of a transfer that could not be called off at its end */
 
 struct transfer {
     struct core *c;
@@ -492,8 +493,10 @@ void transfer_tick(struct core *c)
         code = call_off(&t, "transfer-expired", &e);
         core_end(c, code, &e);
     }
-    if (code == E_OK)
+    if (code == E_OK) {
         revoke_changed(c);
-    else
+    } else {
+        c->transfer_due = t.now + RETRY_S;
         log_failure("life-tick-failed", &e);
+    }
 }

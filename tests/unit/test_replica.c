@@ -321,6 +321,38 @@ static void a_row_with_impossible_values_is_found_damaged(void **state)
     replica_free(r);
 }
 
+static bool any_device(void *arg, const struct access_device *d, struct err *e)
+{
+    (void)d;
+    (void)e;
+    ++*(size_t *)arg;
+    return true;
+}
+
+static void a_device_that_moved_to_itself_is_found_damaged(void **state)
+{
+    struct access_device d = {.id = 5, .moved_to = 6, .domain = "a", .device_id = "u-1", .product = "lock", .firmware = "1", .state = DEVICE_SHIPPED};
+    size_t seen = 0;
+    struct replica_visit visit = {.arg = &seen, .device = any_device};
+
+    (void)state;
+    for (int moved_to_itself = 0; moved_to_itself < 2; moved_to_itself++) {
+        struct replica_reading at = {0};
+        struct replica *r = NULL;
+        struct err why, e = {0};
+        bool done;
+
+        assert_int_equal(replica_open(dir, true, &r, &why, &e), E_OK);
+        if (!moved_to_itself)
+            assert_int_equal(replica_put_devices(r, &d, 1, &e), E_OK);
+        assert_int_equal(replica_read(r, &at, 10, &visit, &done, &e), moved_to_itself ? E_STORE : E_OK);
+        assert_int_equal(replica_is_damaged(r), moved_to_itself);
+        replica_free(r);
+        exec_in_file("UPDATE device SET moved_to = id");
+    }
+    assert_int_equal(seen, 1);
+}
+
 static void a_damaged_page_is_found_and_the_next_start_begins_anew(void **state)
 {
     struct replica *r = open_as(false);
@@ -712,6 +744,7 @@ int main(void)
         IN_DIR(a_file_that_is_no_database_is_begun_anew),
         IN_DIR(a_database_of_another_kind_is_begun_anew),
         IN_DIR(a_row_with_impossible_values_is_found_damaged),
+        IN_DIR(a_device_that_moved_to_itself_is_found_damaged),
         IN_DIR(a_damaged_page_is_found_and_the_next_start_begins_anew),
         IN_DIR(a_locked_file_is_not_deleted),
         IN_DIR(the_log_is_merged_beside),
