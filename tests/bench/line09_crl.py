@@ -63,9 +63,10 @@ def run(bench):
     entries = 50000 if bench.quick else 1000000
     seconds = 2 if bench.quick else 8
     making(bench, entries)
-    devices = enrolllib.make_devices(bench, "l-", 4000 if bench.quick else 40000)
+    prefix = f"l{time.time_ns() // 1000000:x}-"  # a kept ledger knows those of earlier runs
+    devices = enrolllib.make_devices(bench, prefix, 4000 if bench.quick else 40000)
     with ledgerlib.filled(bench, entries, revoked=entries) as s:
-        secret = enrolllib.group_secret(s, "l-")
+        secret = enrolllib.group_secret(s, prefix)
         rate = 200  # a second: a busy line, far below what would fill the core
 
         def load(duration):
