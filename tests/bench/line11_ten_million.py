@@ -48,13 +48,13 @@ class Side:
     def __init__(self, bench, s, seconds):
         self.bench, self.s, self.seconds = bench, s, seconds
         prefix = f"n{os.path.basename(s.dir)[:6]}-{time.time_ns() // 1000000:x}-"
-        self.devices = enrolllib.make_devices(bench, prefix, 8000 if bench.quick else 130000)
+        self.devices = enrolllib.make_devices(bench, prefix, 8000 if bench.quick else 200000)
         self.secret = enrolllib.group_secret(s, prefix)
         self.requests = some_requests(s)
 
     def enroll(self):
         return enrolllib.figures(enrolllib.load(self.bench, self.s.cpu, [
-            "--port", str(self.s.port), *self.devices.take(2000 if self.bench.quick else 10000), *self.secret,
+            "--port", str(self.s.port), *self.devices.take(2000 if self.bench.quick else 15000), *self.secret,
             "--connections", str(CONNECTIONS), "--phase", f"0:{self.seconds}"]))
 
     def ask(self, nonce=False):
