@@ -24,20 +24,27 @@
 
 /* --- help --- */
 
-static void print_usage(FILE *f)
+/* Those of one noun; NULL: all, with a blank line around each noun that has verbs. */
+static void print_commands(FILE *f, const char *only)
 {
     const char *noun = "";
 
-    fprintf(f, "Usage: inkan NOUN [VERB] [argument] [--options] [--json] [--socket PATH]\n\n");
     for (size_t i = 0; i < commands_n; i++) {
         const struct command *c = &commands[i];
 
-        /* A blank line around each noun with verbs. */
-        if (i > 0 && strcmp(noun, c->noun) != 0 && (c->verb || commands[i - 1].verb))
+        if (only && strcmp(only, c->noun) != 0)
+            continue;
+        if (!only && i > 0 && strcmp(noun, c->noun) != 0 && (c->verb || commands[i - 1].verb))
             fputc('\n', f);
         noun = c->noun;
         fprintf(f, "  %-10s %-18s %s\n", c->noun, c->verb ? c->verb : "", c->help);
     }
+}
+
+static void print_usage(FILE *f)
+{
+    fprintf(f, "Usage: inkan NOUN [VERB] [argument] [--options] [--json] [--socket PATH]\n\n");
+    print_commands(f, NULL);
     fprintf(f, "\nEvery command: --help. Results go to standard output, talk to standard error.\n"
                "Exit: 0 done, 1 refused or failed, 2 wrong usage, 3 not over: waits for somebody, or is not fully proven.\n"
                "The socket is --socket, else $INKAN_SOCKET, else " DEFAULT_SOCKET ".\n"
@@ -439,7 +446,10 @@ bool run_ask(const struct run *r, const char *question)
         return false;
     }
     fprintf(stderr, "%s [y/N] ", question);
-    return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+    if (fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
+        return true;
+    fprintf(stderr, "inkan: nothing was done\n");
+    return false;
 }
 
 static bool confirmed(const struct run *r)
@@ -460,9 +470,15 @@ static bool confirmed(const struct run *r)
     return run_ask(r, question);
 }
 
-static const struct command *find_command(char **argv, int *words)
+static bool is_help(const char *arg)
 {
-    bool noun_known = false;
+    return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
+}
+
+/* NULL: there is none, and *status is what to end with: a noun alone shows its verbs, with --help as asked for. */
+static const struct command *find_command(char **argv, int *words, int *status)
+{
+    bool noun_known = false, asked = argv[1] && is_help(argv[1]);
 
     for (size_t i = 0; i < commands_n; i++) {
         if (strcmp(commands[i].noun, argv[0]) != 0)
@@ -477,15 +493,13 @@ static const struct command *find_command(char **argv, int *words)
             return &commands[i];
         }
     }
+    *status = noun_known && asked ? EXIT_DONE : EXIT_USAGE;
     if (!noun_known)
-        fprintf(stderr, "inkan: unknown noun: %s\n", argv[0]);
-    else
-        fprintf(stderr, "inkan %s: needs one of these verbs:", argv[0]);
-    for (size_t i = 0; noun_known && i < commands_n; i++) {
-        if (strcmp(commands[i].noun, argv[0]) == 0)
-            fprintf(stderr, " %s", commands[i].verb);
-    }
-    fputs(noun_known ? "\n" : "Try: inkan --help\n", stderr);
+        fprintf(stderr, "inkan: unknown noun: %s\nTry: inkan --help\n", argv[0]);
+    else if (!asked)
+        fprintf(stderr, "inkan %s: needs one of these verbs:\n", argv[0]);
+    if (noun_known)
+        print_commands(asked ? stdout : stderr, argv[0]);
     return NULL;
 }
 
@@ -508,7 +522,7 @@ int main(int argc, char **argv)
         argv += took;
         argc -= took;
     }
-    if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 || strcmp(argv[0], "help") == 0) {
+    if (argc == 0 || is_help(argv[0]) || strcmp(argv[0], "help") == 0) {
         print_usage(argc == 0 ? stderr : stdout);
         return argc == 0 ? EXIT_USAGE : EXIT_DONE;
     }
@@ -516,11 +530,11 @@ int main(int argc, char **argv)
         puts("inkan " INKAN_VERSION);
         return EXIT_DONE;
     }
-    r.command = find_command(argv, &words);
+    r.command = find_command(argv, &words, &status);
     if (!r.command)
-        return EXIT_USAGE;
+        return status;
     for (char **a = argv + words; *a; a++) {
-        if (strcmp(*a, "--help") == 0 || strcmp(*a, "-h") == 0) {
+        if (is_help(*a)) {
             print_command_help(r.command);
             return EXIT_DONE;
         }

@@ -279,6 +279,25 @@ steps() {
     [ "$(count 'lot in (lot-1, lot-2) and state = in_service')" = 2000 ]
 }
 
+# typed WORDS ANSWER: the command on a terminal where that is typed; what stood on it, each redrawing of a line a line of its own
+typed() {
+    printf '%s\n' "$2" | script -qec "'$programs/inkan' --socket '$dir/run/admin.sock' $1" "$dir/screen" > /dev/null || true
+    tr -s '\r' '\n' < "$dir/screen"
+}
+
+@test "on a terminal: a question, a bar, and no is no" {
+    typed "fleet suspend --select 'lot = lot-2'" n > "$dir/said"
+    grep -q 'Suspend these units? \[y/N\]' "$dir/said"
+    grep -q 'nothing was done' "$dir/said"
+    [ "$(count 'lot = lot-2 and state = suspended')" = 0 ]
+    typed "fleet suspend --select 'lot = lot-2'" y > "$dir/said"
+    cat "$dir/said"
+    grep -qE 'done \[#{30}\] 1000 of 1000, [0-9]+/s, 0 refused' "$dir/said"
+    typed "fleet undo $(newest)" y > "$dir/said"
+    grep -qE 'done \[#{30}\] 1000 of 1000' "$dir/said"
+    [ "$(count 'lot = lot-2 and state = in_service')" = 1000 ]
+}
+
 @test "the core killed in the middle, again and again: each unit is changed exactly once" {
     fleet suspend --select 'lot in (lot-1, lot-2, lot-3)' --no-wait || true
     id=$(newest)

@@ -54,6 +54,10 @@ includes() {
     [ "$status" -eq 2 ]
     run "$programs/inkan" cert list --nonsense
     [ "$status" -eq 2 ]
+    "$programs/inkan" fleet --help | grep -q '^  fleet *undo '
+    run "$programs/inkan" fleet
+    [ "$status" -eq 2 ]
+    [[ $output == *"fleet      undo "* ]]
 }
 
 @test "the completion script is bash" {
