@@ -592,7 +592,7 @@ static int usage(FILE *to)
           "  --within MS             that is good; default 5000\n"
           "  --timeout MS            so long at most; default 30000\n"
           "  --settle MS             so long must it stay refused; default 1000\n"
-          "  --json\n",
+          "  --json                  the table as JSON\n",
           to);
     return to == stdout ? 0 : 2;
 }
