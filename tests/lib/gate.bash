@@ -131,12 +131,13 @@ nginx_up() { # NAME RECIPE
     nginx -p "$gw/$1" -c "$gw/$1/nginx.conf" -e "$gw/$1/error.log" 3>&- 4>&- && wait_for 5 listens "$server_port"
 }
 
+# It does not start before the gate has written its list.
 haproxy_up() {
     server_dir haproxy
     haproxytcp_port=$(one_port)
     keep_gate haproxytcp_port "$haproxytcp_port"
-    [ -e "$gw/haproxy/refused.lst" ] || : > "$gw/haproxy/refused.lst"
     recipe haproxy/haproxy.cfg haproxy PORT="$server_port" TCP_PORT="$haproxytcp_port" ACL="$gw/haproxy/refused.lst" > "$gw/haproxy/haproxy.cfg"
+    wait_for 10 test -e "$gw/haproxy/refused.lst"
     haproxy -D -f "$gw/haproxy/haproxy.cfg" 3>&- 4>&- && wait_for 5 listens "$server_port"
 }
 
@@ -194,12 +195,11 @@ gate_status() { # [jq filter]
     "$programs/inkan-gate" status --socket "$gw/gate.sock" | jq -r "${1:-.}"
 }
 
-# servers_up: every server from its recipe, and a gate's configuration that drives them
+# servers_up: every server from its recipe, and a gate that drives them
 servers_up() {
     curl -sf -o "$gw/crl.pem" "http://localhost:$((port + 1))/crl/fleet-ca.pem"
     nginx_up nginx nginx.conf
     nginx_up nginxcrl crl.conf
-    haproxy_up
     mosquitto_up
     apache_up
     stunnel_up
@@ -211,6 +211,10 @@ drivers:
   - {name: mosquitto, kind: mosquitto, crl: fleet, issuers: [fleet-ca], pid_file: $gw/mosquitto/mosquitto.pid, process: mosquitto, kick: $gw/mosquitto/kick.sock}
   - {name: haproxy, kind: haproxy, issuers: [fleet-ca], socket: $gw/haproxy/admin.sock, acl: $gw/haproxy/refused.lst, table: inkan_open}
 YAML
+    mkdir -p "$gw/haproxy"
+    chmod 777 "$gw/haproxy"
+    gate_start
+    haproxy_up
 }
 
 # probe_servers UNIT "INKAN COMMAND" [options of inkan-gate probe]: at every server at once; $output is JSON by server. Fails when a

@@ -13,7 +13,6 @@ setup_file() {
         [ "$(enroll "gw-$unit")" = 200 ]
     done
     servers_up
-    gate_start
 }
 teardown_file() { gate_teardown; instance_down; }
 setup() { instance_load; }
@@ -242,6 +241,30 @@ connected_anew() { grep -qE 'Error|disconnect|CONNECT.*CONNECT' "$gw/sub" || [ "
     [ "$(as_unit gw-late "$nginx_port")" = 403 ]
     [ "$(as_unit gw-b "$haproxy_port")" = 200 ]
     [ "$(as_unit gw-c "$haproxy_port")" = 403 ]
+}
+
+@test "a server that starts again while nobody can tell it anything refuses whom it refused; without its list it does not start" {
+    stop_background gate
+    no haproxy -c -f <(sed "s#refused.lst#none.lst#" "$gw/haproxy/haproxy.cfg")
+    for server in nginx nginxcrl haproxy apache; do
+        pid=$(cat "$gw/$server"/*.pid)
+        kill "$pid"
+        wait_for 15 is_gone "$pid"
+    done
+    nginx -p "$gw/nginx" -c "$gw/nginx/nginx.conf" -e "$gw/nginx/error.log" 3>&- 4>&-
+    nginx -p "$gw/nginxcrl" -c "$gw/nginxcrl/nginx.conf" -e "$gw/nginxcrl/error.log" 3>&- 4>&-
+    haproxy -D -f "$gw/haproxy/haproxy.cfg" 3>&- 4>&-
+    apache2 -d "$gw/apache" -f "$gw/apache/apache2.conf" -k start 3>&- 4>&-
+    # gw-a is revoked since all of them were seen to refuse it.
+    for server in "$nginxcrl_port" "$haproxy_port" "$apache_port"; do
+        wait_for 5 listens "$server"
+        [ "$(as_unit gw-b "$server")" = 200 ]
+        [ "$(as_unit gw-a "$server" || true)" != 200 ]
+    done
+    wait_for 5 listens "$nginx_port"
+    [ "$(as_unit gw-b "$nginx_port")" = 500 ] # nobody answers it
+    [ "$(as_unit gw-a "$nginx_port")" = 500 ]
+    gate_start
 }
 
 @test "a gate without any snapshot admits nobody; an altered, an older and a foreign one are refused" {
