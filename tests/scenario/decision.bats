@@ -87,6 +87,9 @@ feed() { "$source_dir/tests/lib/feed.py" "$sock" "$dir/fleet-root.pem" "$@"; }
     [ "$(ask -H "X-Forwarded-Client-Cert: By=x;Hash=$(fingerprint "$units/dev-a.pem");Cert=\"$(escaped "$units/dev-a.pem")\";Subject=\"CN=a,b\"" -X PUT \
         -H 'Content-Length: 0' 'http://localhost/v1/decision/original/path?and=query')" = 200 ]
     [ "$(jq -r '.device_id + " " + (.identity_unverified | tostring)' "$dir/body")" = "dev-a null" ]
+    [ "$(python3 "$source_dir/tests/lib/envoy_asks.py" "$sock" "$units/dev-a.pem" HEAD / POST '/x?audience=toys' PROPFIND /x)" = "200 allow ok dev-a
+200 allow ok dev-a
+200 allow ok dev-a" ]
     [ "$(ask -H "X-Forwarded-Client-Cert: Hash=$(fingerprint "$units/dev-a.pem")" http://localhost/v1/decision)" = 200 ]
     [ "$(jq -r '.device_id + " " + (.identity_unverified | tostring)' "$dir/body")" = "dev-a true" ]
     [ "$(ask -H "X-Client-Issuer: $(ski "$dir/fleet-ca.pem")" -H "X-Client-Serial: $(cert_serial "$units/dev-a.pem")" http://localhost/v1/decision)" = 200 ]
