@@ -111,13 +111,14 @@ setup() { instance_load; }
     [ "$(inkan cert show "$units/reset-1.pem" --json | jq -r .reason)" = superseded ]
 }
 
-@test "one key for two units is refused" {
+@test "one key for two units is refused, and an alarm" {
     unit_birth clone-1
     unit_birth clone-2
     new_csr clone-1 /CN=clone-1/serialNumber=clone-1
     [ "$(est_enroll clone-1 --cert "$units/clone-1.idevid.pem" --key "$units/clone-1.idevid.key")" = 200 ]
     new_csr clone-2 /CN=clone-2/serialNumber=clone-2 "$units/clone-1.key"
     [ "$(est_enroll clone-2 --cert "$units/clone-2.idevid.pem" --key "$units/clone-2.idevid.key")" = 403 ]
+    inkan alarm list --json | jq -e 'any(.[]; .kind == "key-of-other-unit" and .object == "device:example/clone-2" and .state == "open")'
 }
 
 @test "the birth identity's own key is refused in an LDevID where the profile forbids it" {
