@@ -219,12 +219,14 @@ static void answers_in_any_order_reach_their_callers(void **state)
     assert_int_equal(signer_pending(w->s), 0);
 }
 
-static void a_refusal_keeps_its_code(void **state)
+static void a_refusal_keeps_its_code_and_is_counted_under_it(void **state)
 {
     struct world *w = *state;
     AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
+    struct signer_stats stats = {0};
     struct msg_reader r;
 
+    signer_measure(w->s, &stats);
     ask(w, "k", SIGN_CERT, BYTES_OF(object), 5000);
     answer_code(w, receive(w, &packet, &r, NULL), E_BUSY, SIG_NONE, (struct bytes){NULL, 0});
     run_ms(w, 50);
@@ -232,15 +234,20 @@ static void a_refusal_keeps_its_code(void **state)
     assert_int_equal(w->last, E_BUSY);
     assert_string_equal(w->message, "refused");
     assert_int_equal(w->sig_len, 0);
+    assert_int_equal(stats.failed[E_BUSY], 1);
+    assert_int_equal(stats.failed[E_TOKEN], 0);
+    signer_measure(w->s, NULL);
 }
 
 static void silence_ends_at_deadline_plus_grace(void **state)
 {
     struct world *w = *state;
     AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
+    struct signer_stats stats = {0};
     struct msg_reader r;
     uint64_t id;
 
+    signer_measure(w->s, &stats);
     ask(w, "k", SIGN_CERT, BYTES_OF(object), 100);
     run_ms(w, 900);
     assert_int_equal(w->calls, 0);
@@ -252,6 +259,8 @@ static void silence_ends_at_deadline_plus_grace(void **state)
     run_ms(w, 50);
     assert_int_equal(w->calls, 1);
     assert_int_equal(w->gone, 0);
+    assert_int_equal(stats.failed[E_TOKEN], 1);
+    signer_measure(w->s, NULL);
 }
 
 static void a_lost_link_answers_everything_and_then_says_gone(void **state)
@@ -451,7 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_request_carries_its_fields_and_its_answer_comes_back_once),
         T(answers_in_any_order_reach_their_callers),
-        T(a_refusal_keeps_its_code),
+        T(a_refusal_keeps_its_code_and_is_counted_under_it),
         T(silence_ends_at_deadline_plus_grace),
         T(a_lost_link_answers_everything_and_then_says_gone),
         T(freeing_answers_what_is_pending),
