@@ -81,6 +81,20 @@ setup() {
     [ "$(decision "$REVOKED_CERT")" = revoked ]
 }
 
+@test "over the network: one operator asks for what takes two, never approves it, the other does" {
+    by() { "$INKAN" --url "$ADMIN_URL" --ca "$EST_CACERT" --as "$1" --key "$2" "${@:3}"; }
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=third -keyout "$BATS_TEST_TMPDIR/third.key" \
+        -out "$BATS_TEST_TMPDIR/third.csr" 2> /dev/null
+    run by "$OPERATOR_CERT" "$OPERATOR_KEY" operator add third --roles auditor --csr "$BATS_TEST_TMPDIR/third.csr"
+    [ "$status" -eq 3 ]
+    id=$(by "$SECOND_CERT" "$SECOND_KEY" approval list --json | jq '.[0].id')
+    [[ $output == *"waits for a second person: inkan approval approve $id"* ]]
+    run by "$OPERATOR_CERT" "$OPERATOR_KEY" approval approve "$id" --yes
+    [ "$status" -eq 1 ]
+    by "$SECOND_CERT" "$SECOND_KEY" approval approve "$id" --yes
+    by "$OPERATOR_CERT" "$OPERATOR_KEY" operator show third --json | jq -e '.roles == "auditor"'
+}
+
 @test "a second run works and keeps the hierarchies" {
     before=$(openssl x509 -in "$ISSUER_PEM" -noout -fingerprint)
     "$source_dir/deploy/quickstart" --dir "$QS" --port "$QS_PORT" 3>&-
