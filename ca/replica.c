@@ -125,8 +125,7 @@ bool replica_is_merging(const struct replica *r)
 
 static void close_db(struct replica *r)
 {
-    merge_free(r->merge);
-    r->merge = NULL;
+    merge_end(r->merge);
     r->log_pages = 0;
     for (int i = 0; i < STATEMENTS; i++) {
         sqlite3_finalize(r->st[i]);
@@ -136,6 +135,8 @@ static void close_db(struct replica *r)
         sqlite3_exec(r->db, sql_end, NULL, NULL, NULL);
     sqlite3_close(r->db);
     r->db = NULL;
+    merge_free(r->merge);
+    r->merge = NULL;
 }
 
 static void delete_files(const struct replica *r)
@@ -373,10 +374,12 @@ static bool note_seq(struct replica *r, uint64_t seq, int64_t time)
     return run(r, ST_SEQ);
 }
 
-static enum err_code may_write(const struct replica *r, struct err *e)
+static enum err_code may_write(struct replica *r, struct err *e)
 {
-    const char *failure = merge_failure(r->merge);
+    const char *failure;
 
+    merge_wait(r->merge);
+    failure = merge_failure(r->merge);
     return failure ? err_set(e, E_STORE, "replica \"%s\": its log could not be merged: %s", r->path, failure) : E_OK;
 }
 
@@ -439,6 +442,8 @@ enum err_code replica_build(struct replica *r, struct err *e)
 
     if (r->stage)
         return E_OK;
+    if (may_write(r, e) != E_OK)
+        return e->code;
     snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(r->path, '/') - r->path), r->path);
     sqlite3_bind_int64(r->st[ST_BUILDING], 1, 1);
     if (!run(r, ST_BUILDING))

@@ -93,7 +93,7 @@ MUST_CHECK enum err_code replica_get(struct replica *r, uint32_t issuer, struct 
 
 /*
  * What the write-ahead log has gathered goes to its place, in a thread: when it is much, or (replica_rest) when no rows are coming now. Until
- * that is done (replica_is_merging) what writes would wait for the disk, and its caller should wait instead; reading does not.
+ * that is done (replica_is_merging) what writes waits for the disk, and its caller should wait instead; reading does not.
  */
 void replica_rest(struct replica *r);
 bool replica_is_merging(const struct replica *r);

@@ -10,7 +10,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include <sqlite3.h>
 
@@ -493,7 +495,7 @@ static void fill_the_log(struct replica *r)
     v.serial_len = 4;
     v.serial[0] = 1;
     for (uint32_t n = 1; !replica_is_merging(r) && n < 9000; n++) {
-        v.seq = n;
+        v.seq = replica_seq(r) + 1;
         v.serial[1] = (uint8_t)(n * 37);
         v.serial[2] = (uint8_t)(n >> 8);
         v.serial[3] = (uint8_t)n;
@@ -540,21 +542,14 @@ static int cut_fails(int fd, off_t size)
     return ftruncate(fd, size);
 }
 
-static void a_log_that_was_not_cut_ends_all_writing(void **state)
+/* After a merge that failed nothing is written, and the next process begins where this one ended. */
+static void assert_all_writing_ended(struct replica *r)
 {
-    sqlite3_vfs *vfs = sqlite3_vfs_find("unix-excl");
-    struct replica *r = open_as(false);
     struct status_row v;
     struct err e = {0};
     size_t refused;
-    uint64_t seq;
+    uint64_t seq = replica_seq(r);
 
-    (void)state;
-    assert_int_equal(vfs->xSetSystemCall(vfs, "ftruncate", (sqlite3_syscall_ptr)cut_fails), SQLITE_OK);
-    fill_the_log(r);
-    wait_until_merged(r);
-    assert_int_equal(vfs->xSetSystemCall(vfs, "ftruncate", NULL), SQLITE_OK);
-    seq = replica_seq(r);
     v = row(seq + 1, 0x77, CERT_GOOD, REASON_UNSPECIFIED, 2000);
     assert_int_equal(replica_apply(r, &v, 1, &refused, &e), E_STORE);
     assert_non_null(strstr(e.msg, "could not be merged"));
@@ -565,6 +560,65 @@ static void a_log_that_was_not_cut_ends_all_writing(void **state)
     assert_int_equal(replica_seq(r), seq);
     apply(r, v);
     replica_free(r);
+}
+
+static void a_log_that_was_not_cut_ends_all_writing(void **state)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find("unix-excl");
+    struct replica *r = open_as(false);
+
+    (void)state;
+    assert_int_equal(vfs->xSetSystemCall(vfs, "ftruncate", (sqlite3_syscall_ptr)cut_fails), SQLITE_OK);
+    fill_the_log(r);
+    wait_until_merged(r);
+    assert_int_equal(vfs->xSetSystemCall(vfs, "ftruncate", NULL), SQLITE_OK);
+    assert_all_writing_ended(r);
+}
+
+static _Atomic int flushes, failing_flush; /* those of the thread that merges; from 1 */
+static _Atomic useconds_t flush_takes;
+
+/* In place of the C library's. */
+int fdatasync(int fd)
+{
+    if (gettid() != getpid() && ++flushes == failing_flush) {
+        errno = EIO;
+        return -1;
+    }
+    usleep(flush_takes);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* It would begin the log anew, which is copied, above a file that is not flushed. */
+static void what_is_written_waits_for_the_merge(void **state)
+{
+    struct replica *r = open_as(false);
+
+    (void)state;
+    flushes = 0;
+    flush_takes = 200000;
+    fill_the_log(r);
+    apply(r, row(replica_seq(r) + 1, 0x77, CERT_GOOD, REASON_UNSPECIFIED, 2000));
+    flush_takes = 0;
+    assert_int_equal(flushes, 3);
+    replica_free(r);
+}
+
+/* The log before it is copied, the file before the log is cut, the log that was cut. */
+static void a_flush_that_fails_ends_all_writing(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= 3; n++) {
+        struct replica *r = open_as(false);
+
+        flushes = 0;
+        failing_flush = n;
+        fill_the_log(r);
+        wait_until_merged(r);
+        assert_int_equal(flushes, n);
+        failing_flush = 0;
+        assert_all_writing_ended(r);
+    }
 }
 
 /* ---- building ---- */
@@ -750,6 +804,8 @@ int main(void)
         IN_DIR(the_log_is_merged_beside),
         IN_DIR(a_merge_waits_for_who_reads),
         IN_DIR(a_log_that_was_not_cut_ends_all_writing),
+        IN_DIR(what_is_written_waits_for_the_merge),
+        IN_DIR(a_flush_that_fails_ends_all_writing),
         IN_DIR(a_replica_built_in_parts_is_the_same),
         IN_DIR(a_revoked_certificate_never_returns_while_building),
         IN_DIR(rows_that_come_quickly_do_not_wait_for_the_disk),
