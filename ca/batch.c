@@ -13,6 +13,7 @@
 #define STEP_LEAST_US   1500 /* of work in one transaction; more where a commit takes longer, or there would be nothing but commits */
 #define STEP_BUSY_US    3000 /* at most, while somebody waits for a certificate */
 #define STEP_MOST_US    8000
+#define REST            4    /* times as long as a step: who asks for a certificate or a decision meanwhile finds a core free */
 #define BUSY_MS         1000 /* somebody did, so long ago */
 #define UNCONFIRMED_MAX 4    /* steps that status or a front has not confirmed: the next waits */
 #define CERTS_PAGE      64
@@ -608,8 +609,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     busy = began / 1000 - b->busy_ms < BUSY_MS && b->busy_ms;
     budget = b->commit_us < STEP_LEAST_US ? STEP_LEAST_US : b->commit_us;
     step(r, busy && budget > STEP_BUSY_US ? STEP_BUSY_US : budget > STEP_MOST_US ? STEP_MOST_US : budget);
-    /* As long again for everybody else: the loop, and status, which answers between what it applies. */
-    step_soon(c, busy ? mono_us() - began : budget);
+    step_soon(c, REST * (busy ? mono_us() - began : budget));
 }
 
 /* ---- the end ---- */

@@ -17,7 +17,7 @@
 #define STATUS_QUEUE      (16 << 20)
 #define STATUS_QUEUE_LOW  (256 << 10) /* more rows are sent below this */
 #define ROWS_PER_MESSAGE  256
-#define ROWS_IN_STEP      16   /* ... while status is in step: it answers decisions between two messages */
+#define ROWS_IN_STEP      4    /* ... while status is in step: it answers decisions between two messages */
 #define ROWS_BEHIND       5000 /* so many to come: it catches up */
 #define PUMP_MS           5
 #define CONFIRM_S         10
