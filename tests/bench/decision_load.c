@@ -235,9 +235,12 @@ int main(int argc, char **argv)
         if (epoll_ctl(loop, EPOLL_CTL_ADD, clients[i].fd, &ev) != 0)
             die("epoll_ctl");
     }
-    start = due = now_ns();
-    end = start + (uint64_t)(o.seconds * 1e9);
     step = o.rate > 0 ? 1e9 / o.rate : 0;
+    start = now_ns();
+    if (o.rate > 0) /* whole steps of the clock, and what is bare half a step later: two of these at one rate never meet */
+        start += (uint64_t)step - start % (uint64_t)step + (o.bare ? (uint64_t)step / 2 : 0);
+    due = start;
+    end = start + (uint64_t)(o.seconds * 1e9);
     for (unsigned i = 0; i < o.connections && o.rate <= 0; i++)
         client_ask(&clients[i], now_ns());
     for (uint64_t asked = 0, now; !ending && (now = now_ns()) < end;) {
