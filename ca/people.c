@@ -270,11 +270,12 @@ void people_tick(struct core *c)
     }
 }
 
-/* ---- policy: what the configuration says people and certificates may be ---- */
+/* ---- policy: what the configuration says people and certificates may be, and who is admitted ---- */
 
 static void policy_digest(const struct core *c, char hex[65])
 {
     const struct conf *conf = c->conf;
+    uint32_t audiences = audiences_version(conf->audiences, conf->audiences_n);
     uint8_t digest[32];
 
     sha256_begin();
@@ -285,6 +286,7 @@ static void policy_digest(const struct core *c, char hex[65])
     sha256_add(BYTES(conf->people_profile, strlen(conf->people_profile) + 1));
     sha256_add(BYTES(&conf->two_person_above, sizeof(conf->two_person_above)));
     sha256_add(BYTES(&conf->two_person_window_s, sizeof(conf->two_person_window_s)));
+    sha256_add(BYTES(&audiences, sizeof(audiences)));
     sha256_end(digest);
     hex_encode(digest, sizeof(digest), hex);
 }
