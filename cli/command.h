@@ -96,8 +96,11 @@ extern const size_t commands_n;
 int command_init(struct run *r);
 int command_cert_issue(struct run *r);
 int command_station_add(struct run *r);
-/* Calls, and writes the certificate it gets to --out or standard output; --chain: those above it too. */
+/* Calls, and writes the certificate it gets. */
 int command_issue_and_write(struct run *r);
+/* What a service gave as PEM, to --out or standard output: a certificate, with --chain those above it too; a CSR. The exit code. */
+int write_issued(struct run *r, const json_t *result);
+int write_request(struct run *r, const json_t *result);
 int command_operator_add(struct run *r);
 int command_operator_change(struct run *r);
 int command_approval_show(struct run *r);

@@ -354,8 +354,9 @@ const struct command commands[] = {
              {"outcome", "OUTCOME", CELL_TEXT}),
      "nothing waits for a second person", NULL, NULL},
     {"approval", "show", "approval.show", "what exactly waits", "id", no_options, NULL, NULL, NULL, command_approval_show},
-    {"approval", "approve", "approval.approve", "be the second person: shows what waits, asks, lets it run", "id", OPTIONS(OPT_YES), NULL, NULL, NULL,
-     command_approval_approve},
+    {"approval", "approve", "approval.approve", "be the second person: shows what waits, asks, lets it run", "id",
+     OPTIONS(OPT_YES, {"out", "FILE", OPT_OWN, NULL, "where to write a certificate or CSR that came of it, PEM (default: standard output)"}), NULL,
+     NULL, NULL, command_approval_approve},
     {"approval", "refuse", "approval.refuse", "let it not run; its author may withdraw it so", "id",
      OPTIONS({"reason", "TEXT", OPT_TEXT, "reason", "for the trail"}), NULL, NULL, NULL, NULL},
 

@@ -46,40 +46,37 @@ static enum err_code write_out(const struct run *r, struct bytes content, struct
     return E_OK;
 }
 
-/* Calls, and writes the certificate it gets, with --chain those above it too. */
-int command_issue_and_write(struct run *r)
+int write_issued(struct run *r, const json_t *result)
 {
     AUTO_BUF pem = BUF_INIT(8 * CERT_MAX_LEN);
     struct err e = {0};
-    json_t *result = NULL, *ca;
+    json_t *ca;
     size_t i;
-    int status = EXIT_DONE;
 
-    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK ||
-        append_pem(&pem, json_object_get(result, "cert"), &e) != E_OK)
-        goto failed;
+    if (append_pem(&pem, json_object_get(result, "cert"), &e) != E_OK)
+        return run_fail(&e);
     if (run_option(r, "chain")) {
         json_array_foreach(json_object_get(result, "chain"), i, ca)
         {
             if (append_pem(&pem, ca, &e) != E_OK)
-                goto failed;
+                return run_fail(&e);
         }
     }
-    if (r->json) {
-        if (run_option(r, "out") && write_out(r, buf_bytes(&pem), &e) != E_OK)
-            goto failed;
-        status = print_object(result, true) ? EXIT_DONE : EXIT_REFUSED;
-    } else {
-        if (write_out(r, buf_bytes(&pem), &e) != E_OK)
-            goto failed;
-        fprintf(stderr, "%s, issued by %s\n", SHOWN(json_string_value(json_object_get(result, "serial"))),
-                SHOWN(json_string_value(json_object_get(result, "issuer"))));
-    }
-    json_decref(result);
-    return status;
-failed:
-    json_decref(result);
-    return run_fail(&e);
+    if ((!r->json || run_option(r, "out")) && write_out(r, buf_bytes(&pem), &e) != E_OK)
+        return run_fail(&e);
+    if (r->json)
+        return print_object(result, true) ? EXIT_DONE : EXIT_REFUSED;
+    fprintf(stderr, "%s, issued by %s\n", SHOWN(json_string_value(json_object_get(result, "serial"))),
+            SHOWN(json_string_value(json_object_get(result, "issuer"))));
+    return EXIT_DONE;
+}
+
+int command_issue_and_write(struct run *r)
+{
+    AUTO(json_t) *result = NULL;
+    struct err e = {0};
+
+    return run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) == E_OK ? write_issued(r, result) : run_fail(&e);
 }
 
 int command_record_signer(struct run *r)
@@ -103,21 +100,27 @@ int command_cert_issue(struct run *r)
     return EXIT_USAGE;
 }
 
-int command_ca_request(struct run *r)
+int write_request(struct run *r, const json_t *result)
 {
     AUTO_BUF pem = BUF_INIT(2 * CSR_MAX_LEN);
     AUTO_BUF der = BUF_INIT(CSR_MAX_LEN);
-    AUTO(json_t) *result = NULL;
     struct err e = {0};
 
-    if (run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) != E_OK ||
-        base64_decode(bytes_str(json_string_value(json_object_get(result, "csr"))), &der, &e) != E_OK)
+    if (base64_decode(bytes_str(json_string_value(json_object_get(result, "csr"))), &der, &e) != E_OK)
         return run_fail(&e);
     pem_write(&pem, "CERTIFICATE REQUEST", buf_bytes(&der));
     if (write_out(r, buf_bytes(&pem), &e) != E_OK)
         return run_fail(&e);
     fprintf(stderr, "request for %s\n", SHOWN(json_string_value(json_object_get(result, "subject"))));
     return EXIT_DONE;
+}
+
+int command_ca_request(struct run *r)
+{
+    AUTO(json_t) *result = NULL;
+    struct err e = {0};
+
+    return run_call(r, r->command->op, r->args, NULL, NULL, &result, NULL, &e) == E_OK ? write_request(r, result) : run_fail(&e);
 }
 
 int command_budget_grant(struct run *r)

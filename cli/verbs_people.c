@@ -104,5 +104,10 @@ int command_approval_approve(struct run *r)
 
     if (status != EXIT_DONE)
         return status;
+    /* What the command would have written for who asked. */
+    if (json_object_get(result, "cert"))
+        return write_issued(r, result);
+    if (!r->json && json_object_get(result, "csr"))
+        return write_request(r, result);
     return json_object_size(result) == 0 && !r->json ? EXIT_DONE : print_object(result, r->json) ? EXIT_DONE : EXIT_REFUSED;
 }

@@ -91,7 +91,8 @@ setup() {
     [[ $output == *"waits for a second person: inkan approval approve $id"* ]]
     run by "$OPERATOR_CERT" "$OPERATOR_KEY" approval approve "$id" --yes
     [ "$status" -eq 1 ]
-    by "$SECOND_CERT" "$SECOND_KEY" approval approve "$id" --yes
+    by "$SECOND_CERT" "$SECOND_KEY" approval approve "$id" --yes --out "$BATS_TEST_TMPDIR/third.pem"
+    [ "$(openssl x509 -in "$BATS_TEST_TMPDIR/third.pem" -noout -pubkey)" = "$(openssl pkey -in "$BATS_TEST_TMPDIR/third.key" -pubout)" ]
     by "$OPERATOR_CERT" "$OPERATOR_KEY" operator show third --json | jq -e '.roles == "auditor"'
 }
 
