@@ -261,7 +261,7 @@ static void counted(struct core *c, struct admin_call *call, enum err_code code,
 
 void op_device_count(struct core *c, struct admin_call *call)
 {
-    const char *by = admin_text(call, "by");
+    const char *by = admin_text(call, "by"), *select = admin_text(call, "select");
     struct device_row probe = {.domain = "", .order_no = "", .product = "", .model = "", .lot = "", .line = "", .station = "", .firmware = ""};
     enum selector_field field = SEL_FIELDS;
     struct batch_list *list = NULL;
@@ -270,7 +270,7 @@ void op_device_count(struct core *c, struct admin_call *call)
 
     if (by && (!selector_field_from_name(by, strlen(by), &field) || !member_of(&probe, field)))
         err_set(&e, E_INVALID, "by: domain, order, product, model, lot, line, station, firmware or state");
-    else if (batch_list_select(admin_text(call, "select"), core_stamp(c), &list, &e) == E_OK && !(k = count_new(call, list)))
+    else if (batch_list_select(select ? select : "device = *", core_stamp(c), &list, &e) == E_OK && !(k = count_new(call, list)))
         err_set(&e, E_NOMEM, "count");
     if (!k) {
         admin_fail(call, &e);

@@ -71,7 +71,7 @@ const struct admin_op admin_ops[] = {
      ARGS(ID("domain"), TEXT("device_id", ID_MAX_LEN + 1), ID("product"), ID("lot"), ID("state"), SELECT,
           NUMBER("limit", LIMIT_MAX)),
      READS},
-    {"device.count", op_device_count, ARGS(SELECT_REQUIRED, ID("by")), READS},
+    {"device.count", op_device_count, ARGS(SELECT, ID("by")), READS},
     {"device.show", op_device_show, ARGS(ID("domain"), ID_REQUIRED("device_id")), READS},
     {"device.history", op_device_history, ARGS(ONE_DEVICE), READS},
     {"device.set_firmware", op_device_set_firmware, ARGS(ONE_DEVICE, ID_REQUIRED("firmware")), CHANGES},

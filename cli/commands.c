@@ -176,7 +176,7 @@ const struct command commands[] = {
      OPTIONS(OPT_DOMAIN, {"reason", "R", OPT_TEXT, "reason", "RFC 5280 reason (default cessationOfOperation)"}), NULL, NULL,
      "Stop device %s and revoke its certificates for good?", NULL},
 
-    {"device", "count", "device.count", "how many devices a selector chooses", NULL,
+    {"device", "count", "device.count", "how many devices there are, or a selector chooses", NULL,
      OPTIONS(OPT_SELECT, {"by", "FIELD", OPT_TEXT, "by", "for each domain, order, product, model, lot, line, station, firmware or state"}), NULL,
      NULL, NULL, command_device_count},
     {"device", "export", "device.list", "the devices that a selector chooses, as a file", NULL,

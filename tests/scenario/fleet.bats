@@ -44,6 +44,7 @@ steps() {
 
 @test "a selector counts, lists by pages and exports; a mistake names its column" {
     [ "$(count 'device = fill-*')" = 4000 ]
+    [ "$(inkan device count)" = "$(inkan device list --json | jq length)" ]
     [ "$(count 'lot = lot-1')" = 1000 ]
     [ "$(count "lot = lot-1 and model = 'cam 1' and firmware < 1.10")" = 166 ]
     [ "$(inkan device count --select 'device = fill-*' --by lot --json | jq -c '[.[].units]')" = '[1000,1000,1000,1000]' ]
