@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "enroll/gate/probe.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <netdb.h>
@@ -28,7 +27,8 @@
 #define PATHS_MAX   8
 #define HOW_MAX     96
 #define ANSWER_MAX  65536
-#define AWAY        "no connection"
+#define REQUEST_MAX 1024
+#define CLIENT_ID_MAX 112 /* its packet has a length of one octet */
 #define AGAIN_US    20000
 
 struct options {
@@ -41,6 +41,14 @@ struct options {
 };
 
 enum way { WAY_NEW, WAY_RESUMED, WAY_OPEN };
+
+/* What a trial says of the unit. */
+enum answer {
+    ADMITTED,
+    REFUSED, /* and said why, by an alert or a status */
+    ENDED,   /* without a word: one that starts again does that, too */
+    NOTHING, /* no server, a silent one, another than it should be, or one with a trouble of its own */
+};
 
 /* One path into the server, tried again and again by a thread of its own. */
 struct path {
@@ -63,7 +71,7 @@ struct path {
     int64_t turned_ms;       /* when that began, by the monotonic clock */
     int64_t tried_ms;        /* start of the newest trial that is over */
     unsigned tries, resumed, again; /* again: WAY_OPEN of the control unit had to connect anew */
-    unsigned away;           /* trials that met no server: they say nothing of the unit */
+    unsigned away;           /* trials that say nothing of the unit */
     char how[HOW_MAX];
 };
 
@@ -109,100 +117,192 @@ static void ssl_close(SSL *ssl)
     ERR_clear_error();
 }
 
-static SSL *refused(SSL *ssl, char how[HOW_MAX], const char *what)
+/* Of a call of OpenSSL that returned `rc`. */
+static enum answer failed(SSL *ssl, int rc, char how[HOW_MAX], const char *what)
 {
+    int kind = SSL_get_error(ssl, rc);
     unsigned long code = ERR_peek_last_error();
     const char *why = code ? ERR_reason_error_string(code) : NULL;
 
+    if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE)
+        why = "no answer";
     snprintf(how, HOW_MAX, "%s%s%s", what, why ? ": " : "", why ? why : "");
-    ssl_close(ssl);
     ERR_clear_error();
-    return NULL;
+    if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE || SSL_get_verify_result(ssl) != X509_V_OK)
+        return NOTHING;
+    return ERR_GET_REASON(code) >= SSL_AD_REASON_OFFSET ? REFUSED : ENDED;
 }
 
-/* NULL with `how`: the server did not take us, or is not the one it should be. */
-static SSL *tls_connect(struct path *p, SSL_SESSION *session, char how[HOW_MAX])
+/* Fills in *out when it is ADMITTED as far as the handshake goes. */
+static enum answer tls_connect(struct path *p, SSL_SESSION *session, SSL **out, char how[HOW_MAX])
 {
-    int fd = tcp_connect(p->o);
+    int fd = tcp_connect(p->o), rc;
     SSL *ssl = fd >= 0 ? SSL_new(p->ctx) : NULL;
+    enum answer a;
 
+    *out = NULL;
     if (!ssl) {
         if (fd >= 0)
             close(fd);
-        snprintf(how, HOW_MAX, AWAY);
-        return NULL;
+        snprintf(how, HOW_MAX, "no connection");
+        return NOTHING;
     }
     SSL_set_fd(ssl, fd);
     SSL_set1_host(ssl, p->o->name);
     SSL_set_tlsext_host_name(ssl, p->o->name);
     if (session)
         SSL_set_session(ssl, session);
-    return SSL_connect(ssl) == 1 ? ssl : refused(ssl, how, "handshake");
+    rc = SSL_connect(ssl);
+    if (rc == 1) {
+        *out = ssl;
+        return ADMITTED;
+    }
+    a = failed(ssl, rc, how, "handshake");
+    ssl_close(ssl);
+    return a;
 }
 
 /* ---- what is said over it ---- */
 
-static bool say(SSL *ssl, const void *p, size_t n)
+/* Writes and reads of the whole are ADMITTED. */
+static enum answer say(SSL *ssl, const void *p, size_t n, char how[HOW_MAX])
 {
-    return SSL_write(ssl, p, (int)n) == (int)n;
+    int rc = SSL_write(ssl, p, (int)n);
+
+    return rc == (int)n ? ADMITTED : failed(ssl, rc, how, "connection ended");
 }
 
-/* The whole answer up to its end; 0: none came. */
-static long http_get(SSL *ssl, const struct options *o)
+static enum answer hear(SSL *ssl, void *p, size_t max, size_t *n, char how[HOW_MAX])
 {
-    char text[ANSWER_MAX];
-    char request[1024];
-    size_t len = 0, want = 0;
-    long status = 0;
-    const char *end = NULL;
-    int n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", o->path, o->name);
+    int rc = SSL_read(ssl, p, (int)max);
 
-    if (!say(ssl, request, (size_t)n))
-        return 0;
-    while (!end || len < want) {
-        const char *field;
+    *n = rc > 0 ? (size_t)rc : 0;
+    return rc > 0 ? ADMITTED : failed(ssl, rc, how, "connection ended");
+}
 
-        n = len + 1 < sizeof(text) ? SSL_read(ssl, text + len, (int)(sizeof(text) - len - 1)) : 0;
-        if (n <= 0)
-            return end ? status : 0; /* a body without a length ends with the connection */
-        len += (size_t)n;
-        text[len] = '\0';
-        if (end)
-            continue;
-        end = strstr(text, "\r\n\r\n");
-        if (!end)
-            continue;
-        if (sscanf(text, "HTTP/1.%*d %ld", &status) != 1)
-            return 0;
-        field = strcasestr(text, "\r\nContent-Length:");
-        want = (size_t)(end + 4 - text) + (field && field < end ? strtoul(field + 17, NULL, 10) : 0);
+struct http {
+    char text[ANSWER_MAX]; /* the head, what came of the body, NUL */
+    size_t len, head_len;
+    long status;
+    bool last; /* the server ends the connection behind it */
+};
+
+static const char *field_of(const struct http *h, const char *name)
+{
+    const char *at = strcasestr(h->text, name);
+
+    return at ? at + strlen(name) + strspn(at + strlen(name), " ") : NULL;
+}
+
+static enum answer http_head(SSL *ssl, struct http *h, char how[HOW_MAX])
+{
+    char *end = NULL;
+    enum answer a;
+    size_t n;
+    int minor = 0;
+
+    snprintf(how, HOW_MAX, "not HTTP");
+    for (h->len = 0; !end; h->len += n) {
+        if (h->len + 1 == sizeof(h->text))
+            return NOTHING;
+        a = hear(ssl, h->text + h->len, sizeof(h->text) - 1 - h->len, &n, how);
+        if (a != ADMITTED)
+            return a;
+        h->text[h->len + n] = '\0';
+        end = strstr(h->text, "\r\n\r\n");
     }
-    return status;
+    h->head_len = (size_t)(end + 4 - h->text);
+    end[2] = '\0';
+    if (sscanf(h->text, "HTTP/1.%d %ld", &minor, &h->status) != 2)
+        return NOTHING;
+    h->last = minor == 0 || (field_of(h, "\r\nConnection:") && strncasecmp(field_of(h, "\r\nConnection:"), "close", 5) == 0);
+    return ADMITTED;
 }
 
-static bool mqtt_connect(SSL *ssl, const char *client_id)
+/* To its end, so that the next answer begins there; of what it says only the last octets are kept. */
+static enum answer http_body(SSL *ssl, struct http *h, char how[HOW_MAX])
+{
+    static const char chunks_end[] = "\r\n0\r\n\r\n";
+    const char *length = field_of(h, "\r\nContent-Length:");
+    size_t tail = strlen(chunks_end), left = length ? strtoul(length, NULL, 10) : 0, had = h->len - h->head_len, n;
+    bool chunked = field_of(h, "\r\nTransfer-Encoding:") != NULL;
+    enum answer a = ADMITTED;
+
+    if (!chunked && !length && h->status != 204 && h->status != 304) {
+        h->last = true;
+        return ADMITTED;
+    }
+    h->text[h->head_len - 2] = '\r'; /* before the first chunk as before any */
+    while (a == ADMITTED && (chunked ? memcmp(h->text + h->len - tail, chunks_end, tail) != 0 : had < left)) {
+        if (h->len + 1 == sizeof(h->text)) {
+            memcpy(h->text, h->text + h->len - tail, tail);
+            h->len = tail;
+        }
+        a = hear(ssl, h->text + h->len, sizeof(h->text) - 1 - h->len, &n, how);
+        h->len += n;
+        had += n;
+    }
+    return a;
+}
+
+/* Troubles of a server and what is behind it are no word about the unit. */
+static enum answer http_exchange(SSL *ssl, const struct options *o, bool *last, char how[HOW_MAX])
+{
+    struct http h = {.status = 0};
+    char request[REQUEST_MAX];
+    int n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", o->path, o->name);
+    enum answer a = say(ssl, request, (size_t)n, how);
+
+    if (a == ADMITTED)
+        a = http_head(ssl, &h, how);
+    if (a == ADMITTED)
+        a = http_body(ssl, &h, how);
+    if (a != ADMITTED && h.status) { /* behind the head, which says enough */
+        h.last = true;
+        a = ADMITTED;
+    }
+    if (a != ADMITTED)
+        return a;
+    *last = h.last;
+    snprintf(how, HOW_MAX, "HTTP %ld", h.status);
+    return h.status >= 200 && h.status < 400 ? ADMITTED : h.status >= 500 ? NOTHING : REFUSED;
+}
+
+/* MQTT 3.1.1 section 3.1 and 3.2: return code 3 is a server's trouble. */
+static enum answer mqtt_connect(SSL *ssl, const char *client_id, char how[HOW_MAX])
 {
     static const uint8_t head[] = {0, 4, 'M', 'Q', 'T', 'T', 4, 0x02, 0, 60};
     uint8_t packet[192], answer[4];
-    size_t id = strlen(client_id);
+    size_t id = strlen(client_id), n;
+    enum answer a;
 
-    if (id > 112)
-        return false;
     packet[0] = 0x10;
     packet[1] = (uint8_t)(sizeof(head) + 2 + id);
     memcpy(packet + 2, head, sizeof(head));
     packet[2 + sizeof(head)] = 0;
     packet[3 + sizeof(head)] = (uint8_t)id;
     memcpy(packet + 4 + sizeof(head), client_id, id);
-    return say(ssl, packet, 4 + sizeof(head) + id) && SSL_read(ssl, answer, sizeof(answer)) == sizeof(answer) && answer[0] == 0x20 &&
-           answer[3] == 0;
+    a = say(ssl, packet, 4 + sizeof(head) + id, how);
+    if (a == ADMITTED)
+        a = hear(ssl, answer, sizeof(answer), &n, how);
+    if (a != ADMITTED)
+        return a;
+    snprintf(how, HOW_MAX, "CONNECT: %d", n == sizeof(answer) ? answer[3] : -1);
+    return n != sizeof(answer) || answer[0] != 0x20 || answer[3] == 3 ? NOTHING : answer[3] ? REFUSED : ADMITTED;
 }
 
-static bool mqtt_ping(SSL *ssl)
+static enum answer mqtt_ping(SSL *ssl, char how[HOW_MAX])
 {
     uint8_t answer[2];
+    enum answer a = say(ssl, "\xc0\0", 2, how);
+    size_t n;
 
-    return say(ssl, "\xc0\0", 2) && SSL_read(ssl, answer, sizeof(answer)) == sizeof(answer) && answer[0] == 0xd0;
+    if (a == ADMITTED)
+        a = hear(ssl, answer, sizeof(answer), &n, how);
+    if (a != ADMITTED)
+        return a;
+    snprintf(how, HOW_MAX, "not MQTT");
+    return answer[0] == 0xd0 ? ADMITTED : NOTHING;
 }
 
 static bool is_mqtt(const struct options *o)
@@ -210,26 +310,15 @@ static bool is_mqtt(const struct options *o)
     return strcmp(o->target, "mqtt") == 0;
 }
 
-/* One exchange; `first`: nothing was said over this connection before. */
-static bool exchange(struct path *p, SSL *ssl, bool first, char how[HOW_MAX])
+/* `first`: nothing was said over this connection before. *last: nothing more will be heard over it, for a reason of the server's own. */
+static enum answer exchange(const struct path *p, SSL *ssl, bool first, bool *last, char how[HOW_MAX])
 {
     const struct options *o = p->o;
-    long status;
 
-    if (is_mqtt(o)) {
-        if (first ? mqtt_connect(ssl, p->control ? o->control_client_id : o->client_id) : mqtt_ping(ssl))
-            return true;
-        refused(NULL, how, first ? "CONNECT" : "connection ended");
-        return false;
-    }
-    status = http_get(ssl, o);
-    if (status >= 200 && status < 400)
-        return true;
-    if (status)
-        snprintf(how, HOW_MAX, "HTTP %ld", status);
-    else
-        refused(NULL, how, "connection ended");
-    return false;
+    *last = false;
+    if (!is_mqtt(o))
+        return http_exchange(ssl, o, last, how);
+    return first ? mqtt_connect(ssl, p->control ? o->control_client_id : o->client_id, how) : mqtt_ping(ssl, how);
 }
 
 /* ---- paths ---- */
@@ -238,56 +327,57 @@ static bool exchange(struct path *p, SSL *ssl, bool first, char how[HOW_MAX])
 static SSL_SESSION *session_of(struct path *p)
 {
     char how[HOW_MAX];
-    SSL *ssl = tls_connect(p, NULL, how);
+    SSL *ssl;
     SSL_SESSION *s = NULL;
+    bool last;
 
-    if (ssl && exchange(p, ssl, true, how) && SSL_SESSION_is_resumable(SSL_get0_session(ssl)))
+    if (tls_connect(p, NULL, &ssl, how) == ADMITTED && exchange(p, ssl, true, &last, how) == ADMITTED &&
+        SSL_SESSION_is_resumable(SSL_get0_session(ssl)))
         s = SSL_get1_session(ssl);
     ssl_close(ssl);
     return s;
 }
 
-/* Was it said why, by an alert or a status? A connection that just ends may have met a server that starts again. */
-static bool is_verdict(const char *how)
-{
-    return strchr(how, ':') || strncmp(how, "HTTP", 4) == 0;
-}
-
-static bool try_new(struct path *p, char how[HOW_MAX], bool *resumed)
+static enum answer try_new(struct path *p, char how[HOW_MAX], bool *resumed)
 {
     SSL_SESSION *copy = p->session ? SSL_SESSION_dup(p->session) : NULL; /* a failed handshake spoils what it used */
-    SSL *ssl = tls_connect(p, copy, how);
-    bool admitted = ssl && exchange(p, ssl, true, how);
+    SSL *ssl;
+    enum answer a = tls_connect(p, copy, &ssl, how);
+    bool last;
 
+    if (a == ADMITTED)
+        a = exchange(p, ssl, true, &last, how);
     *resumed = ssl && SSL_session_reused(ssl);
     ssl_close(ssl);
     SSL_SESSION_free(copy);
-    return admitted;
+    return a;
 }
 
-/* A control unit may connect anew when its connection was ended; the other's is cut then. */
-static bool try_open(struct path *p, char how[HOW_MAX], bool *again)
+/* Connects anew where there is none: at first, when the server said that it ends this one (many do after so many), and the control unit. */
+static enum answer try_open(struct path *p, char how[HOW_MAX], bool *again)
 {
-    bool admitted;
+    bool first = !p->ssl, last = false;
+    enum answer a = ADMITTED;
 
-    *again = false;
-    if (p->ssl && exchange(p, p->ssl, false, how))
-        return true;
-    ssl_close(TAKE(p->ssl));
-    if (!p->control)
-        return false;
-    *again = true;
-    p->ssl = tls_connect(p, NULL, how);
-    admitted = p->ssl && exchange(p, p->ssl, true, how);
-    if (!admitted)
+    if (first) {
+        *again = p->tries > 0;
+        a = tls_connect(p, NULL, &p->ssl, how);
+    }
+    if (a == ADMITTED)
+        a = exchange(p, p->ssl, first, &last, how);
+    if (last || a == REFUSED || a == ENDED || (first && a == NOTHING))
         ssl_close(TAKE(p->ssl));
-    return admitted;
+    return a;
 }
 
-static void note(struct path *p, int64_t began, bool admitted, bool resumed, bool again, const char *how)
+static void note(struct path *p, int64_t began, enum answer a, bool resumed, bool again, const char *how)
 {
+    bool admitted = a == ADMITTED;
+
     pthread_mutex_lock(&lock);
-    if (!admitted && strcmp(how, AWAY) == 0 && p->tries) {
+    if (!admitted && (a != NOTHING || !p->tries))
+        snprintf(p->how, sizeof(p->how), "%s", how);
+    if (a == NOTHING) {
         p->away++;
         pthread_mutex_unlock(&lock);
         return;
@@ -302,8 +392,6 @@ static void note(struct path *p, int64_t began, bool admitted, bool resumed, boo
     p->tried_ms = began;
     p->resumed += resumed;
     p->again += again;
-    if (!admitted)
-        snprintf(p->how, sizeof(p->how), "%s", how);
     pthread_mutex_unlock(&lock);
 }
 
@@ -317,20 +405,22 @@ static bool is_ending(void)
     return is;
 }
 
-static void try_once(struct path *p)
+/* false: the unit's open connection is no more, and none takes its place. */
+static bool try_once(struct path *p)
 {
+    bool open = p->way == WAY_OPEN, unit_open = open && !p->control, resumed = false, again = false;
     char how[HOW_MAX] = "";
-    bool resumed = false, again = false, admitted;
     int64_t began = clock_mono_ms();
+    enum answer a = open ? try_open(p, how, &again) : try_new(p, how, &resumed);
 
-    admitted = p->way == WAY_OPEN ? try_open(p, how, &again) : try_new(p, how, &resumed);
-    if (!admitted && !is_verdict(how) && (p->way != WAY_OPEN || p->control)) {
+    if (a == ENDED && !unit_open) {
         usleep(AGAIN_US);
         began = clock_mono_ms();
-        admitted = p->way == WAY_OPEN ? try_open(p, how, &again) : try_new(p, how, &resumed);
+        a = open ? try_open(p, how, &again) : try_new(p, how, &resumed);
     }
     /* What was refused was refused when the answer was there, what was admitted when it was asked for. */
-    note(p, admitted ? began : clock_mono_ms(), admitted, resumed, again, how);
+    note(p, a == ADMITTED ? began : clock_mono_ms(), a, resumed, again, how);
+    return !unit_open || a == ADMITTED || a == NOTHING;
 }
 
 static bool is_held(const struct path *p)
@@ -352,9 +442,8 @@ static void *path_run(void *arg)
     do {
         int64_t began = clock_mono_ms(), rest;
 
-        try_once(p);
-        if (p->way == WAY_OPEN && !p->ssl && !p->control)
-            break; /* it has ended, and stays so */
+        if (!try_once(p))
+            break;
         rest = p->o->interval_ms - (clock_mono_ms() - began);
         if (rest > 0)
             usleep((useconds_t)rest * 1000);
@@ -385,18 +474,11 @@ static SSL_CTX *context(const struct options *o, const char *cert, const char *k
 
 static bool path_start(struct path *p)
 {
-    char how[HOW_MAX] = "";
-
     p->ctx = context(p->o, p->control ? p->o->control_cert : p->o->cert, p->control ? p->o->control_key : p->o->key, p->version);
     if (!p->ctx)
         return false;
     if (p->way == WAY_RESUMED && !p->o->until_admitted)
         p->session = session_of(p); /* NULL: the server offers none; every trial is a whole handshake then */
-    if (p->way == WAY_OPEN) {
-        p->ssl = tls_connect(p, NULL, how);
-        if (!p->ssl || !exchange(p, p->ssl, true, how))
-            snprintf(p->how, sizeof(p->how), "%s", how);
-    }
     try_once(p);
     p->started = pthread_create(&p->thread, NULL, path_run, p) == 0;
     return p->started;
@@ -452,7 +534,7 @@ static bool all_are(const struct path *p, size_t n, bool admitted)
 
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < n; i++)
-        all &= p[i].admitted == (admitted || p[i].control);
+        all &= p[i].tries && p[i].admitted == (admitted || p[i].control);
     pthread_mutex_unlock(&lock);
     return all;
 }
@@ -512,8 +594,11 @@ static void print_table(const struct path *p, size_t n, int64_t at, const struct
 
         if (cut >= 0)
             snprintf(text, sizeof(text), "%" PRId64, cut);
-        printf("%-18s %-9s %-9s %9s %6u %8u  %s%s\n", p[i].what, p[i].before ? "admitted" : "refused", p[i].admitted ? "admitted" : "refused",
-               text, p[i].tries, p[i].resumed, p[i].how, p[i].control && p[i].again ? " (connected anew)" : "");
+        printf("%-18s %-9s %-9s %9s %6u %8u  %s%s", p[i].what, p[i].before ? "admitted" : "refused", p[i].admitted ? "admitted" : "refused",
+               text, p[i].tries, p[i].resumed, p[i].how, p[i].again ? " (connected anew)" : "");
+        if (p[i].away)
+            printf(" (trials that say nothing: %u)", p[i].away);
+        puts("");
     }
 }
 
@@ -644,6 +729,9 @@ int probe_main(int argc, char **argv)
         (strcmp(o.target, "http") != 0 && strcmp(o.target, "mqtt") != 0) || o.interval_ms < 1 || o.timeout_ms < 1)
         return usage(stderr);
     o.name = o.name ? o.name : o.host;
+    if (strlen(o.client_id) > CLIENT_ID_MAX || strlen(o.control_client_id) > CLIENT_ID_MAX || strlen(o.path) + strlen(o.name) > REQUEST_MAX - 64)
+        return usage(stderr);
+    o.io_ms = o.timeout_ms < o.io_ms ? o.timeout_ms : o.io_ms;
     signal(SIGPIPE, SIG_IGN);
     return measure(&o);
 }

@@ -93,6 +93,30 @@ PY
     inkan device release gw-h --yes
 }
 
+@test "what a server has of its own is not taken for a refusal: trouble, silence, another certificate, an end after so many answers" {
+    local trouble
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+        -keyout "$gw/other.key" -out "$gw/other.crt" 2> /dev/null
+    cat "$gw/other.crt" "$gw/other.key" > "$gw/other.pem"
+    for trouble in 5xx silence other polite; do
+        probe_in_trouble "$trouble" > "$gw/probed.$trouble" 2>&1 3>&- &
+    done
+    wait
+    for trouble in 5xx silence other polite; do
+        cat "$gw/probed.$trouble"
+        jq -e '.rows | length == 5 and all(.before == "admitted" and .after == "admitted" and .cut_ms == -1)' "$gw/probed.$trouble"
+    done
+    jq -e '.rows | all(.away > 0)' "$gw/probed.5xx"
+    jq -e '.rows | all(.away > 0)' "$gw/probed.silence"
+    jq -e '.rows | all(.away > 0 or .path == "open")' "$gw/probed.other"
+    jq -e '.rows[] | select(.path == "open") | .reconnects > 0 and .reconnects < .tries / 2' "$gw/probed.polite"
+    probe_in_trouble refuses
+}
+
+probe_in_trouble() {
+    python3 "$source_dir/tests/lib/probe_trouble.py" "$programs/inkan-gate" "$gw" "$units" gw-untouched "$1"
+}
+
 list_version() { gate_status '.lists[0].version'; }
 list_is_newer() { [ "$(list_version)" -gt "$1" ]; }
 
