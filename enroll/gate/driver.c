@@ -15,6 +15,29 @@
 #define RETRY_MS 1000
 #define IDLE_MS  60000
 #define LOOK_MS  2000 /* between two looks whether HAProxy is another process */
+#define LATER_AT_ONCE 256 /* whoever is refused now waits for no more */
+
+/*
+ * After a list was loaded that names them: a broker looks at it in the handshake, and takes a client's CONNECT after that, at mosquitto
+ * up to 90 seconds later. The first is for a unit that was just coming back, over a slow network; the last for one that waits.
+ */
+static const int later_ms[] = {2000, 100000};
+
+/* mosquitto: a unit that is put out, and the certificate on whose account. */
+struct client {
+    char *id;
+    uint32_t issuer;
+    uint8_t serial_len, serial[SERIAL_MAX_LEN];
+    bool replaced;  /* by a newer one: the unit will be here again, and may */
+    uint64_t seq;   /* of the feed, with what was changed */
+    unsigned later; /* so many of later_ms are over */
+    int64_t due_ms; /* the next; 0: the list does not name it yet */
+};
+
+struct clients {
+    struct client *v;
+    size_t n;
+};
 
 struct work {
     struct driver *d;
@@ -32,11 +55,10 @@ struct work {
     size_t changes_n;
     bool of_ours[FEED_ISSUERS_MAX + 1]; /* by the issuer's number: does the driver care? */
     uint8_t above[FEED_ISSUERS_MAX + 1]; /* likewise: enum feed_status of it and the CAs above it, as walked */
-    bool *admitted;             /* while a snapshot is walked: of each of ids */
-    char **ids;                 /* mosquitto: clients to put out now */
-    size_t ids_n;
-    char **again;               /* ... and once more when the list is loaded: they may have come back meanwhile */
-    size_t again_n;
+    bool *admitted;             /* while a snapshot is walked: of each of now */
+    struct clients now;         /* mosquitto: to put out */
+    struct clients again;       /* ... and once more when the list is loaded: they may have come back meanwhile */
+    struct clients later;       /* ... and when one is loaded that is known to name them */
 };
 
 static int64_t wall_ms(void)
@@ -49,24 +71,26 @@ static int64_t wall_ms(void)
 
 /* ---- gathering ---- */
 
-static bool ids_add(char ***list, size_t *n, const char *id)
+/* Takes over c.id. */
+static bool clients_add(struct clients *l, struct client c)
 {
-    char **more = realloc(*list, (*n + 1) * sizeof(*more));
+    struct client *more = c.id ? realloc(l->v, (l->n + 1) * sizeof(*more)) : NULL;
 
-    if (!more)
+    if (!more) {
+        free(c.id);
         return false;
-    *list = more;
-    more[*n] = strdup(id);
-    return more[*n] && ++*n;
+    }
+    l->v = more;
+    more[l->n++] = c;
+    return true;
 }
 
-static void ids_clear(char ***list, size_t *n)
+static void clients_clear(struct clients *l)
 {
-    for (size_t i = 0; i < *n; i++)
-        free((*list)[i]);
-    free(*list);
-    *list = NULL;
-    *n = 0;
+    for (size_t i = 0; i < l->n; i++)
+        free(l->v[i].id);
+    free(l->v);
+    *l = (struct clients){0};
 }
 
 static void acl_note(struct work *w, const struct feed_cert *c, bool added)
@@ -96,6 +120,7 @@ static void decide(const struct work *w, const struct feed_cert *c, int64_t now,
 static void look_at(struct work *w, const struct feed_cert *c, int64_t now)
 {
     struct bytes serial = BYTES(c->serial, c->serial_len);
+    struct client out = {.issuer = c->issuer, .serial_len = (uint8_t)c->serial_len};
     char id[FEED_TEXT_MAX + 1];
     struct sts_decision d;
 
@@ -104,24 +129,29 @@ static void look_at(struct work *w, const struct feed_cert *c, int64_t now)
     decide(w, c, now, &d);
     if (w->d->conf->kind == DRIVER_HAPROXY && (d.allow ? refused_del(w->set, serial) : refused_add(w->set, serial)))
         acl_note(w, c, !d.allow);
-    if (w->d->conf->kind == DRIVER_MOSQUITTO && d.close && feed_text(c->device_id, id, sizeof(id)) && id[0])
-        ids_add(&w->ids, &w->ids_n, id);
+    if (w->d->conf->kind != DRIVER_MOSQUITTO || !d.close || !feed_text(c->device_id, id, sizeof(id)) || !id[0])
+        return;
+    out.id = strdup(id);
+    out.replaced = bytes_equal(c->reason, bytes_str("superseded"));
+    memcpy(out.serial, serial.p, serial.len);
+    clients_add(&w->now, out);
 }
 
-static int text_cmp(const void *a, const void *b)
+static int id_cmp(const void *a, const void *b)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    return strcmp(((const struct client *)a)->id, ((const struct client *)b)->id);
 }
 
 /* The first place of this certificate's unit among those to put out; NULL: it is none of them. */
-static char **among(const struct work *w, const struct feed_cert *c)
+static struct client *among(const struct work *w, const struct feed_cert *c)
 {
-    char id[FEED_TEXT_MAX + 1], *key = id, **found;
+    char id[FEED_TEXT_MAX + 1];
+    struct client key = {.id = id}, *found;
 
     if (!w->of_ours[c->issuer] || !feed_text(c->device_id, id, sizeof(id)))
         return NULL;
-    found = bsearch(&key, w->ids, w->ids_n, sizeof(*w->ids), text_cmp);
-    while (found && found > w->ids && strcmp(found[-1], id) == 0)
+    found = bsearch(&key, w->now.v, w->now.n, sizeof(key), id_cmp);
+    while (found && found > w->now.v && id_cmp(found - 1, &key) == 0)
         found--;
     return found;
 }
@@ -129,14 +159,14 @@ static char **among(const struct work *w, const struct feed_cert *c)
 /* It stays where it is if this certificate admits it. */
 static void spare(struct work *w, const struct feed_cert *c, int64_t now)
 {
-    char **found = among(w, c);
+    struct client *found = among(w, c);
     struct sts_decision d;
 
     if (!found)
         return;
     decide(w, c, now, &d);
-    for (char **at = found; d.allow && at < w->ids + w->ids_n && strcmp(*at, *found) == 0; at++)
-        w->admitted[at - w->ids] = true;
+    for (struct client *at = found; d.allow && at < w->now.v + w->now.n && id_cmp(at, found) == 0; at++)
+        w->admitted[at - w->now.v] = true;
 }
 
 /*
@@ -146,16 +176,17 @@ static void spare(struct work *w, const struct feed_cert *c, int64_t now)
 static void spare_admitted(struct work *w, struct table *t, int64_t now)
 {
     struct gate *g = w->d->gate;
+    struct clients *l = &w->now;
     struct feed_cert c, newest;
     size_t n = 0, changes = table_change_count(t);
 
-    w->admitted = calloc(w->ids_n + 1, sizeof(*w->admitted));
-    if (!w->ids_n || !w->admitted) {
+    w->admitted = calloc(l->n + 1, sizeof(*w->admitted));
+    if (!l->n || !w->admitted) {
         free(w->admitted);
         w->admitted = NULL;
         return;
     }
-    qsort(w->ids, w->ids_n, sizeof(*w->ids), text_cmp);
+    qsort(l->v, l->n, sizeof(*l->v), id_cmp);
     for (size_t i = 0; i < changes; i++)
         if (table_change_line(t, i, &c) && table_find(t, c.issuer, BYTES(c.serial, c.serial_len), &newest))
             spare(w, &newest, now);
@@ -169,12 +200,12 @@ static void spare_admitted(struct work *w, struct table *t, int64_t now)
         gate_unlock(g);
     }
     gate_lock(g);
-    for (size_t i = 0; i < w->ids_n; i++)
-        if (w->admitted[i] || (n && strcmp(w->ids[n - 1], w->ids[i]) == 0))
-            free(w->ids[i]);
+    for (size_t i = 0; i < l->n; i++)
+        if (w->admitted[i] || (n && id_cmp(&l->v[n - 1], &l->v[i]) == 0))
+            free(l->v[i].id);
         else
-            w->ids[n++] = w->ids[i];
-    w->ids_n = n;
+            l->v[n++] = l->v[i];
+    l->n = n;
     free(w->admitted);
     w->admitted = NULL;
 }
@@ -244,39 +275,54 @@ static void gather(struct work *w)
         spare_admitted(w, t, now);
     table_unref(t);
     w->seq = g->table ? table_seq(g->table) : 0;
+    for (size_t i = 0; i < w->now.n; i++)
+        if (!w->now.v[i].seq)
+            w->now.v[i].seq = w->seq;
     w->crl_seq = w->d->crl ? w->d->crl->seq : 0;
     gate_unlock(g);
 }
 
 /* ---- telling ---- */
 
+/* Who was put out for the first time comes to `next`, the others to those for later as long as there is a time left. */
+static void was_put_out(struct work *w, struct client c, struct clients *next)
+{
+    if (c.later == 0) {
+        clients_add(next, c);
+    } else if (!c.replaced && c.later < ARRAY_LEN(later_ms)) {
+        c.due_ms = clock_mono_ms() + later_ms[c.later];
+        clients_add(&w->later, c);
+    } else {
+        free(c.id);
+    }
+}
+
 /*
  * Puts out those of the list; who could not be stays on it. One whom the broker refuses keeps nobody else in; a broker that is away is
- * not asked for each. `once_more`: they are put out again when the list is loaded.
+ * not asked for each.
  */
-static void kick_all(struct work *w, bool once_more, struct err *e)
+static void kick_all(struct work *w, struct clients *next, struct err *e)
 {
-    char **ids = w->ids;
-    size_t n = w->ids_n;
+    struct clients all = w->now;
     bool away = false;
 
-    w->ids = NULL;
-    w->ids_n = 0;
-    for (size_t i = 0; i < n; i++) {
+    w->now = (struct clients){0};
+    for (size_t i = 0; i < all.n; i++) {
+        struct client c = all.v[i];
         struct err why = {0};
-        bool out = !away && !gate_is_stopping(w->d->gate) && mqtt_kick(w->d->conf->kick, ids[i], &why) == E_OK;
+        bool out = !away && !gate_is_stopping(w->d->gate) && mqtt_kick(w->d->conf->kick, c.id, &why) == E_OK;
 
         away |= why.code == E_IO;
         if (why.code != E_OK && e->code == E_OK) {
             *e = why;
-            err_wrap(e, "client \"%s\"", ids[i]);
+            err_wrap(e, "client \"%s\"", c.id);
         }
-        if (!out)
-            ids_add(&w->ids, &w->ids_n, ids[i]);
-        else if (once_more)
-            ids_add(&w->again, &w->again_n, ids[i]);
+        if (out)
+            was_put_out(w, c, next);
+        else
+            clients_add(&w->now, c);
     }
-    ids_clear(&ids, &n);
+    free(all.v);
 }
 
 /* The list is loaded also when somebody could not be put out, and once. */
@@ -284,7 +330,7 @@ static enum err_code apply_mosquitto(struct work *w, bool reload, struct err *e)
 {
     struct err why = {0};
 
-    kick_all(w, true, e);
+    kick_all(w, &w->again, e);
     if (!reload)
         return e->code;
     if (hand_reload(w->d->hand, &why) != E_OK) {
@@ -292,11 +338,76 @@ static enum err_code apply_mosquitto(struct work *w, bool reload, struct err *e)
         return e->code;
     }
     w->loaded = true;
-    for (size_t i = 0; i < w->again_n; i++)
-        ids_add(&w->ids, &w->ids_n, w->again[i]);
-    ids_clear(&w->again, &w->again_n);
-    kick_all(w, false, e);
+    for (size_t i = 0; i < w->again.n; i++)
+        clients_add(&w->now, w->again.v[i]);
+    free(w->again.v);
+    w->again = (struct clients){0};
+    kick_all(w, &w->later, e);
     return e->code;
+}
+
+static bool is_still_out(const struct work *w, const struct client *c, int64_t now)
+{
+    struct gate *g = w->d->gate;
+    struct sts_decision d = {0};
+    struct feed_cert newest;
+
+    gate_lock(g);
+    if (g->table && table_find(g->table, c->issuer, BYTES(c->serial, c->serial_len), &newest))
+        decide(w, &newest, now, &d);
+    gate_unlock(g);
+    return d.close;
+}
+
+/* Some of those whose time has come go to `now`; whoever was released meanwhile goes nowhere. */
+static void take_due(struct work *w)
+{
+    int64_t now = clock_mono_ms(), wall = clock_now();
+    size_t kept = 0, taken = 0;
+
+    for (size_t i = 0; i < w->later.n; i++) {
+        struct client c = w->later.v[i];
+
+        if (!c.due_ms || c.due_ms > now || taken == LATER_AT_ONCE) {
+            w->later.v[kept++] = c;
+            continue;
+        }
+        taken++;
+        c.later++;
+        if (is_still_out(w, &c, wall))
+            clients_add(&w->now, c);
+        else
+            free(c.id);
+    }
+    w->later.n = kept;
+}
+
+/* The list that is loaded names everybody who changed up to `sure`. */
+static void note_sure(struct work *w, uint64_t sure)
+{
+    int64_t due = clock_mono_ms() + later_ms[0];
+    size_t kept = 0;
+
+    for (size_t i = 0; i < w->again.n; i++)
+        if (w->again.v[i].seq <= sure)
+            clients_add(&w->later, w->again.v[i]);
+        else
+            w->again.v[kept++] = w->again.v[i];
+    w->again.n = kept;
+    for (size_t i = 0; i < w->later.n; i++)
+        if (!w->later.v[i].due_ms && w->later.v[i].seq <= sure)
+            w->later.v[i].due_ms = due;
+}
+
+/* When the next one is put out again; INT64_MAX: nobody is. */
+static int64_t next_due(const struct work *w)
+{
+    int64_t due = INT64_MAX;
+
+    for (size_t i = 0; i < w->later.n; i++)
+        if (w->later.v[i].due_ms && w->later.v[i].due_ms < due)
+            due = w->later.v[i].due_ms;
+    return due;
 }
 
 static void add_serial(void *arg, struct bytes serial)
@@ -367,7 +478,7 @@ static enum err_code apply(struct work *w, bool list_is_new, struct err *e)
 
 static bool has_work(const struct work *w, bool list_is_new)
 {
-    return list_is_new || w->ids_n || (w->d->conf->kind == DRIVER_HAPROXY && (!w->set || w->whole || w->changes_n));
+    return list_is_new || w->now.n || (w->d->conf->kind == DRIVER_HAPROXY && (!w->set || w->whole || w->changes_n));
 }
 
 /* ---- the thread ---- */
@@ -422,7 +533,7 @@ static bool is_new(const struct work *w)
 static bool wait_for_work(struct work *w, bool failed)
 {
     struct gate *g = w->d->gate;
-    int64_t now = clock_mono_ms(), until = failed ? now + RETRY_MS : w->look_ms ? w->look_ms : INT64_MAX;
+    int64_t now = clock_mono_ms(), until = failed ? now + RETRY_MS : w->look_ms ? w->look_ms : next_due(w);
     bool go;
 
     gate_lock(g);
@@ -452,14 +563,18 @@ void *driver_run(void *arg)
         list_is_new = crl != w.crl;
         w.loaded = false;
         worked = has_work(&w, list_is_new);
-        failed = worked && apply(&w, list_is_new, &e) != E_OK;
+        take_due(&w);
+        failed = has_work(&w, list_is_new) && apply(&w, list_is_new, &e) != E_OK;
         if (!failed || w.loaded)
             w.crl = crl;
+        if (w.crl == crl)
+            note_sure(&w, w.crl_seq);
         note(&w, worked, w.crl, started, &e);
     }
     refused_free(w.set);
     free(w.changes);
-    ids_clear(&w.ids, &w.ids_n);
-    ids_clear(&w.again, &w.again_n);
+    clients_clear(&w.now);
+    clients_clear(&w.again);
+    clients_clear(&w.later);
     return NULL;
 }

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -225,9 +227,9 @@ static void fixture_clear(struct fixture *f)
 
 static bool wait_until(bool (*is)(struct fixture *f, const char *text), struct fixture *f, const char *text)
 {
-    int64_t until = clock_mono_ms() + 5000;
+    int64_t until = clock_mono_us() + 20000000;
 
-    while (!is(f, text) && clock_mono_ms() < until)
+    while (!is(f, text) && clock_mono_us() < until)
         usleep(10000);
     return is(f, text);
 }
@@ -485,6 +487,106 @@ static void a_client_the_broker_does_not_take_keeps_nobody_in(void **state)
     fixture_clear(&f);
 }
 
+static unsigned times_put_out(struct fixture *f, const char *id)
+{
+    unsigned n = 0;
+
+    pthread_mutex_lock(&f->server.lock);
+    for (const char *at = f->server.heard; (at = strstr(at, id)); at += strlen(id))
+        n++;
+    pthread_mutex_unlock(&f->server.lock);
+    return n;
+}
+
+static _Atomic time_t stands_at; /* 0: it goes */
+
+/* In place of the C library's: the clock behind clock_mono_ms can be stopped, and put forward. */
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+    time_t at = atomic_load(&stands_at);
+
+    if (clock != CLOCK_BOOTTIME || !at)
+        return (int)syscall(SYS_clock_gettime, clock, ts);
+    *ts = (struct timespec){.tv_sec = at};
+    return 0;
+}
+
+/* The clock goes on by `step_s` with each look. */
+static void wait_for_times(struct fixture *f, const char *id, unsigned n, int step_s)
+{
+    int64_t until = clock_mono_us() + 20000000;
+
+    while (times_put_out(f, id) < n && clock_mono_us() < until) {
+        usleep(10000);
+        atomic_fetch_add(&stands_at, step_s);
+        gate_lock(&f->gate);
+        pthread_cond_broadcast(&f->gate.changed);
+        gate_unlock(&f->gate);
+    }
+    assert_int_equal(times_put_out(f, id), n);
+}
+
+static bool list_is_applied(struct fixture *f, const char *version)
+{
+    bool is;
+
+    gate_lock(&f->gate);
+    is = f->driver.applied_crl == strtoul(version, NULL, 10);
+    gate_unlock(&f->gate);
+    return is;
+}
+
+static void load_list(struct fixture *f, uint64_t version, uint64_t seq)
+{
+    gate_lock(&f->gate);
+    f->crl.version = version;
+    f->crl.seq = seq;
+    pthread_cond_broadcast(&f->gate.changed);
+    gate_unlock(&f->gate);
+}
+
+/* A list that does not name it yet lets it come back; so does one that was loaded between its handshake and its CONNECT. */
+static void a_client_is_put_out_until_none_can_be_left_from_before_the_list(void **state)
+{
+    struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "released"), line(2, 2, FEED_GOOD, "replaced"), line(2, 3, FEED_GOOD, "held")};
+    struct feed_cert another = line(2, 4, FEED_REVOKED, "another");
+    struct fixture f;
+
+    (void)state;
+    fixture_make(&f, DRIVER_MOSQUITTO, broker);
+    atomic_store(&stands_at, (time_t)(clock_mono_ms() / 1000));
+    fixture_start(&f, lines, 3);
+    load_list(&f, 1, 10);
+    assert_true(wait_until(list_is_applied, &f, "1"));
+    lines[0] = line(2, 1, FEED_ON_HOLD, "released");
+    lines[1] = line(2, 2, FEED_REVOKED, "replaced");
+    lines[1].reason = bytes_str("superseded");
+    lines[2] = line(2, 3, FEED_ON_HOLD, "held");
+    apply(&f, lines, 3); /* rows 11 to 13 */
+    wait_for_times(&f, "held", 1, 0);
+    load_list(&f, 2, 10);
+    wait_for_times(&f, "held", 2, 0);
+    assert_true(wait_until(list_is_applied, &f, "2"));
+    atomic_fetch_add(&stands_at, 1000); /* it does not name them: their time has not begun */
+    lines[0] = line(2, 1, FEED_GOOD, "released");
+    apply(&f, lines, 1);
+    load_list(&f, 3, 14);
+    assert_true(wait_until(list_is_applied, &f, "3"));
+    assert_int_equal(times_put_out(&f, "held"), 2);
+    wait_for_times(&f, "held", 3, 1);
+    wait_for_times(&f, "held", 4, 10);
+    atomic_fetch_add(&stands_at, 1000);
+    apply(&f, &another, 1);
+    wait_for_times(&f, "another", 1, 0);
+    load_list(&f, 4, 14);
+    wait_for_times(&f, "another", 2, 0);
+    assert_int_equal(times_put_out(&f, "held"), 4);
+    assert_int_equal(times_put_out(&f, "replaced"), 3); /* by its successor: the unit is there again, and may */
+    assert_int_equal(times_put_out(&f, "released"), 2);
+    atomic_store(&stands_at, 0);
+    fixture_clear(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -496,6 +598,7 @@ int main(void)
         cmocka_unit_test(open_connections_of_the_refused_are_shut_and_no_others),
         cmocka_unit_test(a_stick_table_that_is_not_there_is_a_failure),
         cmocka_unit_test(a_client_the_broker_does_not_take_keeps_nobody_in),
+        cmocka_unit_test(a_client_is_put_out_until_none_can_be_left_from_before_the_list),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
