@@ -186,10 +186,10 @@ YAML
 gate_start() {
     rm -f "$gw/gate.sock"
     background gate "$programs/inkan-gate" -c "$gw/gate.yaml" -v
-    wait_for 5 gate_answers
+    wait_for 15 gate_answers
 }
 
-gate_answers() { gate_status > /dev/null 2>&1; }
+gate_answers() { "$programs/inkan-gate" status --socket "$gw/gate.sock" > /dev/null 2>&1; }
 
 gate_status() { # [jq filter]
     "$programs/inkan-gate" status --socket "$gw/gate.sock" | jq -r "${1:-.}"
