@@ -160,9 +160,10 @@ enum err_code merge_new(const char *path, struct merge **out, struct err *e)
     } else {
         m->file = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
         m->log = open(sqlite3_filename_wal(sqlite3_db_filename(m->db, "main")), O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-        if (m->file >= 0 && m->log >= 0)
+        /* The process before this one may have ended between the cut of its log and the flush of that. */
+        if (m->file >= 0 && m->log >= 0 && fdatasync(m->log) == 0)
             return E_OK;
-        err_set(e, E_STORE, "replica \"%s\": open for flushing: %s", path, strerror(errno));
+        err_set(e, E_STORE, "replica \"%s\": open and flush: %s", path, strerror(errno));
     }
     merge_end(m);
     merge_free(m);

@@ -577,10 +577,23 @@ static void a_log_that_was_not_cut_ends_all_writing(void **state)
 
 static _Atomic int flushes, failing_flush; /* those of the thread that merges; from 1 */
 static _Atomic useconds_t flush_takes;
+static bool log_was_flushed; /* by another thread */
+
+static bool is_log(int fd)
+{
+    char link[64], path[320] = {0};
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, path, sizeof(path) - 1);
+    return n > 4 && strcmp(path + n - 4, "-wal") == 0;
+}
 
 /* In place of the C library's. */
 int fdatasync(int fd)
 {
+    if (gettid() == getpid())
+        log_was_flushed |= is_log(fd);
     if (gettid() != getpid() && ++flushes == failing_flush) {
         errno = EIO;
         return -1;
@@ -619,6 +632,19 @@ static void a_flush_that_fails_ends_all_writing(void **state)
         failing_flush = 0;
         assert_all_writing_ended(r);
     }
+}
+
+/* It was cut by a process that ended before it could flush that. */
+static void a_log_that_is_found_is_flushed_before_anything_is_written(void **state)
+{
+    struct replica *r = open_as(false);
+
+    (void)state;
+    replica_free(r);
+    log_was_flushed = false;
+    r = open_as(false);
+    assert_true(log_was_flushed);
+    replica_free(r);
 }
 
 /* ---- building ---- */
@@ -806,6 +832,7 @@ int main(void)
         IN_DIR(a_log_that_was_not_cut_ends_all_writing),
         IN_DIR(what_is_written_waits_for_the_merge),
         IN_DIR(a_flush_that_fails_ends_all_writing),
+        IN_DIR(a_log_that_is_found_is_flushed_before_anything_is_written),
         IN_DIR(a_replica_built_in_parts_is_the_same),
         IN_DIR(a_revoked_certificate_never_returns_while_building),
         IN_DIR(rows_that_come_quickly_do_not_wait_for_the_disk),
