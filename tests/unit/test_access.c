@@ -603,7 +603,8 @@ static void what_ended_long_ago_gives_its_memory_to_what_comes(void **state)
             numbers = (uint32_t)access_cert_numbers(a);
         }
     }
-    assert_true(access_octets(a) <= octets + 16 * 1024); /* slots of indexes */
+    /* Slots of indexes: a quarter of the pieces had none after the first years, and the key, which is random, says which. */
+    assert_true(access_octets(a) <= octets + 32 * 1024);
     assert_int_equal(access_cert_numbers(a), numbers);
     assert_int_equal(access_certs(a), 1002); /* with the two of CAs; those of device 7 ended long ago */
     access_sweep(a, access_cert_numbers(a), INT64_MAX);
