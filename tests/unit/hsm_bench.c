@@ -369,7 +369,7 @@ int child_stop(struct child *c)
 
     msg_begin(&m, CTL_STOP, 0);
     send_control(c->control, &m, -1);
-    code = child_wait(c, 20000);
+    code = child_wait(c, 60000);
     if (code == -1)
         child_kill(c);
     return code;

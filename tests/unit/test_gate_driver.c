@@ -227,7 +227,7 @@ static void fixture_clear(struct fixture *f)
 
 static bool wait_until(bool (*is)(struct fixture *f, const char *text), struct fixture *f, const char *text)
 {
-    int64_t until = clock_mono_us() + 20000000;
+    int64_t until = clock_mono_us() + 60000000;
 
     while (!is(f, text) && clock_mono_us() < until)
         usleep(10000);

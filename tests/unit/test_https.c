@@ -452,13 +452,13 @@ static void a_long_poll_has_its_own_time_and_is_told_to_stop(void **state)
 
     (void)state;
     assert_false(one(&o, (struct https_request){.timeout_s = 1}, "/slow", &a));
-    assert_true(seconds() - began < 5);
+    assert_true(seconds() - began < 15);
     began = seconds();
     when = began + 0.2;
     o.stop = stop_at;
     o.stop_arg = &when;
     assert_false(one(&o, (struct https_request){.timeout_s = 20}, "/slow", &a));
-    assert_true(seconds() - began < 5);
+    assert_true(seconds() - began < 15);
     https_answer_clear(&a);
 }
 

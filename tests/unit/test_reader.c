@@ -74,7 +74,7 @@ static void submit(struct world *w, struct counting *c)
 
 static void until_done(struct world *w, const struct counting *c)
 {
-    for (int64_t end = clock_mono_ms() + 10000; !c->done && clock_mono_ms() < end;)
+    for (int64_t end = clock_mono_ms() + 60000; !c->done && clock_mono_ms() < end;)
         event_base_loop(w->base, EVLOOP_NONBLOCK);
     assert_int_equal(c->done, 1);
 }
@@ -175,7 +175,7 @@ static void stopping_ends_a_read_in_the_middle(void **state)
         usleep(1000);
     at = clock_mono_ms();
     end(&w);
-    assert_true(clock_mono_ms() - at < 2000);
+    assert_true(clock_mono_ms() - at < 10000);
     assert_string_equal(w.order, "sn");
     assert_int_equal(slow.code, E_BUSY);
     assert_int_equal(next.code, E_BUSY);

@@ -451,7 +451,7 @@ static off_t size_of(const char *suffix)
 static void wait_until_merged(struct replica *r)
 {
     for (int i = 0; replica_is_merging(r); i++) {
-        assert_true(i < 10000);
+        assert_true(i < 60000);
         usleep(1000);
     }
 }

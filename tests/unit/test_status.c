@@ -24,7 +24,7 @@
 #include "tests/lib/ocsp_world.h"
 
 #define FLEET   1
-#define WAIT_MS 20000
+#define WAIT_MS 60000
 
 static const uint8_t GOOD[] = {0x11, 0x22}, OTHER[] = {0x33, 0x44}, NEVER[] = {0x77, 0x01};
 
