@@ -12,22 +12,7 @@ source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
 . "$source_dir/deploy/instance.sh"
 
 free_port() {
-    python3 - <<'PY'
-import random, socket
-def free(p):
-    for q in (p, p + 1, p + 2, p + 3):
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", q))
-            except OSError:
-                return False
-    return True
-while True:
-    p = random.randrange(20000, 32000)
-    if free(p):
-        print(p)
-        break
-PY
+    python3 "$source_dir/tests/lib/ports.py"
 }
 
 # Variables that every test of the file needs again: bats runs each test in a process of its own.

@@ -4,28 +4,15 @@ import base64
 import http.client
 import json
 import os
-import random
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
 import time
 
+from ports import free_port  # noqa: F401
+
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-
-
-def free_port():
-    """A port that is free together with the two after it, below those the kernel gives to clients."""
-    while True:
-        port = random.randrange(20000, 32000)
-        try:
-            for p in (port, port + 1, port + 2):
-                with socket.socket() as s:
-                    s.bind(("127.0.0.1", p))
-            return port
-        except OSError:
-            continue
 
 
 def wait_until(condition, seconds, every=0.02):
