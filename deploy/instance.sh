@@ -310,7 +310,7 @@ start_service() {
 stop_service() {
     running_pid || return 0
     kill "$service_pid" 2>/dev/null || true
-    wait_for 15 sh -c "! kill -0 $service_pid"
+    wait_for 60 sh -c "! kill -0 $service_pid"
 }
 
 health_is_ready() {
@@ -319,5 +319,5 @@ health_is_ready() {
 
 # init_service: tokens, keys, hierarchies, first CRLs; running it again makes only what is missing.
 init_service() {
-    "$programs/inkan" --socket "$dir/run/admin.sock" init -c "$dir/inkan.yaml" "$@" && wait_for 20 health_is_ready
+    "$programs/inkan" --socket "$dir/run/admin.sock" init -c "$dir/inkan.yaml" "$@" && wait_for 60 health_is_ready
 }
