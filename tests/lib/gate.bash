@@ -24,11 +24,6 @@ keep_gate() { # NAME VALUE
     echo "$1='$2'" >> "$BATS_FILE_TMPDIR/instance.env"
 }
 
-# one_port: a free one
-one_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
 # background NAME COMMAND...: its process number is in $gw/NAME.bg
 background() {
     local name=$1
@@ -42,7 +37,7 @@ stop_background() { # NAME
     local pid
     pid=$(cat "$gw/$1.bg" 2> /dev/null) || return 0
     kill "$pid" 2> /dev/null || true
-    wait_for 5 is_gone "$pid" || kill -9 "$pid"
+    wait_for 20 is_gone "$pid" || kill -9 "$pid"
     rm -f "$gw/$1.bg"
 }
 
@@ -70,7 +65,7 @@ kill_server() {
 # app_up: the application behind the servers, plain HTTP with keep-alive on $app_port: 200 for everything, and the Inkan headers it was
 # given, one a line; a WebSocket that says again whatever it is told
 app_up() {
-    app_port=$(one_port)
+    app_port=$(free_port)
     keep_gate app_port "$app_port"
     cat > "$gw/app.py" <<'PY'
 import http.server, sys
@@ -99,7 +94,7 @@ class App(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), App).serve_forever()
 PY
     background app python3 "$gw/app.py" "$app_port"
-    wait_for 5 curl -sf "http://127.0.0.1:$app_port/"
+    wait_for 60 curl -sf "http://127.0.0.1:$app_port/"
 }
 
 # recipe FILE SERVER [NAME=VALUE...]: deploy/recipes/FILE with its places filled in, on standard output
@@ -117,7 +112,7 @@ recipe() {
 server_dir() {
     mkdir -p "$gw/$1"
     chmod 777 "$gw/$1" # servers and gate run as users of their own; what they share lies here
-    server_port=$(one_port)
+    server_port=$(free_port)
     keep_gate "${1}_port" "$server_port"
 }
 
@@ -128,17 +123,17 @@ listens() { # PORT
 nginx_up() { # NAME RECIPE
     server_dir "$1"
     recipe "nginx/$2" "$1" PORT="$server_port" > "$gw/$1/nginx.conf"
-    nginx -p "$gw/$1" -c "$gw/$1/nginx.conf" -e "$gw/$1/error.log" 3>&- 4>&- && wait_for 5 listens "$server_port"
+    nginx -p "$gw/$1" -c "$gw/$1/nginx.conf" -e "$gw/$1/error.log" 3>&- 4>&- && wait_for 60 listens "$server_port"
 }
 
 # It does not start before the gate has written its list.
 haproxy_up() {
     server_dir haproxy
-    haproxytcp_port=$(one_port)
+    haproxytcp_port=$(free_port)
     keep_gate haproxytcp_port "$haproxytcp_port"
     recipe haproxy/haproxy.cfg haproxy PORT="$server_port" TCP_PORT="$haproxytcp_port" ACL="$gw/haproxy/refused.lst" > "$gw/haproxy/haproxy.cfg"
-    wait_for 10 test -e "$gw/haproxy/refused.lst"
-    haproxy -D -f "$gw/haproxy/haproxy.cfg" 3>&- 4>&- && wait_for 5 listens "$server_port"
+    wait_for 60 test -e "$gw/haproxy/refused.lst"
+    haproxy -D -f "$gw/haproxy/haproxy.cfg" 3>&- 4>&- && wait_for 60 listens "$server_port"
 }
 
 mosquitto_up() {
@@ -147,21 +142,21 @@ mosquitto_up() {
     recipe mosquitto/mosquitto.conf mosquitto PORT="$server_port" KICK="$gw/mosquitto/kick.sock" > "$gw/mosquitto/mosquitto.conf"
     chmod 644 "$gw/mosquitto/nothing.acl"
     background mosquitto mosquitto -c "$gw/mosquitto/mosquitto.conf"
-    wait_for 5 listens "$server_port"
-    wait_for 5 test -S "$gw/mosquitto/kick.sock" # the second one it opens
+    wait_for 60 listens "$server_port"
+    wait_for 60 test -S "$gw/mosquitto/kick.sock" # the second one it opens
     chgrp nogroup "$gw/mosquitto/kick.sock" # on a real host the gate's user is in mosquitto's group
 }
 
 apache_up() {
     server_dir apache
     recipe apache/apache2.conf apache PORT="$server_port" MODULES=/usr/lib/apache2/modules USER=www-data GROUP=www-data > "$gw/apache/apache2.conf"
-    apache2 -d "$gw/apache" -f "$gw/apache/apache2.conf" -k start 3>&- 4>&- && wait_for 5 listens "$server_port"
+    apache2 -d "$gw/apache" -f "$gw/apache/apache2.conf" -k start 3>&- 4>&- && wait_for 60 listens "$server_port"
 }
 
 stunnel_up() {
     server_dir stunnel
     recipe stunnel/stunnel.conf stunnel PORT="$server_port" > "$gw/stunnel/stunnel.conf"
-    stunnel4 "$gw/stunnel/stunnel.conf" 3>&- 4>&- && wait_for 5 listens "$server_port"
+    stunnel4 "$gw/stunnel/stunnel.conf" 3>&- 4>&- && wait_for 60 listens "$server_port"
 }
 
 # gate_config: everything but the drivers, which come from standard input
@@ -186,7 +181,7 @@ YAML
 gate_start() {
     rm -f "$gw/gate.sock"
     background gate "$programs/inkan-gate" -c "$gw/gate.yaml" -v
-    wait_for 15 gate_answers
+    wait_for 60 gate_answers
 }
 
 gate_answers() { "$programs/inkan-gate" status --socket "$gw/gate.sock" > /dev/null 2>&1; }
@@ -223,7 +218,7 @@ probe_servers() {
     local unit=$1 run=$2 one options=(--option=--settle=300 --option=--interval=200)
     shift 2
     for one in "$@"; do options+=("--option=$one"); done
-    output=$(timeout 60 python3 "$source_dir/tests/lib/probe_all.py" --programs "$programs" --gw "$gw" --units "$units" --unit "$unit" \
+    output=$(timeout 240 python3 "$source_dir/tests/lib/probe_all.py" --programs "$programs" --gw "$gw" --units "$units" --unit "$unit" \
         --control gw-untouched --run "$programs/inkan --socket $dir/run/admin.sock $run" "${options[@]}" "nginx:$nginx_port" "nginxcrl:$nginxcrl_port" \
         "haproxy:$haproxy_port" "haproxytcp:$haproxytcp_port" "apache:$apache_port" "mosquitto:$mosquitto_port:mqtt" "stunnel:$stunnel_port")
 }
@@ -241,7 +236,7 @@ gate_ask() {
             *) args+=("$one") ;;
         esac
     done
-    curl -sS --max-time 5 --unix-socket "$gw/gate.sock" -o "$gw/body" -w '%{http_code}' "${args[@]}"
+    curl -sS --max-time 20 --unix-socket "$gw/gate.sock" -o "$gw/body" -w '%{http_code}' "${args[@]}"
 }
 
 gate_asks() { # UNIT: may it connect? Prints the HTTP status
@@ -250,7 +245,7 @@ gate_asks() { # UNIT: may it connect? Prints the HTTP status
 
 # as_unit UNIT PORT [curl options]: a request of that unit to a server; prints the HTTP status
 as_unit() {
-    curl -sS --max-time 5 --cacert "$gw/ca.pem" --cert "$units/$1.pem" --key "$units/$1.key" -o /dev/null -w '%{http_code}' "${@:3}" "https://localhost:$2/"
+    curl -sS --max-time 20 --cacert "$gw/ca.pem" --cert "$units/$1.pem" --key "$units/$1.key" -o /dev/null -w '%{http_code}' "${@:3}" "https://localhost:$2/"
 }
 
 fleet_ski() {

@@ -16,7 +16,7 @@ setup_file() {
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj "/CN=$ca" -keyout "$at/$ca.key" -out "$at/$ca.pem" 2> /dev/null
     done
     cat "$at/root.pem" "$at/issuing.pem" > "$at/ca.pem"
-    www_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    www_port=$(free_port)
     export www_port
     (cd "$at/www" && exec python3 -m http.server --bind 127.0.0.1 "$www_port" > /dev/null 2>&1 3>&-) &
     echo $! > "$at/www.pid"
@@ -30,12 +30,11 @@ YAML
     chown nobody "$at" "$at/state"
     chmod 755 "$at"
     publish
-    "$programs/inkan-gate" -c "$at/gate.yaml" > "$at/out" 2>&1 3>&- &
-    echo $! > "$at/gate.pid"
+    gate_starts
 }
 
 teardown_file() {
-    kill "$(cat "$at/gate.pid")" "$(cat "$at/www.pid")" 2> /dev/null || true
+    for file in gate www sleeper; do kill "$(cat "$at/$file.pid")"; done 2> /dev/null || true
     [ -n "${INKAN_KEEP:-}" ] || rm -rf "$at"
 }
 
@@ -65,18 +64,30 @@ written() { # CRLNUMBER: that of the issuing CA in the file
 
 # refused TEXT: the gate says so, and the file is what it was
 refused() {
-    wait_for 6 says "$1"
+    wait_for 60 says "$1"
     cmp "$at/before" "$at/list.pem"
 }
 
 says() { [[ "$(status '.lists[0].error')" == *"$1"* ]]; }
+is_well() { [ "$(status '.lists[0].error | length')" = 0 ]; }
+# told TIMES: that often the server was told
+told() { [ "$(wc -l < "$at/told")" = "$1" ]; }
+# gate_ends, gate_starts: the one that runs has let go of its socket before another comes
+gate_ends() {
+    kill "$(cat "$at/gate.pid")"
+    wait_for 60 sh -c "! kill -0 $(cat "$at/gate.pid")"
+}
+gate_starts() {
+    "$programs/inkan-gate" -c "$at/gate.yaml" > "$at/out" 2>&1 3>&- &
+    echo $! > "$at/gate.pid"
+}
 
 @test "a good pair is written and the server is told once" {
-    wait_for 6 written 10
-    wait_for 3 grep -q told "$at/told"
+    wait_for 60 written 10
+    wait_for 60 grep -q told "$at/told"
     [ "$(stat -c %a "$at/list.pem")" = 644 ]
     sleep 1.5
-    [ "$(wc -l < "$at/told")" = 1 ]
+    told 1
     [ "$(status '.drivers[0].applied_list')" = 1 ]
     cp "$at/list.pem" "$at/before"
 }
@@ -96,51 +107,48 @@ says() { [[ "$(status '.lists[0].error')" == *"$1"* ]]; }
     refused "no CRL of"
     rm "$at/www/list.pem"
     refused "HTTP 404"
-    [ "$(wc -l < "$at/told")" = 1 ]
+    told 1
 }
 
 @test "a newer list is taken again, and lists of others are left out" {
     { crl root 12 -crldays 5; openssl x509 -in "$at/root.pem"; crl issuing 12 -crldays 5; } | publish -
-    wait_for 6 written 12
+    wait_for 60 written 12
     [ "$(grep -c BEGIN "$at/list.pem")" = 2 ]
-    wait_for 3 says ""
-    [ "$(wc -l < "$at/told")" = 2 ]
+    wait_for 60 is_well
+    wait_for 60 told 2
 }
 
 @test "an earlier list counts at a start also when it has expired: nothing older takes its place" {
-    kill "$(cat "$at/gate.pid")"
-    wait_for 5 sh -c "! kill -0 $(cat "$at/gate.pid")"
+    gate_ends
     { crl root 20 -crldays 5; crl issuing 20 -crl_lastupdate 20250101000000Z -crl_nextupdate 20250102000000Z; } > "$at/list.pem"
     cp "$at/list.pem" "$at/before"
     number=19 publish # the root's is older still
-    "$programs/inkan-gate" -c "$at/gate.yaml" > "$at/out" 2>&1 3>&- &
-    echo $! > "$at/gate.pid"
+    gate_starts
     refused "older than the one in use"
     { crl root 21 -crldays 5; crl issuing 21 -crldays 5; } | publish -
-    wait_for 6 written 21
-    wait_for 3 says ""
+    wait_for 60 written 21
+    wait_for 60 is_well
 }
 
 @test "what it signals must have the name of the configuration; a server that is not told is told again" {
-    kill "$(cat "$at/gate.pid")"
-    sleep 30 3>&- &
-    echo $! > "$at/sleeper.pid"
-    sed -i "s#command: .*#pid_file: $at/sleeper.pid, process: nginx}]#" "$at/gate.yaml"
-    "$programs/inkan-gate" -c "$at/gate.yaml" > "$at/out" 2>&1 3>&- &
-    echo $! > "$at/gate.pid"
-    wait_for 5 driver_says "is not nginx"
-    kill -0 "$(cat "$at/sleeper.pid")"
-    rm "$at/sleeper.pid"
-    wait_for 5 driver_says "sleeper.pid"
-    # A server that ends at the signal it was promised.
-    sed -i "s#process: nginx#process: sleep#" "$at/gate.yaml"
-    kill "$(cat "$at/gate.pid")"
-    sleep 31 3>&- &
+    gate_ends
+    sleep 600 3>&- &
     local sleeper=$!
     echo "$sleeper" > "$at/sleeper.pid"
-    "$programs/inkan-gate" -c "$at/gate.yaml" > "$at/out" 2>&1 3>&- &
-    echo $! > "$at/gate.pid"
-    wait_for 5 sh -c "! kill -0 $sleeper"
+    sed -i "s#command: .*#pid_file: $at/sleeper.pid, process: nginx}]#" "$at/gate.yaml"
+    gate_starts
+    wait_for 60 driver_says "is not nginx"
+    kill "$sleeper" # it was there to be ended
+    rm "$at/sleeper.pid"
+    wait_for 60 driver_says "sleeper.pid"
+    # A server that ends at the signal it was promised.
+    sed -i "s#process: nginx#process: sleep#" "$at/gate.yaml"
+    gate_ends
+    sleep 601 3>&- &
+    sleeper=$!
+    echo "$sleeper" > "$at/sleeper.pid"
+    gate_starts
+    wait_for 60 sh -c "! kill -0 $sleeper"
 }
 
 driver_says() { [[ "$(status '.drivers[0].error')" == *"$1"* ]]; }
@@ -168,7 +176,7 @@ CASES
     run "$programs/inkan-gate" -t -c "$INKAN_SOURCE/deploy/gate.example.yaml"
     [ "$status" -eq 0 ]
     printf 'state: %s\nlisten: ["192.0.2.1:80"]\nuser: nobody\n' "$at/state" > "$at/bad.yaml"
-    run timeout 5 "$programs/inkan-gate" -c "$at/bad.yaml"
+    run timeout 60 "$programs/inkan-gate" -c "$at/bad.yaml"
     [ "$status" -eq 1 ]
     [[ $output == *"not on the loopback"* ]]
 }
@@ -192,7 +200,7 @@ CASES
     pid=$(cat "$at/gate.pid")
     hand=$(pgrep -P "$pid")
     kill "$pid"
-    wait_for 5 sh -c "! kill -0 $pid"
+    wait_for 60 sh -c "! kill -0 $pid"
     grep -q event=gate-stopped "$at/out"
-    wait_for 2 sh -c "! kill -0 $hand"
+    wait_for 60 sh -c "! kill -0 $hand"
 }
