@@ -612,7 +612,7 @@ server.serve_forever()
 PY
     server=$!
     born d1
-    wait_for 5 curl -sk --max-time 2 "https://localhost:$p/"
+    wait_for 60 curl -sk --max-time 2 "https://localhost:$p/"
     run "$programs/inkan-device" enroll --dir "$units/d1" --url "https://localhost:$p/.well-known/est" --anchor "$dir/defer.pem" \
         --idevid-cert "$units/d1.idevid.pem" --idevid-key "$units/d1.idevid.key"
     kill "$server"

@@ -185,7 +185,7 @@ get_url() { # CERT: the GET address of a plain question
         curl -fsS "$(http_url /crl/fleet-ca.crl)" -o "$dir/list" && judge crl "$dir/list" > "$dir/list.json" &&
             jq -e --arg s "$(cert_serial "$units/turn.pem" | sed 's/^0*//')" '.entries[] | select(.serial == $s)' "$dir/list.json" > "$dir/entry"
     }
-    for _ in $(seq 50); do ! listed || break; sleep 0.1; done
+    for _ in $(seq 600); do ! listed || break; sleep 0.1; done
     listed
     [ "20$(jq -r '.date[1]' "$dir/entry")" = "$at" ]
     [ "$(jq -r .reason "$dir/entry")" = affiliation_changed ]
@@ -363,18 +363,20 @@ get_url() { # CERT: the GET address of a plain question
     stop_service
     set_clock $((19 * 86400))
     start_service 3>&- 4>&-
-    wait_for 20 health_is_ready
+    wait_for 60 health_is_ready
     sleep 2
     [ "$(inkan ocsp list --json | jq -r '.[] | select(.issuer == "fleet-ca") | .not_after')" -lt "$(($(date +%s) + 31 * 86400))" ]
     stop_service
     set_clock $((20 * 86400 + 3600))
     start_service 3>&- 4>&-
-    wait_for 20 health_is_ready
+    wait_for 60 health_is_ready
     renewed() { [ "$(inkan ocsp list --json | jq -r '.[] | select(.issuer == "fleet-ca") | .not_after')" -gt "$(($(date +%s) + 45 * 86400))" ]; }
-    for _ in $(seq 100); do ! renewed || break; sleep 0.2; done
+    for _ in $(seq 300); do ! renewed || break; sleep 0.2; done
     renewed
-    sleep 1
-    ask fleet-ca "$(good_serial)" --nonce 00112233445566778899aabbccddeeff > /dev/null
-    [ "$(says .status)" = successful ]
-    [ "$(says .signer.serial)" != "$first" ]
+    another_signs() {
+        ask fleet-ca "$(good_serial)" --nonce 00112233445566778899aabbccddeeff > /dev/null && [ "$(says .status)" = successful ] &&
+            [ "$(says .signer.serial)" != "$first" ]
+    }
+    for _ in $(seq 300); do ! another_signs || break; sleep 0.2; done
+    another_signs
 }

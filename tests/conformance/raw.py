@@ -204,9 +204,9 @@ def http(o):
         connection = Tls(o, ssl.TLSVersion.TLSv1_3)
     else:
         connection = socket.create_connection(("localhost", o.port), 10)
-        connection.settimeout(o.wait)
+    plain = connection.s if o.cacert else connection
+    plain.settimeout(30) # for the first octet
     if o.cacert:
-        connection.s.settimeout(o.wait)
         connection.send(sys.stdin.buffer.read())
         recv = connection.recv
     else:
@@ -219,6 +219,7 @@ def http(o):
                 return b""
     while got := recv():
         sys.stdout.buffer.write(got)
+        plain.settimeout(o.wait)
 
 
 def main():
@@ -235,7 +236,7 @@ def main():
     one.add_argument("--times", type=int, default=1, help="requests on the one connection")
     one.add_argument("--no-ems", action="store_true", help="TLS 1.2 without the extended master secret")
     two = commands.add_parser("http")
-    two.add_argument("--wait", type=float, default=3, help="seconds without an octet after which reading ends")
+    two.add_argument("--wait", type=float, default=3, help="seconds without another octet after which reading ends")
     for p in (one, two):
         p.add_argument("--port", type=int, required=True)
         p.add_argument("--cacert")

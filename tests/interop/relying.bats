@@ -15,8 +15,8 @@ setup_file() {
     inkan cert issue --profile server --name localhost --csr "$dir/svc.csr" --chain --out "$dir/svc.pem"
     inkan cert revoke "$units/bad-1/cert.pem" --reason keyCompromise --yes
     inkan cert hold "$units/held-1/cert.pem" --yes
-    wait_for 10 crl_lists "$units/bad-1/cert.pem"
-    wait_for 10 crl_lists "$units/held-1/cert.pem"
+    wait_for 60 crl_lists "$units/bad-1/cert.pem"
+    wait_for 60 crl_lists "$units/held-1/cert.pem"
     mkdir -p "$dir/svc"
     chmod 755 "$dir/svc"
     fetch_crl
@@ -40,8 +40,9 @@ http_as() { # UNIT PORT: HTTP status through a TLS service
         "https://localhost:$2/" 2>&1
 }
 
-tls_as() { # UNIT PORT: what openssl s_client reports
-    { sleep 1; } | openssl s_client -connect "localhost:$2" -CAfile "$dir/fleet-root.pem" -cert "$units/$1/cert.pem" -key "$units/$1/key.pem" 2>&1
+tls_as() { # UNIT PORT: what openssl s_client reports until it is sent away
+    openssl s_client -connect "localhost:$2" -CAfile "$dir/fleet-root.pem" -cert "$units/$1/cert.pem" -key "$units/$1/key.pem" 2>&1 \
+        < <(exec sleep 20 2> /dev/null 3>&-)
 }
 
 @test "OCSP by openssl: good, revoked, good again after a release, unknown for a serial never issued" {
@@ -99,7 +100,7 @@ http {
 }
 CONF
     nginx -c "$dir/svc/$1/nginx.conf" 3>&- 2>> "$dir/svc/$1/start.log"
-    wait_for 5 test -s "$dir/svc/$1/pid"
+    wait_for 60 test -s "$dir/svc/$1/pid"
     remember "$(cat "$dir/svc/$1/pid")"
 }
 
@@ -109,7 +110,7 @@ CONF
     [ "$(http_as good-1 "$p")" = 200 ]
     [ "$(http_as good-2 "$p")" = 200 ]
     [ "$(http_as bad-1 "$p")" = 400 ]
-    grep -q 'certificate revoked' "$dir/svc/crl/error.log"
+    wait_for 60 grep -q 'certificate revoked' "$dir/svc/crl/error.log"
     [ "$(http_as held-1 "$p")" = 400 ]
 }
 
@@ -119,7 +120,7 @@ CONF
     [ "$(http_as good-1 "$p")" = 200 ]
     [ "$(http_as good-2 "$p")" = 200 ]
     [ "$(http_as bad-1 "$p")" = 400 ]
-    grep -q 'certificate status "revoked"\|certificate revoked' "$dir/svc/ocsp/error.log"
+    wait_for 60 grep -q 'certificate status "revoked"\|certificate revoked' "$dir/svc/ocsp/error.log"
     [ "$(http_as held-1 "$p")" = 400 ]
 }
 
@@ -143,7 +144,8 @@ CONF
     haproxy -f "$dir/svc/haproxy.cfg" > "$dir/svc/haproxy.log" 2>&1 3>&- &
     echo $! > "$BATS_FILE_TMPDIR/haproxy.pid"
     remember $!
-    wait_for 5 test -S "$dir/svc/haproxy.sock"
+    wait_for 60 test -S "$dir/svc/haproxy.sock"
+    wait_for 60 bash -c ": < /dev/tcp/127.0.0.1/$1"
 }
 
 @test "HAProxy: TLS alert 44 for the revoked one, ssl_c_err says revoked" {
@@ -153,7 +155,7 @@ CONF
     [ "$(http_as good-2 "$p")" = 200 ]
     run tls_as bad-1 "$p"
     [[ $output == *"SSL alert number 44"* ]]
-    wait_for 5 grep -q 'ssl_c_err=23' "$dir/svc/haproxy.log"
+    wait_for 60 grep -q 'ssl_c_err=23' "$dir/svc/haproxy.log"
 }
 
 mosquitto_up() {
@@ -171,7 +173,7 @@ CONF
     mosquitto -c "$dir/svc/mosquitto.conf" > "$dir/svc/mosquitto.log" 2>&1 3>&- &
     echo $! > "$BATS_FILE_TMPDIR/mosquitto.pid"
     remember $!
-    wait_for 5 grep -q running "$dir/svc/mosquitto.log"
+    wait_for 60 grep -q running "$dir/svc/mosquitto.log"
     echo "$1" > "$BATS_FILE_TMPDIR/mosquitto.port"
 }
 
@@ -193,17 +195,17 @@ publish_as() {
 @test "release: the held unit is good again everywhere" {
     inkan cert release "$units/held-1/cert.pem" --yes
     [ "$(ocsp_status "$units/held-1/cert.pem")" = good ]
-    ! wait_for 0 crl_lists "$units/held-1/cert.pem" || wait_for 10 sh -c "! curl -fsS http://localhost:$((port + 1))/crl/fleet-ca.crl | openssl crl -inform DER -noout -text | tr A-F a-f | grep -q $(cert_serial "$units/held-1/cert.pem")"
+    wait_for 60 no crl_lists "$units/held-1/cert.pem"
     fetch_crl
     # nginx with CRL and mosquitto load it on SIGHUP; nginx with OCSP asks anew.
     kill -HUP "$(cat "$dir/svc/crl/pid")"
     kill -HUP "$(cat "$BATS_FILE_TMPDIR/mosquitto.pid")"
-    sleep 1
     crl_port=$(sed -n 's/.*listen 127.0.0.1:\([0-9]*\).*/\1/p' "$dir/svc/crl/nginx.conf")
     ocsp_port=$(sed -n 's/.*listen 127.0.0.1:\([0-9]*\).*/\1/p' "$dir/svc/ocsp/nginx.conf")
-    [ "$(http_as held-1 "$crl_port")" = 200 ]
-    [ "$(http_as held-1 "$ocsp_port")" = 200 ]
-    publish_as held-1 "$(cat "$BATS_FILE_TMPDIR/mosquitto.port")"
+    is_in() { [ "$(http_as held-1 "$1")" = 200 ]; }
+    wait_for 60 is_in "$crl_port"
+    wait_for 60 is_in "$ocsp_port"
+    wait_for 60 publish_as held-1 "$(cat "$BATS_FILE_TMPDIR/mosquitto.port")"
     kill "$(cat "$BATS_FILE_TMPDIR/haproxy.pid")"
     rm -f "$dir/svc/haproxy.sock"
     haproxy_port=$(free_port)
