@@ -28,7 +28,7 @@ teardown_file() {
 @test "L6: a front of 128 MiB refuses hostile bodies and too many connections, and lives" { load_scenario memory; }
 @test "L7: while the signer stands still a bounded queue answers 503 with Retry-After; then all is normal again" { load_scenario paused; }
 @test "L3: slow handshakes, heads, bodies and readers are closed at their deadlines; every enrollment beside them succeeds" {
-    for _ in {1..600}; do
+    for _ in {1..1800}; do
         [ ! -e "$side/slow.status" ] || break
         sleep 0.1
     done

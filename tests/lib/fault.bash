@@ -135,11 +135,19 @@ PY
 }
 
 ready() {
-    curl -sS -o /dev/null --max-time 2 -w '%{http_code}' "http://127.0.0.1:$((port + 2))/ready"
+    curl -sS -o /dev/null --max-time 10 -w '%{http_code}' "http://127.0.0.1:$((port + 2))/ready"
 }
 
 not_ready() {
     [ "$(ready)" = 503 ]
+}
+
+# processes_gone: of a supervisor that was killed: what it had started has left too
+processes_gone() {
+    local file
+    for file in "$dir"/run/*.pid; do
+        [ ! -s "$file" ] || ! kill -0 "$(cat "$file")" 2> /dev/null || return 1
+    done
 }
 
 now_ms() {
@@ -190,6 +198,7 @@ start_again() {
     start_service 3>&- 4>&-
 }
 
+# A core that starts has the ledger for itself for a moment.
 ledger_query() {
-    sqlite3 -readonly "$dir/state/ledger/ledger.db" "$1"
+    sqlite3 -readonly -cmd ".timeout 30000" "$dir/state/ledger/ledger.db" "$1"
 }
