@@ -47,7 +47,7 @@ def open_core(core):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     send(core, message(ADMIN_OPEN), theirs.fileno())
     theirs.close()
-    ours.settimeout(15)
+    ours.settimeout(60)
     return ours
 
 

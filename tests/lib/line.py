@@ -194,6 +194,9 @@ class Proxy(threading.Thread):
             except OSError:
                 pass
 
+    def mend(self):
+        self.down_until = 0
+
     def cut_one(self):
         with self.lock:
             one = random.choice(list(self.pairs) or [None])

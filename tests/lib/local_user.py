@@ -11,7 +11,7 @@ import hostile_admin as admin
 
 def connect():
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    s.settimeout(5)
+    s.settimeout(60)
     s.connect(sys.argv[1])
     return s
 
@@ -24,4 +24,4 @@ print(admin.answer(one), flush=True)
 held = [connect() for _ in range(80)]
 time.sleep(1)
 print("open", flush=True)
-time.sleep(60)
+time.sleep(600)

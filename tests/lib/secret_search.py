@@ -79,7 +79,17 @@ class Search:
                 rest = data[-self.overlap:]
 
     def memory(self, pid):
+        """What a process unmaps while it is read is looked for again: that was no whole look."""
         self.places += 1
+        for attempts_left in range(9, -1, -1):
+            try:
+                self.regions(pid)
+                return
+            except OSError:
+                if not attempts_left:
+                    raise
+
+    def regions(self, pid):
         regions = 0
         with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
             for line in maps:

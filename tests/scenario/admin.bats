@@ -7,8 +7,8 @@ setup_file() { instance_up crl_shards=4; }
 teardown_file() { instance_down; }
 setup() { instance_load; }
 
-# The first head is signed a moment after its key was made.
-head_is_signed() { [ "$(inkan status --json | jq .audit.head_seq)" -gt 0 ]; }
+# head_is_signed [SEQ]: one above that. The first is signed a moment after its key was made.
+head_is_signed() { [ "$(inkan status --json | jq .audit.head_seq)" -gt "${1:-0}" ]; }
 
 @test "the example configuration is correct" {
     sed "s#/etc/inkan/anchors/chip-maker-root.pem#$dir/maker-root.pem#" "$source_dir/deploy/inkan.example.yaml" > "$dir/example.yaml"
@@ -54,7 +54,7 @@ head_is_signed() { [ "$(inkan status --json | jq .audit.head_seq)" -gt 0 ]; }
     chmod "$mode_dir" "$dir/run"
     [ "$status" -eq 1 ]
     grep -q 'may not administer this service' <<< "$output"
-    wait_for 20 head_is_signed
+    wait_for 60 head_is_signed
     inkan status | tee "$dir/status"
     grep -qE 'head_time 20[0-9-]+T' "$dir/status" # people read it: no seconds since 1970
 }
@@ -94,8 +94,8 @@ head_is_signed() { [ "$(inkan status --json | jq .audit.head_seq)" -gt 0 ]; }
     curl -fsS "http://localhost:$((port + 1))/crl/fleet-root.crl" | openssl crl -inform DER >> "$dir/shard.pem"
     openssl verify -crl_check -extended_crl -CAfile "$dir/ca.pem" -CRLfile "$dir/shard.pem" "$units/shard-1/cert.pem"
     inkan cert revoke "$units/shard-1/cert.pem" --reason superseded --yes
-    wait_for 10 sh -c "curl -fsS $url | openssl crl -inform DER -noout -text | tr A-F a-f | grep -q $serial"
-    wait_for 10 sh -c "curl -fsS http://localhost:$((port + 1))/crl/fleet-ca.crl | openssl crl -inform DER -noout -text | tr A-F a-f | grep -q $serial"
+    wait_for 60 sh -c "curl -fsS $url | openssl crl -inform DER -noout -text | tr A-F a-f | grep -q $serial"
+    wait_for 60 sh -c "curl -fsS http://localhost:$((port + 1))/crl/fleet-ca.crl | openssl crl -inform DER -noout -text | tr A-F a-f | grep -q $serial"
     curl -fsS "$url" | openssl crl -inform DER > "$dir/shard.pem"
     run openssl verify -crl_check -extended_crl -CAfile "$dir/ca.pem" -CRLfile "$dir/shard.pem" "$units/shard-1/cert.pem"
     [[ $output == *"certificate revoked"* ]]
@@ -112,7 +112,7 @@ head_is_signed() { [ "$(inkan status --json | jq .audit.head_seq)" -gt 0 ]; }
     sleep 1
     inkan ca root-sign fleet-root
     [ "$(inkan crl list --json | jq '.[] | select(.issuer == "fleet-root") | .number')" -gt "$before" ]
-    wait_for 5 test ! -e "$dir/run/signer-fleet-root.pid"
+    wait_for 60 test ! -e "$dir/run/signer-fleet-root.pid"
     run inkan ca root-sign fleet-ca
     [ "$status" -eq 1 ]
 }
@@ -127,7 +127,7 @@ head_is_signed() { [ "$(inkan status --json | jq .audit.head_seq)" -gt 0 ]; }
     [ "$(inkan key list --json | jq '[.[] | select(.name == "audit/main/1" and .on_token)] | length')" = 0 ]
     run inkan key destroy ca/fleet-ca/1 --yes
     [ "$status" -eq 1 ]
-    wait_for 10 health_is_ready
+    wait_for 60 health_is_ready
     unit_birth after-key
     unit_device after-key enroll
 }
@@ -145,28 +145,29 @@ head_is_signed() { [ "$(inkan status --json | jq .audit.head_seq)" -gt 0 ]; }
     [ "$(curl -s -o /dev/null -w '%{http_code}' --cacert "$dir/fleet-root.pem" "$(est_url second)/cacerts")" = 404 ]
     sed -i '/^labels:/a\  - {name: second, domain: example, profile: ldevid, auth_cert: true, auth_password: false}' "$dir/inkan.yaml"
     kill -HUP "$(cat "$dir/run/inkand.pid")"
-    wait_for 5 curl -fsS --cacert "$dir/fleet-root.pem" "$(est_url second)/cacerts"
+    wait_for 60 curl -fsS --cacert "$dir/fleet-root.pem" "$(est_url second)/cacerts"
     cp "$dir/inkan.yaml" "$dir/keep.yaml"
     sed -i 's/^fronts: 1/fronts: 2/' "$dir/inkan.yaml"
     kill -HUP "$(cat "$dir/run/inkand.pid")"
-    wait_for 5 grep -q 'event=reload-refused.*fronts' "$dir/log/inkan.log"
+    wait_for 60 grep -q 'event=reload-refused.*fronts' "$dir/log/inkan.log"
     echo 'nonsense: 1' >> "$dir/inkan.yaml"
     kill -HUP "$(cat "$dir/run/inkand.pid")"
-    wait_for 5 grep -q 'nonsense' "$dir/log/inkan.log"
+    wait_for 60 grep -q 'nonsense' "$dir/log/inkan.log"
     cp "$dir/keep.yaml" "$dir/inkan.yaml"
-    health_is_ready
+    wait_for 60 health_is_ready
 }
 
 @test "audit: verified with heads kept elsewhere; a changed backup is found" {
-    wait_for 20 head_is_signed
+    wait_for 60 head_is_signed
     inkan audit heads > "$dir/heads"
-    inkan backup --out "$dir/copy.db" > /dev/null
+    seq=$(inkan backup --out "$dir/copy.db" --json | jq .audit_seq)
     run inkan audit verify
     [ "$status" -eq 3 ]
     [[ $output == *"later removal cannot be excluded"* ]]
     inkan audit verify --heads "$dir/heads"
     inkan audit verify --ledger "$dir/copy.db" --heads "$dir/heads"
     # Heads made after the copy: it ends too early.
+    wait_for 90 head_is_signed "$seq"
     inkan audit heads > "$dir/later"
     run inkan audit verify --ledger "$dir/copy.db" --heads "$dir/later"
     [ "$status" -eq 1 ]
@@ -221,7 +222,7 @@ says() {
     rm -f "$dir/hostile.sock"
     python3 "$source_dir/tests/lib/hostile_core.py" "$dir/hostile.sock" "$dir/answers" 3>&- &
     server=$!
-    wait_for 10 test -S "$dir/hostile.sock"
+    wait_for 60 test -S "$dir/hostile.sock"
     "$programs/inkan" --socket "$dir/hostile.sock" "$@" > "$dir/said" 2>&1 || code=$?
     kill "$server"
     wait "$server" || true

@@ -120,7 +120,7 @@ setup() {
     box_certify
     run box_inkan ca install line-a --cert "$box/line-a.pem"
     [ "$status" -eq 0 ]
-    wait_for 20 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     run openssl x509 -in "$box/line-a.pem" -noout -ext basicConstraints,keyUsage
     [[ $output == *"CA:TRUE, pathlen:0"* ]]
     run unit_box_birth unit-1
@@ -160,7 +160,7 @@ parent_list() {
     run unit_box_birth unit-3
     [ "$status" -eq 1 ]
     [[ $output == *"certifies nobody: its certificate is on hold"* ]]
-    no as_box health_is_ready
+    wait_for 60 no as_box health_is_ready
     # An older list, a list of another CA, one with a wrong signature and a partial one say nothing.
     run box_inkan crl import "$box/good.crl"
     [ "$status" -eq 1 ]
@@ -190,11 +190,11 @@ parent_list() {
     run unit_box_birth unit-5
     [ "$status" -eq 1 ]
     # Its list and its OCSP go on.
-    wait_for 20 box_inkan crl publish --issuer line-a
+    wait_for 60 box_inkan crl publish --issuer line-a
     inkan cert release "$box/line-a.pem" --yes
     parent_list free.crl
     box_inkan crl import "$box/free.crl"
-    wait_for 20 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
 }
 
 @test "revocation: all certificates of the box's key share their fate, and none of them is put in its place" {
@@ -215,7 +215,7 @@ parent_list() {
     [ "$(inkan cert show "$box/first.pem" --json | jq -r .status)" = good ]
     parent_list free.crl
     box_inkan crl import "$box/free.crl"
-    wait_for 20 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
 }
 
 @test "budget: every unit is counted once, a repeat and what is no device's are not" {
@@ -309,12 +309,12 @@ box_core_pid() {
     unit_order_birth wo2-1 WO-2
     as_box stop_service
     as_box start_service 3>&- 4>&-
-    wait_for 20 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     [ "$(box_spent WO-2)" -eq 1 ]
     unit_order_birth wo2-2 WO-2
     [ "$(box_spent WO-2)" -eq 2 ]
     kill -9 "$(box_core_pid)"
-    wait_for 20 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     [ "$(box_spent WO-2)" -eq 33 ]
     unit_order_birth wo2-3 WO-2
     run unit_order_birth wo2-4 WO-2
@@ -327,7 +327,7 @@ box_restore() { # FILE
     "$programs/inkan" restore "$1" -c "$box/inkan.yaml" --config "$box/inkan.yaml" 2> /dev/null || "$programs/inkan" restore "$1" --config "$box/inkan.yaml"
     as_box start_service 3>&- 4>&-
     box_inkan restore --accept > /dev/null
-    wait_for 30 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
 }
 
 @test "budget: an older ledger gives nothing back, also one from before the budget came" {
@@ -359,7 +359,7 @@ box_restore() { # FILE
     mv "$box/marks/budget" "$box/kept.marks"
     sed 's/^end$//' "$box/kept.marks" > "$box/marks/budget"
     as_box start_service 3>&- 4>&-
-    wait_for 20 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     run unit_order_birth wo4-2 WO-4
     [ "$status" -eq 1 ]
     [[ $output == *"budget-missing: what was drawn cannot be read"* ]]
@@ -368,7 +368,7 @@ box_restore() { # FILE
     as_box stop_service
     rm "$box/marks/budget"
     as_box start_service 3>&- 4>&-
-    wait_for 20 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     run unit_order_birth wo4-2 WO-4
     [ "$status" -eq 1 ]
     [[ $output == *"budget-missing: the marks"* ]]
@@ -393,7 +393,7 @@ box_restore() { # FILE
     run unit_order_birth wo5-2 WO-5
     [ "$status" -eq 1 ]
     set_clock 1300 # within what the floor allows, before nothing
-    wait_for 20 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     run unit_order_birth wo5-2 WO-5
     [ "$status" -eq 1 ]
     [[ $output == *"budget-expired: "* ]]
@@ -409,7 +409,7 @@ box_restore() { # FILE
     [[ $output == *"budget-expired: "* ]]
     set_clock 1400
     box_inkan clock accept --yes
-    wait_for 20 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     run unit_order_birth wo6-2 WO-6
     [ "$status" -eq 1 ]
     [[ $output == *"budget-expired: "* ]]

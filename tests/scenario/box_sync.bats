@@ -11,7 +11,7 @@ setup_file() {
     instance_up maker_path_len=1 "extra_profiles=$box_profile" "extra_domains=  - name: others" \
         "extra_anchors=  - {name: other-maker, ca: fleet-ca, domains: [others]}" || return 1
     box_domains=elsewhere box_up || { tail -n 40 "$box/log/inkan.log"; return 1; }
-    box_certify && box_link && wait_for 20 as_box health_is_ready && box_budget 20 30d
+    box_certify && box_link && wait_for 60 as_box health_is_ready && box_budget 20 30d
 }
 
 teardown_file() {
@@ -157,7 +157,7 @@ of_box() { # FILTER: of what the centre knows of the box
     "$programs/inkan" restore "$box/old.backup" --config "$box/inkan.yaml"
     as_box start_service 3>&- 4>&-
     box_inkan restore --accept > /dev/null
-    wait_for 30 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     unit_box_birth new-1
     box_sync --once
     [ "$(of_box .devices)" -eq $((devices + 1)) ]
@@ -170,7 +170,7 @@ of_box() { # FILTER: of what the centre knows of the box
     as_box stop_service
     cp -a "$box/state" "$box/marks" "$box/snapshot/"
     as_box start_service 3>&- 4>&-
-    wait_for 30 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     unit_box_birth first-1
     unit_box_birth first-2
     box_sync --once
@@ -178,7 +178,7 @@ of_box() { # FILTER: of what the centre knows of the box
     rm -rf "$box/state" "$box/marks"
     mv "$box/snapshot/state" "$box/snapshot/marks" "$box/"
     as_box start_service 3>&- 4>&-
-    wait_for 30 as_box health_is_ready
+    wait_for 60 as_box health_is_ready
     unit_box_birth second-1
     unit_box_birth second-2
     run box_sync --once
@@ -207,7 +207,7 @@ of_box() { # FILTER: of what the centre knows of the box
     "$programs/inkan" restore "$dir/old.backup" --config "$dir/inkan.yaml"
     start_service 3>&- 4>&-
     inkan restore --accept > /dev/null
-    wait_for 30 health_is_ready
+    wait_for 60 health_is_ready
     inkan cert revoke "$units/s-3.idevid.pem" --reason keyCompromise --yes
     box_sync --once
     [ "$(box_inkan cert show "$units/s-3.idevid.pem" --json | jq -r .status)" = revoked ]
@@ -243,10 +243,10 @@ line.open_order(inkan, box, order, int(units), ["line:L1"])
 station = line.add_station(inkan, box, f"st-{order}", "load,issue,verify")
 subprocess.run([f"{programs}/inkan-station", "--url", f"https://localhost:{port}", "--ca", f"{box}/root.pem", *station,
                 "--order", order, "--journal", f"{box}/{order}.journal", "--allot", "--count", units, "--quiet",
-                "--device-session", "--device-command", f"{programs}/inkan-simdevice --dir {box}/held --no-sync --session"], check=True, timeout=60)
+                "--device-session", "--device-command", f"{programs}/inkan-simdevice --dir {box}/held --no-sync --session"], check=True, timeout=600)
 inkan("order", "close", order, "--yes")
 PY
-    wait_for 20 test -n "$(box_inkan order report "$1" 2> /dev/null)"
+    wait_for 60 test -n "$(box_inkan order report "$1" 2> /dev/null)"
 }
 
 @test "sync: the close-out report of an order of the box is at the centre, and verifies there and offline" {

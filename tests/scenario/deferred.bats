@@ -139,7 +139,7 @@ trail() { # EVENT REQUEST
     [ "$(ask soon late-1 "${birth[@]}")" = 202 ]
     id=$(request_of late-1)
     expired() { [ "$(inkan request show "$id" --json | jq -r .state)" = expired ]; }
-    waits_for 12 expired
+    waits_for 60 expired
     [ "$(ask soon late-1 "${birth[@]}")" = 403 ]
     grep -q expired "$dir/body"
     [ "$(trail request-expired "$id")" = 1 ]
@@ -178,10 +178,10 @@ trail() { # EVENT REQUEST
     (client asked poll-1 run) 2> "$dir/poll-1.log" 3>&- &
     device=$!
     asked_twice() { [ "$(grep -c 'ask again in 2 s' "$dir/poll-1.log")" -ge 2 ]; }
-    waits_for 10 asked_twice
+    waits_for 60 asked_twice
     inkan request approve "$(request_of poll-1)"
     has_cert() { [ -e "$units/poll-1/cert.pem" ]; }
-    waits_for 15 has_cert
+    waits_for 60 has_cert
     kill "$device"
     wait "$device" || true
     [ "$(inkan request list --json | jq '[.[] | select(.device_id == "poll-1")] | length')" = 1 ]
@@ -197,7 +197,7 @@ trail() { # EVENT REQUEST
         --userpass "$(jq -r '.user + ":" + .secret' "$dir/swan.json")" --interval 1 --maxpolltime 60 > "$dir/swan.crt" 2> "$dir/swan.log" 3>&- &
     swan=$!
     waiting() { [ -n "$(request_of swan-1 waiting | grep -v null)" ]; }
-    waits_for 10 waiting
+    waits_for 60 waiting
     inkan request approve "$(request_of swan-1)"
     wait "$swan"
     openssl verify -x509_strict -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$dir/swan.crt"
@@ -273,7 +273,7 @@ trail() { # EVENT REQUEST
     inkan request approve "$(request_of crash-1)"
     kill -9 "$(pid_of core)"
     up_again() { [ "$(ready)" = 200 ] && inkan status > /dev/null; }
-    waits_for 20 up_again
+    waits_for 60 up_again
     [ "$(ask asked crash-1 "${crash_1[@]}")" = 200 ]
     [ "$(ask asked crash-2 "${crash_2[@]}")" = 202 ]
     [ "$(inkan request list --json | jq '[.[] | select(.device_id == "crash-2")] | length')" = 1 ]
@@ -313,7 +313,7 @@ in_state() { # STATE FIRST LAST: how many units with numbers from FIRST to LAST 
     [ "$(inkan capture list --order WO-1 --json | jq -r '.[] | .device_id + " " + .badge')" = "L1-0002 B-7" ]
     [ "$(inkan status --json | jq .captures.waiting)" = 1 ]
     token_up
-    waits_for 30 unit_is issued WO-1/L1-0002
+    waits_for 60 unit_is issued WO-1/L1-0002
     [ "$(issue WO-1 L1-0002)" = 200 ]
     openssl verify -x509_strict -CAfile "$dir/fleet-root.pem" -untrusted "$dir/fleet-ca.pem" "$units/L1-0002.pem"
     [ "$(inkan cert list --device L1-0002 --json | jq length)" = 1 ]
@@ -336,8 +336,8 @@ in_state() { # STATE FIRST LAST: how many units with numbers from FIRST to LAST 
     [ "$(issue WO-3 L3-0001)" = 503 ]
     no grep -q captured "$dir/body"
     token_up
-    waits_for 30 unit_is issued WO-2/L2-0002
-    waits_for 30 unit_is issued WO-1/L1-0003
+    waits_for 60 unit_is issued WO-2/L2-0002
+    waits_for 60 unit_is issued WO-1/L1-0003
     [ "$(issue WO-1 L1-0003)" = 200 ]
     [ "$(openssl x509 -in "$units/L1-0003.pem" -noout -pubkey)" = "$(openssl pkey -in "$units/L1-0003.key" -pubout)" ]
     [ "$(ledger_query "SELECT n FROM order_count WHERE reason = 'defer-used'")" = 1 ]
@@ -353,19 +353,21 @@ in_state() { # STATE FIRST LAST: how many units with numbers from FIRST to LAST 
     cp "$dir/inkan.yaml" "$dir/inkan.yaml.before"
     sed -i '/^  - name: ldevid/,/validity/s/key_algs: .*/key_algs: [p256]/' "$dir/inkan.yaml"
     kill -HUP "$(pid_of inkand)"
+    forbidden() { no grep -q p384 <<< "$(inkan profile show ldevid --json)"; }
+    waits_for 60 forbidden
     token_up
-    waits_for 30 unit_is issued WO-1/L1-0023
+    waits_for 60 unit_is issued WO-1/L1-0023
     aside() { [ "$(inkan capture list --json | jq '[.[] | select(.state == "set-aside")] | length')" = 2 ]; }
-    waits_for 10 aside
+    waits_for 60 aside
     inkan capture list --json | jq -e '.[] | select(.device_id == "L1-0021") | .reason | test("p384")'
     inkan capture list --json | jq -e '.[] | select(.device_id == "L1-0022") | .reason | test("stopped")'
     inkan doctor --json | jq -e '.[] | select(.check | startswith("alarm capture-set-aside"))'
     mv "$dir/inkan.yaml.before" "$dir/inkan.yaml"
     kill -HUP "$(pid_of inkand)"
     allowed() { inkan profile show ldevid --json | grep -q p384; }
-    waits_for 10 allowed
+    waits_for 60 allowed
     inkan capture retry WO-1/L1-0021
-    waits_for 20 unit_is issued WO-1/L1-0021
+    waits_for 60 unit_is issued WO-1/L1-0021
     inkan capture drop WO-1/L1-0022 --yes
     unit_is unused WO-1/L1-0022
     [ "$(inkan capture list --json | jq length)" = 0 ]
@@ -378,20 +380,20 @@ in_state() { # STATE FIRST LAST: how many units with numbers from FIRST to LAST 
     for i in 24 25 26 27 28 29 30 31 32 33 34 35; do
         [ "$(issue WO-1 "L1-00$i")" = 202 ]
     done
-    shim_rules issuing "C_Sign latency_ms=150"
+    shim_rules issuing "C_Sign latency_ms=500" # so that both kills find some left
     left() { ledger_query "SELECT count(*) FROM capture"; }
     begun() { [ "$(left)" -lt 12 ]; }
-    waits_for 30 begun
+    waits_for 60 begun
     kill -9 "$(pid_of core)"
     one_less() { [ "$(left)" -lt "$before" ]; }
     before=$(left)
-    waits_for 30 one_less
+    waits_for 60 one_less
     kill -9 "$(pid_of core)"
     up_again() { [ "$(issue WO-1 L1-0036)" = 200 ]; }
-    waits_for 30 up_again
-    none() { [ "$(left)" = 0 ]; }
-    waits_for 40 none
+    waits_for 60 up_again
     token_up
+    none() { [ "$(left)" = 0 ]; }
+    waits_for 60 none
     [ "$(in_state 2 L1-0024 L1-0035)" = 12 ]
     [ "$(ledger_query "SELECT max(n) FROM (SELECT count(*) n FROM cert WHERE order_no <> '' AND status = 0 GROUP BY device)")" = 1 ]
     [ "$(ledger_query "SELECT count(*) FROM cert c JOIN device d ON d.id = c.device WHERE d.device_id BETWEEN 'L1-0024' AND 'L1-0035'")" = 12 ]
@@ -412,7 +414,7 @@ in_state() { # STATE FIRST LAST: how many units with numbers from FIRST to LAST 
     done
     kill -CONT "$signer" || true
     issued() { [ "$(in_state 2 L1-0011 L1-0014)" = 4 ]; }
-    waits_for 40 issued
+    waits_for 60 issued
     [ "$(ledger_query "SELECT max(n) FROM (SELECT count(*) n FROM cert WHERE order_no <> '' GROUP BY device)")" = 1 ]
 }
 
@@ -427,7 +429,7 @@ in_state() { # STATE FIRST LAST: how many units with numbers from FIRST to LAST 
     run boot L1-0005
     [ "$status" = 3 ]
     token_up
-    waits_for 30 unit_is issued WO-1/L1-0005
+    waits_for 60 unit_is issued WO-1/L1-0005
     # Without the binding, with another key, another number, at a label that does not offer it.
     [ "$(EST_OPERATION=boot/simpleenroll est_enroll L1-0005)" = 400 ]
     [ "$(EST_OPERATION=simpleenroll est_enroll L1-0005)" = 401 ]

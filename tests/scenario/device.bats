@@ -153,10 +153,10 @@ setup() { instance_load; }
     "$programs/inkan-device" run --dir "$units/dev-late" --url "$(est_url)" --anchor "$dir/fleet-root.pem" \
         --idevid-cert "$units/dev-late.idevid.pem" --idevid-key "$units/dev-late.idevid.key" 2> "$dir/late.log" 3>&- &
     pid=$!
-    wait_for 10 grep -q "new credential in use" "$dir/late.log"
+    wait_for 60 grep -q "new credential in use" "$dir/late.log"
+    grep -q "enrolled again" "$dir/late.log"
     kill "$pid"
     wait "$pid"
-    grep -q "enrolled again" "$dir/late.log"
     [ "$(ocsp_status "$units/dev-late/cert.pem")" = good ]
 }
 
@@ -179,10 +179,10 @@ setup() { instance_load; }
     "$programs/inkan-device" run --dir "$units/dev-run" --url "$(est_url)" --anchor "$dir/fleet-root.pem" \
         --idevid-cert "$units/dev-run.idevid.pem" --idevid-key "$units/dev-run.idevid.key" 2> "$dir/run.log" 3>&- &
     pid=$!
-    wait_for 10 test -e "$units/dev-run/current"
+    wait_for 60 grep -q enrolled "$dir/run.log"
+    [ -e "$units/dev-run/current" ]
     kill "$pid"
     wait "$pid"
-    grep -q enrolled "$dir/run.log"
     inkan cert revoke "$units/dev-run/cert.pem" --reason keyCompromise --yes
     run unit_device dev-run renew
     [ "$status" -eq 1 ]
@@ -220,7 +220,7 @@ server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 PY
     deferring_pid=$!
-    wait_for 10 curl -s -o /dev/null --cacert "$dir/fleet-root.pem" "https://localhost:$deferring_port/"
+    wait_for 60 curl -s -o /dev/null --cacert "$dir/fleet-root.pem" "https://localhost:$deferring_port/"
 }
 
 @test "202: accepted but not decided is exit 3; the daemon asks again with the same key, not before Retry-After" {
@@ -235,7 +235,7 @@ PY
     "$programs/inkan-device" run --dir "$units/dev-202" --url "https://localhost:$deferring_port/.well-known/est" --anchor "$dir/fleet-root.pem" \
         --idevid-cert "$units/dev-202.idevid.pem" --idevid-key "$units/dev-202.idevid.key" 2> "$dir/202.log" 3>&- &
     pid=$!
-    wait_for 20 sh -c "[ \$(wc -l < $dir/later.log) -ge 3 ]"
+    wait_for 60 sh -c "[ \$(wc -l < $dir/later.log) -ge 3 ]"
     kill "$pid" "$deferring_pid"
     wait "$pid"
     [ "$(cksum < "$units/dev-202/pending.key")" = "$before" ]

@@ -18,8 +18,8 @@ setup_file() {
     order_open WO-1
     # Two that have to wait: for units to be overdue, and for their end.
     order_open WO-h 'orphan_after_s: 10'
-    order_open WO-late "not_after: \"$(date -u -d '+6 sec' +%FT%TZ)\""
-    for unit in WO-h-00000001 WO-h-00000002 WO-late-00000001; do
+    order_open WO-late "not_after: \"$(date -u -d '+20 sec' +%FT%TZ)\""
+    for unit in WO-late-00000001 WO-h-00000001 WO-h-00000002; do
         [ "$(unit_issue issue-1 "${unit%-*}" $unit)" = 200 ]
     done
     order_open WO-2 'quantity: 3, device_ids: {list: ["x-1", "x-2", "x-3", "x-4"]}, firmware: ["1.4.2"], rekeys: 1, rework: 1'
@@ -146,7 +146,7 @@ refuses() {
     order_open WO-early "not_before: \"$(date -u -d '+1 hour' +%FT%TZ)\""
     refuses WO-early order-not-yet 403 "$(unit_issue issue-1 WO-early WO-early-00000001)"
     late_is_over() { unit_issue issue-1 WO-late WO-late-00000021 > /dev/null; grep -q order-expired "$dir/body"; }
-    wait_for 10 late_is_over
+    wait_for 60 late_is_over
     refuses WO-late order-expired 403 "$(unit_issue issue-1 WO-late WO-late-00000002)"
     # What it has may be finished.
     [ "$(unit_confirm WO-late WO-late-00000001)" = 200 ]
@@ -292,7 +292,7 @@ refuses() {
 }
 
 @test "a unit that is not confirmed in time goes on hold; the right confirm releases it" {
-    wait_for 15 sh -c "'$programs/inkan' --socket '$dir/run/admin.sock' order units WO-h --state held --json | grep -q 00000002"
+    wait_for 60 sh -c "'$programs/inkan' --socket '$dir/run/admin.sock' order units WO-h --state held --json | grep -q 00000002"
     [ "$(inkan cert show "$units/WO-h-00000001.pem" --json | jq -r '.status + " " + .reason')" = "on_hold certificateHold" ]
     # Asked again with the same key it gets the same bytes; they are good again once they are proven.
     cp "$units/WO-h-00000001.pem" "$units/first.pem"
@@ -335,7 +335,7 @@ refuses() {
         pack) [ "$(unit_confirm WO-1 $unit)" = 200 ] ;;
         esac
         kill -9 "$(cat "$dir/run/core.pid")"
-        wait_for 20 health_is_ready
+        wait_for 60 health_is_ready
         [ "$(unit_issue issue-1 WO-1 $unit)" = 200 ]
         [ $step = issue ] || cmp "$units/$unit.pem" "$units/first.pem"
         # A challenge from before is good after: nothing of it was in memory.
@@ -378,8 +378,8 @@ refuses() {
     sqlite3 "$dir/state/ledger/ledger.db" "UPDATE work_order SET state = 1 WHERE order_no = 'WO-k'; UPDATE order_tally SET issued = issued + 1
         WHERE work_order = (SELECT id FROM work_order WHERE order_no = 'WO-2')"
     start_service 3>&-
-    wait_for 20 health_is_ready
-    wait_for 10 sh -c "'$programs/inkan' --socket '$dir/run/admin.sock' order status WO-k --json | grep -q '\"closed\"'"
+    wait_for 60 health_is_ready
+    wait_for 60 sh -c "'$programs/inkan' --socket '$dir/run/admin.sock' order status WO-k --json | grep -q '\"closed\"'"
     [ "$(count WO-k unused)" = 20 ]
     run inkan order close WO-2 --yes
     [ "$status" = 1 ]
@@ -390,8 +390,8 @@ refuses() {
     sqlite3 "$dir/state/ledger/ledger.db" "UPDATE order_tally SET issued = issued - 1 WHERE work_order = (SELECT id FROM work_order WHERE order_no = 'WO-2')"
     echo 0 > "$dir/clock"
     INKAN_TEST_CLOCK=$dir/clock start_service 3>&-
-    wait_for 20 health_is_ready
-    wait_for 10 sh -c "'$programs/inkan' --socket '$dir/run/admin.sock' order status WO-2 --json | grep -q '\"closed\"'"
+    wait_for 60 health_is_ready
+    wait_for 60 sh -c "'$programs/inkan' --socket '$dir/run/admin.sock' order status WO-2 --json | grep -q '\"closed\"'"
 }
 
 @test "a challenge is of no use after ten minutes" {

@@ -12,7 +12,7 @@ setup_file() {
     station_add qa-1 qa
     station_add rework-1 rework
     order_open WO-a
-    order_open WO-late "not_after: \"$(date -u -d '+8 sec' +%FT%TZ)\""
+    order_open WO-late "not_after: \"$(date -u -d '+20 sec' +%FT%TZ)\""
     [ "$(unit_issue issue-1 WO-late WO-late-00000001)" = 200 ]
 }
 teardown_file() { instance_down; }
@@ -133,7 +133,7 @@ setup() { instance_load; }
 @test "the stored certificate is given again after the order's time, and nothing new" {
     cp "$units/WO-late-00000001.pem" "$units/first.pem"
     refused_late() { [ "$(unit_issue issue-1 WO-late WO-late-00000021)" = 403 ] && grep -q order-expired "$dir/body"; }
-    wait_for 10 refused_late
+    wait_for 60 refused_late
     [ "$(unit_issue issue-1 WO-late WO-late-00000001)" = 200 ]
     cmp "$units/WO-late-00000001.pem" "$units/first.pem"
     device_key WO-late-00000001
@@ -176,40 +176,49 @@ longest_waits() {
 }
 
 @test "an order that a kill left half open says so, and goes on when its file is opened again" {
-    long_order WO-half 400000
-    opening() { inkan order status WO-half --json 2>&1 | jq -e '.state == "opening"'; }
-    inkan order open "$dir/WO-half.jws" > /dev/null 2>&1 3>&- &
-    wait_for 5 opening
-    kill -9 "$(cat "$dir/run/core.pid")"
-    wait || true
-    wait_for 20 health_is_ready
-    inkan order status WO-half | grep -q 'needs.*its file: inkan order open'
-    inkan order list | grep -q 'WO-half.*its file: inkan order open'
-    [ "$(unit_issue issue-1 WO-half WO-half-1)" = 404 ]
-    inkan order open "$dir/WO-half.jws" | grep -q 'state.*open'
-    [ "$(sqlite3 "file:$dir/state/ledger/ledger.db?mode=ro" "SELECT count(*) FROM order_id i JOIN work_order o ON o.id = i.work_order WHERE order_no = 'WO-half'")" = 400000 ]
-    [ "$(sqlite3 "file:$dir/state/ledger/ledger.db?mode=ro" "SELECT hex(f.octets) FROM order_file f JOIN work_order o ON o.id = f.work_order WHERE order_no = 'WO-half' ORDER BY part" |
-        tr -d '\n' | xxd -r -p | sha256sum)" = "$(sha256sum < "$dir/WO-half.jws")" ]
-    [ "$(unit_issue issue-1 WO-half WO-half-1)" = 200 ]
-    no grep -q needs <(inkan order status WO-half)
+    local half
+    state_is() { [ "$(inkan order status "$half" --json 2> /dev/null | jq -r .state)" = "$1" ]; }
+    begun() { state_is opening || state_is open; }
+    for half in WO-half-{1..9}; do # one may be open before the kill comes
+        long_order "$half" 400000
+        inkan order open "$dir/$half.jws" > /dev/null 2>&1 3>&- &
+        wait_for 60 begun
+        kill -9 "$(cat "$dir/run/core.pid")"
+        wait || true
+        wait_for 60 health_is_ready
+        state_is open || break
+    done
+    inkan order status "$half" | grep -q 'needs.*its file: inkan order open'
+    inkan order list | grep -q "$half.*its file: inkan order open"
+    [ "$(unit_issue issue-1 "$half" "$half-1")" = 404 ]
+    inkan order open "$dir/$half.jws" | grep -q 'state.*open'
+    [ "$(sqlite3 "file:$dir/state/ledger/ledger.db?mode=ro" "SELECT count(*) FROM order_id i JOIN work_order o ON o.id = i.work_order WHERE order_no = '$half'")" = 400000 ]
+    [ "$(sqlite3 "file:$dir/state/ledger/ledger.db?mode=ro" "SELECT hex(f.octets) FROM order_file f JOIN work_order o ON o.id = f.work_order WHERE order_no = '$half' ORDER BY part" |
+        tr -d '\n' | xxd -r -p | sha256sum)" = "$(sha256sum < "$dir/$half.jws")" ]
+    [ "$(unit_issue issue-1 "$half" "$half-1")" = 200 ]
+    no grep -q needs <(inkan order status "$half")
 }
 
 @test "one file is opened by one call at a time" {
-    long_order WO-long 200000
-    for i in 1 2 3; do
-        inkan order open "$dir/WO-long.jws" > "$dir/open.$i" 2>&1 3>&- &
+    local long
+    for long in WO-twice-{1..9}; do # all but the first may come when it is open
+        long_order "$long" 200000
+        for i in 1 2 3; do
+            inkan order open "$dir/$long.jws" > "$dir/open.$i" 2>&1 3>&- &
+        done
+        wait
+        cat "$dir"/open.?
+        [ "$(inkan audit export | jq -es --arg o "order:$long" 'map(select(.event == "order-opened" and .object == $o)) | length')" = 1 ]
+        ! grep -q 'is being opened by another call' "$dir"/open.? || break
     done
-    wait
-    cat "$dir"/open.?
-    [ "$(grep -l 'is being opened by another call' "$dir"/open.? | wc -l)" -ge 1 ] # the third may come when it is open
-    [ "$(inkan audit export | jq -es 'map(select(.event == "order-opened" and .object == "order:WO-long")) | length')" = 1 ]
+    grep -q 'is being opened by another call' "$dir"/open.?
 }
 
 @test "a label of the configuration with an order's name takes its place, and everything else goes on" {
     order_open WO-l
     sed -i '/^labels:/a\  - {name: WO-l, domain: example, profile: ldevid, auth_cert: true, auth_password: false}' "$dir/inkan.yaml"
     kill -HUP "$(cat "$dir/run/inkand.pid")"
-    wait_for 5 grep -q 'order WO-l: the configuration has an EST label of that name' "$dir/log/inkan.log"
+    wait_for 60 grep -q 'order WO-l: the configuration has an EST label of that name' "$dir/log/inkan.log"
     [ "$(unit_issue issue-1 WO-a WO-a-00000004)" = 200 ]
     no grep -q core-link-broken "$dir/log/inkan.log"
 }
@@ -223,7 +232,7 @@ longest_waits() {
         INSERT INTO order_tally SELECT id, 0,0,0,0,0,0,0,0,0,0,0,0,0 FROM work_order WHERE order_no LIKE 'M-%';
         INSERT INTO order_report SELECT id, x'' FROM work_order WHERE order_no LIKE 'M-%'"
     start_service 3>&-
-    wait_for 20 health_is_ready
+    wait_for 60 health_is_ready
     [ "$(unit_issue issue-1 M-500 M-500-00000001)" = 200 ]
     run order_open WO-one-more
     [ "$status" = 1 ]
@@ -232,17 +241,18 @@ longest_waits() {
 
 @test "a station that is refused all the time does not fill the trail; the order counts every refusal" {
     start_refused=$(refused WO-a unit-not-reserved)
+    began=$SECONDS
     curl -sS --cacert "$dir/fleet-root.pem" --cert "$dir/verify-1.pem" --key "$dir/verify-1.key" -o /dev/null \
         "$(factory_url WO-a)/units/x-[1-900]/challenge"
     [ "$(refused WO-a unit-not-reserved)" = $((start_refused + 900)) ]
     told=$(inkan audit export | jq -es 'map(select(.event == "unit-refused" and (.object | startswith("unit:WO-a/x-")))) | length')
     [ "$told" -ge 500 ]
-    [ "$told" -lt 600 ]
+    [ "$told" -le $((500 + 2 * (SECONDS - began + 10))) ] # two a second
     # An alarm that is new is always told.
     device_key WO-a-00000005 "$units/WO-a-00000003.key"
     [ "$(unit_issue issue-1 WO-a WO-a-00000005)" = 403 ]
     told_often() { inkan audit export | jq -es 'any(.event == "unit-refused-often")'; }
-    wait_for 5 told_often
+    wait_for 60 told_often
 }
 
 @test "a station's or an operator's end is not confirmed before every front goes by it" {

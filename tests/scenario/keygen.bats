@@ -47,7 +47,7 @@ setup() {
 
 keygen() { /usr/bin/python3 "$source_dir/tests/lib/keygen.py" "$@"; }
 
-sql() { sqlite3 -readonly "$dir/state/ledger/ledger.db" "$1"; }
+sql() { sqlite3 -readonly -cmd ".timeout 30000" "$dir/state/ledger/ledger.db" "$1"; }
 
 # unit ID [PROFILE [ALGORITHM option...]]: declared, with a birth certificate that may receive keys
 unit() {

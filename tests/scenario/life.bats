@@ -426,7 +426,7 @@ alarm() { # KIND OBJECT
     [ "$(ocsp "$units/two-1.first.pem")" = good ] # a reply that was lost is asked for with it
     [ "$(renews two-1 retiring)" = 200 ]
     first_is_over() { [ "$(ocsp "$units/two-1.first.pem")" = "revoked superseded" ]; }
-    wait_for 5 first_is_over
+    wait_for 60 first_is_over
     [ "$(ocsp "$units/two-1.old.pem")" = good ]
     cp "$units/two-1.pem" "$units/two-1.keep.pem"
     cp "$units/two-1.key" "$units/two-1.keep.key"
@@ -457,7 +457,7 @@ act() {
         ;;
     sign | issue)
         shim_rules issuing
-        [ "$2" = issue ] || wait_for 20 unit_is_issued "$1"
+        [ "$2" = issue ] || wait_for 60 unit_is_issued "$1"
         [ "$(unit_issue issue-1 WALK "$1")" = 200 ]
         cp "$units/$1.pem" "$units/$1.idevid.pem"
         listed_as["$units/$1.idevid.pem"]=""
@@ -641,14 +641,14 @@ TABLE
     no alarm compromise-unconfirmed device:example/late-2
     set_clock 90000
     accept_clock
-    wait_for 5 alarm suspend-review device:example/late-1
-    wait_for 5 alarm compromise-unconfirmed device:example/late-2
+    wait_for 60 alarm suspend-review device:example/late-1
+    wait_for 60 alarm compromise-unconfirmed device:example/late-2
     [ "$(state late-1)" = suspended ] # reviewed, not released
     no alarm suspend-review device:example/late-3
     inkan device release late-1
     no alarm suspend-review device:example/late-1
     brought_back() { [ "$(state late-4)" = in_service ]; }
-    wait_for 5 brought_back
+    wait_for 60 brought_back
     refused "transfer T-6 has expired" inkan device accept "$side/T-6.accept"
     inkan audit export | jq -se 'map(select(.event == "transfer-expired") | .object + " " + .actor) == ["transfer:T-6 core"]'
     [ "$(state late-5)" = transferring ]
@@ -656,14 +656,12 @@ TABLE
     set_clock 700000
     accept_clock
     later_is_over() { [ "$(inkan cert show "$units/two-3.old.pem" --json | jq -r '.status + " " + .reason')" = "revoked superseded" ]; }
-    wait_for 5 later_is_over
-    wait_for 5 alarm suspend-review device:example/late-3
+    wait_for 60 later_is_over
+    wait_for 60 alarm suspend-review device:example/late-3
 }
 
 # The clock went further than a service believes by itself.
 accept_clock() {
-    is_sealed() { inkan status --json | jq -e '.sealed != ""'; }
-    wait_for 5 is_sealed
     inkan clock accept --yes
 }
 

@@ -30,7 +30,7 @@ line.open_order(inkan, directory, order, int(quantity), ["line:L1"], **{"rekeys"
 PY
 }
 station() { # NAME ORDER [OPTION...]
-    timeout 60 "$programs/inkan-station" --url "https://localhost:$port" --ca "$dir/fleet-root.pem" --cert "$dir/$1.pem" --key "$dir/$1.key" --order "$2" \
+    timeout 600 "$programs/inkan-station" --url "https://localhost:$port" --ca "$dir/fleet-root.pem" --cert "$dir/$1.pem" --key "$dir/$1.key" --order "$2" \
         --journal "$dir/$1-$2.journal" --device-session --device-command "$programs/inkan-simdevice --dir $dir/held --no-sync --session" "${@:3}"
 }
 state_of() { # ORDER ID

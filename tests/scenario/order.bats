@@ -18,7 +18,7 @@ trace_load() {
     strace -f -y -xx -s 8192 -e trace=pwrite64,pwritev,write,writev,fdatasync,fsync,sendmsg,sendmmsg,sendto -o "$side/$1.trace" \
         -p "$(pid_of core)" 2> "$side/$1.strace" 3>&- &
     local tracer=$!
-    waits_for 10 grep -q attached "$side/$1.strace"
+    waits_for 60 grep -q attached "$side/$1.strace"
     enroll_many "$1" "$2" "$side/$1.issued" --connections 8 > "$side/$1.load"
     kill -INT "$tracer"
     wait "$tracer" || true
@@ -43,11 +43,11 @@ trace_load() {
 @test "the same trace of a core that does not sync is found out" {
     stop_service
     INKAN_TEST_SYNCHRONOUS=OFF start_again
-    waits_for 20 health_is_ready
+    waits_for 60 health_is_ready
     trace_load order-b 100
     stop_service
     start_again
-    waits_for 20 health_is_ready
+    waits_for 60 health_is_ready
     [ "$verdict" = 1 ]
     [ "$(jq .violations <<< "$judged")" = 200 ]
     [ "$(jq .syncs <<< "$judged")" = 0 ]

@@ -103,7 +103,13 @@ setup() {
 }
 
 @test "an interrupted run can be repeated" {
-    timeout -s KILL 1.5 "$source_dir/deploy/quickstart" --dir "$QS" --port "$QS_PORT" > /dev/null 2>&1 3>&- || true
+    setsid "$source_dir/deploy/quickstart" --dir "$QS" --port "$QS_PORT" > "$BATS_TEST_TMPDIR/cut" 2>&1 3>&- &
+    until grep -q 'Stop the service of the last run .* done' "$BATS_TEST_TMPDIR/cut"; do
+        kill -0 "$!"
+        sleep 0.02
+    done
+    kill -KILL -- "-$!"
+    wait "$!" || true
     [ ! -e "$QS/env" ]
     "$source_dir/deploy/quickstart" --dir "$QS" --port "$QS_PORT" 3>&-
     [ -s "$QS/env" ]

@@ -277,13 +277,13 @@ verify_list() {
     # It may have noticed by itself already.
     kill "$(inkan --json status | json '[p["pid"] for p in j["processes"] if p["name"] == "signer-issuing"][0]')" 2> /dev/null || true
     away() { inkan --json token list | json '[t["state"] for t in j if t["name"] == "issuing"][0]' | grep -vq READY; }
-    wait_for 10 away
+    wait_for 60 away
     inkan --yes order close WO-10
     run inkan order report WO-10
     [ "$status" -eq 1 ]
     [[ $output == *'token "issuing"'* ]]
     mv "$dir/tokens.away" "$dir/tokens"
-    wait_for 30 inkan order report WO-10 --out "$dir/late.jws"
+    wait_for 60 inkan order report WO-10 --out "$dir/late.jws"
     judge "$dir/late.jws" | json 'j["counts"]["confirmed"]' | grep -qx 1
     grep -q 'event=report-not-signed' "$dir/log/inkan.log"
 }

@@ -73,11 +73,11 @@ in_two_lists() { [ "$(shard_lists "$1")" = 2 ]; }
     [ "$(enroll edge-clock)" = 200 ]
     set_clock $((400 * 86400))
     is_sealed() { [ "$(inkan status --json | jq .sealed)" = true ]; }
-    wait_for 10 is_sealed
+    wait_for 60 is_sealed
     inkan cert revoke "$units/edge-clock.pem" --yes || true
     set_clock 0
     inkan clock accept --yes
-    wait_for 15 in_two_lists "$units/edge-clock.pem"
+    wait_for 60 in_two_lists "$units/edge-clock.pem"
     [ "$(ledger_query "SELECT count(*) FROM status_log WHERE time > $(date +%s) + 60")" = 0 ]
 }
 
@@ -86,17 +86,17 @@ in_two_lists() { [ "$(shard_lists "$1")" = 2 ]; }
     [ "$(enroll edge-lost)" = 200 ]
     [ -s "$units/edge-lost.pem" ] || { cat "$dir/headers" "$dir/body" && false; }
     inkan cert revoke "$units/edge-lost.pem" --yes
-    wait_for 10 in_two_lists "$units/edge-lost.pem"
+    wait_for 60 in_two_lists "$units/edge-lost.pem"
     stop_service
     inkan restore "$side/backup" -c "$dir/inkan.yaml"
     start_again
     inkan restore --accept --json
-    wait_for 20 health_is_ready
-    wait_for 20 answers revoked "$units/edge-lost.pem"
+    wait_for 60 health_is_ready
+    wait_for 60 answers revoked "$units/edge-lost.pem"
     local before
     before=$(log_lines)
-    wait_for 10 inkan crl publish --issuer fleet-ca
-    wait_for 10 in_two_lists "$units/edge-lost.pem"
+    wait_for 60 inkan crl publish --issuer fleet-ca
+    wait_for 60 in_two_lists "$units/edge-lost.pem"
     run log_after "$before"
     [[ "$output" != *crl-refused* ]]
 }

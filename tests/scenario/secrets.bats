@@ -192,8 +192,8 @@ PY
     for process in front-0 status core signer-issuing; do
         pid=$(pid_of "$process")
         kill -SEGV "$pid"
-        waits_for 20 sh -c "grep 'event=process-ended' '$dir/log/inkan.log' | grep 'process=$process ' | grep -q 'pid=$pid .*signal=11'"
-        waits_for 20 health_is_ready
+        waits_for 60 sh -c "grep 'event=process-ended' '$dir/log/inkan.log' | grep 'process=$process ' | grep -q 'pid=$pid .*signal=11'"
+        waits_for 60 health_is_ready
     done
     # The processes stand in the root directory; no other directory of theirs has one either.
     dumps() { find "$@" -type f \( -name core -o -name 'core.[0-9]*' \) -newer "$side/before"; }

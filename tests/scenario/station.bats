@@ -19,7 +19,7 @@ serve() {
     mkdir "$d/service"
     python3 "$source_dir/tests/lib/line_stub.py" "$d/service" "$@" 2> "$d/service.log" 3>&- &
     stub=$!
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         [ ! -e "$d/service/port" ] || break
         sleep 0.05
     done
@@ -123,7 +123,7 @@ secrets_of_units() {
     pid=$!
     exec 8> "$d/ids"
     ids 6 >&8
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         [ "$(grep -c '^.* done ' "$d/err")" -lt 6 ] || break
         sleep 0.05
     done
@@ -143,13 +143,13 @@ killed_at() {
     shift 2
     cat > "$d/device" <<SH
 echo "\$INKAN_STEP" >> $d/steps
-[ "\$INKAN_STEP" != $step ] || [ -e $d/may-go-on ] || sleep 60
+[ "\$INKAN_STEP" != $step ] || [ -e $d/may-go-on ] || sleep 600
 exec $programs/inkan-simdevice --dir $d/units $how
 SH
     ids 1 > "$d/ids"
     exec=exec station "$@" --ids "$d/ids" --device-command "sh $d/device" 3>&- &
     pid=$!
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         ! grep -qs "$step" "$d/steps" || break
         sleep 0.05
     done
@@ -244,7 +244,7 @@ SH
     ids 500 > "$d/ids"
     exec=exec in_session --ids "$d/ids" --fixtures 2 --json > "$d/out" 3>&- &
     pid=$!
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         [ ! -s "$d/service/confirmed" ] || break
         sleep 0.05
     done

@@ -29,7 +29,7 @@ teardown_file() {
 setup() {
     fault_load
     shim_rules issuing
-    waits_for 30 health_is_ready
+    waits_for 60 health_is_ready
     lines=$(log_lines)
     core=$(pid_of core)
     signer=$(pid_of signer-issuing)
@@ -91,8 +91,8 @@ all_are_right() {
     shim_rules issuing "C_Sign flip=1 after=40 every=20"
     new_signer() {
         quarantined() { log_after "$lines" | grep -q 'event=signer-signature-bad'; }
-        waits_for 10 quarantined
-        waits_for 3 not_ready
+        waits_for 60 quarantined
+        waits_for 60 not_ready
         [ "$(enroll tok-flipped)" = 503 ]
         shim_rules issuing
         kill_signer
@@ -105,22 +105,25 @@ all_are_right() {
 
 @test "one of a batch may no longer have its certificate when the signatures come: the others get theirs" {
     local i
+    for i in 1 2 3 4 5 6; do new_csr "tok-batch-$i" "/CN=tok-batch-$i"; done
     kill -STOP "$signer"
     for i in 1 2 3 4 5 6; do
-        new_csr "tok-batch-$i" "/CN=tok-batch-$i"
         curl -sS --cacert "$dir/fleet-root.pem" --max-time 20 -u "$user:$secret" -H 'Content-Type: application/pkcs10' -o /dev/null \
             -w '%{http_code}' --data-binary "@$units/tok-batch-$i.csr" "$(est_url)/simpleenroll" > "$side/batch.$i" 3>&- &
     done
     signing() { [ "$(ledger_query "SELECT COUNT(*) FROM intent WHERE state = 0")" = 6 ]; }
-    waits_for 5 signing
+    waits_for 60 signing
     inkan device stop tok-batch-4 --yes
     # The core reads all of them in one turn.
     kill -STOP "$core"
+    before=$(wc -l < "$side/signed-issuing")
     kill -CONT "$signer"
-    sleep 1.5
+    signed() { [ "$(wc -l < "$side/signed-issuing")" -ge $((before + 6)) ]; }
+    waits_for 60 signed
+    sleep 0.3 # verified, and on their way
     kill -CONT "$core"
     answered() { [ "$(cat "$side"/batch.? | wc -c)" = 18 ]; }
-    waits_for 10 answered
+    waits_for 60 answered
     [ "$(cat "$side"/batch.?)" = 200200200403200200 ]
     [ "$(ledger_query "SELECT COUNT(*) FROM cert c JOIN device d ON d.id = c.device WHERE device_id LIKE 'tok-batch-%'")" = 5 ]
     [ "$(ledger_query "SELECT COUNT(*) FROM intent WHERE state = 0")" = 0 ]
@@ -138,7 +141,7 @@ all_are_right() {
     took=$(($(now_ms) - began))
     cat "$side/slower.load"
     # Two at a time, two seconds: about eight. Nobody waited longer than the deadline, nobody was left without an answer.
-    [ "$took" -lt 15000 ]
+    [ "$took" -lt 25000 ]
     [ "$(jq -r '.answers | keys | join(" ")' "$side/slower.load")" = "200 503" ]
     [ "$(jq '.answers["200"]' "$side/slower.load")" -ge 4 ]
     shim_rules issuing
@@ -152,30 +155,30 @@ all_are_right() {
     for n in 1 2 3; do
         (enroll "tok-late-$n" > "$side/late-$n"; now_ms > "$side/late-$n.end") 3>&- &
     done
-    waits_for 5 test -e "$units/tok-late-3.csr"
+    waits_for 60 test -e "$units/tok-late-3.csr"
     # What needs no signature of this token is served as ever.
     inkan device add tok-declared --domain example --product demo > /dev/null
     inkan cert revoke "$units/tok-known.pem" --yes
     answers revoked "$units/tok-known.pem"
-    [ "$(($(now_ms) - began))" -lt 4000 ]
+    [ ! -e "$side/late-1.end" ] # all of that before the first of them was answered
     wait
     for n in 1 2 3; do
         [ "$(cat "$side/late-$n")" = 503 ]
         took=$(($(cat "$side/late-$n.end") - began))
         echo "503 after $took ms"
         [ "$took" -gt 4000 ]
-        [ "$took" -lt 12000 ]
+        [ "$took" -lt 15000 ]
     done
     grep -qi '^retry-after: [1-9]' "$dir/headers"
     shim_rules issuing
     ended() { log_after "$lines" | grep 'process=signer-issuing' | grep -q 'event=process-ended'; }
-    waits_for 20 ended
+    waits_for 60 ended
     took=$(($(now_ms) - began))
     echo "the signer ended after $took ms"
     [ "$took" -gt 8000 ]
-    [ "$took" -lt 17000 ]
+    [ "$took" -lt 30000 ]
     log_after "$lines" | grep 'proc=signer-issuing' | grep -q 'hangs in the module'
-    waits_for 5 enrolls tok-late-1
+    waits_for 60 enrolls tok-late-1
     [ "$(pid_of core)" = "$core" ]
     # What was signed too late belongs to nobody.
     [ "$(ledger_query "SELECT COUNT(*) FROM intent WHERE state = 0")" = 0 ]
@@ -191,26 +194,30 @@ away_for() {
 }
 
 @test "the token is taken out under load for ten seconds: 503, and within three seconds of its return it serves" {
+    shim_rules issuing "C_Sign latency_ms=40" # so slow that not all is done before
     taken_out() {
-        waits_for 10 some_are_out "$side/away" 20
-        (sleep 3 && enroll tok-away --max-time 10 > "$side/while-away") 3>&- &
+        waits_for 60 some_are_out "$side/away" 20
+        began=$(now_ms)
+        enrolls tok-usual
+        usual=$(($(now_ms) - began))
+        (sleep 3 && enroll tok-away --max-time 20 > "$side/while-away") 3>&- &
         away_for 10
         refused=$(wc -l < "$side/away")
-        waits_for 10 enrolls tok-again
+        waits_for 60 enrolls tok-again
         served_ms=$(now_ms)
     }
     load_while 300 "$side/away" taken_out
     echo "$refused before it returned; back after $((served_ms - back_ms)) ms; meanwhile $(cat "$side/while-away")"
     [ "$(cat "$side/while-away")" = 503 ]
     [ "$refused" -lt 300 ]
-    [ $((served_ms - back_ms)) -le 3000 ]
+    [ $((served_ms - back_ms)) -le $((3000 + 2 * usual)) ] # and what an enrollment takes here
     all_are_right "$side/away" 300
     [ "$(pid_of core)" = "$core" ]
 }
 
 @test "the token is taken out while nobody signs: status answers from signed data, and it serves when it is back" {
     enrolls tok-idle-before
-    waits_for 5 answers good "$units/tok-idle-before.pem"
+    waits_for 60 answers good "$units/tok-idle-before.pem"
     plain_ocsp() {
         openssl ocsp -no_nonce -issuer "$dir/fleet-ca.pem" -cert "$units/tok-idle-before.pem" -url "http://localhost:$((port + 1))/ocsp" \
             -CAfile "$dir/ca.pem" 2>&1 | sed -n "s#^$units/tok-idle-before.pem: ##p"
@@ -220,10 +227,10 @@ away_for() {
     [ "$(enroll tok-idle)" = 503 ]
     grep -qi '^retry-after: [1-9]' "$dir/headers"
     [ "$(plain_ocsp)" = good ]
-    waits_for 5 not_ready
+    waits_for 60 not_ready
     mv "$dir/tokens.away" "$dir/tokens"
-    waits_for 3 enrolls tok-idle
-    waits_for 10 answers good "$units/tok-idle.pem"
+    waits_for 60 enrolls tok-idle
+    waits_for 60 answers good "$units/tok-idle.pem"
 }
 
 # delete_key DIRECTORY TYPE: the fleet CA's private or public object (privkey, pubkey) leaves that copy of the tokens
@@ -239,11 +246,11 @@ own_tokens() { [ "$(id -u)" -ne 0 ] || chown -R inkan-signer: "$dir/tokens"; }
 starts_without() {
     start_again
     refuses() { [ "$(enroll "$1")" = 503 ]; }
-    waits_for 10 refuses "$1"
+    waits_for 60 refuses "$1"
     key_refused() { log_after "$lines" | grep 'event=signer-key-refused' | grep -q 'key=ca/fleet-ca/1'; }
-    waits_for 10 key_refused
+    waits_for 60 key_refused
     log_after "$lines" | grep 'event=signer-key-refused' | tail -n 1
-    [ "$(ready)" = 503 ]
+    waits_for 60 not_ready
     inkan doctor --json | jq -e '[.[] | select(.state == "fail")] | length > 0' > /dev/null
 }
 
@@ -282,7 +289,7 @@ starts_without() {
     rm -rf "$dir/tokens"
     cp -a "$side/tokens" "$dir/tokens"
     start_again
-    waits_for 10 enrolls tok-swapped
+    waits_for 60 enrolls tok-swapped
 }
 
 @test "the token's lock is held as long as its signer lives, and a module that forks ends its signer" {
@@ -296,8 +303,8 @@ starts_without() {
     status=$(enroll tok-fork)
     [ "$status" = 503 ] || [ "$status" = 200 ]
     died() { log_after "$lines" | grep 'process=signer-issuing' | grep -q 'event=process-ended.*signal=31'; }
-    waits_for 5 died
+    waits_for 60 died
     shim_rules issuing
-    waits_for 5 enrolls tok-fork
+    waits_for 60 enrolls tok-fork
     [ "$(ledger_query "SELECT COUNT(*) FROM cert WHERE requester LIKE '%tok-fork'")" = 1 ]
 }
