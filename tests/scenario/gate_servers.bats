@@ -125,6 +125,22 @@ unit_reads() {
     curl -sS --max-time 20 --cacert "$gw/ca.pem" --cert "$units/$1.pem" --key "$units/$1.key" "${@:3}" "https://localhost:$2/"
 }
 
+@test "mosquitto: over the gate's own listener nothing is read and nothing written" {
+    local kick=$gw/mosquitto/kick.sock unit_b=(-h localhost -p "$mosquitto_port" --cafile "$gw/ca.pem" --cert "$units/gw-b.pem" --key "$units/gw-b.key") pids=()
+    stdbuf -oL mosquitto_sub "${unit_b[@]}" -d -t topic > "$gw/sub.unit" 3>&- &
+    pids+=($!)
+    stdbuf -oL mosquitto_sub --unix "$kick" -d -t '#' > "$gw/sub.kick" 3>&- &
+    pids+=($!)
+    wait_for 10 grep -q SUBACK "$gw/sub.unit"
+    wait_for 10 grep -q SUBACK "$gw/sub.kick"
+    mosquitto_pub --unix "$kick" -q 1 -t topic -m "of the listener"
+    mosquitto_pub "${unit_b[@]/gw-b/gw-untouched}" -q 1 -t topic -m "of a unit"
+    wait_for 10 grep -qx "of a unit" "$gw/sub.unit"
+    kill "${pids[@]}"
+    no grep "of the listener" "$gw/sub.unit"
+    no grep "received PUBLISH" "$gw/sub.kick"
+}
+
 @test "nothing that a client writes under the gate's names reaches the application" {
     local name forged=() server
     : "$(gate_ask -D "$gw/names.allow" -H "X-Client-Cert: $(escaped "$units/gw-b.pem")" /v1/decision)"
