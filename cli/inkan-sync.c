@@ -122,6 +122,8 @@ static bool hear(struct sync *s, const json_t *answer)
                                    "centre", json_object_get(answer, "centre"), "seen", json_object_get(answer, "seen"));
     AUTO(json_t) *done = args ? core_call(s, "box.heard", args) : NULL;
 
+    if (!args)
+        snprintf(s->error, sizeof(s->error), "the centre's answer lacks something");
     if (done && json_integer_value(json_object_get(done, "changed")) > 0)
         say("certificates changed by the centre", NULL);
     if (json_is_true(json_object_get(done, "forked")))

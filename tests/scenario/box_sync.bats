@@ -336,3 +336,45 @@ PY
     [ "$(of_box .set_aside)" -eq $((before + 600)) ]
     [ "$(jq '.set_aside | length' "$dir/body")" -eq 40 ]
 }
+
+@test "sync: an answer that is none is refused, with a reason" {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+        -keyout "$box/other.key" -out "$box/other.pem" 2> /dev/null
+    timeout 60 python3 - "$box" << 'PY' > "$box/other.port" 2> /dev/null 3>&- &
+import http.server, ssl, sys
+box = sys.argv[1]
+
+class Centre(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        answer = open(f"{box}/answer", "rb").read()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Centre)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(f"{box}/other.pem", f"{box}/other.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+PY
+    centre=$!
+    wait_for 10 test -s "$box/other.port"
+    while IFS='|' read -r answer why; do
+        printf '%s' "$answer" > "$box/answer"
+        run box_sync --once --url "https://localhost:$(cat "$box/other.port")" --anchor "$box/other.pem"
+        echo "$answer: $output"
+        [ "$status" = 1 ]
+        [[ $output == *"cannot go on now: $why" ]]
+    done << 'ANSWERS'
+|the centre's answer cannot be read
+[]|the centre's answer cannot be read
+{"had":7}|the centre's answer cannot be read
+{"had":{}}|the centre's answer lacks something
+{"changes":[],"had":{},"heard":7}|the centre's answer lacks something
+{"centre":7,"changes":[],"had":{},"heard":{}}|box.heard: centre: not a text
+ANSWERS
+    kill "$centre"
+}
