@@ -19,7 +19,7 @@
 
 /*
  * After a list was loaded that names them: a broker looks at it in the handshake, and takes a client's CONNECT after that, at mosquitto
- * up to 90 seconds later. The first is for a unit that was just coming back, over a slow network; the last for one that waits.
+ * up to 95 seconds later. The first is for a unit that was just coming back, over a slow network; the last for one that waits.
  */
 static const int later_ms[] = {2000, 100000};
 
