@@ -187,6 +187,7 @@ static enum err_code perform(struct admin_remote *r, const char *path, const cha
     char url[URL_MAX], header[64];
     struct curl_slist *headers = NULL;
     bool ok = true;
+    long status = 0;
     CURLcode rc;
 
     snprintf(url, sizeof(url), "%s%s", r->url, path);
@@ -220,6 +221,9 @@ static enum err_code perform(struct admin_remote *r, const char *path, const cha
     }
     rc = ok ? curl_easy_perform(r->curl) : CURLE_OUT_OF_MEMORY;
     curl_slist_free_all(headers);
+    curl_easy_getinfo(r->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status == 404 && !r->ended)
+        return err_set(e, E_NOT_FOUND, "%s: nobody administers there: the address is that of listen.admin", r->url);
     if (r->failed.code != E_OK)
         return err_set(e, r->failed.code, "%s", r->failed.msg);
     if (rc != CURLE_OK)

@@ -506,7 +506,7 @@ static const struct command *find_command(char **argv, int *words, int *status)
 int main(int argc, char **argv)
 {
     struct run r = {.file = -1};
-    int words, status;
+    int words, status = EXIT_USAGE;
 
     setlocale(LC_ALL, "");
     r.socket_path = getenv("INKAN_SOCKET") ? getenv("INKAN_SOCKET") : DEFAULT_SOCKET;

@@ -290,7 +290,8 @@ static enum err_code follow(struct run *r, json_t **batch, struct err *e)
         run_disconnect(r);
         *e = (struct err){0};
     }
-    draw(&bar, *batch);
+    if (strcmp(text_of(*batch, "state"), "waiting") != 0) /* for a person: nothing moves */
+        draw(&bar, *batch);
     if (bar.drawn)
         fputc('\n', stderr);
     return E_OK;
@@ -363,6 +364,8 @@ static int look_and_do(struct run *r, const char *preview_op, json_t *preview_ar
         err_set(&e, E_NOT_FOUND, "no unit matches");
         return run_fail(&e);
     }
+    if (number_of(seen, "refused") == number_of(seen, "count"))
+        fprintf(stderr, "none of these units would change\n");
     if (!run_ask(r, question))
         return EXIT_REFUSED;
     json_object_set(wanted, "count", json_object_get(seen, "count"));

@@ -455,6 +455,11 @@ int command_audit_verify(struct run *r)
 
     if (key && (file_read(key, &pem, &e) != E_OK || pem_read(buf_bytes(&pem), "PUBLIC KEY", 0, &spki, &e) != E_OK))
         return run_fail(&e);
+    if (fetched && r->url) {
+        fprintf(stderr, "inkan audit verify: reads a copy of the whole ledger, and none goes over the network: verify on the service's machine,\n"
+                        "or a backup with --ledger FILE\n");
+        return EXIT_USAGE;
+    }
     if (fetched) {
         if (fetch_ledger(r, temporary, &e) != E_OK) {
             unlink(temporary);

@@ -297,6 +297,8 @@ typed() {
     typed "fleet undo $(newest)" y > "$dir/said"
     grep -qE 'done \[#{30}\] 1000 of 1000' "$dir/said"
     [ "$(count 'lot = lot-2 and state = in_service')" = 1000 ]
+    typed "fleet release --select 'device = declared-1'" n > "$dir/said"
+    grep -q 'none of these units would change' "$dir/said"
 }
 
 another_core() { [ -s "$dir/run/core.pid" ] && [ "$(cat "$dir/run/core.pid")" != "$1" ] && inkan status; }

@@ -172,6 +172,10 @@ by_role_operator() {
     most=100000
     ldd "$INKAN_PROGRAMS/inkan-admin" | grep -q libasan && most=300000
     [ "$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(cat "$dir/run/admin.pid")/status")" -lt "$most" ]
+    # Words of the command line for who took the wrong way.
+    refused "the address is that of listen.admin" inkan --url "https://localhost:$port" --ca "$dir/fleet-root.pem" --as "$dir/people/bob.pem" \
+        --key "$dir/people/bob.key" status
+    refused "none goes over the network" by bob audit verify
     # Two requests on one connection.
     curl -sS --cacert "$dir/fleet-root.pem" --cert "$dir/people/bob.pem" --key "$dir/people/bob.key" "$base/v1/node" "$base/v1/node" -w '%{num_connects}\n' | tail -n 1 | grep -q '0$'
 }
