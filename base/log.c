@@ -197,9 +197,16 @@ void log_note(enum log_level level, const char *event, const char *key, const ch
 
 void log_failure(const char *event, const struct err *e)
 {
+    log_failure_of(event, NULL, NULL, e);
+}
+
+void log_failure_of(const char *event, const char *key, const char *value, const struct err *e)
+{
     struct log_line l;
 
     log_begin(&l, LOG_ERROR, event);
+    if (key)
+        log_str(&l, key, value);
     log_err(&l, e);
     log_end(&l);
 }

@@ -45,5 +45,6 @@ void log_end(struct log_line *l);
 /* The common short forms. */
 void log_note(enum log_level level, const char *event, const char *key, const char *value);
 void log_failure(const char *event, const struct err *e);
+void log_failure_of(const char *event, const char *key, const char *value, const struct err *e);
 
 #endif

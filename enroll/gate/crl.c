@@ -355,7 +355,7 @@ static void note(struct crl_source *s, const struct err *e)
     snprintf(s->error, sizeof(s->error), "%s", e->msg);
     gate_unlock(s->gate);
     if (news && e->code != E_OK)
-        log_failure("gate-list-failed", e);
+        log_failure_of("gate-list-failed", "list", s->conf->name, e);
     else if (news)
         log_note(LOG_INFO, "gate-list-good-again", "list", s->conf->name);
 }
@@ -477,7 +477,7 @@ static void load_last(struct crl_source *s)
     if (file_read(s->conf->file, &text, &e) != E_OK)
         return;
     if (read_bundle(s->lists, buf_bytes(&text), clock_now(), true, crl, &e) != E_OK) {
-        log_failure("gate-list-failed", &e);
+        log_failure_of("gate-list-failed", "list", s->conf->name, &e);
         return;
     }
     take(s->lists, crl);

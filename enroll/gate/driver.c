@@ -518,7 +518,7 @@ static void note(struct work *w, bool worked, uint64_t crl, int64_t started_ms, 
     if (done && worked)
         log_applied(d, seq, clock_mono_ms() - started_ms);
     if (!done && news)
-        log_failure("gate-driver-failed", e);
+        log_failure_of("gate-driver-failed", "driver", d->conf->name, e);
 }
 
 /* With the lock held. */

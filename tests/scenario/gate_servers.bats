@@ -162,6 +162,7 @@ unit_reads() {
 @test "a server that takes the signal and does not load its list is told of, until it has" {
     wait_for 60 nginx_is_behind # the service is told of it, too
     wait_for 60 nginx_error_has "nginx started no new worker"
+    wait_for 60 grep -q 'event=gate-driver-failed driver=nginx code=' "$gw/gate.out"
     sed -i '/^nonsense$/d' "$gw/nginxcrl/nginx.conf"
     kill -HUP "$(cat "$gw/nginxcrl/nginx.pid")" # as who mends it would; the gate would within ten seconds
     wait_for 60 nginx_error_is_none

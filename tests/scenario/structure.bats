@@ -81,7 +81,7 @@ includes() {
 @test "every log event is in docs/operations.md" {
     cd "$source_dir"
     missing=
-    for event in $(grep -rhoE '(log_begin\([^;]*"[a-z0-9-]+"|log_note\([^;]*, "[a-z0-9-]+", "|log_failure\("[a-z0-9-]+"|proc_die\("[a-z0-9-]+")' \
+    for event in $(grep -rhoE '(log_begin\([^;]*"[a-z0-9-]+"|log_note\([^;]*, "[a-z0-9-]+", "|log_failure(_of)?\("[a-z0-9-]+"|proc_die\("[a-z0-9-]+")' \
         base hsm ca enroll cli --include='*.c' | grep -oE '"[a-z0-9]+(-[a-z0-9]+)+"' | tr -d '"' | sort -u); do
         grep -qw -- "$event" docs/operations.md || missing="$missing $event"
     done
