@@ -167,7 +167,8 @@ static void take(struct conn *c, struct bytes in)
     }
 }
 
-static void send_out(struct conn *c)
+/* false: the connection is gone, or its client has to read first. */
+static bool send_out(struct conn *c)
 {
     struct timeval tv = {.tv_sec = REQUEST_DEADLINE_S};
 
@@ -177,24 +178,31 @@ static void send_out(struct conn *c)
                 continue;
             if (errno != EAGAIN) {
                 conn_free(c);
-                return;
+                return false;
             }
             event_del(c->readable);
             event_add(c->writable, &tv);
-            return;
+            return false;
         }
     if (c->close) {
         shutdown(c->fd, SHUT_WR);
         conn_free(c);
-        return;
+        return false;
     }
     read_for(c, http_reader_is_idle(&c->reader) ? IDLE_DEADLINE_S : REQUEST_DEADLINE_S);
+    return true;
 }
 
-static void go_on(struct conn *c, struct bytes in)
+/* What is held comes before anything that is read. */
+static void go_on(struct conn *c)
 {
-    take(c, in);
-    send_out(c);
+    while (send_out(c) && c->held.len) {
+        struct buf held = c->held;
+
+        buf_init(&c->held, held.max);
+        take(c, buf_bytes(&held));
+        buf_clear(&held);
+    }
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -212,33 +220,23 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         read_for(c, REQUEST_DEADLINE_S);
         return;
     }
-    if (n <= 0)
+    if (n <= 0) {
         conn_free(c);
-    else
-        go_on(c, BYTES(room, (size_t)n));
+        return;
+    }
+    take(c, BYTES(room, (size_t)n));
+    go_on(c);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     struct conn *c = arg;
-    struct buf held = c->held;
 
     (void)fd;
-    if (what & EV_TIMEOUT) {
+    if (what & EV_TIMEOUT)
         conn_free(c);
-        return;
-    }
-    if (evbuffer_write(c->out, c->fd) <= 0 && errno != EAGAIN && errno != EINTR) {
-        conn_free(c);
-        return;
-    }
-    if (evbuffer_get_length(c->out) > 0) {
-        send_out(c);
-        return;
-    }
-    buf_init(&c->held, held.max);
-    go_on(c, buf_bytes(&held));
-    buf_clear(&held);
+    else
+        go_on(c);
 }
 
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)

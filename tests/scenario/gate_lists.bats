@@ -195,6 +195,29 @@ CASES
     [ "$(find "/proc/$(pgrep -P "$pid")/fd" -type l | wc -l)" -le 4 ]
 }
 
+@test "many questions at once are answered, each and in turn, also by one who reads late" {
+    timeout 30 python3 - "$at/gate.sock" << 'PY'
+import socket, sys, time
+
+def ask(count, reads_late):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    s.settimeout(10)
+    s.sendall(b"".join(b"GET /v1/decision?n=%d HTTP/1.1\r\nHost: gate\r\n\r\n" % i for i in range(count)))
+    time.sleep(reads_late)
+    s.sendall(b"GET /v1/none HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n")
+    got = b""
+    while more := s.recv(1 << 20):
+        got += more
+    return [int(one[:3]) for one in got.split(b"HTTP/1.1 ")[1:]]
+
+for count in 1, 250, 1000:
+    for reads_late in 0, 0.2:
+        got = ask(count, reads_late)
+        assert got == count * [503] + [404], (count, reads_late, len(got), got[:3], got[-3:])
+PY
+}
+
 @test "stopped it ends well, and nothing of it is left" {
     local pid hand
     pid=$(cat "$at/gate.pid")
