@@ -106,6 +106,7 @@ struct fixture {
     struct driver driver;
     struct gate gate;
     struct server server;
+    bool runs; /* the driver's thread */
 };
 
 /* A root (issuer 1) and a CA below it (issuer 2). */
@@ -140,12 +141,14 @@ static void apply(struct fixture *f, const struct feed_cert *lines, size_t n)
     struct buf payload = BUF_INIT(1 << 20);
     struct gate *g = &f->gate;
     struct err e = {0};
+    enum err_code code;
 
     gate_lock(g);
     world_changes("ledger-a", table_seq(g->table), table_seq(g->table) + n, lines, n, &payload);
-    assert_int_equal(table_apply(g->table, buf_bytes(&payload), &e), E_OK);
+    code = table_apply(g->table, buf_bytes(&payload), &e);
     pthread_cond_broadcast(&g->changed);
     gate_unlock(g);
+    assert_int_equal(code, E_OK); /* not with the lock held: nobody would give it back */
     buf_clear(&payload);
 }
 
@@ -170,9 +173,25 @@ static struct feed_cert line_of_ca(const struct fixture *f, enum feed_status sta
     return c;
 }
 
-static void fixture_make(struct fixture *f, enum driver_kind kind, void (*reply)(struct server *s, int fd, struct bytes request))
+static _Atomic time_t stands_at; /* 0: it goes */
+
+/* In place of the C library's: the clock behind clock_mono_ms can be stopped, and put forward. */
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+    time_t at = atomic_load(&stands_at);
+
+    if (clock != CLOCK_BOOTTIME || !at)
+        return (int)syscall(SYS_clock_gettime, clock, ts);
+    *ts = (struct timespec){.tv_sec = at};
+    return 0;
+}
+
+static struct fixture fixture; /* of the test that runs; a test that fails leaves it to fixture_clear, too */
+
+static struct fixture *fixture_make(enum driver_kind kind, void (*reply)(struct server *s, int fd, struct bytes request))
 {
     static char *argv[3] = {(char *)"/bin/sh", (char *)"-c"};
+    struct fixture *f = &fixture;
     pthread_condattr_t attr;
     struct err e = {0};
 
@@ -183,7 +202,7 @@ static void fixture_make(struct fixture *f, enum driver_kind kind, void (*reply)
     server_start(&f->server, f->dir, reply);
     snprintf(f->acl, sizeof f->acl, "%s/refused", f->dir);
     snprintf(f->told, sizeof f->told, "%s/told", f->dir);
-    snprintf(f->script, sizeof f->script, "exec grep -E '^Sig(Ign|Blk):' /proc/self/status >> %s", f->told);
+    snprintf(f->script, sizeof f->script, "exec grep -E '^Sig(Ign|Blk):' /proc/self/status >> %.*s", (int)sizeof f->told, f->told);
     argv[2] = f->script;
     f->audience = (struct conf_audience){.name = (char *)"default", .scopes = 1u << SCOPE_FULL, .stale_soft_s = 100, .stale_hard_s = 1000, .cache_allow_s = 10, .cache_deny_s = 300};
     f->driver_conf = (struct gate_driver){.name = (char *)"one", .kind = kind, .audience = (char *)"default", .socket = f->server.path, .acl = f->acl,
@@ -200,29 +219,41 @@ static void fixture_make(struct fixture *f, enum driver_kind kind, void (*reply)
         f->driver.crl = &f->crl;
         assert_int_equal(hand_start(&f->driver_conf, &f->driver.hand, &e), E_OK);
     }
+    return f;
+}
+
+static void driver_start(struct fixture *f)
+{
+    assert_int_equal(pthread_create(&f->driver.thread, NULL, driver_run, &f->driver), 0);
+    f->runs = true;
 }
 
 static void fixture_start(struct fixture *f, const struct feed_cert *lines, size_t n)
 {
     f->gate.table = table_of(f, lines, n, 10);
     f->gate.table_no = 1;
-    assert_int_equal(pthread_create(&f->driver.thread, NULL, driver_run, &f->driver), 0);
+    driver_start(f);
 }
 
-static void fixture_clear(struct fixture *f)
+static int fixture_clear(void **state)
 {
+    struct fixture *f = &fixture;
+
+    (void)state;
+    atomic_store(&stands_at, 0);
     gate_lock(&f->gate);
     f->gate.stopping = true;
     pthread_cond_broadcast(&f->gate.changed);
     gate_unlock(&f->gate);
-    pthread_join(f->driver.thread, NULL);
+    if (f->runs)
+        pthread_join(f->driver.thread, NULL);
     hand_free(f->driver.hand);
     table_unref(f->gate.table);
     server_stop(&f->server);
     world_clear(&f->w);
     unlink(f->acl);
     unlink(f->told);
-    assert_int_equal(rmdir(f->dir), 0);
+    return rmdir(f->dir);
 }
 
 static bool wait_until(bool (*is)(struct fixture *f, const char *text), struct fixture *f, const char *text)
@@ -288,100 +319,94 @@ static void haproxy(struct server *s, int fd, struct bytes request)
 static void everybody_below_a_revoked_ca_is_refused(void **state)
 {
     struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "a"), line(2, 2, FEED_GOOD, "b")}, ca;
-    struct fixture f;
+    struct fixture *f = fixture_make(DRIVER_HAPROXY, haproxy);
 
     (void)state;
-    fixture_make(&f, DRIVER_HAPROXY, haproxy);
-    fixture_start(&f, lines, 2);
-    assert_true(wait_until(server_heard, &f, "commit acl"));
-    assert_false(acl_has(&f, "1001"));
-    ca = line_of_ca(&f, FEED_ON_HOLD);
-    apply(&f, &ca, 1);
-    assert_true(wait_until(acl_has, &f, "1001\n1002\n"));
-    ca = line_of_ca(&f, FEED_GOOD);
-    apply(&f, &ca, 1);
-    assert_true(wait_until(acl_lacks, &f, "1001"));
-    fixture_clear(&f);
+    fixture_start(f, lines, 2);
+    assert_true(wait_until(server_heard, f, "commit acl"));
+    assert_false(acl_has(f, "1001"));
+    ca = line_of_ca(f, FEED_ON_HOLD);
+    apply(f, &ca, 1);
+    assert_true(wait_until(acl_has, f, "1001\n1002\n"));
+    ca = line_of_ca(f, FEED_GOOD);
+    apply(f, &ca, 1);
+    assert_true(wait_until(acl_lacks, f, "1001"));
 }
 
 static void a_ca_that_is_younger_than_the_snapshot_counts(void **state)
 {
     struct feed_cert old = line(2, 1, FEED_GOOD, "a"), revoked = line(3, 5, FEED_REVOKED, "e");
-    struct fixture f;
+    struct fixture *f = fixture_make(DRIVER_HAPROXY, haproxy);
 
     (void)state;
-    fixture_make(&f, DRIVER_HAPROXY, haproxy);
-    fixture_start(&f, &old, 1);
-    assert_true(wait_until(server_heard, &f, "commit acl"));
-    assert_false(table_names_stranger(f.gate.table));
-    apply(&f, &revoked, 1);
-    assert_true(wait_until(acl_has, &f, "1005"));
-    assert_true(table_names_stranger(f.gate.table));
-    fixture_clear(&f);
+    fixture_start(f, &old, 1);
+    assert_true(wait_until(server_heard, f, "commit acl"));
+    assert_false(table_names_stranger(f->gate.table));
+    apply(f, &revoked, 1);
+    assert_true(wait_until(acl_has, f, "1005"));
+    assert_true(table_names_stranger(f->gate.table));
 }
 
 /* What was told while it was reloaded, the process before it was told. */
 static void a_haproxy_that_is_another_process_is_told_everything(void **state)
 {
     struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "a"), line(2, 2, FEED_REVOKED, "b")};
-    struct fixture f;
+    struct fixture *f = fixture_make(DRIVER_HAPROXY, haproxy);
+    uint64_t runs;
 
     (void)state;
-    fixture_make(&f, DRIVER_HAPROXY, haproxy);
-    fixture_start(&f, lines, 2);
-    assert_true(wait_until(server_heard, &f, "commit acl"));
+    fixture_start(f, lines, 2);
+    assert_true(wait_until(server_heard, f, "commit acl"));
     lines[0] = line(2, 1, FEED_REVOKED, "a");
-    apply(&f, lines, 1);
-    assert_true(wait_until(server_heard, &f, "add acl /"));
-    atomic_store(&f.server.process, "Name: HAProxy\nPid: 4712\nUptime: 0d\n");
-    assert_true(wait_until(server_heard, &f, "1001;add acl @1 "));
+    apply(f, lines, 1);
+    assert_true(wait_until(server_heard, f, "add acl /"));
+    atomic_store(&f->server.process, "Name: HAProxy\nPid: 4712\nUptime: 0d\n");
+    assert_true(wait_until(server_heard, f, "1001;add acl @1 "));
     sleep(3);
-    gate_lock(&f.gate);
-    assert_int_equal(f.driver.runs, 3); /* once */
-    gate_unlock(&f.gate);
-    fixture_clear(&f);
+    gate_lock(&f->gate);
+    runs = f->driver.runs;
+    gate_unlock(&f->gate);
+    assert_int_equal(runs, 3); /* once */
 }
 
 static void who_was_refused_stays_so_until_something_is_known(void **state)
 {
     struct feed_cert revoked = line(2, 1, FEED_REVOKED, "a");
-    struct fixture f;
+    struct fixture *f = fixture_make(DRIVER_HAPROXY, haproxy);
+    struct table *t;
     struct err e = {0};
 
     (void)state;
-    fixture_make(&f, DRIVER_HAPROXY, haproxy);
-    assert_int_equal(file_write_atomic(f.acl, bytes_str("1001\n1009\n"), 0644, &e), E_OK);
-    f.driver.crl = &f.crl; /* a list is there; the snapshot was refused, or never came */
-    f.crl.version = 1;
-    assert_int_equal(pthread_create(&f.driver.thread, NULL, driver_run, &f.driver), 0);
+    assert_int_equal(file_write_atomic(f->acl, bytes_str("1001\n1009\n"), 0644, &e), E_OK);
+    f->driver.crl = &f->crl; /* a list is there; the snapshot was refused, or never came */
+    f->crl.version = 1;
+    driver_start(f);
     sleep(1);
-    assert_true(acl_has(&f, "1001\n1009\n"));
-    assert_false(has_heard(&f.server, "acl"));
-    gate_lock(&f.gate);
-    f.gate.table = table_of(&f, &revoked, 1, 10);
-    f.gate.table_no = 1;
-    pthread_cond_broadcast(&f.gate.changed);
-    gate_unlock(&f.gate);
-    assert_true(wait_until(acl_lacks, &f, "1009"));
-    assert_true(acl_has(&f, "1001"));
-    fixture_clear(&f);
+    assert_true(acl_has(f, "1001\n1009\n"));
+    assert_false(has_heard(&f->server, "acl"));
+    t = table_of(f, &revoked, 1, 10);
+    gate_lock(&f->gate);
+    f->gate.table = t;
+    f->gate.table_no = 1;
+    pthread_cond_broadcast(&f->gate.changed);
+    gate_unlock(&f->gate);
+    assert_true(wait_until(acl_lacks, f, "1009"));
+    assert_true(acl_has(f, "1001"));
 }
 
 static void a_failure_beside_a_serial_that_is_not_there_is_a_failure(void **state)
 {
     struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "a"), line(2, 2, FEED_REVOKED, "b")};
-    struct fixture f;
+    struct fixture *f = fixture_make(DRIVER_HAPROXY, haproxy);
 
     (void)state;
-    fixture_make(&f, DRIVER_HAPROXY, haproxy);
-    f.server.say = "Key not found.\nOut of memory error.\n";
-    fixture_start(&f, lines, 2);
-    assert_true(wait_until(server_heard, &f, "commit acl"));
+    f->server.say = "Key not found.\nOut of memory error.\n";
+    fixture_start(f, lines, 2);
+    assert_true(wait_until(server_heard, f, "commit acl"));
     lines[0] = line(2, 1, FEED_REVOKED, "a");
-    apply(&f, lines, 1);
-    assert_true(wait_until(error_is, &f, "Out of memory"));
-    assert_true(wait_until(error_is, &f, "")); /* whole, a second later */
-    fixture_clear(&f);
+    apply(f, lines, 1);
+    assert_true(wait_until(error_is, f, "Out of memory"));
+    assert_true(wait_until(error_is, f, "")); /* whole, a second later */
 }
 
 /* As HAProxy 2.6 says who is connected: units 1001 and 1002, and one that is of no table. */
@@ -417,37 +442,33 @@ static void haproxy_with_connections(struct server *s, int fd, struct bytes requ
 static void open_connections_of_the_refused_are_shut_and_no_others(void **state)
 {
     struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "a"), line(2, 2, FEED_REVOKED, "b")};
-    struct fixture f;
+    struct fixture *f = fixture_make(DRIVER_HAPROXY, haproxy_with_connections);
 
     (void)state;
-    fixture_make(&f, DRIVER_HAPROXY, haproxy_with_connections);
-    f.driver_conf.table = (char *)"open";
-    fixture_start(&f, lines, 2);
-    assert_true(wait_until(server_heard, &f, "show table open\n"));
-    assert_true(wait_until(server_heard, &f, "shutdown session 0xa2;shutdown session 0xa3\n"));
-    assert_false(has_heard(&f.server, "0xa1"));
-    assert_true(wait_until(error_is, &f, "")); /* that one of them has ended by itself is none */
+    f->driver_conf.table = (char *)"open";
+    fixture_start(f, lines, 2);
+    assert_true(wait_until(server_heard, f, "show table open\n"));
+    assert_true(wait_until(server_heard, f, "shutdown session 0xa2;shutdown session 0xa3\n"));
+    assert_false(has_heard(&f->server, "0xa1"));
+    assert_true(wait_until(error_is, f, "")); /* that one of them has ended by itself is none */
     lines[0] = line(2, 1, FEED_REVOKED, "a");
-    apply(&f, lines, 1);
-    assert_true(wait_until(server_heard, &f, "shutdown session 0xa1;shutdown session 0xa2"));
-    assert_false(has_heard(&f.server, "0xa4"));
-    fixture_clear(&f);
+    apply(f, lines, 1);
+    assert_true(wait_until(server_heard, f, "shutdown session 0xa1;shutdown session 0xa2"));
+    assert_false(has_heard(&f->server, "0xa4"));
 }
 
 static void a_stick_table_that_is_not_there_is_a_failure(void **state)
 {
     struct feed_cert revoked = line(2, 2, FEED_REVOKED, "b");
-    struct fixture f;
+    struct fixture *f = fixture_make(DRIVER_HAPROXY, haproxy_with_connections);
 
     (void)state;
-    fixture_make(&f, DRIVER_HAPROXY, haproxy_with_connections);
-    f.driver_conf.table = (char *)"open";
-    f.server.say = "Unknown table\n";
-    fixture_start(&f, &revoked, 1);
-    assert_true(wait_until(error_is, &f, "does not know the stick table open: Unknown table"));
-    assert_true(acl_has(&f, "1002"));
-    assert_false(has_heard(&f.server, "shutdown"));
-    fixture_clear(&f);
+    f->driver_conf.table = (char *)"open";
+    f->server.say = "Unknown table\n";
+    fixture_start(f, &revoked, 1);
+    assert_true(wait_until(error_is, f, "does not know the stick table open: Unknown table"));
+    assert_true(acl_has(f, "1002"));
+    assert_false(has_heard(&f->server, "shutdown"));
 }
 
 /* ---- mosquitto ---- */
@@ -466,25 +487,23 @@ static void broker(struct server *s, int fd, struct bytes request)
 static void a_client_the_broker_does_not_take_keeps_nobody_in(void **state)
 {
     struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "bad"), line(2, 2, FEED_GOOD, "good")};
-    struct fixture f;
+    struct fixture *f = fixture_make(DRIVER_MOSQUITTO, broker);
 
     (void)state;
     signal(SIGTERM, SIG_IGN);
-    fixture_make(&f, DRIVER_MOSQUITTO, broker);
-    fixture_start(&f, lines, 2);
+    fixture_start(f, lines, 2);
     lines[0] = line(2, 1, FEED_REVOKED, "bad");
     lines[1] = line(2, 2, FEED_REVOKED, "good");
-    gate_lock(&f.gate);
-    f.crl.version = 1;
-    gate_unlock(&f.gate);
-    apply(&f, lines, 2);
-    assert_true(wait_until(server_heard, &f, "good"));
-    assert_true(wait_until(hand_told, &f, "SigIgn"));
-    assert_true(wait_until(error_is, &f, "\"bad\""));
+    gate_lock(&f->gate);
+    f->crl.version = 1;
+    gate_unlock(&f->gate);
+    apply(f, lines, 2);
+    assert_true(wait_until(server_heard, f, "good"));
+    assert_true(wait_until(hand_told, f, "SigIgn"));
+    assert_true(wait_until(error_is, f, "\"bad\""));
     /* The list is loaded all the same, by a program that blocks and ignores nothing (but the two signals the C library keeps). */
-    assert_true(wait_until(hand_told, &f, "SigBlk:\t0000000000000000\n"));
-    assert_true(hand_told(&f, "SigIgn:\t0000000000000000\n") || hand_told(&f, "SigIgn:\t0000000180000000\n"));
-    fixture_clear(&f);
+    assert_true(wait_until(hand_told, f, "SigBlk:\t0000000000000000\n"));
+    assert_true(hand_told(f, "SigIgn:\t0000000000000000\n") || hand_told(f, "SigIgn:\t0000000180000000\n"));
 }
 
 static unsigned times_put_out(struct fixture *f, const char *id)
@@ -496,19 +515,6 @@ static unsigned times_put_out(struct fixture *f, const char *id)
         n++;
     pthread_mutex_unlock(&f->server.lock);
     return n;
-}
-
-static _Atomic time_t stands_at; /* 0: it goes */
-
-/* In place of the C library's: the clock behind clock_mono_ms can be stopped, and put forward. */
-int clock_gettime(clockid_t clock, struct timespec *ts)
-{
-    time_t at = atomic_load(&stands_at);
-
-    if (clock != CLOCK_BOOTTIME || !at)
-        return (int)syscall(SYS_clock_gettime, clock, ts);
-    *ts = (struct timespec){.tv_sec = at};
-    return 0;
 }
 
 /* The clock goes on by `step_s` with each look. */
@@ -550,55 +556,53 @@ static void a_client_is_put_out_until_none_can_be_left_from_before_the_list(void
 {
     struct feed_cert lines[] = {line(2, 1, FEED_GOOD, "released"), line(2, 2, FEED_GOOD, "replaced"), line(2, 3, FEED_GOOD, "held")};
     struct feed_cert another = line(2, 4, FEED_REVOKED, "another");
-    struct fixture f;
+    struct fixture *f = fixture_make(DRIVER_MOSQUITTO, broker);
 
     (void)state;
-    fixture_make(&f, DRIVER_MOSQUITTO, broker);
     atomic_store(&stands_at, (time_t)(clock_mono_ms() / 1000));
-    fixture_start(&f, lines, 3);
-    load_list(&f, 1, 10);
-    assert_true(wait_until(list_is_applied, &f, "1"));
+    fixture_start(f, lines, 3);
+    load_list(f, 1, 10);
+    assert_true(wait_until(list_is_applied, f, "1"));
     lines[0] = line(2, 1, FEED_ON_HOLD, "released");
     lines[1] = line(2, 2, FEED_REVOKED, "replaced");
     lines[1].reason = bytes_str("superseded");
     lines[2] = line(2, 3, FEED_ON_HOLD, "held");
-    apply(&f, lines, 3); /* rows 11 to 13 */
-    wait_for_times(&f, "held", 1, 0);
-    load_list(&f, 2, 10);
-    wait_for_times(&f, "held", 2, 0);
-    assert_true(wait_until(list_is_applied, &f, "2"));
+    apply(f, lines, 3); /* rows 11 to 13 */
+    wait_for_times(f, "held", 1, 0);
+    load_list(f, 2, 10);
+    wait_for_times(f, "held", 2, 0);
+    assert_true(wait_until(list_is_applied, f, "2"));
     atomic_fetch_add(&stands_at, 1000); /* it does not name them: their time has not begun */
     lines[0] = line(2, 1, FEED_GOOD, "released");
-    apply(&f, lines, 1);
-    load_list(&f, 3, 14);
-    assert_true(wait_until(list_is_applied, &f, "3"));
-    assert_int_equal(times_put_out(&f, "held"), 2);
-    wait_for_times(&f, "held", 3, 1);
-    wait_for_times(&f, "held", 4, 10);
+    apply(f, lines, 1);
+    load_list(f, 3, 14);
+    assert_true(wait_until(list_is_applied, f, "3"));
+    assert_int_equal(times_put_out(f, "held"), 2);
+    wait_for_times(f, "held", 3, 1);
+    wait_for_times(f, "held", 4, 10);
     atomic_fetch_add(&stands_at, 1000);
-    apply(&f, &another, 1);
-    wait_for_times(&f, "another", 1, 0);
-    load_list(&f, 4, 14);
-    wait_for_times(&f, "another", 2, 0);
-    assert_int_equal(times_put_out(&f, "held"), 4);
-    assert_int_equal(times_put_out(&f, "replaced"), 3); /* by its successor: the unit is there again, and may */
-    assert_int_equal(times_put_out(&f, "released"), 2);
-    atomic_store(&stands_at, 0);
-    fixture_clear(&f);
+    apply(f, &another, 1);
+    wait_for_times(f, "another", 1, 0);
+    load_list(f, 4, 14);
+    wait_for_times(f, "another", 2, 0);
+    assert_int_equal(times_put_out(f, "held"), 4);
+    assert_int_equal(times_put_out(f, "replaced"), 3); /* by its successor: the unit is there again, and may */
+    assert_int_equal(times_put_out(f, "released"), 2);
 }
 
 int main(void)
 {
+#define TEST(name) cmocka_unit_test_teardown(name, fixture_clear)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(everybody_below_a_revoked_ca_is_refused),
-        cmocka_unit_test(a_ca_that_is_younger_than_the_snapshot_counts),
-        cmocka_unit_test(a_haproxy_that_is_another_process_is_told_everything),
-        cmocka_unit_test(who_was_refused_stays_so_until_something_is_known),
-        cmocka_unit_test(a_failure_beside_a_serial_that_is_not_there_is_a_failure),
-        cmocka_unit_test(open_connections_of_the_refused_are_shut_and_no_others),
-        cmocka_unit_test(a_stick_table_that_is_not_there_is_a_failure),
-        cmocka_unit_test(a_client_the_broker_does_not_take_keeps_nobody_in),
-        cmocka_unit_test(a_client_is_put_out_until_none_can_be_left_from_before_the_list),
+        TEST(everybody_below_a_revoked_ca_is_refused),
+        TEST(a_ca_that_is_younger_than_the_snapshot_counts),
+        TEST(a_haproxy_that_is_another_process_is_told_everything),
+        TEST(who_was_refused_stays_so_until_something_is_known),
+        TEST(a_failure_beside_a_serial_that_is_not_there_is_a_failure),
+        TEST(open_connections_of_the_refused_are_shut_and_no_others),
+        TEST(a_stick_table_that_is_not_there_is_a_failure),
+        TEST(a_client_the_broker_does_not_take_keeps_nobody_in),
+        TEST(a_client_is_put_out_until_none_can_be_left_from_before_the_list),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
