@@ -24,8 +24,9 @@
 
 #define COMMAND_MS   30000
 #define WORKERS_MS   10000 /* a server that needs longer for its list is signalled again, and found to have loaded it then */
-#define LOOK_MS      20
+#define LOOK_MS      10
 #define CHILDREN_MAX 65536
+#define TITLE_MAX    4096
 #define ANSWER_MS    (COMMAND_MS + 5000)
 
 struct hand {
@@ -67,52 +68,82 @@ static bool has_workers(const char *process)
     return strcmp(process, "nginx") == 0 || strcmp(process, "apache2") == 0 || strcmp(process, "httpd") == 0;
 }
 
-/* The children of a process, "12 34 ", as proc(5) has them. false: it does not run. */
-static bool children_read(pid_t pid, struct buf *out)
-{
-    char path[64];
-    struct err e;
-
-    buf_reset(out);
-    snprintf(path, sizeof(path), "/proc/%ld/task/%ld/children", (long)pid, (long)pid);
-    if (file_read(path, out, &e) != E_OK)
-        return false;
-    buf_add_u8(out, 0);
-    return buf_ok(out);
-}
-
 static const char *next_word(const char *s)
 {
     s += strcspn(s, " ");
     return s + strspn(s, " ");
 }
 
-/* Each number is followed by a space, the last one too. */
-static bool has_new(const char *now, const char *before)
+/* A worker of nginx that was told to end says so in its title; it takes no new connections. */
+static bool is_ending(const char *number)
 {
-    for (; *now; now = next_word(now)) {
-        const char *at = before;
+    AUTO_BUF title = BUF_INIT(TITLE_MAX);
+    static const char text[] = "shutting down";
+    char path[64];
+    struct err e;
 
-        while (*at && strncmp(at, now, strcspn(now, " ") + 1) != 0)
-            at = next_word(at);
-        if (!*at)
-            return true;
-    }
-    return false;
+    snprintf(path, sizeof(path), "/proc/%.*s/cmdline", (int)strcspn(number, " "), number);
+    return file_read(path, &title, &e) == E_OK && title.len && memmem(title.p, title.len, text, sizeof(text) - 1);
 }
 
+/* The children of a process that are not ending, "12 34 ", from proc(5). false: it does not run. */
+static bool children_read(pid_t pid, struct buf *out)
+{
+    AUTO_BUF all = BUF_INIT(CHILDREN_MAX);
+    char path[64];
+    struct err e;
+
+    buf_reset(out);
+    snprintf(path, sizeof(path), "/proc/%ld/task/%ld/children", (long)pid, (long)pid);
+    if (file_read(path, &all, &e) != E_OK)
+        return false;
+    buf_add_u8(&all, 0);
+    for (const char *at = buf_ok(&all) ? (const char *)all.p : ""; *at; at = next_word(at))
+        if (!is_ending(at))
+            buf_printf(out, "%.*s ", (int)strcspn(at, " "), at);
+    buf_add_u8(out, 0);
+    return buf_ok(&all) && buf_ok(out);
+}
+
+/* How many of `these` are not among `those`. */
+static size_t not_among(const char *these, const char *those)
+{
+    size_t n = 0;
+
+    for (; *these; these = next_word(these)) {
+        const char *at = those;
+
+        while (*at && strncmp(at, these, strcspn(these, " ") + 1) != 0)
+            at = next_word(at);
+        n += !*at;
+    }
+    return n;
+}
+
+/*
+ * nginx starts all new workers, and tells the old ones to end a tenth of a second later. One that it starts by itself in place of a worker that
+ * crashed has the list of before, and comes after that one's end. Apache replaces each as it ends, and ends itself when it cannot load its
+ * configuration.
+ */
 static enum err_code wait_for_workers(const struct gate_driver *d, pid_t pid, const char *before, struct err *e)
 {
     int64_t until = clock_mono_ms() + WORKERS_MS;
+    bool beside = strcmp(d->process, "nginx") == 0, started = false;
     AUTO_BUF now = BUF_INIT(CHILDREN_MAX);
 
     while (clock_mono_ms() < until) {
+        size_t gone;
+
         if (!children_read(pid, &now))
             return err_set(e, E_IO, "%s ended when it was told to load its list: see its log", d->process);
-        if (has_new((const char *)now.p, before))
-            return E_OK;
+        gone = beside ? not_among(before, (const char *)now.p) : 0;
+        started = started || not_among((const char *)now.p, before) > gone;
+        if (started && (!beside || gone == not_among(before, "")))
+            return E_OK; /* else the next reload would take those that end now for crashed */
         poll(NULL, 0, LOOK_MS);
     }
+    if (started)
+        return E_OK; /* an old one does not take the word */
     return err_set(e, E_IO, "%s started no new worker in %d s: it could not load what it was told to, see its log", d->process, WORKERS_MS / 1000);
 }
 

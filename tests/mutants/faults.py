@@ -481,6 +481,10 @@ FAULTS = [
               "scenario/health", "nothing is lost while the receiver is down"),
     unit("signature-without-time", "a delivery cannot be played again later",
          [("enroll/notify/deliver.c", "    buf_printf(&text, \"%\" PRId64 \".\", timestamp);\n", "    (void)timestamp;\n")],
+    # ---- gateways ----
+    unit("crash-counted-as-reload", "a server acts on a list when it has loaded it",
+         [("enroll/gate/hand.c", "not_among((const char *)now.p, before) > gone;", "not_among((const char *)now.p, before) > 0;")],
+         "test_gate_driver", "a_worker_in_place_of_one_that_crashed_is_no_reload"),
          "test_notify", "the_signature_is_over_timestamp_dot_body"),
     unit("refused-for-ever", "what is always refused holds up nothing for ever",
          [("enroll/notify/told.c", "    return tries >= REFUSED_TRIES && ((why == E_INVALID", "    return tries == 0 && ((why == E_INVALID")],

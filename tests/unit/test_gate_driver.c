@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The threads that tell servers, against servers that answer as badly as they can. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -8,9 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -590,6 +593,112 @@ static void a_client_is_put_out_until_none_can_be_left_from_before_the_list(void
     assert_int_equal(times_put_out(f, "released"), 2);
 }
 
+/* ---- the hand ---- */
+
+static pid_t forked(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
+}
+
+static pid_t worker(void)
+{
+    pid_t pid = forked();
+
+    while (pid == 0)
+        pause();
+    return pid;
+}
+
+static void touch(const char *path)
+{
+    close(open(path, O_WRONLY | O_CREAT, 0600));
+}
+
+/* As nginx of one worker. Told to reload it starts the new one beside the old, and makes `marker` when the list counts. */
+static void nginx(int ready, const char *marker, bool crashes)
+{
+    pid_t old = worker();
+    sigset_t hup;
+    int signal;
+
+    prctl(PR_SET_NAME, "nginx");
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    sigprocmask(SIG_BLOCK, &hup, NULL);
+    if (write(ready, "", 1) != 1 || sigwait(&hup, &signal) != 0)
+        _exit(1);
+    if (crashes) {
+        kill(old, SIGKILL);
+        waitpid(old, NULL, 0);
+        old = worker(); /* with the list of before */
+        usleep(300000);
+        touch(marker);
+    }
+    worker();
+    if (!crashes) {
+        usleep(300000);
+        touch(marker);
+        kill(old, SIGKILL);
+        waitpid(old, NULL, 0);
+    }
+    for (;;)
+        pause();
+}
+
+/* The answer comes after `marker`. */
+static void reload(bool crashes)
+{
+    char dir[] = "/tmp/test_driver.XXXXXX", pid_file[64], marker[64], text[32];
+    struct gate_driver conf = {.name = (char *)"nginx", .kind = DRIVER_RELOAD, .pid_file = pid_file, .process = (char *)"nginx", .signal = SIGHUP,
+                               .signal_name = (char *)"HUP"};
+    struct hand *hand = NULL;
+    struct err e = {0};
+    int ready[2];
+    pid_t pid;
+    bool made;
+
+    assert_non_null(mkdtemp(dir));
+    snprintf(pid_file, sizeof pid_file, "%s/pid", dir);
+    snprintf(marker, sizeof marker, "%s/marker", dir);
+    assert_int_equal(pipe(ready), 0);
+    pid = forked();
+    if (pid == 0)
+        nginx(ready[1], marker, crashes);
+    snprintf(text, sizeof text, "%d\n", pid);
+    assert_int_equal(file_write_atomic(pid_file, bytes_str(text), 0644, &e), E_OK);
+    assert_int_equal(read(ready[0], text, 1), 1);
+    assert_int_equal(hand_start(&conf, &hand, &e), E_OK);
+    if (hand_reload(hand, &e) != E_OK)
+        print_error("%s\n", e.msg);
+    made = access(marker, F_OK) == 0;
+    hand_free(hand);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    close(ready[0]);
+    close(ready[1]);
+    unlink(pid_file);
+    unlink(marker);
+    rmdir(dir);
+    assert_int_equal(e.code, E_OK);
+    assert_true(made);
+}
+
+static void a_worker_in_place_of_one_that_crashed_is_no_reload(void **state)
+{
+    (void)state;
+    reload(true);
+}
+
+static void a_reload_is_over_when_the_old_workers_are(void **state)
+{
+    (void)state;
+    reload(false);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_teardown(name, fixture_clear)
@@ -603,6 +712,8 @@ int main(void)
         TEST(a_stick_table_that_is_not_there_is_a_failure),
         TEST(a_client_the_broker_does_not_take_keeps_nobody_in),
         TEST(a_client_is_put_out_until_none_can_be_left_from_before_the_list),
+        cmocka_unit_test(a_worker_in_place_of_one_that_crashed_is_no_reload),
+        cmocka_unit_test(a_reload_is_over_when_the_old_workers_are),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
