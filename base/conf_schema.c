@@ -311,7 +311,7 @@ static const struct conf_key domain_keys[] = {
 #define ANCHOR(member) AT(conf_anchor, member)
 static const struct conf_key anchor_keys[] = {
     {.name = "name", .type = T_TEXT, ANCHOR(name), .required = true, .help = "The name of the anchor."},
-    {.name = "file", .type = T_PATH, ANCHOR(file), .def = "", .help = "PEM, one or more CA certificates. This or ca."},
+    {.name = "file", .type = T_PATH, ANCHOR(file), .def = "", .help = "PEM, one or more CA certificates, each as OpenSSL's strict verification wants a CA (RFC 5280). This or ca."},
     {.name = "ca", .type = T_TEXT, ANCHOR(ca), .def = "", .help = "One of our own CAs. This or file."},
     {.name = "domains", .type = T_STRINGS, ANCHOR(domains), .required = true,
      .help = "Domains whose devices may hold birth certificates under it."},

@@ -12,17 +12,14 @@
 
 #include "base/auto.h"
 #include "base/fsio.h"
-#include "base/libctx.h"
 #include "base/oid.h"
+#include "ca/anchor_pem.h"
 #include "ca/pki_int.h"
 
-#define ANCHOR_FILE_MAX ((size_t)1 << 20)
-#define VERIFY_DEPTH    CLIENT_CHAIN_COUNT
-#define VERIFY_LEVEL    2  /* OpenSSL's security level: 112 bits, so no SHA-1 and no RSA below 2048 */
-#define ISSUERS_MAX     64 /* remembered at once; the oldest gives way */
+#define VERIFY_DEPTH CLIENT_CHAIN_COUNT
+#define ISSUERS_MAX  64 /* remembered at once; the oldest gives way */
 
 AUTO_TYPE(X509, X509_free)
-AUTO_TYPE(X509_STORE, X509_STORE_free)
 AUTO_TYPE(X509_STORE_CTX, X509_STORE_CTX_free)
 
 struct anchor {
@@ -78,59 +75,13 @@ void anchors_free(struct anchors *a)
     free(a);
 }
 
-/* Its key is made, and has a strength; its extensions are read. */
-static bool is_whole(X509 *x)
-{
-    EVP_PKEY *key = X509_get0_pubkey(x);
-
-    return key && EVP_PKEY_get_security_bits(key) > 0 && X509_check_purpose(x, -1, 0) == 1;
-}
-
-/*
- * For want of memory OpenSSL reads a certificate by half, does not say so and never reads the rest: under an anchor read so no
- * device would be let in any more. What is wrong is wrong again.
- */
-static X509 *whole_cert(struct bytes der)
-{
-    X509 *x = libctx_x509(der);
-
-    if (!x || is_whole(x))
-        return x;
-    X509_free(x);
-    return libctx_x509(der);
-}
-
 static enum err_code anchor_read(const struct conf_anchor *conf, struct anchor *out, struct err *e)
 {
     AUTO_BUF text = BUF_INIT(ANCHOR_FILE_MAX);
-    size_t count = 0;
-    enum err_code code = E_OK;
 
-    if (file_read(conf->file, &text, e) != E_OK)
+    if (file_read(conf->file, &text, e) != E_OK || anchor_pem_read(buf_bytes(&text), &out->store, &out->pem, e) != E_OK)
         return err_wrap(e, "anchor \"%s\"", conf->name);
-    out->store = X509_STORE_new();
-    if (!out->store)
-        return err_set(e, E_NOMEM, "anchor \"%s\"", conf->name);
-    for (;; count++) {
-        AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
-        AUTO(X509) *x = NULL;
-        struct cert read;
-
-        code = pem_read(buf_bytes(&text), "CERTIFICATE", count, &der, e);
-        if (code == E_NOT_FOUND)
-            break;
-        if (code != E_OK || cert_read(buf_bytes(&der), &read, e) != E_OK)
-            return err_wrap(e, "anchor \"%s\"", conf->name);
-        if (!read.is_ca)
-            return err_set(e, E_INVALID, "anchor \"%s\": certificate %zu is not a CA", conf->name, count + 1);
-        x = whole_cert(buf_bytes(&der));
-        if (!x || !is_whole(x) || X509_STORE_add_cert(out->store, x) != 1) {
-            err_openssl(e, E_INVALID, "X509_STORE_add_cert");
-            return err_wrap(e, "anchor \"%s\": certificate %zu", conf->name, count + 1);
-        }
-        pem_write(&out->pem, "CERTIFICATE", buf_bytes(&der));
-    }
-    return count ? E_OK : err_set(e, E_INVALID, "anchor \"%s\": %s holds no certificate", conf->name, conf->file);
+    return E_OK;
 }
 
 struct anchors *anchors_read(const struct conf *conf, struct err *e)
@@ -270,7 +221,7 @@ static bool chain_verifies(X509_STORE_CTX *ctx, const struct anchor *a, X509 *le
     param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_time(param, now);
     X509_VERIFY_PARAM_set_depth(param, VERIFY_DEPTH);
-    X509_VERIFY_PARAM_set_auth_level(param, VERIFY_LEVEL);
+    X509_VERIFY_PARAM_set_auth_level(param, ANCHOR_AUTH_LEVEL);
     X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
     X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
     return X509_verify_cert(ctx) == 1;
@@ -280,13 +231,13 @@ static bool chain_verifies(X509_STORE_CTX *ctx, const struct anchor *a, X509 *le
 static enum err_code chain_judge(struct anchors *all, const struct anchor *a, const struct bytes *chain, size_t chain_n,
                                  int64_t now, struct err *e)
 {
-    AUTO(X509) *leaf = whole_cert(chain[0]);
+    AUTO(X509) *leaf = x509_whole(chain[0]);
     AUTO(X509_STORE_CTX) *ctx = X509_STORE_CTX_new();
     STACK_OF(X509) *others = sk_X509_new_null();
     bool complete = leaf && ctx && others, good = false;
 
     for (size_t i = 1; complete && i < chain_n; i++) {
-        X509 *x = whole_cert(chain[i]);
+        X509 *x = x509_whole(chain[i]);
         complete = x && sk_X509_push(others, x) > 0;
         if (!complete)
             X509_free(x);

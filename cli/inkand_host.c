@@ -8,6 +8,7 @@
 #include <linux/close_range.h>
 #include <netinet/in.h>
 #include <pwd.h>
+#include <openssl/x509.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@
 #include "base/clock.h"
 #include "base/fsio.h"
 #include "base/log.h"
+#include "ca/anchor_pem.h"
 
 #define LISTEN_BACKLOG   1024
 #define BIND_PATIENCE_MS 12000 /* fronts of a supervisor that was killed drain for ten seconds and hold the sockets */
@@ -90,10 +92,11 @@ enum err_code host_check_users(const struct conf *c, struct err *e)
 static enum err_code check_anchor(const struct conf_anchor *a, struct err *e)
 {
     AUTO_BUF text = BUF_INIT(ANCHOR_FILE_MAX);
-    AUTO_BUF der = BUF_INIT(CERT_MAX_LEN);
+    X509_STORE *store = NULL;
 
-    if (file_read(a->file, &text, e) != E_OK || pem_read(buf_bytes(&text), "CERTIFICATE", 0, &der, e) != E_OK)
-        return err_wrap(e, "anchor \"%s\" (read as the core's user)", a->name);
+    if (file_read(a->file, &text, e) != E_OK || anchor_pem_read(buf_bytes(&text), &store, NULL, e) != E_OK)
+        return err_wrap(e, "anchor \"%s\" (%s, read as the core's user)", a->name, a->file);
+    X509_STORE_free(store);
     return E_OK;
 }
 

@@ -15,7 +15,6 @@
 
 #define GROUPS_MAX  64
 #define SOCKETS_MAX 64
-#define ANCHOR_FILE_MAX (256 * 1024)
 
 /* Whom a program runs as. */
 struct identity {
@@ -51,7 +50,7 @@ struct host {
 MUST_CHECK enum err_code host_users(struct host *h, const struct conf *c, struct err *e);
 /* Do the users exist? For the check of a configuration. */
 MUST_CHECK enum err_code host_check_users(const struct conf *c, struct err *e);
-/* Can the core read each anchor file, and does it hold a certificate? Started as root it looks with the core's rights. */
+/* Can the core read each anchor file, and would devices be let in below its certificates? Started as root it looks with the core's rights. */
 MUST_CHECK enum err_code host_check_anchors(const struct conf *c, struct err *e);
 MUST_CHECK enum err_code host_directories(struct host *h, const struct conf *c, struct err *e);
 /* E_CONFLICT: another inkand serves this run directory. */

@@ -19,6 +19,13 @@ head_is_signed() { [ "$(inkan status --json | jq .audit.head_seq)" -gt "${1:-0}"
     run "$programs/inkand" -t -c "$dir/example.yaml"
     [ "$status" -eq 1 ]
     [[ $output == *chip-maker* ]]
+    # So is one below which no device would ever be let in.
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=careless -out "$dir/no-anchor.pem" -config <(
+        printf '[req]\ndistinguished_name = dn\nx509_extensions = v3\n[dn]\n[v3]\nbasicConstraints = critical, CA:TRUE\nsubjectKeyIdentifier = hash\n') 2> /dev/null
+    chmod 644 "$dir/no-anchor.pem"
+    run "$programs/inkand" -t -c "$dir/example.yaml"
+    [ "$status" -eq 1 ]
+    [[ $output == *chip-maker*no-anchor.pem*"key usage extension"* ]]
     if [ "$(id -u)" -eq 0 ]; then
         install -m 600 "$dir/maker-root.pem" "$dir/no-anchor.pem"
         run "$programs/inkand" -t -c "$dir/example.yaml"

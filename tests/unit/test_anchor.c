@@ -480,6 +480,75 @@ static void a_chain_is_not_denied_for_want_of_memory(void **state)
     made_free(&leaf);
 }
 
+/* ---- what serves as an anchor ---- */
+
+/* Is a leaf below this CA let in, as chains are judged? */
+static bool openssl_lets_in(const struct made *ca)
+{
+    static const struct spec without_aki = {.name = "leaf"};
+    struct made leaf = make(X509_get0_subject_key_id(ca->cert) ? &plain : &without_aki, ca, NULL);
+    X509_STORE *store = X509_STORE_new();
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    X509_VERIFY_PARAM *param;
+    bool good;
+
+    assert_true(X509_STORE_add_cert(store, ca->cert) && X509_STORE_CTX_init(ctx, store, leaf.cert, NULL));
+    param = X509_STORE_CTX_get0_param(ctx);
+    X509_VERIFY_PARAM_set_time(param, NOW);
+    X509_VERIFY_PARAM_set_auth_level(param, 2);
+    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
+    good = X509_verify_cert(ctx) == 1;
+    ERR_clear_error();
+    X509_STORE_CTX_free(ctx);
+    X509_STORE_free(store);
+    made_free(&leaf);
+    return good;
+}
+
+static void an_anchor_below_which_nobody_would_be_let_in_is_refused(void **state)
+{
+#define BASIC {"basicConstraints", "critical,CA:TRUE"}
+#define USAGE {"keyUsage", "critical,keyCertSign"}
+#define SKI   {"subjectKeyIdentifier", "hash"}
+    static const struct {
+        struct spec spec;
+        const char *why; /* NULL: it serves */
+    } cases[] = {
+        {{.name = "as it should be", .ext = {CA_EXT}}, NULL},
+        {{.name = "with a path length", .ext = {{"basicConstraints", "critical,CA:TRUE,pathlen:0"}, USAGE, SKI}}, NULL},
+        {{.name = "its own signature is not asked", .md = "SHA1", .ext = {CA_EXT}}, NULL},
+        {{.name = "RSA", .key = "RSA-2048", .ext = {CA_EXT}}, NULL},
+        {{.name = "short RSA", .key = "RSA-1024", .ext = {CA_EXT}}, "key too weak"},
+        {{.name = "no keyUsage", .ext = {BASIC, SKI}}, "key usage extension"},
+        {{.name = "it signs no certificates", .ext = {BASIC, {"keyUsage", "critical,cRLSign"}, SKI}}, "invalid CA certificate"},
+        {{.name = "basicConstraints not critical", .ext = {{"basicConstraints", "CA:TRUE"}, USAGE, SKI}}, "not marked critical"},
+        {{.name = "no subject key", .ext = {BASIC, USAGE}}, "Missing Subject Key Identifier"},
+        {{.name = "critical subject key", .ext = {BASIC, USAGE, {"subjectKeyIdentifier", "critical,hash"}}}, "critical extension"},
+    };
+    char path[96];
+    struct conf_anchor one = {.name = (char *)(uintptr_t)"new", .file = path};
+    struct conf conf = {.anchors = &one, .anchors_n = 1};
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/new.pem", w.dir);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct made ca = make(&cases[i].spec, NULL, NULL);
+        struct anchors *a;
+        struct err e = {0};
+        FILE *f = fopen(path, "w");
+
+        assert_true(f && PEM_write_X509(f, w.root.cert) && PEM_write_X509(f, ca.cert) && fclose(f) == 0);
+        a = anchors_read(&conf, &e);
+        if ((a != NULL) != openssl_lets_in(&ca) || (a != NULL) != !cases[i].why)
+            fail_msg("%s: %s", cases[i].spec.name, a ? "taken" : e.msg);
+        if (!a && (!strstr(e.msg, "anchor \"new\": certificate 2: ") || !strstr(e.msg, cases[i].why)))
+            fail_msg("%s: %s", cases[i].spec.name, e.msg);
+        anchors_free(a);
+        made_free(&ca);
+    }
+    unlink(path);
+}
+
 /* Read by half an anchor would let nobody in any more. */
 static void an_anchor_is_read_whole_or_not_at_all(void **state)
 {
@@ -523,6 +592,7 @@ int main(void)
         cmocka_unit_test(a_ca_that_constrains_names_is_asked_about_each),
         cmocka_unit_test(more_cas_than_are_remembered_are_served_alike),
         cmocka_unit_test(a_chain_is_not_denied_for_want_of_memory),
+        cmocka_unit_test(an_anchor_below_which_nobody_would_be_let_in_is_refused),
         cmocka_unit_test(an_anchor_is_read_whole_or_not_at_all),
     };
 
