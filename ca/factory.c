@@ -662,7 +662,7 @@ static enum err_code note(struct core *c, const struct work_order *o, uint64_t u
                                 .tool = why->tool, .detail = why->detail};
     char object[UNIT_OBJECT_MAX], event[48];
     struct audit_entry entry = {.event = event, .actor = why->by->name, .actor_kind = why->by->kind, .domain = o->domain,
-                                .object = object, .detail = why->detail, .request_digest = why->by->request_digest};
+                                .object = object, .detail = why->trail_detail ? why->trail_detail : why->detail, .request_digest = why->by->request_digest};
 
     enum err_code code = store_unit_event_add(c->store, &ev, e);
 

@@ -112,6 +112,7 @@ struct unit_cause {
     const char *badge, *tool;
     const char *event;     /* NULL: the name of the change ("confirmed") */
     const char *detail;    /* JSON object, canonical; NULL = {} */
+    const char *trail_detail; /* the same for the trail; NULL = `detail` */
     uint64_t cert;         /* UNIT_DO_ISSUE and UNIT_DO_REKEY: row of the new certificate */
 };
 /*

@@ -24,6 +24,7 @@
 #define SKIP_MAX          1000 /* ids of a range passed over in one request */
 #define EVENTS_SHOWN      100
 #define SECRET_LEN        32
+#define DIGEST_JSON       96
 #define ENVELOPE_MAX      4096 /* octets: key encrypted for RSA 4096, the recipient's name, two hundred octets of content */
 #define UNIT_FRAME        2048 /* octets of a unit without its events, at most */
 
@@ -403,11 +404,13 @@ static enum err_code may_have_secret(struct act *a, struct err *e)
     return factory_may_note(a->c, a->u.id, a->g, e);
 }
 
-/* {"cms": EnvelopedData for the customer} */
-static enum err_code seal_secret(const struct act *a, struct bytes customer, const char *secret, struct buf *detail, struct err *e)
+/* `detail`: {"cms": EnvelopedData for the customer}; `digest`: what the trail has of it, {"cms_sha256": hex}. */
+static enum err_code seal_secret(const struct act *a, struct bytes customer, const char *secret, struct buf *detail, char digest[DIGEST_JSON],
+                                 struct err *e)
 {
     AUTO_BUF envelope = BUF_INIT(ENVELOPE_MAX);
-    char said[ORDER_NO_MAX + ID_MAX_LEN + 2 * SECRET_LEN + 64];
+    char said[ORDER_NO_MAX + ID_MAX_LEN + 2 * SECRET_LEN + 64], hex[65];
+    uint8_t hash[32];
     struct recipient r;
     int n = snprintf(said, sizeof(said), "{\"device_id\":\"%s\",\"order\":\"%s\",\"secret\":\"%s\"}", a->g->unit.device_id, a->o->order_no,
                      secret);
@@ -425,6 +428,9 @@ static enum err_code seal_secret(const struct act *a, struct bytes customer, con
     base64_encode(detail, buf_bytes(&envelope), 0);
     buf_add_str(detail, "\"}");
     buf_add_u8(detail, 0);
+    sha256(buf_bytes(&envelope), hash);
+    hex_encode(hash, sizeof(hash), hex);
+    snprintf(digest, DIGEST_JSON, "{\"cms_sha256\":\"%s\"}", hex);
     return buf_ok(detail) ? E_OK : err_set(e, E_NOMEM, "secret");
 }
 
@@ -438,7 +444,7 @@ static enum err_code do_secret(struct act *a, struct err *e)
     AUTO_BUF detail = BUF_INIT(2 * ENVELOPE_MAX);
     struct unit_cause why = {.by = &a->g->by, .station = a->st.id, .badge = a->g->unit.badge, .tool = a->g->unit.tool, .event = "secret"};
     uint8_t drawn[SECRET_LEN];
-    char secret[2 * SECRET_LEN + 1];
+    char secret[2 * SECRET_LEN + 1], digest[DIGEST_JSON];
     struct order_row row;
     enum err_code code;
 
@@ -450,8 +456,9 @@ static enum err_code do_secret(struct act *a, struct err *e)
     if ((code = may_have_secret(a, e)) != E_OK || (code = random_bytes(drawn, sizeof(drawn), e)) != E_OK)
         return code;
     hex_encode(drawn, sizeof(drawn), secret);
-    code = seal_secret(a, buf_bytes(&customer), secret, &detail, e);
+    code = seal_secret(a, buf_bytes(&customer), secret, &detail, digest, e);
     why.detail = (const char *)detail.p;
+    why.trail_detail = digest;
     if (code == E_OK)
         code = factory_note(a->c, a->o, a->u.id, a->g->unit.device_id, &why, a->now, e);
     if (code == E_OK) {

@@ -231,6 +231,9 @@ refuses() {
     inkan device history "$order-00000002" > "$dir/history"
     grep -q 'secret  ' "$dir/history"
     no grep -q cms "$dir/history"
+    # The trail has the digest of each, and the customer's is the newest.
+    [ "$(inkan audit export | jq -r --arg unit "unit:$order/$order-00000002" 'select(.event == "unit-secret" and .object == $unit) | .detail' | tail -n 1)" = \
+        "{\"cms_sha256\":\"$(sha256sum < "$dir/secret.cms" | cut -d' ' -f1)\"}" ]
 }
 
 @test "no secret without a customer's key, for another role, or for a unit that ended; a rework opens it" {
