@@ -26,12 +26,17 @@ struct server {
     int64_t goal_at, in_force_at; /* 0: not known yet */
 };
 
+struct which_cert {
+    uint32_t issuer;
+    uint8_t serial[SERIAL_MAX_LEN];
+    uint8_t serial_len;
+};
+
 struct gateway {
     TAILQ_ENTRY(gateway) link;
     char name[ID_MAX_LEN + 1];
-    uint32_t issuer; /* of the certificate it came with last */
-    uint8_t serial[SERIAL_MAX_LEN];
-    uint8_t serial_len;
+    struct which_cert cert, before; /* it came with last, and before that one */
+    bool shared;                    /* it came with `before` again: these are two gateways, and that was said */
     int64_t seen_at;
     struct server server[SERVERS_MAX];
     size_t n;
@@ -71,9 +76,9 @@ void gateways_free(struct gateways *all)
 
 /* ---- who it is ---- */
 
-static bool has_certificate(const struct gateway *g, const struct follow_gateway *in)
+static bool is_of(const struct which_cert *c, const struct follow_gateway *in)
 {
-    return g->issuer == in->issuer && g->serial_len == in->serial_len && memcmp(g->serial, in->serial, in->serial_len) == 0;
+    return c->issuer == in->issuer && c->serial_len == in->serial_len && memcmp(c->serial, in->serial, in->serial_len) == 0;
 }
 
 /* The CN of its certificate, which `inkan cert issue --name` was given; the serial where there is none. */
@@ -107,7 +112,7 @@ static struct gateway *gateway_of(struct core *c, const struct follow_gateway *i
     struct gateway *g;
 
     TAILQ_FOREACH(g, &all->list, link)
-    if (has_certificate(g, in))
+    if (is_of(&g->cert, in))
         return g;
     if (name_of(c, in, name, e) != E_OK)
         return NULL;
@@ -124,9 +129,13 @@ static struct gateway *gateway_of(struct core *c, const struct follow_gateway *i
         TAILQ_INSERT_HEAD(&all->list, g, link);
         all->n++;
     }
-    g->issuer = in->issuer;
-    memcpy(g->serial, in->serial, sizeof(g->serial));
-    g->serial_len = in->serial_len;
+    if (is_of(&g->before, in) && !g->shared) { /* a certificate that was replaced by a newer one does not come back */
+        g->shared = true;
+        log_note(LOG_WARN, "gateway-name-shared", "gateway", g->name);
+    }
+    g->before = g->cert;
+    g->cert = (struct which_cert){.issuer = in->issuer, .serial_len = in->serial_len};
+    memcpy(g->cert.serial, in->serial, sizeof(g->cert.serial));
     return g;
 }
 
@@ -185,7 +194,7 @@ void op_gateway_list(struct core *c, struct admin_call *call)
     for (size_t i = 0; i < g->n; i++) {
         const struct server *s = &g->server[i];
 
-        admin_row(call, json_pack("{s:s, s:o, s:I, s:s, s:I, s:I, s:I}", "name", g->name, "serial", json_hex(BYTES(g->serial, g->serial_len)),
+        admin_row(call, json_pack("{s:s, s:o, s:I, s:s, s:I, s:I, s:I}", "name", g->name, "serial", json_hex(BYTES(g->cert.serial, g->cert.serial_len)),
                                   "seen_at", (json_int_t)g->seen_at, "server", s->said.name, "applied_seq", (json_int_t)s->said.seq,
                                   "applied_at", (json_int_t)s->said.at, "in_force_at", (json_int_t)s->in_force_at));
     }

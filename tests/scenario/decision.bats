@@ -153,6 +153,22 @@ feed() { "$source_dir/tests/lib/feed.py" "$sock" "$dir/fleet-root.pem" "$@"; }
     [ "$(inkan gateway list --json | jq '[.[] | select(.name != "gw-1" and .name != "gw-2")] | length')" = 0 ]
 }
 
+@test "a gateway's next certificate takes its line over; two gateways of one name are told of" {
+    local changes=https://localhost:$port/v1/feed/changes?after=1
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=gw-1 -keyout "$units/next.key" -out "$units/next.csr" 2> /dev/null
+    inkan cert issue --profile gateway --name gw-1 --csr "$units/next.csr" --out "$units/next.pem" 2> /dev/null
+    has_line() { # CERT: the line is its
+        over_tls "$1" "$changes&applied=nginx/1/1" > /dev/null
+        [ "$(inkan gateway list --json | jq -r '[.[] | select(.name == "gw-1") | .serial] | unique | join(" ")')" = "$(cert_serial "$units/$1.pem")" ]
+    }
+    wait_for 10 has_line gw-1
+    wait_for 10 has_line next
+    no grep event=gateway-name-shared "$dir/log/inkan.log"
+    wait_for 10 has_line gw-1
+    wait_for 10 has_line next
+    [ "$(grep -c 'event=gateway-name-shared.*gateway=gw-1' "$dir/log/inkan.log")" = 1 ]
+}
+
 gateway_said() { # NAME
     [ "$(inkan gateway list --json | jq --arg n "$1" '[.[] | select(.name == $n)] | length')" -gt 1 ]
 }
