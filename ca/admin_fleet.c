@@ -5,6 +5,7 @@
 
 #include "ca/admin_int.h"
 #include "ca/batch.h"
+#include "ca/life.h"
 #include "ca/people.h"
 #include "ca/store/select.h"
 
@@ -120,6 +121,7 @@ struct count {
     enum batch_action action;
     uint64_t undo_of;
     uint64_t n, state[DEVICE_STATES];
+    uint64_t found; /* of those that are suspended */
     json_t *models, *domains; /* name: units */
     json_t *groups;           /* device.count: by this member */
     enum selector_field by;
@@ -185,6 +187,7 @@ static bool count_one(void *arg, const struct device_row *row)
     k->n++;
     if (row->state < DEVICE_STATES)
         k->state[row->state]++;
+    k->found += life_was_found(row->state, row->prev_state);
     if (k->models)
         tally(k->models, row->model);
     if (k->domains)
@@ -283,21 +286,26 @@ void op_device_count(struct core *c, struct admin_call *call)
 
 /* ---- preview ---- */
 
+static void add_state(json_t *rows, int state, uint64_t units, const char *would, const char *why)
+{
+    if (units)
+        json_array_append_new(rows, json_pack("{s:s, s:I, s:s, s:s}", "state", device_state_name((enum device_state)state), "units",
+                                              (json_int_t)units, "would", would, "why", why));
+}
+
 static json_t *states_json(const struct count *k, json_int_t *refused)
 {
     json_t *rows = json_array();
     char why[192];
 
     for (int s = 0; s < DEVICE_STATES; s++) {
-        const char *would;
+        const char *would = batch_would(k->action, (enum device_state)s, why, sizeof(why));
+        uint64_t found = s == DEVICE_SUSPENDED && k->action == BATCH_SUSPEND ? k->found : 0;
 
-        if (!k->state[s])
-            continue;
-        would = batch_would(k->action, (enum device_state)s, why, sizeof(why));
         if (strcmp(would, "refuse") == 0)
             *refused += (json_int_t)k->state[s];
-        json_array_append_new(rows, json_pack("{s:s, s:I, s:s, s:s}", "state", device_state_name((enum device_state)s), "units",
-                                              (json_int_t)k->state[s], "would", would, "why", why));
+        add_state(rows, s, k->state[s] - found, would, why);
+        add_state(rows, s, found, "change", "lost and found, and may enrol so far");
     }
     return rows;
 }

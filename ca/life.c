@@ -400,10 +400,15 @@ static void log_change(const struct change *w, const char *object)
     log_end(&l);
 }
 
-/* Suspended since it was found, a unit may enrol; suspending it stops it. Finding it again does not. */
+bool life_was_found(unsigned state, unsigned before)
+{
+    return state == DEVICE_SUSPENDED && before == DEVICE_LOST;
+}
+
+/* Finding it again does not. */
 static bool stops_found(const struct row *d, const struct life_change *ch)
 {
-    return ch->to == DEVICE_SUSPENDED && d->prev == DEVICE_LOST && ch->from != 1u << DEVICE_LOST;
+    return ch->to == DEVICE_SUSPENDED && life_was_found(d->state, d->prev) && ch->from != 1u << DEVICE_LOST;
 }
 
 /* The state stays; the date of its review, or the release it waits for, may be another. */

@@ -34,6 +34,9 @@ struct life_change {
 MUST_CHECK enum err_code life_apply(struct core *c, uint64_t device, const struct life_change *ch, const struct actor *by,
                                     int64_t now, bool *changed, uint64_t *seq, struct err *e);
 
+/* Suspended since it was lost and found, a unit may enrol: suspending it is a change, which stops it. */
+bool life_was_found(unsigned state, unsigned before);
+
 /* Nobody can renew with it any more: it has expired, and so has the grace its profile gives. What is revoked with a unit is not only what is valid. */
 bool life_cert_is_over(const struct core *c, const struct cert_row *row, int64_t now);
 

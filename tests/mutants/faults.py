@@ -164,7 +164,7 @@ FAULTS = [
          [("ca/enroll_policy.c", '    return err_set(e, E_DENIED, "the device is %s, not shipped", device_state_name((enum device_state)d->state));', "    return E_OK;")],
          "scenario/life", "from the line into service"),
     unit("found-goes-on", "suspending a unit that was found stops it",
-         [("ca/life.c", "    return ch->to == DEVICE_SUSPENDED && d->prev == DEVICE_LOST &&", "    return false && ch->to == DEVICE_SUSPENDED && d->prev == DEVICE_LOST &&")],
+         [("ca/life.c", "    return ch->to == DEVICE_SUSPENDED && life_was_found(", "    return false && ch->to == DEVICE_SUSPENDED && life_was_found(")],
          "test_life", "suspending_what_was_found_stops_it"),
     unit("quarantine-left-by-enrolling", "a certificate made in quarantine is on hold where the domain says so",
          [("ca/life.c", "(!stand.stopped && ch.to != DEVICE_QUARANTINED)", "!stand.stopped")],

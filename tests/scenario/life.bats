@@ -246,8 +246,11 @@ alarm() { # KIND OBJECT
     refused "cannot become in_service: first suspended" inkan device recommission gone-1
     inkan device find gone-1
     [ "$(state gone-1)" = suspended ]
-    # It may enrol now, unless somebody stops it.
+    # It may enrol now, unless somebody stops it; a preview of many says so too.
+    would() { inkan fleet suspend --select 'device = gone-1' --dry-run --json | jq -c '[.states[] | [.state, .units, .would]]'; }
+    [ "$(would)" = '[["suspended",1,"change"]]' ]
     [ "$(inkan device suspend gone-1 --yes --json | jq .changed)" = true ]
+    [ "$(would)" = '[["suspended",1,"same"]]' ]
     [ "$(enrols gone-1)" = 403 ]
     inkan device lose gone-1 --yes
     inkan device find gone-1
