@@ -17,6 +17,7 @@
 AUTO_TYPE(EVP_PKEY, EVP_PKEY_free)
 
 #define KEY_FILE_MAX (64 * 1024)
+#define DEVICES_ROOM 500 /* so many an order could name once; one that is open is still carried through */
 #define RETRY_S      60 /* of a transfer that could not be called off at its end */
 
 struct transfer {
@@ -26,7 +27,7 @@ struct transfer {
     struct transfer_row row;
     json_t *payload;
     uint64_t seq;
-    uint64_t device[TRANSFER_DEVICES_MAX];
+    uint64_t device[DEVICES_ROOM];
     size_t n;
     bool changed;
 };
@@ -265,7 +266,7 @@ static bool take_device(void *arg, uint64_t device)
 {
     struct transfer *t = arg;
 
-    if (t->n == TRANSFER_DEVICES_MAX)
+    if (t->n == DEVICES_ROOM)
         return false;
     t->device[t->n++] = device;
     return true;

@@ -14,7 +14,7 @@ struct core;
 #define TRANSFER_ORDER_TYP   "inkan-transfer+jws"
 #define TRANSFER_ACCEPT_TYP  "inkan-transfer-accept+jws"
 #define TRANSFER_FILE_MAX    (96 * 1024)
-#define TRANSFER_DEVICES_MAX 500
+#define TRANSFER_DEVICES_MAX 250 /* of a new order: one transaction, in which nobody else is served */
 
 /* Every second: an order that ran out is cancelled, and its devices are what they were before. Own transactions. */
 void transfer_tick(struct core *c);

@@ -385,6 +385,15 @@ alarm() { # KIND OBJECT
     domain=beta stands move-1 lost certificateHold privilegeWithdrawn
 }
 
+@test "an order names 250 devices at most" {
+    seq -f 'many-%g' 251 > "$side/ids"
+    "$programs/inkan" device transfer-order --ids "$side/ids" --name T-251 --from example --to beta --key "$side/example.key" --out "$side/many.jws"
+    refused "names 1 to 250 devices" inkan device transfer "$side/many.jws" --yes
+    sed -i '$d' "$side/ids"
+    "$programs/inkan" device transfer-order --ids "$side/ids" --name T-250 --from example --to beta --key "$side/example.key" --out "$side/many.jws"
+    refused "device example/many-1 is not declared" inkan device transfer "$side/many.jws" --yes
+}
+
 @test "an order that a device left by another way moves it no more, and no second one is opened beside it" {
     in_service side-1
     sell side-1 T-3
