@@ -304,6 +304,10 @@ static bool options_complete(const struct station_options *o, char error[512])
         snprintf(error, 512, "the step issue needs the step write: a certificate that no device holds is of no use");
     else if (!(o->steps & 1u << STATION_ISSUE) && (o->steps & 1u << STATION_WRITE))
         snprintf(error, 512, "the step write needs the step issue");
+    else if (o->secrets && !(o->steps & 1u << STATION_WRITE))
+        snprintf(error, 512, "--secrets needs the step write: it is what gives a secret to the device");
+    else if (o->evidence && !(o->steps & 1u << STATION_CONFIRM))
+        snprintf(error, 512, "--evidence needs the step confirm: it is what sends it");
     else if ((o->steps & on_device) && !o->device_command)
         snprintf(error, 512, "--device-command is missing: issue, write and confirm need the device");
     else

@@ -295,6 +295,15 @@ YAML
     run "$programs/inkan-station" --config "$d/station.yaml"
     [ "$status" -eq 2 ]
     [[ $output == *"station.yaml:9"* ]]
+    # What no step of the list would do is refused, not left out.
+    sed -i '$d' "$d/station.yaml"
+    run "$programs/inkan-station" --config "$d/station.yaml" --secrets --ids "$d/scan"
+    echo "$status $output"
+    [ "$status" -eq 5 ]
+    [[ $output == *"--secrets needs the step write"* ]]
+    run "$programs/inkan-station" --config "$d/station.yaml" --evidence --ids "$d/scan"
+    [ "$status" -eq 5 ]
+    [[ $output == *"--evidence needs the step confirm"* ]]
 }
 
 @test "a journal whose last line was torn is read up to it; one that is damaged, or of another order, is refused" {
