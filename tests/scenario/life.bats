@@ -494,6 +494,12 @@ act() {
     esac
 }
 
+# listed_anew ID IDEVID LDEVID: the service may have published after a change that nobody looked at; the next look makes a list of its own
+listed_anew() {
+    [ "${listed_as["$units/$1.idevid.pem"]:-}" = "$2" ] || listed_as["$units/$1.idevid.pem"]=""
+    [ "${listed_as["$units/$1.pem"]:-}" = "$3" ] || listed_as["$units/$1.pem"]=""
+}
+
 unit_is_issued() { [ "$(unit_state WALK "$1")" = issued ]; }
 
 @test "every change there is: what OCSP, the lists and the decision say then" {
@@ -506,6 +512,8 @@ unit_is_issued() { [ "$(unit_state WALK "$1")" = issued ]; }
         if [ "${at[$id]:-$to}" != "$to" ] && [[ $walked != *" ${at[$id]}>$to "* ]]; then
             stands "$id" "$to" "$idevid" "$ldevid"
             walked+=" ${at[$id]}>$to "
+        else
+            listed_anew "$id" "$idevid" "$ldevid"
         fi
         at[$id]=$to
     done 9<<'TABLE'
