@@ -126,6 +126,9 @@ bool replica_is_merging(const struct replica *r)
 static void close_db(struct replica *r)
 {
     merge_end(r->merge);
+    /* SQLite would delete a log that was copied, though the file was not flushed. */
+    if (r->merge && merge_failure(r->merge))
+        sqlite3_db_config(r->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     r->log_pages = 0;
     for (int i = 0; i < STATEMENTS; i++) {
         sqlite3_finalize(r->st[i]);

@@ -542,9 +542,10 @@ static int cut_fails(int fd, off_t size)
     return ftruncate(fd, size);
 }
 
-/* After a merge that failed nothing is written, and the next process begins where this one ended. */
+/* After a merge that failed nothing is written, the log is left as it is, and the next process begins where this one ended. */
 static void assert_all_writing_ended(struct replica *r)
 {
+    off_t log = size_of("-wal");
     struct status_row v;
     struct err e = {0};
     size_t refused;
@@ -556,6 +557,7 @@ static void assert_all_writing_ended(struct replica *r)
     assert_int_equal(replica_keep_time(r, 3000, &e), E_STORE);
     assert_false(replica_is_damaged(r));
     replica_free(r);
+    assert_int_equal(size_of("-wal"), log);
     r = open_as(false);
     assert_int_equal(replica_seq(r), seq);
     apply(r, v);
