@@ -14,6 +14,8 @@
 
 #include <sqlite3.h>
 
+#include "base/fsio.h"
+
 struct merge {
     sqlite3 *db; /* the thread's; it flushes nothing either */
     int file, log; /* the same files */
@@ -141,6 +143,17 @@ static bool thread_start(struct merge *m)
     return m->started;
 }
 
+/*
+ * What was done before is on the disk before the first row, which SQLite would see to if it flushed the log: the log that it deletes when it
+ * closes a file is to be gone, and the one that a killed process cut is to be cut, or a power cut brings old pages back over a newer file.
+ */
+static enum err_code settle(struct merge *m, const char *path, struct err *e)
+{
+    if (flush(m->log) != SQLITE_OK)
+        return err_set(e, E_STORE, "replica \"%s\": flush of its log: %s", path, strerror(errno));
+    return file_sync_name(path, e);
+}
+
 enum err_code merge_new(const char *path, struct merge **out, struct err *e)
 {
     struct merge *m = calloc(1, sizeof(*m));
@@ -160,10 +173,10 @@ enum err_code merge_new(const char *path, struct merge **out, struct err *e)
     } else {
         m->file = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
         m->log = open(sqlite3_filename_wal(sqlite3_db_filename(m->db, "main")), O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-        /* The process before this one may have ended between the cut of its log and the flush of that. */
-        if (m->file >= 0 && m->log >= 0 && fdatasync(m->log) == 0)
+        if (m->file < 0 || m->log < 0)
+            err_set(e, E_STORE, "replica \"%s\": open for flushing: %s", path, strerror(errno));
+        else if (settle(m, path, e) == E_OK)
             return E_OK;
-        err_set(e, E_STORE, "replica \"%s\": open and flush: %s", path, strerror(errno));
     }
     merge_end(m);
     merge_free(m);
