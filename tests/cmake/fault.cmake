@@ -17,3 +17,7 @@ endforeach()
 add_executable(ledger_probe ${CMAKE_SOURCE_DIR}/tests/fault/ledger_probe.c)
 target_link_libraries(ledger_probe PRIVATE inkan_store)
 set_target_properties(ledger_probe PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/test/children)
+
+add_executable(replica_probe ${CMAKE_SOURCE_DIR}/tests/fault/replica_probe.c)
+target_link_libraries(replica_probe PRIVATE inkan_status)
+set_target_properties(replica_probe PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/test/children)

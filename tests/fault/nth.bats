@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# The short versions of tests/fault/nth, tests/fault/alloc and tests/fault/power_loss; whole: without arguments.
+# The short versions of tests/fault/nth, tests/fault/alloc, tests/fault/power_loss and tests/fault/power_replica; whole: without arguments.
 
 source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
 
@@ -14,6 +14,10 @@ source_dir=${INKAN_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
 
 @test "the same cuts find out a core that does not sync" {
     "$source_dir/tests/fault/power_loss" --unsafe --requests 6 --variants 1 --step 12
+}
+
+@test "a power cut at any sync of the replica: older, never wrong; and a disk that leaves out a flush is found out" {
+    "$source_dir/tests/fault/power_replica" --step 10 --between 1000 --variants 1
 }
 
 no_asan() { [ "$(ldd "$INKAN_PROGRAMS/inkan-core" | grep -c libasan)" = 0 ]; }

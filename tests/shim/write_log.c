@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loaded before core and supervisor (LD_PRELOAD, test builds only): records everything they do to the files below
+ * Loaded before core, supervisor and replica_probe (LD_PRELOAD, test builds only): records everything they do to the files below
  * INKAN_TEST_RECORD_ROOTS (directories, separated by ':') and every packet the core sends, in one order, to the file
- * INKAN_TEST_RECORD. What
- * tests/fault/power_loss makes of it stands there.
+ * INKAN_TEST_RECORD. What tests/fault/power_loss and tests/fault/power_replica make of it stands there. A flush of a part
+ * (sync_file_range) promises nothing and is not recorded.
  *
  * A record is a header and `path_len` and `data_len` octets:
  *
@@ -17,12 +17,15 @@
  *   P data       a packet is about to leave
  *   X path       something this recorder cannot follow
  *
+ * INKAN_TEST_RECORD_KILL "T3": SIGKILL with the third T of a thread that is not the first, when it is done and recorded.
+ *
  * -shm files are left out: SQLite maps them and makes them anew after a crash. A file mapped for writing is an X.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,7 +42,8 @@
 
 struct record {
     char kind;
-    uint8_t pad[7];
+    uint8_t other; /* by a thread that is not the first */
+    uint8_t pad[6];
     uint64_t ino, at;
     uint32_t path_len, data_len;
 };
@@ -51,7 +55,8 @@ static struct {
     char path[256];
 } fds[FDS];
 static char roots[8][256];
-static int roots_n, out = -1;
+static int roots_n, out = -1, kill_after;
+static char kill_kind;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void *real(const char *name)
@@ -67,12 +72,16 @@ static void *real(const char *name)
 
 __attribute__((constructor)) static void begin(void)
 {
-    const char *path = getenv("INKAN_TEST_RECORD"), *list = getenv("INKAN_TEST_RECORD_ROOTS");
+    const char *path = getenv("INKAN_TEST_RECORD"), *list = getenv("INKAN_TEST_RECORD_ROOTS"), *end = getenv("INKAN_TEST_RECORD_KILL");
+    const char *name = program_invocation_short_name;
     char copy[1024], *save = NULL;
 
-    if (!path || !list ||
-        (strcmp(program_invocation_short_name, "inkan-core") != 0 && strcmp(program_invocation_short_name, "inkand") != 0))
+    if (!path || !list || (strcmp(name, "inkan-core") != 0 && strcmp(name, "inkand") != 0 && strcmp(name, "replica_probe") != 0))
         return;
+    if (end) {
+        kill_kind = end[0];
+        kill_after = atoi(end + 1);
+    }
     snprintf(copy, sizeof(copy), "%s", list);
     for (char *p = strtok_r(copy, ":", &save); p && roots_n < 8; p = strtok_r(NULL, ":", &save))
         snprintf(roots[roots_n++], sizeof(roots[0]), "%s", p);
@@ -95,12 +104,15 @@ static int is_recorded(const char *path)
 
 static void put(char kind, uint64_t ino, uint64_t at, const char *path, const void *data, size_t len)
 {
-    struct record r = {.kind = kind, .ino = ino, .at = at, .path_len = path ? (uint32_t)strlen(path) : 0, .data_len = (uint32_t)len};
+    bool other = gettid() != getpid();
+    struct record r = {.kind = kind, .other = other, .ino = ino, .at = at, .path_len = path ? (uint32_t)strlen(path) : 0, .data_len = (uint32_t)len};
     struct iovec v[3] = {{&r, sizeof(r)}, {(void *)(uintptr_t)path, r.path_len}, {(void *)(uintptr_t)data, len}};
     int error = errno;
 
     if (REAL(writev)(out, v, 3) != (ssize_t)(sizeof(r) + r.path_len + len))
         abort();
+    if (other && kind == kill_kind && --kill_after == 0)
+        kill(getpid(), SIGKILL);
     errno = error;
 }
 
