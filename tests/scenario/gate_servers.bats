@@ -141,6 +141,15 @@ unit_reads() {
     no grep "received PUBLISH" "$gw/sub.kick"
 }
 
+@test "stunnel: it has been restarted when it can be restarted again" {
+    mkdir "$gw/late"
+    echo "pid = $gw/late/pid" > "$gw/late/conf"
+    printf '#!/bin/sh\n(sleep 0.3; echo 4711 > %s) > /dev/null 2>&1 3>&- &\n' "$gw/late/pid" > "$gw/late/stunnel4" # as stunnel, but slower
+    chmod +x "$gw/late/stunnel4"
+    PATH=$gw/late:$PATH "$source_dir/deploy/recipes/stunnel/restart" "$gw/late/conf"
+    [ "$(cat "$gw/late/pid")" = 4711 ]
+}
+
 @test "nothing that a client writes under the gate's names reaches the application" {
     local name forged=() server
     : "$(gate_ask -D "$gw/names.allow" -H "X-Client-Cert: $(escaped "$units/gw-b.pem")" /v1/decision)"
