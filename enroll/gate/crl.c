@@ -303,21 +303,26 @@ static bool is_listed(X509_CRL *crl, struct bytes serial)
     return listed;
 }
 
+/* With the lock held: does the list say of this certificate what is known of it now? It may leave out what has expired. */
+static bool is_said(const struct lists *l, const struct table *t, const struct feed_cert *c)
+{
+    int ca = ca_of_issuer(l, t, c->issuer);
+    struct bytes serial = BYTES(c->serial, c->serial_len);
+    struct feed_cert newest;
+
+    if (ca < 0 || !table_find(t, c->issuer, serial, &newest) || newest.not_after < clock_now())
+        return true;
+    return l->crl[ca] && is_listed(l->crl[ca], serial) == (newest.status != FEED_GOOD);
+}
+
 /* With the lock held: from change *from on; moves *from to the first that is not in the list yet, or to the end. */
 static bool says_all(const struct lists *l, const struct table *t, size_t *from)
 {
-    struct feed_cert c, newest;
+    struct feed_cert c;
 
-    for (; table_change_line(t, *from, &c); ++*from) {
-        int ca = ca_of_issuer(l, t, c.issuer);
-        struct bytes serial = BYTES(c.serial, c.serial_len);
-
-        /* A list may leave out what has expired. */
-        if (ca < 0 || !table_find(t, c.issuer, serial, &newest) || newest.not_after < clock_now())
-            continue;
-        if (!l->crl[ca] || is_listed(l->crl[ca], serial) != (newest.status != FEED_GOOD))
+    for (; table_change_line(t, *from, &c); ++*from)
+        if (!is_said(l, t, &c))
             return false;
-    }
     return true;
 }
 
@@ -372,12 +377,14 @@ static void log_written(const struct crl_source *s)
 
 struct progress {
     uint64_t table_no;
-    size_t from;              /* the first change that the list may not have */
+    size_t line;              /* of the snapshot: the first that the list may not have */
+    bool lines_left;          /* there may be one */
+    size_t from;              /* likewise of the changes */
     int64_t behind_since_ms;  /* 0: it is not behind */
     int64_t polled_ms;
 };
 
-/* With the lock held. A new snapshot begins anew; what was changed before it is in the next list that is fetched. */
+/* With the lock held. A new snapshot begins anew. */
 static bool is_behind(struct crl_source *s, struct progress *p)
 {
     struct gate *g = s->gate;
@@ -386,10 +393,37 @@ static bool is_behind(struct crl_source *s, struct progress *p)
         return false;
     if (p->table_no != g->table_no) {
         p->table_no = g->table_no;
-        p->from = 0;
+        p->line = p->from = 0;
+        p->lines_left = true;
         p->polled_ms = 0;
     }
-    return !says_all(s->lists, g->table, &p->from);
+    return p->lines_left || !says_all(s->lists, g->table, &p->from);
+}
+
+/* A list was fetched: whom the snapshot has as refused must be in it, also who became so a moment before. The lock is not held throughout. */
+static void walk_snapshot(struct crl_source *s, struct progress *p)
+{
+    struct gate *g = s->gate;
+    struct table *t = NULL;
+    struct feed_cert c;
+    bool said = true;
+
+    gate_lock(g);
+    if (p->lines_left && g->table && p->table_no == g->table_no)
+        t = table_ref(g->table);
+    gate_unlock(g);
+    if (!t)
+        return;
+    while (said && table_base_line(t, p->line, &c)) {
+        if (c.status != FEED_GOOD) {
+            gate_lock(g);
+            said = is_said(s->lists, t, &c);
+            gate_unlock(g);
+        }
+        p->line += said;
+    }
+    p->lines_left = !said;
+    table_unref(t);
 }
 
 /* Waits until there is a reason to fetch; false: the gate stops. */
@@ -403,7 +437,7 @@ static bool wait_for_reason(struct crl_source *s, struct progress *p, bool faile
         int64_t now = clock_mono_ms(), due = p->polled_ms + (failed ? RETRY_MS : s->conf->poll_s * 1000);
         bool behind = is_behind(s, p);
 
-        if (!behind && s->version && g->table && table_seq(g->table) > s->seq) { /* what came does not concern the list */
+        if (!behind && s->version && g->table && table_seq(g->table) > s->seq) { /* what came does not concern the list, or stands in it */
             s->seq = table_seq(g->table);
             pthread_cond_broadcast(&g->changed);
         }
@@ -446,6 +480,8 @@ void *crl_run(void *arg)
             announce(s, seq, is_new);
         if (is_new)
             log_written(s);
+        if (!failed)
+            walk_snapshot(s, &p);
     }
     return NULL;
 }
