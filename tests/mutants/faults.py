@@ -487,10 +487,6 @@ FAULTS = [
               "scenario/health", "nothing is lost while the receiver is down"),
     unit("signature-without-time", "a delivery cannot be played again later",
          [("enroll/notify/deliver.c", "    buf_printf(&text, \"%\" PRId64 \".\", timestamp);\n", "    (void)timestamp;\n")],
-    # ---- gateways ----
-    unit("crash-counted-as-reload", "a server acts on a list when it has loaded it",
-         [("enroll/gate/hand.c", "not_among((const char *)now.p, before) > gone;", "not_among((const char *)now.p, before) > 0;")],
-         "test_gate_driver", "a_worker_in_place_of_one_that_crashed_is_no_reload"),
          "test_notify", "the_signature_is_over_timestamp_dot_body"),
     unit("refused-for-ever", "what is always refused holds up nothing for ever",
          [("enroll/notify/told.c", "    return tries >= REFUSED_TRIES && ((why == E_INVALID", "    return tries == 0 && ((why == E_INVALID")],
@@ -507,4 +503,14 @@ FAULTS = [
     bats_file("root-list-of-the-second", "what the root signs holds all that changed",
               [("ca/job.c", "scope->published_at >= since && (since == 0 || scope->dirty_since_ms == 0))", "scope->published_at >= since)")],
               "scenario/runbooks", "CA suspected"),
+    # ---- gateways ----
+    unit("crash-counted-as-reload", "a server acts on a list when it has loaded it",
+         [("enroll/gate/hand.c", "not_among((const char *)now.p, before) > gone;", "not_among((const char *)now.p, before) > 0;")],
+         "test_gate_driver", "a_worker_in_place_of_one_that_crashed_is_no_reload"),
+    unit("late-connect-left-in", "who shook hands before the list was loaded and spoke later is put out, too",
+         [("enroll/gate/driver.c", "{2000, 100000}", "{2000}")],
+         "test_gate_driver", "a_client_is_put_out_until_none_can_be_left_from_before_the_list"),
+    unit("snapshot-not-looked-for", "a list says what the snapshot says",
+         [("enroll/gate/crl.c", "        p->lines_left = true;\n", "        p->lines_left = false;\n")],
+         "test_gate_list", "a_list_that_lacks_who_was_revoked_before_the_snapshot_is_fetched_until_it_has_them"),
 ]
