@@ -361,7 +361,7 @@ print(server.server_port, flush=True)
 server.serve_forever()
 PY
     centre=$!
-    wait_for 10 test -s "$box/other.port"
+    wait_for 60 test -s "$box/other.port"
     while IFS='|' read -r answer why; do
         printf '%s' "$answer" > "$box/answer"
         run box_sync --once --url "https://localhost:$(cat "$box/other.port")" --anchor "$box/other.pem"

@@ -131,11 +131,11 @@ unit_reads() {
     pids+=($!)
     stdbuf -oL mosquitto_sub --unix "$kick" -d -t '#' > "$gw/sub.kick" 3>&- &
     pids+=($!)
-    wait_for 10 grep -q SUBACK "$gw/sub.unit"
-    wait_for 10 grep -q SUBACK "$gw/sub.kick"
+    wait_for 60 grep -q SUBACK "$gw/sub.unit"
+    wait_for 60 grep -q SUBACK "$gw/sub.kick"
     mosquitto_pub --unix "$kick" -q 1 -t topic -m "of the listener"
     mosquitto_pub "${unit_b[@]/gw-b/gw-untouched}" -q 1 -t topic -m "of a unit"
-    wait_for 10 grep -qx "of a unit" "$gw/sub.unit"
+    wait_for 60 grep -qx "of a unit" "$gw/sub.unit"
     kill "${pids[@]}"
     no grep "of the listener" "$gw/sub.unit"
     no grep "received PUBLISH" "$gw/sub.kick"
