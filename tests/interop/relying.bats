@@ -15,11 +15,10 @@ setup_file() {
     inkan cert issue --profile server --name localhost --csr "$dir/svc.csr" --chain --out "$dir/svc.pem"
     inkan cert revoke "$units/bad-1/cert.pem" --reason keyCompromise --yes
     inkan cert hold "$units/held-1/cert.pem" --yes
-    wait_for 60 crl_lists "$units/bad-1/cert.pem"
-    wait_for 60 crl_lists "$units/held-1/cert.pem"
     mkdir -p "$dir/svc"
     chmod 755 "$dir/svc"
-    fetch_crl
+    wait_for 60 crl_lists "$units/bad-1/cert.pem"
+    wait_for 60 crl_lists "$units/held-1/cert.pem"
 }
 teardown_file() {
     [ ! -s "$BATS_FILE_TMPDIR/pids" ] || xargs kill < "$BATS_FILE_TMPDIR/pids" || true
@@ -27,11 +26,10 @@ teardown_file() {
 }
 setup() { instance_load; }
 
+# crl_lists CERT: the lists that the servers below take, fetched anew
 crl_lists() {
-    curl -fsS "http://localhost:$((port + 1))/crl/fleet-ca.crl" | openssl crl -inform DER -noout -text | tr 'A-F' 'a-f' | grep -q "$(cert_serial "$1")"
-}
-fetch_crl() {
-    curl -fsS "http://localhost:$((port + 1))/crl/fleet-ca.pem" > "$dir/svc/crl.pem.new" && mv "$dir/svc/crl.pem.new" "$dir/svc/crl.pem"
+    curl -fsS "http://localhost:$((port + 1))/crl/fleet-ca.pem" > "$dir/svc/crl.pem.new" && mv "$dir/svc/crl.pem.new" "$dir/svc/crl.pem" &&
+        openssl storeutl -noout -text -crls "$dir/svc/crl.pem" | tr 'A-F' 'a-f' | grep -q "$(cert_serial "$1")"
 }
 remember() { echo "$1" >> "$BATS_FILE_TMPDIR/pids"; }
 
@@ -196,7 +194,6 @@ publish_as() {
     inkan cert release "$units/held-1/cert.pem" --yes
     [ "$(ocsp_status "$units/held-1/cert.pem")" = good ]
     wait_for 60 no crl_lists "$units/held-1/cert.pem"
-    fetch_crl
     # nginx with CRL and mosquitto load it on SIGHUP; nginx with OCSP asks anew.
     kill -HUP "$(cat "$dir/svc/crl/pid")"
     kill -HUP "$(cat "$BATS_FILE_TMPDIR/mosquitto.pid")"
