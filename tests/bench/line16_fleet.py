@@ -33,6 +33,7 @@ def fill(bench, s, units):
     s.shell("start_service")
     ledgerlib.wait_current(s, since, 60 + units / 500)
     ledgerlib.wait_ready(s)
+    os.sync()  # or the disk would still be busy with it, and what is calm would not be
     return fleet.requests_read(requests)[:units // 100]  # of units 1, 101, 201 ... of the lot
 
 
