@@ -143,7 +143,7 @@ killed_at() {
     shift 2
     cat > "$d/device" <<SH
 echo "\$INKAN_STEP" >> $d/steps
-[ "\$INKAN_STEP" != $step ] || [ -e $d/may-go-on ] || sleep 600
+[ "\$INKAN_STEP" != $step ] || [ -e $d/may-go-on ] || sleep 120
 exec $programs/inkan-simdevice --dir $d/units $how
 SH
     ids 1 > "$d/ids"
