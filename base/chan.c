@@ -146,14 +146,12 @@ static void deliver(struct chan *c, size_t len, int fd)
     c->ops->on_message(c, &r, fd, c->arg);
 }
 
-static void on_readable(evutil_socket_t sock, short what, void *arg)
+/* What came, as far as one turn goes: how many messages, or -1 when the callee freed the channel. */
+static int take_turn(struct chan *c)
 {
-    struct chan *c = arg;
     int64_t until = c->turn_us ? clock_mono_us() + c->turn_us : 0;
     size_t longest = 0;
-
-    (void)sock;
-    (void)what;
+    int n = 0;
 
     c->delivering = true;
     for (int i = 0; i < READ_BURST && !c->freed && !c->paused && !c->broken; i++) {
@@ -171,13 +169,23 @@ static void on_readable(evutil_socket_t sock, short what, void *arg)
         if (len > longest)
             longest = len;
         deliver(c, len, fd);
+        n++;
         if (c->turn_us && clock_mono_us() >= until)
             break;
     }
     OPENSSL_cleanse(c->room, longest); /* the last message may hold a password, and the next may be hours away */
     c->delivering = false;
-    if (c->freed)
-        release(c);
+    if (!c->freed)
+        return n;
+    release(c);
+    return -1;
+}
+
+static void on_readable(evutil_socket_t sock, short what, void *arg)
+{
+    (void)sock;
+    (void)what;
+    (void)take_turn(arg);
 }
 
 /* Sends packets from the head of the queue, several together when none of them carries a descriptor: how many, or -1. */
@@ -362,6 +370,22 @@ void chan_batch(struct chan *c)
 {
     if (!c->flushing && c->readable)
         c->flushing = event_new(event_get_base(c->readable), -1, 0, on_flushing, c);
+}
+
+bool chan_serve(struct chan *c)
+{
+    struct err e = {0};
+    int taken = 0;
+
+    if (c->delivering || c->broken)
+        return false;
+    if (!c->paused)
+        taken = take_turn(c);
+    if (taken < 0 || c->broken || STAILQ_EMPTY(&c->out))
+        return taken != 0;
+    if (!flush_queue(c, &e))
+        write_failed(c, &e);
+    return true;
 }
 
 void chan_turn(struct chan *c, int64_t us)

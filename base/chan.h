@@ -38,6 +38,11 @@ void chan_batch(struct chan *c);
  * a peer that sends long ones, not for a burst of them. 0: bursts.
  */
 void chan_turn(struct chan *c, int64_t us);
+/*
+ * A turn of this channel now, inside the callback of another one: what came is delivered, what waits is sent. For whoever would otherwise
+ * wait until long work of many messages lets the loop go on. false: there was nothing. May free the channel, as the loop may.
+ */
+bool chan_serve(struct chan *c);
 size_t chan_queued(const struct chan *c); /* octets */
 void chan_pause(struct chan *c);  /* stop reading (back-pressure) */
 void chan_resume(struct chan *c);

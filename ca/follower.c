@@ -379,6 +379,17 @@ static enum err_code on_current(struct follower *f, struct msg_reader *r, struct
     return E_OK;
 }
 
+/*
+ * A burst of rows is many messages, and the loop answers a question only after the turn of the link that comes with it: two messages
+ * later. A front on the same core would not even hear of it until our time is over.
+ */
+static void serve_first(struct follower *f)
+{
+    sched_yield();
+    if (f->ops.serve && f->ops.serve(f->ops.arg))
+        sched_yield();
+}
+
 static enum err_code handle(struct follower *f, struct msg_reader *r, int fd, struct err *e)
 {
     if (fd >= 0)
@@ -393,11 +404,12 @@ static enum err_code handle(struct follower *f, struct msg_reader *r, int fd, st
     case FOLLOW_ISSUERS_END:
         return on_issuers_end(f, r, e);
     case FOLLOW_ROWS:
-        sched_yield(); /* a front on the same core would wait until our time is over: many messages */
+        serve_first(f);
         return on_rows(f, r, e);
     case FOLLOW_CURRENT:
         return on_current(f, r, e);
     case FOLLOW_DEVICES:
+        serve_first(f);
         return on_devices(f, r, e);
     case FOLLOW_FEED_KEY:
         return on_feed_key(f, r, e);

@@ -32,6 +32,8 @@ struct follower_ops {
     void (*issuers_changed)(void *arg);
     /* One line for `inkan status`, when it changes. */
     void (*state)(void *arg, const char *text);
+    /* Answers whoever asked meanwhile: before each message of rows or devices. false: nobody. May be NULL. */
+    bool (*serve)(void *arg);
     /* The process must end and start again. */
     void (*doubt)(void *arg, const char *event, const struct err *e);
 };

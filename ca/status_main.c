@@ -665,6 +665,19 @@ static void link_front(struct status *st, uint32_t index, int fd)
     LIST_INSERT_HEAD(&st->fronts, f, link);
 }
 
+static bool serve_fronts(void *arg)
+{
+    struct status *st = arg;
+    struct front *f;
+    bool some = false;
+
+    LIST_FOREACH(f, &st->fronts, link)
+    {
+        some |= chan_serve(f->chan); /* one that is lost is dropped from the loop */
+    }
+    return some;
+}
+
 /* ---- the process ---- */
 
 static size_t at_most(size_t a, size_t b)
@@ -874,6 +887,7 @@ static enum err_code set_up(struct status *st, struct err *e)
         .issuers_changed = issuers_changed,
         .state = tell_state,
         .doubt = doubt,
+        .serve = serve_fronts,
     };
     const struct responder_limits none = {0};
     struct timeval tick = {0, TICK_MS * 1000};

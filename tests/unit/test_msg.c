@@ -322,6 +322,8 @@ struct seen {
     unsigned each_us; /* of work in a message */
     uint64_t next_id;
     bool free_inside, fail_inside;
+    struct chan *other; /* is served inside a message */
+    bool served;
     struct err why;
 };
 
@@ -337,6 +339,8 @@ static void on_message(struct chan *c, struct msg_reader *r, int fd, void *arg)
         s->descriptors++;
         close(fd);
     }
+    if (s->other)
+        s->served = chan_serve(s->other);
     if (s->fail_inside) {
         struct err e = {0};
 
@@ -449,6 +453,80 @@ static void a_channel_with_a_turn_takes_no_burst_of_long_messages(void **state)
     assert_int_equal(there.messages, 20);
     chan_free(a);
     chan_free(b);
+    event_base_free(here.base);
+}
+
+/* The loop of who asks and who answers never turns: what happens, happens inside the message of the other channel. */
+static void a_channel_is_served_inside_a_message_of_another(void **state)
+{
+    struct seen far = {0}, asked = {0}, rows = {.goal = 1};
+    struct chan *asker, *answerer, *sender, *taker;
+    struct event_base *never = event_base_new();
+    int ask[2], row[2];
+    struct err e = {0};
+
+    (void)state;
+    pair(ask);
+    pair(row);
+    far.base = rows.base = event_base_new();
+    asker = chan_new(never, ask[0], &ops, &far, 1024, &e);
+    answerer = chan_new(never, ask[1], &ops, &asked, 1024, &e);
+    sender = chan_new(far.base, row[0], &ops, &far, 1024, &e);
+    taker = chan_new(far.base, row[1], &ops, &rows, 1024, &e);
+    chan_batch(answerer);
+    assert_false(chan_serve(answerer)); /* nothing came, nothing waits */
+
+    rows.other = answerer;
+    assert_int_equal(send_numbered(asker, 0, 10, -1), E_OK);
+    assert_int_equal(send_numbered(asker, 1, 10, -1), E_OK);
+    assert_int_equal(send_numbered(answerer, 0, 10, -1), E_OK);
+    assert_int_equal(send_numbered(sender, 0, 10, -1), E_OK);
+    assert_false(is_readable(ask[0]));
+    loop(&rows);
+    assert_true(rows.served);
+    assert_int_equal(asked.messages, 2);
+    assert_true(is_readable(ask[0]));
+
+    /* Not inside a message of its own, and not while it is paused. */
+    rows.other = taker;
+    rows.goal = 2;
+    assert_int_equal(send_numbered(sender, 1, 10, -1), E_OK);
+    assert_int_equal(send_numbered(sender, 2, 10, -1), E_OK);
+    loop(&rows);
+    assert_false(rows.served);
+    chan_pause(answerer);
+    assert_int_equal(send_numbered(asker, 2, 10, -1), E_OK);
+    assert_false(chan_serve(answerer));
+    chan_resume(answerer);
+
+    asked.free_inside = true;
+    assert_true(chan_serve(answerer));
+    assert_int_equal(asked.messages, 3);
+    chan_free(asker);
+    chan_free(sender);
+    chan_free(taker);
+    event_base_free(far.base);
+    event_base_free(never);
+}
+
+/* As the loop tells of it: nobody meets the end of a peer inside the work of another. */
+static void a_peer_that_went_is_told_of_by_the_loop_not_by_serving(void **state)
+{
+    struct seen here = {0};
+    struct chan *a;
+    struct err e = {0};
+    int ends[2];
+
+    (void)state;
+    pair(ends);
+    here.base = event_base_new();
+    a = chan_new(here.base, ends[0], &ops, &here, 1024, &e);
+    close(ends[1]);
+    assert_false(chan_serve(a));
+    assert_false(chan_serve(a));
+    assert_int_equal(here.gone, 0);
+    loop(&here);
+    assert_int_equal(here.gone, 1);
     event_base_free(here.base);
 }
 
@@ -658,6 +736,8 @@ int main(void)
         cmocka_unit_test(a_channel_queues_and_keeps_the_order),
         cmocka_unit_test(a_batching_channel_sends_when_the_loop_has_done_its_turn),
         cmocka_unit_test(a_channel_with_a_turn_takes_no_burst_of_long_messages),
+        cmocka_unit_test(a_channel_is_served_inside_a_message_of_another),
+        cmocka_unit_test(a_peer_that_went_is_told_of_by_the_loop_not_by_serving),
         cmocka_unit_test(a_batching_channel_tells_of_a_peer_that_went),
         cmocka_unit_test(a_peer_that_does_not_read_counts_as_gone),
         cmocka_unit_test(what_a_peer_said_before_it_went_is_still_read),

@@ -4,12 +4,14 @@
  * OpenSSL judges the answers.
  */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -597,6 +599,34 @@ static void a_core_that_breaks_the_protocol_ends_the_process(void **state)
     }
 }
 
+/* A mass action is a burst of messages, and a question may come behind all of them. */
+static void a_question_is_answered_before_rows_that_came_earlier(void **state)
+{
+    AUTO_BUF packet = BUF_INIT(MSG_MAX_LEN);
+    uint64_t before = w.seq;
+    struct msg_reader r;
+    char json[32768];
+    siginfo_t stopped;
+    AUTO_MSG m;
+
+    (void)state;
+    wait_health("\"seq\":2,");
+    assert_int_equal(kill(w.status.pid, SIGSTOP), 0);
+    assert_int_equal(waitid(P_PID, (id_t)w.status.pid, &stopped, WSTOPPED), 0);
+    for (int i = 0; i < 20; i++)
+        send_row(OTHER, CERT_GOOD, REASON_UNSPECIFIED);
+    msg_begin(&m, STS_HEALTH, 5);
+    send_to(w.front, &m, -1);
+    assert_int_equal(kill(w.status.pid, SIGCONT), 0);
+    r = receive(w.front, STS_HEALTH_RESULT, 0, &packet);
+    (void)msg_get_bool(&r);
+    msg_get_str(&r, json, sizeof(json));
+    if (!strstr(json, "\"seq\":2,"))
+        fail_msg("answered after a row: %s", json);
+    while (before < w.seq)
+        expect_ack(++before);
+}
+
 static void it_stops_when_told(void **state)
 {
     (void)state;
@@ -614,7 +644,8 @@ int main(void)
         T(a_killed_status_resumes_from_its_own_seq),         T(the_core_can_have_the_replica_rebuilt),
         T(a_ledger_that_lost_rows_is_not_believed),          T(a_sealed_ledger_means_try_later),
         T(a_lost_signer_leaves_kept_answers_and_comes_back), T(a_broken_front_does_not_hurt_the_others),
-        T(a_core_that_breaks_the_protocol_ends_the_process), T(it_stops_when_told),
+        T(a_core_that_breaks_the_protocol_ends_the_process), T(a_question_is_answered_before_rows_that_came_earlier),
+        T(it_stops_when_told),
     };
     return cmocka_run_group_tests_name("status", tests, make_token, remove_token);
 }
