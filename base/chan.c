@@ -146,15 +146,15 @@ static void deliver(struct chan *c, size_t len, int fd)
     c->ops->on_message(c, &r, fd, c->arg);
 }
 
-/* What came, as far as one turn goes: how many messages, or -1 when the callee freed the channel. */
-static int take_turn(struct chan *c)
+/* What came, `most` messages of it: how many, or -1 when the callee freed the channel. */
+static int take_turn(struct chan *c, int most)
 {
     int64_t until = c->turn_us ? clock_mono_us() + c->turn_us : 0;
     size_t longest = 0;
     int n = 0;
 
     c->delivering = true;
-    for (int i = 0; i < READ_BURST && !c->freed && !c->paused && !c->broken; i++) {
+    while (n < most && !c->freed && !c->paused && !c->broken) {
         struct err e = {0};
         size_t len = 0;
         int fd = -1;
@@ -185,7 +185,7 @@ static void on_readable(evutil_socket_t sock, short what, void *arg)
 {
     (void)sock;
     (void)what;
-    (void)take_turn(arg);
+    (void)take_turn(arg, READ_BURST);
 }
 
 /* Sends packets from the head of the queue, several together when none of them carries a descriptor: how many, or -1. */
@@ -372,15 +372,14 @@ void chan_batch(struct chan *c)
         c->flushing = event_new(event_get_base(c->readable), -1, 0, on_flushing, c);
 }
 
-bool chan_serve(struct chan *c)
+bool chan_serve(struct chan *c, int most)
 {
     struct err e = {0};
-    int taken = 0;
+    int taken;
 
     if (c->delivering || c->broken)
         return false;
-    if (!c->paused)
-        taken = take_turn(c);
+    taken = take_turn(c, most);
     if (taken < 0 || c->broken || STAILQ_EMPTY(&c->out))
         return taken != 0;
     if (!flush_queue(c, &e))

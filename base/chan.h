@@ -39,10 +39,11 @@ void chan_batch(struct chan *c);
  */
 void chan_turn(struct chan *c, int64_t us);
 /*
- * A turn of this channel now, inside the callback of another one: what came is delivered, what waits is sent. For whoever would otherwise
- * wait until long work of many messages lets the loop go on. false: there was nothing. May free the channel, as the loop may.
+ * Inside the callback of another channel: at most `most` messages that came are delivered now, and what waits is sent, also what is kept for
+ * a batch. A paused channel only sends. false: nothing came and nothing waits, or it is broken, or this is a callback of its own. on_message
+ * may free the channel as ever; on_gone is told from the loop.
  */
-bool chan_serve(struct chan *c);
+bool chan_serve(struct chan *c, int most);
 size_t chan_queued(const struct chan *c); /* octets */
 void chan_pause(struct chan *c);  /* stop reading (back-pressure) */
 void chan_resume(struct chan *c);

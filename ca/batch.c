@@ -13,7 +13,7 @@
 #define STEP_LEAST_US   1500 /* of work in one transaction; more where a commit takes longer, or there would be nothing but commits */
 #define STEP_BUSY_US    3000 /* at most, while somebody waits for a certificate */
 #define STEP_MOST_US    8000
-#define REST            3    /* times as long as a step: who asks for a certificate or a decision meanwhile finds a core free */
+#define REST            4    /* times as long as a step: who asks for a certificate or a decision meanwhile finds a core free */
 #define BUSY_MS         1000 /* somebody did, so long ago */
 #define UNCONFIRMED_MAX 4    /* steps that status or a front has not confirmed: the next waits */
 #define CERTS_PAGE      64

@@ -380,13 +380,13 @@ static enum err_code on_current(struct follower *f, struct msg_reader *r, struct
 }
 
 /*
- * A burst of rows is many messages, and the loop answers a question only after the turn of the link that comes with it: two messages
- * later. A front on the same core would not even hear of it until our time is over.
+ * A burst of rows is many messages, and the loop hears a front, and sends it what was answered, only between two turns of the link. The
+ * first yield lets a front on the same core hand over its question, the second lets it pass the answer on.
  */
 static void serve_first(struct follower *f)
 {
     sched_yield();
-    if (f->ops.serve && f->ops.serve(f->ops.arg))
+    if (f->ops.serve(f->ops.arg))
         sched_yield();
 }
 

@@ -32,7 +32,10 @@ struct follower_ops {
     void (*issuers_changed)(void *arg);
     /* One line for `inkan status`, when it changes. */
     void (*state)(void *arg, const char *text);
-    /* Answers whoever asked meanwhile: before each message of rows or devices. false: nobody. May be NULL. */
+    /*
+     * Before each message of rows or devices: answers some of those who asked meanwhile, as far as no signature is needed. false: nobody
+     * asked. Called inside a message of the link: it may ask the core and tell it, and neither links nor frees the follower.
+     */
     bool (*serve)(void *arg);
     /* The process must end and start again. */
     void (*doubt)(void *arg, const char *event, const struct err *e);

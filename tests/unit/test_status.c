@@ -380,6 +380,8 @@ static int stop(void **state)
     int code;
 
     (void)state;
+    if (w.status.pid > 0)
+        kill(w.status.pid, SIGCONT);
     code = w.status.pid > 0 ? child_stop(&w.status) : 0;
     if (code != 0)
         print_message("status ended with %d\n", code);
