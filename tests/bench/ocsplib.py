@@ -95,6 +95,8 @@ def load(bench, port, requests, *options, path="/ocsp", seconds=2.0):
     """Runs ocsp_load on the load core: its figures. A bad answer is an error."""
     done = bench.run([bench.tool("ocsp_load"), "--port", str(port), "--requests", requests, "--path", path, "--seconds",
                       str(seconds), *options], core=bench.load_core, check=False)
+    if not done.stdout:  # nobody listens there, for one
+        raise RuntimeError(f"ocsp_load {' '.join(options)}: exit {done.returncode}")
     figures = done.json()
     if figures["bad"] or not figures["ok"]:
         raise RuntimeError(f"ocsp_load {' '.join(options)}: {figures}")
