@@ -567,6 +567,8 @@ static enum err_code ask_second(struct core *c, struct admin_call *call, uint64_
                      "digest", digest);
     if (row.selector[0])
         json_object_set_new(args, "select", json_string(row.selector));
+    if (row.undo_of)
+        json_object_set_new(args, "undo", json_integer((json_int_t)row.undo_of));
     code = core_begin(c, e);
     if (code != E_OK)
         return code;
@@ -669,7 +671,8 @@ static enum err_code same_list(struct core *c, struct admin_call *call, uint64_t
         return code;
     if (!row.frozen || row.count != o.count || memcmp(row.digest, o.digest, sizeof(o.digest)) != 0)
         return err_set(e, E_CONFLICT, "batch %llu has another list", (unsigned long long)id);
-    if ((admin_has(call, "action") && o.action != (enum batch_action)row.action) || (admin_has(call, "select") && strcmp(o.selector, row.selector) != 0))
+    if ((admin_has(call, "action") && o.action != (enum batch_action)row.action) || (admin_has(call, "select") && strcmp(o.selector, row.selector) != 0) ||
+        (admin_has(call, "undo") && (uint64_t)admin_int(call, "undo", 0) != row.undo_of))
         return err_set(e, E_CONFLICT, "batch %llu does something else", (unsigned long long)id);
     if (!call->is_root && may_act((enum batch_action)row.action, call->person.roles, e) != E_OK) /* also of who asked, as of now */
         return e->code;

@@ -101,7 +101,7 @@ const struct admin_op admin_ops[] = {
     {"batch.list", op_batch_list, ARGS({"open", ARG_BOOL, false, 0}, NUMBER("limit", LIMIT_MAX)), READS},
     {"batch.show", op_batch_show, ARGS(ID_REQUIRED("id")), READS},
     {"batch.refused", op_batch_refused, ARGS(ID_REQUIRED("id")), READS},
-    {"batch.run", op_batch_run, ARGS(ID_REQUIRED("id"), ID("action"), SELECT, BATCH_THIS), CHANGES},
+    {"batch.run", op_batch_run, ARGS(ID_REQUIRED("id"), ID("action"), SELECT, NUMBER("undo", INT64_MAX), BATCH_THIS), CHANGES},
     {"batch.pause", op_batch_pause, ARGS(ID_REQUIRED("id")), CHANGES},
     {"batch.resume", op_batch_resume, ARGS(ID_REQUIRED("id")), CHANGES},
     {"batch.cancel", op_batch_cancel, ARGS(ID_REQUIRED("id")), CHANGES},

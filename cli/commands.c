@@ -26,7 +26,7 @@ static const struct option_spec no_options[] = {END_OPTIONS};
 #define BATCH_COLUMNS                                                                                                  \
     COLUMNS({"id", "ID", CELL_NUMBER}, {"action", "ACTION", CELL_TEXT}, {"state", "STATE", CELL_TEXT}, {"count", "UNITS", CELL_NUMBER}, \
             {"done", "DONE", CELL_NUMBER}, {"changed", "CHANGED", CELL_NUMBER}, {"refused", "REFUSED", CELL_NUMBER},    \
-            {"created_by", "BY", CELL_TEXT}, {"created_at", "AT", CELL_TIME}, {"ended_at", "ENDED", CELL_TIME}, {"selector", "SELECTOR", CELL_TEXT})
+            {"created_by", "BY", CELL_TEXT}, {"created_at", "AT", CELL_TIME}, {"ended_at", "ENDED", CELL_TIME}, {"undo_of", "UNDOES", CELL_REF}, {"selector", "SELECTOR", CELL_TEXT})
 
 #define CERT_COLUMNS                                                                                                   \
     COLUMNS({"serial", "SERIAL", CELL_TEXT}, {"issuer", "ISSUER", CELL_TEXT}, {"profile", "PROFILE", CELL_TEXT},        \

@@ -89,6 +89,8 @@ void cell_format(const json_t *value, enum cell cell, char *out, size_t size)
         else
             clock_format((time_t)json_integer_value(value), when);
         snprintf(out, size, "%s", when);
+    } else if (json_is_integer(value) && cell == CELL_REF && json_integer_value(value) == 0) {
+        snprintf(out, size, "-");
     } else if (json_is_integer(value)) {
         snprintf(out, size, "%lld", (long long)json_integer_value(value));
     } else if (json_is_string(value)) {

@@ -13,6 +13,7 @@ enum cell {
     CELL_TEXT,
     CELL_TIME,   /* UTC seconds; 0 prints as "-" */
     CELL_NUMBER,
+    CELL_REF,    /* the number of another row; 0 prints as "-" */
     CELL_SHORT,  /* first 16 characters of a hash or serial */
     CELL_LIST,   /* an array of strings, or of objects with a "name" */
     CELL_BOOL,   /* yes, no */

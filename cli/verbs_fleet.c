@@ -431,15 +431,21 @@ int command_fleet_approve(struct run *r)
     static const char *const names[] = {"count", "digest", NULL};
     AUTO(json_t) *batch = NULL, *args = NULL;
     json_t *now = NULL;
+    const char *found;
+    char undoes[80];
     struct err e = {0};
 
     if (run_call(r, "batch.show", r->args, NULL, NULL, &batch, NULL, &e) != E_OK)
         return run_fail(&e);
     if (r->as && number_of(batch, "pending"))
         return approve_pending(r, batch);
+    found = text_of(batch, "selector")[0] ? SHOWN(text_of(batch, "selector")) : "a list of ids";
+    if (number_of(batch, "undo_of")) {
+        snprintf(undoes, sizeof(undoes), "what batch %lld did and nobody changed since", number_of(batch, "undo_of"));
+        found = undoes;
+    }
     fprintf(stderr, "%s, asked for by %s: %s%s%s\n%10lld  units, digest %.16s...\n", SHOWN(text_of(batch, "action")), SHOWN(text_of(batch, "created_by")),
-            text_of(batch, "selector")[0] ? SHOWN(text_of(batch, "selector")) : "a list of ids", text_of(batch, "why")[0] ? "; " : "",
-            SHOWN(text_of(batch, "why")), number_of(batch, "count"), SHOWN(text_of(batch, "digest")));
+            found, text_of(batch, "why")[0] ? "; " : "", SHOWN(text_of(batch, "why")), number_of(batch, "count"), SHOWN(text_of(batch, "digest")));
     if (!run_ask(r, "Approve it?"))
         return EXIT_REFUSED;
     args = with_members(batch, names);

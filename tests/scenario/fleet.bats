@@ -226,7 +226,17 @@ steps() {
     # What another person approved is not alice's alone; her own undo of it would be.
     run as alice fleet undo "$id" --yes
     [ "$status" -eq 3 ]
-    as alice fleet cancel "$(newest)" --yes > /dev/null
+    undo=$(newest)
+    inkan fleet list | awk -v id="$undo" -v of="$id" '$1 == id { for (i = 2; i <= NF; i++) if ($i == of) found = 1 } END { exit !found }'
+    pending=$(batch "$undo" pending)
+    # Who approves it sees what it undoes, and that is what runs.
+    inkan approval show "$pending" | grep -qx "  undo  *$id"
+    [[ "$(typed "fleet approve $undo" n 2>&1)" = *"what batch $id did and nobody changed since"* ]]
+    run python3 "$source_dir/tests/lib/admin_call.py" "$dir/run/admin.sock" batch.run \
+        "$(inkan fleet show "$undo" --json | jq '{id: (.id | tostring), count, digest, undo: .id}')"
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"does something else"* ]]
+    as alice fleet cancel "$undo" --yes > /dev/null
     # Root is outside, and the trail says where the sum would have held.
     fleet release --select 'lot = lot-3 and state = suspended'
     trail "$(newest)" | jq -s -e '[.[] | select(.event == "batch-started") | .detail | if type == "string" then fromjson else . end][0].alone'
