@@ -2,13 +2,13 @@
 /*
  * Asks for decisions over the socket of a front or a gate, and prints one JSON object: answers, rate, latencies.
  *
- *   decision_load --socket PATH (--fields FILE | --bare PATH) [--connections N] [--seconds S] [--rate R] [--ahead]
+ *   decision_load --socket PATH (--fields FILE | --bare PATH) [--connections N] [--seconds S] [--rate R] [--ahead] [--samples]
  *
  * Each line of FILE is one unit: the header fields that name it, with a TAB between two; asked in turn: GET /v1/decision. --bare asks
  * for that path instead, which is expected to be answered 404: an HTTP answer of the same process that asks nobody. With --rate so many
  * are sent a second in all, and latency counts from the moment a question was due; without it each connection asks again as soon as it
  * has its answer. --ahead takes real-time priority, where the machine allows it: what is late then is the service, not who asks.
- * An answer counts when it has the status expected (200 with "Inkan-Decision: allow", or 404) and its whole body is there. SIGTERM
+ * --samples prints each latency too. An answer counts when it has the status expected (200 with "Inkan-Decision: allow", or 404) and its whole body is there. SIGTERM
  * ends it before its time.
  */
 #include <errno.h>
@@ -44,7 +44,7 @@ static struct {
     const char *socket, *file, *bare;
     unsigned connections;
     double seconds, rate;
-    bool ahead;
+    bool ahead, samples;
 } o = {.connections = 16, .seconds = 2};
 
 static char (*requests)[REQUEST_MAX];
@@ -200,7 +200,7 @@ static double percentile(double p)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"socket", 1, NULL, 's'}, {"fields", 1, NULL, 'f'}, {"bare", 1, NULL, 'b'},
-                                            {"connections", 1, NULL, 'c'}, {"seconds", 1, NULL, 't'}, {"rate", 1, NULL, 'r'}, {"ahead", 0, NULL, 'a'}, {0}};
+                                            {"connections", 1, NULL, 'c'}, {"seconds", 1, NULL, 't'}, {"rate", 1, NULL, 'r'}, {"ahead", 0, NULL, 'a'}, {"samples", 0, NULL, 'p'}, {0}};
     struct epoll_event events[64];
     uint64_t start, end, due;
     double step;
@@ -215,6 +215,7 @@ int main(int argc, char **argv)
         case 't': o.seconds = atof(optarg); break;
         case 'r': o.rate = atof(optarg); break;
         case 'a': o.ahead = true; break;
+        case 'p': o.samples = true; break;
         default: return 2;
         }
     if (!o.socket || !o.file == !o.bare || o.connections < 1 || o.connections > CONNECTIONS_MAX)
@@ -262,7 +263,10 @@ int main(int argc, char **argv)
     }
     end = now_ns();
     qsort(samples, ok < SAMPLES_MAX ? ok : SAMPLES_MAX, sizeof *samples, by_value);
-    printf("{\"ok\": %llu, \"bad\": %llu, \"rate\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f}\n", (unsigned long long)ok,
+    printf("{\"ok\": %llu, \"bad\": %llu, \"rate\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"us\": [", (unsigned long long)ok,
            (unsigned long long)bad, (double)ok * 1e9 / (double)(end - start), percentile(0.5), percentile(0.99), percentile(0.999));
+    for (uint64_t i = 0; o.samples && i < ok && i < SAMPLES_MAX; i++)
+        printf("%s%.1f", i ? ", " : "", samples[i] / 100.0);
+    printf("]}\n");
     return 0;
 }

@@ -14,6 +14,7 @@
  *   --user U --secret S   HTTP Basic credentials; kept-alive connections then present no certificate
  *   --path P              default: /.well-known/est/simpleenroll
  *   --sources N           connect from N addresses 127.0.0.2 ... (1: 127.0.0.1)
+ *   --samples             print the latency of each certificate too
  *   --wait                print "ready" once everything is loaded and kept-alive connections stand; begin on a line of input
  *
  * LOAD is 0 for a closed loop (each connection asks again once it is answered), R for an open loop of R requests a second
@@ -98,7 +99,7 @@ struct phase {
 static struct {
     int port;
     enum kind kind;
-    bool new, plain, wait;
+    bool new, plain, samples, wait;
     size_t connections, busy, first, count, sources;
     const char *devices, *user, *secret, *path;
 } opt = {.connections = 16, .count = 1000, .sources = 1, .path = "/.well-known/est/simpleenroll"};
@@ -673,7 +674,7 @@ static void phase_run(struct phase *p, double rate)
 {
     double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID), end, t;
     size_t scan = 0;
-    long due = 0;
+    long due = 0, all = (long)(p->seconds * rate);
 
     p->rate = rate;
     now_in = p;
@@ -684,7 +685,9 @@ static void phase_run(struct phase *p, double rate)
             while (busy < opt.busy && ask_next(&scan, seconds(CLOCK_MONOTONIC)) && !stopping)
                 ;
         } else {
-            long want = (long)((t - p->began) * rate);
+            long want = (long)((t - p->began) * rate) + 1; /* the first is due at once */
+
+            want = want < all ? want : all;
 
             while (due < want && ask_next(&scan, p->began + (double)due / rate))
                 due++;
@@ -692,7 +695,7 @@ static void phase_run(struct phase *p, double rate)
         events_take(rate == 0 ? 100 : 1);
     }
     if (rate != 0)
-        p->late = (long)(p->seconds * rate) - due; /* no connection was free for them */
+        p->late = all - due; /* no connection was free for them */
     p->took = seconds(CLOCK_MONOTONIC) - p->began;
     p->cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 }
@@ -743,6 +746,9 @@ static void phase_print(struct phase *p, bool last)
     printf("},\n   \"series_s\": %.1f, \"series\": [", SERIES_S);
     for (size_t i = 0; i < stretches && i < SERIES_MAX; i++)
         printf("%s%ld", i ? ", " : "", p->series[i]);
+    printf("], \"us\": [");
+    for (size_t i = 0; opt.samples && i < p->us_n; i++)
+        printf("%s%u", i ? ", " : "", p->us[i]);
     printf("]}%s\n", last ? "" : ",");
 }
 
@@ -778,7 +784,7 @@ static void options_read(int argc, char **argv)
     static const struct option names[] = {
         {"port", 1, 0, 'p'},    {"kind", 1, 0, 'k'},   {"new", 0, 0, 'n'},     {"plain", 0, 0, 'l'},  {"connections", 1, 0, 'c'},
         {"devices", 1, 0, 'd'}, {"first", 1, 0, 'f'},  {"count", 1, 0, 'm'},   {"user", 1, 0, 'u'},   {"secret", 1, 0, 's'},
-        {"path", 1, 0, 'a'},    {"sources", 1, 0, 'o'}, {"wait", 0, 0, 'w'},   {"phase", 1, 0, 'h'},  {"busy", 1, 0, 'b'},
+        {"path", 1, 0, 'a'},    {"sources", 1, 0, 'o'}, {"wait", 0, 0, 'w'}, {"samples", 0, 0, 'e'},   {"phase", 1, 0, 'h'},  {"busy", 1, 0, 'b'},
         {0, 0, 0, 0}};
     static const char *const kinds[] = {"est", "get", "sign"};
     int o;
@@ -804,6 +810,7 @@ static void options_read(int argc, char **argv)
         case 'a': opt.path = optarg; break;
         case 'o': opt.sources = strtoul(optarg, NULL, 10); break;
         case 'w': opt.wait = true; break;
+        case 'e': opt.samples = true; break;
         case 'h': phase_add(optarg); break;
         default: exit(2);
         }

@@ -108,6 +108,7 @@ def filled(bench, count, revoked=0, every=None, core=None, config=None):
             s.filling = fill(bench, s, count, revoked, every)
             with open(made, "w") as f:
                 json.dump(s.filling, f)
+        os.sync()  # or the disk would still be busy with it while something is measured
         yield s
     finally:
         bench._services.remove(s)
