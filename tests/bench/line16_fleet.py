@@ -6,7 +6,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 
 import enrolllib
@@ -16,12 +15,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import fleet  # noqa: E402
 from admin_call import Admin  # noqa: E402
 
-UNITS, QUICK_UNITS = 100000, 5000
+UNITS, QUICK_UNITS = 100000, 10000
 RATE = 40            # first enrollments a second, open loop
 STEP_S = 0.05        # between two looks at the batch
 LOOK_S = 0.01        # between two questions about one unit: asked without a pause, they would be a load of their own
 CORES = os.cpu_count() or 1
 ASK_RATE = 250       # decisions a second, open loop; as many bare answers
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 def fill(bench, s, units):
@@ -38,20 +38,12 @@ def fill(bench, s, units):
     return fleet.requests_read(requests)[:units // 100]  # of units 1, 101, 201 ... of the lot
 
 
-class Watch(threading.Thread):
+class Watch:
     """Looks at a batch until it is done: how far it is, how long the core takes to say so, and whether OCSP already knows."""
 
     def __init__(self, s, batch, requests):
-        super().__init__(daemon=True)
         self.s, self.batch, self.requests = s, batch, requests
         self.looks_ms, self.ocsp_s, self.wrong, self.durable_s, self.done_s, self.row = [], [], 0, None, None, None
-        self.failed = None
-
-    def run(self):
-        try:
-            self.look()
-        except Exception as why:  # told in the main thread
-            self.failed = why
 
     def look(self):
         admin = Admin(f"{self.s.dir}/run/admin.sock")
@@ -96,7 +88,7 @@ class Decisions:
     def __init__(self, bench, s, fields):
         self.bench, self.s = bench, s
         self.commands = [[bench.tool("decision_load"), "--socket", f"{s.dir}/run/decision.sock", "--connections", "8", "--seconds", "3600",
-                          "--rate", str(ASK_RATE), "--ahead", *what] for what in (["--fields", fields], ["--bare", "/v1/other"])]
+                          "--rate", str(ASK_RATE), "--ahead", "--samples", *what] for what in (["--fields", fields], ["--bare", "/v1/other"])]
 
     def __enter__(self):
         place(self.s, {"inkan-status": {self.bench.load_core}, "inkan-front": {self.bench.load_core}}, {self.bench.server_core})
@@ -114,7 +106,7 @@ class Decisions:
         found = [json.loads(text) for text in said]
         if any(f["bad"] or not f["ok"] for f in found):
             raise RuntimeError(f"decisions: {found}")
-        self.decision, self.bare = [{q: f[q + "_us"] for q in ("p50", "p99", "p999")} for f in found]
+        self.decision, self.bare = found
 
 
 def others(s):
@@ -147,9 +139,9 @@ def waits(s):
     return found
 
 
-def start(s, verb):
+def start(s, verb, *options):
     done = subprocess.run([f"{s.bench.programs}/inkan", "--socket", f"{s.dir}/run/admin.sock", "fleet", verb, "--select", "lot = lot-0", "--yes",
-                           "--no-wait", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                           "--no-wait", "--json", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode not in (0, 3):
         raise RuntimeError(done.stderr)
     return json.loads(done.stdout)["id"]
@@ -160,118 +152,193 @@ def percentile(values, q):
     return values[min(len(values) - 1, int(len(values) * q))]
 
 
-class Rounds:
-    """What others have while nothing happens, and during a mass action. Each round begins with all units as they were."""
+class Actions:
+    """Mass actions on the lot, one after the other; each begins with all units as they were."""
 
-    def __init__(self, bench, s, fields, requests, devices, calm_s):
-        self.bench, self.s, self.fields, self.requests, self.devices, self.calm_s = bench, s, fields, requests, devices, calm_s
-        self.actions = []
+    def __init__(self, bench, s, requests):
+        self.bench, self.s, self.requests = bench, s, requests
+        self.admin = Admin(f"{s.dir}/run/admin.sock")
+        self.watches, self.newest = [], None
 
-    def undo(self):
-        if self.actions:
-            self.s.inkan("fleet", "undo", str(self.actions[-1].batch), "--yes")
-            os.sync()
-        self.settle()
+    def call(self, op, **args):
+        return self.admin.call(op, {"id": str(self.newest), **args})[0]
+
+    def wait(self, *states):
+        until = time.monotonic() + 300
+        while (row := self.call("batch.show"))["state"] not in states:
+            if time.monotonic() > until:
+                raise TimeoutError(f"not {' or '.join(states)}: {row}")
+            time.sleep(STEP_S)
+        return row
+
+    def check(self, row):
+        if row["changed"] != row["count"]:
+            raise RuntimeError(f"not every unit was changed: {row}")
 
     def settle(self):
-        """Until the service is done with what came before: its logs are merged at rest."""
+        """Until the service is done with what came before, and the disk too."""
         until = time.monotonic() + 60
         while True:
+            os.sync()
             before = sum(self.s.cpu().values())
-            time.sleep(2)
+            time.sleep(2)  # longer than a changed list may take to be published
             if sum(self.s.cpu().values()) - before < 0.02:
                 return
             if time.monotonic() > until:
                 raise TimeoutError("the service does not come to rest")
 
-    def begin(self):
+    def begin(self, *options):
+        if self.newest:
+            self.s.inkan("fleet", "undo", str(self.newest), "--yes")
+        self.settle()
         if fleet.ocsp_says(self.s.port + 1, self.requests[0]) != "good":
             raise RuntimeError("the units are not as they were")
-        self.actions.append(Watch(self.s, start(self.s, "suspend"), self.requests))
-        return self.actions[-1]
+        self.newest = start(self.s, "suspend", *options)
 
-    @staticmethod
-    def found(watch, **more):
-        if watch.failed:
-            raise watch.failed
-        if watch.row["changed"] != watch.row["count"]:
-            raise RuntimeError(f"not every unit was changed: {watch.row}")
-        return {"durable": watch.durable_s, "done": watch.done_s, **more}
+    def whole(self, load=None):
+        """One that nobody pauses, beside `load`."""
+        self.begin()
+        cpu = self.s.cpu()
+        watch = Watch(self.s, self.newest, self.requests)
+        with load or contextlib.nullcontext():
+            watch.look()
+        self.watches.append(watch)
+        self.check(watch.row)
+        return {"rate": watch.row["count"] / watch.durable_s, "durable": watch.durable_s, "done": watch.done_s,
+                **{f"cpu-{name}": seconds - cpu[name] for name, seconds in self.s.cpu().items()}}
 
-    def asked(self, work):
-        with Decisions(self.bench, self.s, self.fields) as load:
-            work()
-        return {f"{what}-{q}": us for what, found in (("decision", load.decision), ("bare", load.bare)) for q, us in found.items()}
 
-    def decisions_calm(self):
-        self.undo()
-        return self.asked(lambda: time.sleep(self.calm_s))
+class Turns:
+    """What others have while nothing happens and while a mass action goes on, in turn. The action is paused in between: seconds lie between
+    the two, so what the host has for one it has for the other. One that would not last for another turn is ended, and the next begins.
+    Whether a turn was disturbed is said of all of it, the wait for rest and an action's end included. `all`: every latency of every turn."""
 
-    def decisions_during(self):
-        cpu, waited, watch = self.s.cpu(), waits(self.s), self.begin()
-        asked = self.asked(watch.run)
-        waiting = {f"waits-{name}": (seconds - waited[name][1]) / max(1, n - waited[name][0]) for name, (n, seconds) in waits(self.s).items()}
-        used = {f"cpu-{name}": seconds - cpu[name] for name, seconds in self.s.cpu().items()}
-        return self.found(watch, **asked, **waiting, **used)
+    def __init__(self, actions, seconds, ask):
+        self.actions, self.seconds, self.ask = actions, seconds, ask
+        self.most, self.left = 0, 0
+        self.all = {"calm": {}, "during": {}}
 
-    def enrolling(self, seconds):
-        found = enrolllib.load(self.bench, self.s.cpu, ["--port", str(self.s.port), "--new", *self.devices.take(int(RATE * seconds) + 50),
-                                                        "--connections", "64", "--phase", f"{RATE}:{seconds}"], core=None)["phases"][0]
-        return {q: found[q + "_us"] for q in ("p50", "p99", "p999")}
+    def asked(self, when):
+        out = {}
+        for what, found in self.ask(self.seconds).items():
+            if isinstance(found, list):
+                self.all[when].setdefault(what, []).extend(found)
+                out.update({f"{what}-{name}": percentile(found, q) for name, q in PERCENTILES.items()})
+            else:
+                out[what] = found
+        return out
 
-    def enrollments_calm(self):
-        self.undo()
-        return self.enrolling(self.calm_s)
+    def together(self, what):
+        """Rows about the latencies of all turns, also of those thrown away."""
+        p99, p999 = ({when: percentile(self.all[when][what], q) for when in self.all} for q in (0.99, 0.999))
+        return [(f"{what}, all turns together, calm: p99 / p99.9", f"{p99['calm']:.0f} / {p999['calm']:.0f}", "us"),
+                (f"{what}, all turns together, during: p99 / p99.9", f"{p99['during']:.0f} / {p999['during']:.0f}", "us"),
+                (f"{what}, all turns together: p99", f"{p99['during'] / p99['calm']:.2f}", "x")]
 
-    def enrollments_during(self):
-        """As long as the action before it took: what this one takes is not known yet."""
-        seconds = max(1.0, self.actions[-1].durable_s)
-        watch = self.begin()
-        watch.start()
-        found = self.enrolling(seconds)
-        watch.join()
-        return self.found(watch, **found)
+    def calm(self):
+        if self.left <= 2 * self.most:
+            self.end()
+            self.actions.begin("--canary", "1")
+            self.count(self.actions.wait("canary"))
+        self.actions.settle()
+        return self.asked("calm")
+
+    def during(self):
+        left, since = self.left, time.monotonic()
+        self.actions.call("batch.resume")
+        found = self.asked("during")
+        seconds = time.monotonic() - since
+        row = self.actions.call("batch.show")
+        if row["state"] != "running":
+            raise RuntimeError(f"the action ended before its turn did: {row}")
+        self.count(self.actions.call("batch.pause"))
+        self.most = max(self.most, left - self.left)
+        return {**found, "rate": (row["done"] - row["count"] + left) / seconds}
+
+    def count(self, row):
+        self.left = row["count"] - row["done"]
+
+    def end(self):
+        if self.left:
+            self.actions.call("batch.resume")
+            self.actions.check(self.actions.wait("done"))
+            self.left = 0
+
+
+def decisions(bench, s, fields, seconds):
+    waited = waits(s)
+    with Decisions(bench, s, fields) as load:
+        time.sleep(seconds)
+    return {"decision": load.decision["us"], "bare": load.bare["us"],
+            **{f"waits-{name}": (total - waited[name][1]) / max(1, n - waited[name][0]) for name, (n, total) in waits(s).items()}}
+
+
+def enrollments(bench, s, devices, seconds):
+    found = enrolllib.load(bench, s.cpu, ["--port", str(s.port), "--new", *devices.take(int(RATE * seconds)), "--connections", "64",
+                                          "--samples", "--phase", f"{RATE}:{seconds}"], core=None)["phases"][0]
+    if found["good"] != int(RATE * seconds):  # one that is refused or not even sent has no latency
+        raise RuntimeError(f"not everybody was given a certificate: {found}")
+    return {"enrollment": found["us"]}
+
+
+def report_action(bench, units, actions, m, memory):
+    looks_ms = [ms for w in actions.watches for ms in w.looks_ms]
+    worst_ocsp = max(at for w in actions.watches for at in w.ocsp_s)
+    rate, beside = (m.of(how, "rate") for how in ("alone", "beside"))
+    bench.report(
+        16, f"mass action on {units} units", f"{rate.median:.0f} units/s, {beside.median:.0f} beside decisions; OCSP right within {worst_ocsp:.2f} s",
+        ">= 3000 units/s; OCSP <= 2 s after each acknowledgement", rate.median >= 3000 and worst_ocsp <= 2,
+        rows=[("durable", m.of("alone", "durable"), "s"), ("done: status, fronts and lists follow", m.of("alone", "done"), "s"),
+              ("beside decisions: durable", m.of("beside", "durable"), "s"), ("done", m.of("beside", "done"), "s"),
+              ("lists published after the last unit, at most", f"{max(w.done_s - w.durable_s for w in actions.watches):.1f}", "s"),
+              ("looks that came before OCSP was right", sum(w.wrong for w in actions.watches), "answers"),
+              ("a call to the core meanwhile, p50 / p99 / max",
+               f"{percentile(looks_ms, 0.5):.1f} / {percentile(looks_ms, 0.99):.1f} / {max(looks_ms):.1f}", "ms"),
+              ("memory of the core after it", memory.get("inkan-core", 0) / 1024, "MiB")],
+        cpu_split={q[4:]: m.median("alone", q) / units * 1e6 for q in m.quantities("alone") if q.startswith("cpu-") and m.median("alone", q) > 0.005},
+        note="Alone the service has both cores. Of one unit in a hundred OCSP is asked until it says so. What is said of OCSP, lists and calls is of every action, "
+             "also of rounds thrown away.", measured=m)
+
+
+def latencies(m, what):
+    return {f"{what}, {when}": {q: m.median(when, f"{what}-{q}") for q in PERCENTILES} for when in ("calm", "during")}
+
+
+def report_enrollments(bench, turns, m, note):
+    ratio = m.ratio("during", "calm", "enrollment-p99")
+    bench.report(16, "first enrollment during a mass action: p99", ratio, "<= 2 x", ratio.median <= 2, reference="the same load while nothing else happens",
+                 rows=[*turns.together("enrollment"), ("the action goes on with", m.of("during", "rate"), "units/s")],
+                 latency=latencies(m, "enrollment"), note=f"{RATE} a second in an open loop, a new mutual TLS connection each. {note}", measured=m)
+
+
+def report_decisions(bench, turns, m, note):
+    ratio, bare = (m.ratio("during", "calm", what) for what in ("decision-p99", "bare-p99"))
+    bench.report(16, "access decision during a mass action: p99", ratio, "<= 2 x", ratio.median <= 2, reference="the same load while nothing else happens",
+                 rows=[*turns.together("decision"), *turns.together("bare"), ("bare answers (404) of the front, beside them: p99", f"{bare:.2f}", "x"),
+                       ("the action goes on with", m.of("during", "rate"), "units/s"),
+                       *((f"{name} waits for a core during the action, on average", f"{m.median('during', 'waits-' + name) * 1e6:.0f}", "us")
+                         for name in ("inkan-status", "inkan-front"))],
+                 latency={**latencies(m, "decision"), **latencies(m, "bare")},
+                 note=f"{ASK_RATE} a second about units of another lot, and as many bare answers, on the socket of the machine; the front and the status process have "
+                      f"one core and everything else the other. {note}", measured=m)
 
 
 def run(bench):
     units = QUICK_UNITS if bench.quick else UNITS
-    calm_s = 4 if bench.quick else 15
-    devices = enrolllib.make_devices(bench, "during-", RATE * (600 if bench.quick else 1200))
+    seconds = 0.5 if bench.quick else 4
+    devices = enrolllib.make_devices(bench, "during-", RATE * (10 if bench.quick else 400))
     with enrolllib.service(bench, births=devices, core="0,1" if CORES > 1 else "0", decisions="true") as s:
         requests = fill(bench, s, units)
         fields = others(s)
         wait_allowed(bench, s, fields)
-        rounds = Rounds(bench, s, fields, requests, devices, calm_s)
-        asked = bench.alternate({"calm": rounds.decisions_calm, "during": rounds.decisions_during}, rounds=3)
-        enrolled = bench.alternate({"calm": rounds.enrollments_calm, "during": rounds.enrollments_during}, rounds=3)
-        memory = s.pss()
-    looks_ms = [ms for w in rounds.actions for ms in w.looks_ms]
-    ratio, decision_ratio, bare_ratio = (m.ratio("during", "calm", q) for m, q in ((enrolled, "p99"), (asked, "decision-p99"), (asked, "bare-p99")))
-    worst_ocsp = max(at for w in rounds.actions for at in w.ocsp_s)
-    rate, rate_beside = (units / m.median("during", "durable") for m in (asked, enrolled))
-    latency = {f"{what}, {when}": {q: m.median(when, prefix + q) for q in ("p50", "p99", "p999")}
-               for what, m, prefix in (("first enrollment", enrolled, ""), ("decision", asked, "decision-"), ("bare answer", asked, "bare-"))
-               for when in ("calm", "during")}
-    bench.report(
-        16, f"mass action on {units} units",
-        f"{rate:.0f} units/s ({rate_beside:.0f} beside enrollments); p99 of enrollments {ratio:.2f} x, of decisions {decision_ratio:.2f} x",
-        "OCSP <= 2 s after each acknowledgement; p99 of enrollments and decisions <= 2 x; >= 3000 units/s",
-        worst_ocsp <= 2 and ratio.median <= 2 and decision_ratio.median <= 2 and rate >= 3000,
-        rows=[("on its own, durable", asked.of("during", "durable"), "s"), ("done: status, fronts and lists follow", asked.of("during", "done"), "s"),
-              ("beside enrollments, durable", enrolled.of("during", "durable"), "s"), ("done", enrolled.of("during", "done"), "s"),
-              ("lists published after the last unit, at most", f"{max(w.done_s - w.durable_s for w in rounds.actions):.1f}", "s"),
-              ("OCSP right after an acknowledgement, at most", f"{worst_ocsp:.2f}", "s"),
-              ("looks that came first", sum(w.wrong for w in rounds.actions), "answers"),
-              ("a call to the core meanwhile, p50 / p99 / max",
-               f"{percentile(looks_ms, 0.5):.1f} / {percentile(looks_ms, 0.99):.1f} / {max(looks_ms):.1f}", "ms"),
-              ("p99 of answers of the front that ask nobody, meanwhile", f"{bare_ratio:.2f}", "x"),
-              *((f"{name} waits for a core, on average", f"{asked.median('during', 'waits-' + name) * 1e6:.0f}", "us") for name in ("inkan-status", "inkan-front")),
-              ("memory of the core after it", memory.get("inkan-core", 0) / 1024, "MiB")],
-        cpu_split={q[4:]: asked.median("during", q) / units * 1e6 for q in asked.quantities("during") if q.startswith("cpu-") and asked.median("during", q) > 0.005},
-        latency=latency,
-        note=f"The service and the load share both cores. {RATE} first enrollments a second in an open loop. CPU is for each unit, without enrollments. "
-             f"{ASK_RATE} decisions a second about units of another lot, and as many 404, on the socket of the machine: "
-             "while they are asked, the front and the status process have one core and everything else the other. Calm and a suspension in turn, "
-             "the units released in between and the service come to rest; latencies are medians of the rounds. What is said of lists and OCSP is of every "
-             "action, also of rounds thrown away.",
-        measured=asked)
+        actions = Actions(bench, s, requests)
+        whole = bench.alternate({"alone": actions.whole, "beside": lambda: actions.whole(Decisions(bench, s, fields))}, rounds=2)
+        report_action(bench, units, actions, whole, s.pss())
+        note = (f"Asked for {seconds} s while a suspension of {units} units is paused and the service has come to rest, then as long while it goes on, and so in "
+                "turn. The service and the load share both cores.")
+        turns = Turns(actions, seconds, lambda t: enrollments(bench, s, devices, t))
+        report_enrollments(bench, turns, bench.alternate({"calm": turns.calm, "during": turns.during}, rounds=11), note)
+        turns.end()
+        turns = Turns(actions, seconds, lambda t: decisions(bench, s, fields, t))
+        report_decisions(bench, turns, bench.alternate({"calm": turns.calm, "during": turns.during}, rounds=11), note)
+        turns.end()
