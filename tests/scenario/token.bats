@@ -14,8 +14,7 @@ setup_file() {
     cp "$INKAN_PROGRAMS"/* "$side/bin/"
     [ -z "${INKAN_RELEASE:-}" ] || cp "$INKAN_RELEASE/bin/inkan-signer" "$side/bin/"
     chmod -R a+rX "$side/bin"
-    # A signature that hangs is given up ten seconds after its deadline; two seconds make the wait shorter.
-    INKAN_PROGRAMS=$side/bin instance_up "token_env=$token_env" "config_edit=/^  - name: issuing/,/env:/ s/^    label:/    deadline_ms: 2000\n    label:/"
+    INKAN_PROGRAMS=$side/bin instance_up "token_env=$token_env"
     group_secret 'tok-*'
     [ "$(enroll tok-known)" = 200 ]
     answers good "$units/tok-known.pem"
@@ -46,6 +45,12 @@ load_while() {
     wait "$load"
     cat "$file.load"
 }
+# all_at_once FILE COUNT: each of them was answered with its certificate at the first try; if not, the log says why
+all_at_once() {
+    [ "$(jq -c .answers "$1.load")" = "{\"200\":$2}" ] && return
+    log_after "$lines" | grep -E 'level=(warn|error)|status=503'
+    return 1
+}
 some_are_out() { [ -s "$1" ] && [ "$(wc -l < "$1")" -ge "$2" ]; }
 
 # all_are_right FILE COUNT: that many units have one certificate each, which the ledger knows; and whatever the ledger holds
@@ -72,7 +77,7 @@ all_are_right() {
     shim_rules issuing "C_SignInit lose=1 chance=100" "C_Sign lose=1 chance=100" "C_Sign latency_ms=1 jitter_ms=3"
     load_while 500 "$side/lost" true
     all_are_right "$side/lost" 500
-    [ "$(jq -c .answers "$side/lost.load")" = '{"200":500}' ]
+    all_at_once "$side/lost" 500
     [ "$(log_after "$lines" | grep -c 'event=signer-session-reopened')" -ge 1 ]
     [ "$(pid_of signer-issuing)" = "$signer" ]
 }
@@ -82,7 +87,7 @@ all_are_right() {
     shim_rules issuing "C_SignInit drop=1 after=20 every=50 first=4"
     load_while 240 "$side/dropped" true
     all_are_right "$side/dropped" 240
-    [ "$(jq -c .answers "$side/dropped.load")" = '{"200":240}' ]
+    all_at_once "$side/dropped" 240
     [ "$(calls issuing C_Login)" = 4 ]
     [ "$(pid_of signer-issuing)" = "$signer" ]
 }
@@ -134,13 +139,13 @@ all_are_right() {
     shim_rules issuing "C_Sign latency_ms=50"
     load_while 40 "$side/slow" true
     all_are_right "$side/slow" 40
-    [ "$(jq -c .answers "$side/slow.load")" = '{"200":40}' ]
+    all_at_once "$side/slow" 40
     shim_rules issuing "C_Sign latency_ms=500"
     began=$(now_ms)
     enroll_many tok-slower- 40 "$side/slower" --connections 40 > "$side/slower.load"
     took=$(($(now_ms) - began))
     cat "$side/slower.load"
-    # Two at a time, two seconds: about eight. Nobody waited longer than the deadline, nobody was left without an answer.
+    # Two at a time, five seconds: about twenty. Nobody waited longer than the deadline, nobody was left without an answer.
     [ "$took" -lt 25000 ]
     [ "$(jq -r '.answers | keys | join(" ")' "$side/slower.load")" = "200 503" ]
     [ "$(jq '.answers["200"]' "$side/slower.load")" -ge 4 ]
