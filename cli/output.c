@@ -81,16 +81,13 @@ void cell_format(const json_t *value, enum cell cell, char *out, size_t size)
         join_list(value, out, size);
     } else if (json_is_boolean(value)) {
         snprintf(out, size, "%s", json_is_true(value) ? "yes" : "no");
+    } else if (json_is_integer(value) && json_integer_value(value) == 0 && (cell == CELL_TIME || cell == CELL_REF)) {
+        snprintf(out, size, "-");
     } else if (json_is_integer(value) && cell == CELL_TIME) {
         char when[32];
 
-        if (json_integer_value(value) == 0)
-            snprintf(when, sizeof when, "-");
-        else
-            clock_format((time_t)json_integer_value(value), when);
+        clock_format((time_t)json_integer_value(value), when);
         snprintf(out, size, "%s", when);
-    } else if (json_is_integer(value) && cell == CELL_REF && json_integer_value(value) == 0) {
-        snprintf(out, size, "-");
     } else if (json_is_integer(value)) {
         snprintf(out, size, "%lld", (long long)json_integer_value(value));
     } else if (json_is_string(value)) {

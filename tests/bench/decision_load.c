@@ -8,8 +8,8 @@
  * for that path instead, which is expected to be answered 404: an HTTP answer of the same process that asks nobody. With --rate so many
  * are sent a second in all, and latency counts from the moment a question was due; without it each connection asks again as soon as it
  * has its answer. --ahead takes real-time priority, where the machine allows it: what is late then is the service, not who asks.
- * --samples prints each latency too. An answer counts when it has the status expected (200 with "Inkan-Decision: allow", or 404) and its whole body is there. SIGTERM
- * ends it before its time.
+ * --samples prints each latency too. An answer counts when it has the status expected (200 with "Inkan-Decision: allow", or 404) and
+ * its whole body is there. SIGTERM ends it before its time.
  */
 #include <errno.h>
 #include <getopt.h>

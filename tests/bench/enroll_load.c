@@ -688,7 +688,6 @@ static void phase_run(struct phase *p, double rate)
             long want = (long)((t - p->began) * rate) + 1; /* the first is due at once */
 
             want = want < all ? want : all;
-
             while (due < want && ask_next(&scan, p->began + (double)due / rate))
                 due++;
         }
@@ -784,8 +783,8 @@ static void options_read(int argc, char **argv)
     static const struct option names[] = {
         {"port", 1, 0, 'p'},    {"kind", 1, 0, 'k'},   {"new", 0, 0, 'n'},     {"plain", 0, 0, 'l'},  {"connections", 1, 0, 'c'},
         {"devices", 1, 0, 'd'}, {"first", 1, 0, 'f'},  {"count", 1, 0, 'm'},   {"user", 1, 0, 'u'},   {"secret", 1, 0, 's'},
-        {"path", 1, 0, 'a'},    {"sources", 1, 0, 'o'}, {"wait", 0, 0, 'w'}, {"samples", 0, 0, 'e'},   {"phase", 1, 0, 'h'},  {"busy", 1, 0, 'b'},
-        {0, 0, 0, 0}};
+        {"path", 1, 0, 'a'},    {"sources", 1, 0, 'o'}, {"wait", 0, 0, 'w'},   {"phase", 1, 0, 'h'},  {"busy", 1, 0, 'b'},
+        {"samples", 0, 0, 'e'}, {0, 0, 0, 0}};
     static const char *const kinds[] = {"est", "get", "sign"};
     int o;
 
