@@ -13,7 +13,9 @@
 #define STEP_LEAST_US   1500 /* of work in one transaction; more where a commit takes longer, or there would be nothing but commits */
 #define STEP_BUSY_US    3000 /* at most, while somebody waits for a certificate */
 #define STEP_MOST_US    8000
-#define REST            4    /* times as long as a step: who asks for a certificate or a decision meanwhile finds a core free */
+#define REST            4    /* times as long as a step: who asks for a decision meanwhile finds a core free */
+#define REST_BUSY       8    /* while somebody waits for a certificate: few of the turns and commits that one needs meet a step */
+#define REST_MOST_US    100000 /* a disk that stalls for a second is no reason to rest for eight */
 #define BUSY_MS         1000 /* somebody did, so long ago */
 #define UNCONFIRMED_MAX 4    /* steps that status or a front has not confirmed: the next waits */
 #define CERTS_PAGE      64
@@ -585,6 +587,13 @@ static struct run *next_run(struct batches *b)
     return NULL;
 }
 
+static int64_t rest_us(int64_t took_us, int64_t budget_us, bool busy)
+{
+    int64_t us = busy ? REST_BUSY * took_us : REST * budget_us;
+
+    return us < REST_MOST_US ? us : REST_MOST_US;
+}
+
 static void on_step(evutil_socket_t fd, short what, void *arg)
 {
     struct core *c = arg;
@@ -609,7 +618,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     busy = began / 1000 - b->busy_ms < BUSY_MS && b->busy_ms;
     budget = b->commit_us < STEP_LEAST_US ? STEP_LEAST_US : b->commit_us;
     step(r, busy && budget > STEP_BUSY_US ? STEP_BUSY_US : budget > STEP_MOST_US ? STEP_MOST_US : budget);
-    step_soon(c, REST * (busy ? mono_us() - began : budget));
+    step_soon(c, rest_us(mono_us() - began, budget, busy));
 }
 
 /* ---- the end ---- */
