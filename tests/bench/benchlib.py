@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -20,6 +21,8 @@ sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
 from service import free_port  # noqa: E402
 STEAL_LIMIT = 4.0      # per cent of one core
 FOREIGN_LIMIT = 15.0   # per cent of one core
+STALL_LIMIT_S = 0.05   # of a sync of one block, beside any load of ours 5 to 15 ms at most
+STALL_LOOK_S = 0.025
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -245,6 +248,7 @@ class Bench:
         self.echo = echo
         self.reports = []
         self.last = None
+        self._stalled = False
         self._services = []
         # Every user of the service must reach the programs, which a build tree in somebody's home does not allow.
         self.work = tempfile.mkdtemp(prefix="inkan-bench.", dir=os.environ.get("INKAN_TEST_OUT", "/var/tmp"))
@@ -338,22 +342,48 @@ class Bench:
             own += seen[1] if seen else 0.0
         return own
 
+    @contextlib.contextmanager
+    def disk_watched(self):
+        """Syncs a block of its own again and again beside what is measured. If one takes longer than any load here makes it, the disk
+        was the host's: the round is disturbed. Gives what says afterwards whether that was so."""
+        stalled, end = threading.Event(), threading.Event()
+
+        def look():
+            with tempfile.TemporaryFile(dir=self.work) as f:
+                while not end.wait(STALL_LOOK_S):
+                    os.pwrite(f.fileno(), os.urandom(4096), 0)
+                    since = time.monotonic()
+                    os.fdatasync(f.fileno())
+                    if time.monotonic() - since > STALL_LIMIT_S:
+                        stalled.set()
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield stalled.is_set
+        finally:
+            end.set()
+            thread.join()
+            self._stalled |= stalled.is_set()
+
     def watched(self, work):
-        """What work() gives, and whether somebody else was at work meanwhile: {"steal":, "foreign":, "disturbed":}."""
+        """What work() gives, and whether somebody else was at work meanwhile: {"steal":, "foreign":, "stalled":, "disturbed":}."""
         busy, stolen = machine_cpu()
         own, start = self._own_cpu(), time.monotonic()
+        self._stalled = False
         value = work()
         wall = time.monotonic() - start
         busy2, stolen2 = machine_cpu()
         steal = (stolen2 - stolen) / wall * 100
         foreign = max(0.0, (busy2 - busy) - (self._own_cpu() - own)) / wall * 100
-        return value, {"steal": steal, "foreign": foreign, "disturbed": steal > STEAL_LIMIT or foreign > FOREIGN_LIMIT}
+        return value, {"steal": steal, "foreign": foreign, "stalled": self._stalled,
+                       "disturbed": steal > STEAL_LIMIT or foreign > FOREIGN_LIMIT or self._stalled}
 
     def alternate(self, candidates, rounds=5):
         """Runs the candidates in turn, `rounds` times, and gives a Measured.
 
         candidates: {name: function}; each function measures once and returns a float or a dict of floats. A round during which the
-        host took time away or somebody else's processes worked is repeated, at most twice as often as rounds were asked for;
+        host took time or the disk away or somebody else's processes worked is repeated, at most twice as often as rounds were asked for;
         if there were never enough quiet ones, the least disturbed are kept and counted as disturbed.
         """
         if self.quick:
@@ -367,7 +397,7 @@ class Bench:
             (loud if state["disturbed"] else quiet).append((values, state))
             if len(quiet) == rounds:
                 break
-        loud.sort(key=lambda r: r[1]["foreign"] + 3 * r[1]["steal"])
+        loud.sort(key=lambda r: (r[1]["stalled"], r[1]["foreign"] + 3 * r[1]["steal"]))
         missing = rounds - len(quiet)
         self.last = Measured(quiet + loud[:missing], len(loud) - missing)
         return self.last

@@ -210,16 +210,21 @@ class Actions:
 class Turns:
     """What others have while nothing happens and while a mass action goes on, in turn. The action is paused in between: seconds lie between
     the two, so what the host has for one it has for the other. One that would not last for another turn is ended, and the next begins.
-    Whether a turn was disturbed is said of all of it, the wait for rest and an action's end included. `all`: every latency of every turn."""
+    Whether a turn was disturbed is said of all of it, the wait for rest and an action's end included, but for the disk, which is watched only
+    while others ask. `all`: every latency of every turn."""
 
     def __init__(self, actions, seconds, ask):
         self.actions, self.seconds, self.ask = actions, seconds, ask
         self.most, self.left = 0, 0
         self.all = {"calm": {}, "during": {}}
+        self.stalls = {"calm": 0, "during": 0}
 
     def asked(self, when):
         out = {}
-        for what, found in self.ask(self.seconds).items():
+        with self.actions.bench.disk_watched() as stalled:
+            answers = self.ask(self.seconds)
+        self.stalls[when] += stalled()
+        for what, found in answers.items():
             if isinstance(found, list):
                 self.all[when].setdefault(what, []).extend(found)
                 out.update({f"{what}-{name}": percentile(found, q) for name, q in PERCENTILES.items()})
@@ -232,6 +237,9 @@ class Turns:
         p99, p999 = ({when: percentile(self.all[when][what], q) for when in self.all} for q in (0.99, 0.999))
         return [*((f"{what}, all turns together, {when}: p99 / p99.9", f"{p99[when]:.0f} / {p999[when]:.0f}", "us") for when in self.all),
                 (f"{what}, all turns together: p99", f"{p99['during'] / p99['calm']:.2f}", "x")]
+
+    def stalled(self):
+        return "turns in which the host's disk stalled: calm / during", f"{self.stalls['calm']} / {self.stalls['during']}", "turns"
 
     def calm(self):
         if self.left <= 2 * self.most:
@@ -305,14 +313,15 @@ def latencies(m, what):
 def report_enrollments(bench, turns, m, note):
     ratio = m.ratio("during", "calm", "enrollment-p99")
     bench.report(16, "first enrollment during a mass action: p99", ratio, "<= 2 x", ratio.median <= 2, reference="the same load while nothing else happens",
-                 rows=[*turns.together("enrollment"), ("the action goes on with", m.of("during", "rate"), "units/s")],
+                 rows=[*turns.together("enrollment"), turns.stalled(), ("the action goes on with", m.of("during", "rate"), "units/s")],
                  latency=latencies(m, "enrollment"), note=f"{RATE} a second in an open loop, a new mutual TLS connection each. {note}", measured=m)
 
 
 def report_decisions(bench, turns, m, note):
     ratio, bare = (m.ratio("during", "calm", what) for what in ("decision-p99", "bare-p99"))
     bench.report(16, "access decision during a mass action: p99", ratio, "<= 2 x", ratio.median <= 2, reference="the same load while nothing else happens",
-                 rows=[*turns.together("decision"), *turns.together("bare"), ("bare answers (404) of the front, beside them: p99", f"{bare:.2f}", "x"),
+                 rows=[*turns.together("decision"), *turns.together("bare"), turns.stalled(),
+                       ("bare answers (404) of the front, beside them: p99", f"{bare:.2f}", "x"),
                        ("the action goes on with", m.of("during", "rate"), "units/s"),
                        *((f"{name} waits for a core during the action, on average", f"{m.median('during', 'waits-' + name) * 1e6:.0f}", "us")
                          for name in ("inkan-status", "inkan-front"))],
