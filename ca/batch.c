@@ -11,12 +11,12 @@
 
 #define FREEZE_PAGE     2000 /* units of the list in one transaction */
 #define STEP_LEAST_US   1500 /* of work in one transaction; more where a commit takes longer, or there would be nothing but commits */
-#define STEP_BUSY_US    3000 /* at most, while somebody waits for a certificate */
+#define STEP_BUSY_US    3000 /* at most, while somebody enrolls */
 #define STEP_MOST_US    8000
-#define REST            4    /* times as long as a step: who asks for a decision meanwhile finds a core free */
-#define REST_BUSY       8    /* while somebody waits for a certificate: few of the turns and commits that one needs meet a step */
-#define REST_MOST_US    100000 /* a disk that stalls for a second is no reason to rest for eight */
-#define BUSY_MS         1000 /* somebody did, so long ago */
+#define REST            4    /* times the work of a step: who asks for a decision meanwhile finds a core free */
+#define REST_BUSY       8    /* times a step with its commit, while somebody enrolls: few of the turns and commits that needs meet one */
+#define REST_MOST_US    100000 /* a slow disk makes an action slower by its commits, not by eight times as much again */
+#define BUSY_MS         1000 /* so long after a request for a certificate */
 #define UNCONFIRMED_MAX 4    /* steps that status or a front has not confirmed: the next waits */
 #define CERTS_PAGE      64
 
@@ -56,7 +56,6 @@ struct batches {
     LIST_HEAD(, freeze) freezes;
     struct event *step;
     int64_t commit_us;        /* what a step's commit takes lately */
-    int64_t busy_ms;          /* when somebody waited for a certificate last */
 };
 
 #define FROM(state) (1u << DEVICE_##state)
@@ -613,9 +612,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     r = next_run(b);
     if (!r)
         return; /* a confirmation brings it back */
-    if (issue_waiting(c))
-        b->busy_ms = began / 1000;
-    busy = began / 1000 - b->busy_ms < BUSY_MS && b->busy_ms;
+    busy = issue_asked_ms(c) && began / 1000 - issue_asked_ms(c) < BUSY_MS;
     budget = b->commit_us < STEP_LEAST_US ? STEP_LEAST_US : b->commit_us;
     step(r, busy && budget > STEP_BUSY_US ? STEP_BUSY_US : budget > STEP_MOST_US ? STEP_MOST_US : budget);
     step_soon(c, rest_us(mono_us() - began, budget, busy));

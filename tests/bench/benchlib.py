@@ -5,6 +5,7 @@ A line is a module lineNN_noun.py with `def run(bench)`. It measures with bench.
 A B A B and throws disturbed rounds away, and says what came out with bench.report(). All figures that decide anything are ratios
 of two things measured in the same minutes: this kind of machine drifts by 30 % within seconds.
 """
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -21,8 +22,8 @@ sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
 from service import free_port  # noqa: E402
 STEAL_LIMIT = 4.0      # per cent of one core
 FOREIGN_LIMIT = 15.0   # per cent of one core
-STALL_LIMIT_S = 0.05   # of a sync of one block, beside any load of ours 5 to 15 ms at most
-STALL_LOOK_S = 0.025
+STALL_LIMIT_S = 0.05   # of a sync of one block
+STALL_LOOK_S = 0.04
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -344,27 +345,30 @@ class Bench:
 
     @contextlib.contextmanager
     def disk_watched(self):
-        """Syncs a block of its own again and again beside what is measured. If one takes longer than any load here makes it, the disk
-        was the host's: the round is disturbed. Gives what says afterwards whether that was so."""
+        """Syncs a block of its own again and again beside what is measured; when one takes longer than STALL_LIMIT_S the round is
+        disturbed. Whose stall it was cannot be seen from one: who uses this compares how often with and without the load. Gives what
+        says afterwards whether there was one."""
         stalled, end = threading.Event(), threading.Event()
 
-        def look():
-            with tempfile.TemporaryFile(dir=self.work) as f:
-                while not end.wait(STALL_LOOK_S):
-                    os.pwrite(f.fileno(), os.urandom(4096), 0)
-                    since = time.monotonic()
-                    os.fdatasync(f.fileno())
-                    if time.monotonic() - since > STALL_LIMIT_S:
-                        stalled.set()
+        def look(f):
+            while not end.wait(STALL_LOOK_S):
+                os.pwrite(f.fileno(), bytes(4096), 0)
+                since = time.monotonic()
+                os.fdatasync(f.fileno())
+                if time.monotonic() - since > STALL_LIMIT_S:
+                    stalled.set()
 
-        thread = threading.Thread(target=look)
-        thread.start()
-        try:
-            yield stalled.is_set
-        finally:
-            end.set()
-            thread.join()
-            self._stalled |= stalled.is_set()
+        with tempfile.TemporaryFile(dir=self.work) as f, concurrent.futures.ThreadPoolExecutor(1) as pool:
+            os.pwrite(f.fileno(), bytes(4096), 0)
+            os.fsync(f.fileno())  # from here on nothing of the file grows
+            watching = pool.submit(look, f)
+            try:
+                yield stalled.is_set
+            finally:
+                end.set()
+                concurrent.futures.wait([watching])
+                self._stalled |= stalled.is_set()
+            watching.result()  # a watch that failed saw nothing
 
     def watched(self, work):
         """What work() gives, and whether somebody else was at work meanwhile: {"steal":, "foreign":, "stalled":, "disturbed":}."""
