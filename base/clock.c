@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 
+#include <sched.h>
 #include <stdio.h>
+
+#define GIVE_WAY_US 500
 
 #ifdef INKAN_TEST_HOOKS
 #include <fcntl.h>
@@ -54,6 +57,19 @@ int64_t clock_mono_us(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+void clock_give_way(int64_t *last_us)
+{
+    int64_t now = clock_mono_us();
+
+    if (*last_us && now - *last_us >= GIVE_WAY_US) {
+        sched_yield();
+        now = clock_mono_us();
+    } else if (*last_us) {
+        return;
+    }
+    *last_us = now;
 }
 
 void clock_format(time_t t, char out[32])

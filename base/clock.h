@@ -14,6 +14,12 @@ time_t clock_now(void);          /* UTC seconds since 1970 */
 int64_t clock_mono_ms(void);     /* monotonic milliseconds, for deadlines (never shifted) */
 int64_t clock_mono_us(void);     /* monotonic microseconds, for measuring; of another origin */
 
+/*
+ * For work of milliseconds: called often, it lets whoever waits for this processor go first, twice a millisecond. Else they wait until the
+ * kernel finds that the worker has had its share, 3 ms or more. *last_us: the caller's memory, 0 at first.
+ */
+void clock_give_way(int64_t *last_us);
+
 /* "2026-11-22T01:02:03Z"; `out` holds 32 octets. TIME_NO_EXPIRY prints as 9999-12-31T23:59:59Z. */
 void clock_format(time_t t, char out[32]);
 

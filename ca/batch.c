@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "ca/issue.h"
 #include "ca/life.h"
 #include "ca/store/people.h"
@@ -16,7 +16,7 @@
 #define REST            4    /* times the work of a step: who asks for a decision meanwhile finds a core free */
 #define REST_BUSY       8    /* times a step with its commit, while somebody enrolls: few of the turns and commits that needs meet one */
 #define REST_MOST_US    100000 /* a slow disk makes an action slower by its commits, not by eight times as much again */
-#define BUSY_MS         1000 /* so long after a request for a certificate */
+#define BUSY_US         1000000 /* so long after a request for a certificate */
 #define UNCONFIRMED_MAX 4    /* steps that status or a front has not confirmed: the next waits */
 #define CERTS_PAGE      64
 
@@ -102,14 +102,6 @@ const char *batch_would(enum batch_action a, enum device_state from, char *why, 
     else if (t->from && !(t->from & 1u << from))
         snprintf(why, size, "%s is not what is done with a device that is %s", batch_action_name(a), device_state_name(from));
     return why[0] ? "refuse" : "change";
-}
-
-static int64_t mono_us(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 static void object_of(uint64_t id, char out[32])
@@ -468,13 +460,15 @@ static enum err_code step_units(struct run *r, int64_t budget_us, struct err *e)
     struct core *c = r->core;
     struct batch_row before = r->row;
     uint64_t until = run_until(r), seq_before = core_seq(c);
-    int64_t now = core_stamp(c), end = mono_us() + budget_us;
+    int64_t now = core_stamp(c), end = clock_mono_us() + budget_us, gave_way = 0;
     struct actor by = {.kind = "core"};
 
     text_copy(by.name, sizeof(by.name), r->by);
-    while (r->row.next < until && r->row.next - before.next < BATCH_STEP_MAX && (r->row.next == before.next || mono_us() < end))
+    while (r->row.next < until && r->row.next - before.next < BATCH_STEP_MAX && (r->row.next == before.next || clock_mono_us() < end)) {
         if (do_unit(r, &by, now, e) != E_OK)
             return e->code;
+        clock_give_way(&gave_way);
+    }
     r->row.seq = core_seq(c);
     if (step_audit(r, &before, seq_before, now, e) != E_OK || store_batch_advance(c->store, &r->row, e) != E_OK)
         return e->code;
@@ -546,9 +540,9 @@ static void step(struct run *r, int64_t budget_us)
         int64_t worked;
 
         code = step_units(r, budget_us, &e);
-        worked = mono_us();
+        worked = clock_mono_us();
         core_end(c, code, &e);
-        c->batches->commit_us += (mono_us() - worked - c->batches->commit_us) / 8;
+        c->batches->commit_us += (clock_mono_us() - worked - c->batches->commit_us) / 8;
     }
     if (code != E_OK) {
         r->row = before;
@@ -598,7 +592,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     struct core *c = arg;
     struct batches *b = c->batches;
     struct run *r;
-    int64_t began = mono_us(), budget;
+    int64_t began = clock_mono_us(), budget;
     bool busy;
 
     (void)fd;
@@ -612,10 +606,10 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     r = next_run(b);
     if (!r)
         return; /* a confirmation brings it back */
-    busy = issue_asked_ms(c) && began / 1000 - issue_asked_ms(c) < BUSY_MS;
+    busy = issue_asked_us(c) && began - issue_asked_us(c) < BUSY_US;
     budget = b->commit_us < STEP_LEAST_US ? STEP_LEAST_US : b->commit_us;
     step(r, busy && budget > STEP_BUSY_US ? STEP_BUSY_US : budget > STEP_MOST_US ? STEP_MOST_US : budget);
-    step_soon(c, rest_us(mono_us() - began, budget, busy));
+    step_soon(c, rest_us(clock_mono_us() - began, budget, busy));
 }
 
 /* ---- the end ---- */

@@ -110,7 +110,7 @@ struct issuance {
     struct keygen_pool *pool;
     struct event *cycle, *linger, *key_timer;
     bool scheduled, running;
-    int64_t asked_ms; /* when the newest request came, 0 = none yet */
+    int64_t asked_us; /* clock_mono_us, when the newest request came; 0: none yet */
     const char *pause_file; /* test builds only */
 };
 
@@ -123,7 +123,7 @@ static struct issue_job *job_new(struct core *c, issue_fn done, void *arg)
     if (!j)
         return NULL;
     TAILQ_INIT(&j->joined);
-    c->issuance->asked_ms = clock_mono_ms();
+    c->issuance->asked_us = clock_mono_us();
     j->core = c;
     j->done = done;
     j->arg = arg;
@@ -182,9 +182,9 @@ size_t issue_waiting(const struct core *c)
     return c->issuance->queue_n + c->issuance->keyless_n + c->issuance->joined_n + c->issuance->signing_n + c->issuance->back_n;
 }
 
-int64_t issue_asked_ms(const struct core *c)
+int64_t issue_asked_us(const struct core *c)
 {
-    return c->issuance->asked_ms;
+    return c->issuance->asked_us;
 }
 
 static enum err_code room(struct core *c, struct err *e)

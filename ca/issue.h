@@ -61,6 +61,6 @@ struct issue_order {
 MUST_CHECK enum err_code issue_order(struct core *c, const struct issue_order *order, issue_fn done, void *arg,
                                      struct err *e);
 size_t issue_waiting(const struct core *c); /* queued and in flight */
-int64_t issue_asked_ms(const struct core *c); /* monotonic, when the newest request came; 0 = none yet */
+int64_t issue_asked_us(const struct core *c); /* clock_mono_us, when the newest request came; 0: none yet */
 
 #endif

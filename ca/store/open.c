@@ -12,10 +12,12 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/clock.h"
 #include "ca/store/store_int.h"
 
 #define READER_RETRIES      50
 #define READER_RETRY_NS     20000000L
+#define PROGRESS_OPS        1000 /* of the virtual machine: some 50 us */
 #define VALUE_MAX_LEN       (256 * 1024 * 1024) /* one value; a CRL of millions of entries fits */
 #define LEDGER_FILE_MODE    0600
 #define BACKUP_PAGES        4096 /* copied between two looks whether to go on */
@@ -164,6 +166,15 @@ static enum err_code settings_writer(struct store *s, struct err *e)
     return code == E_OK ? pragma_hold(s, "synchronous", synchronous_wanted(), e) : code;
 }
 
+/* Readers count and list for long, beside a writer and fronts that are in a hurry. */
+static int on_progress(void *arg)
+{
+    struct store *s = arg;
+
+    clock_give_way(&s->gave_way_us);
+    return 0; /* go on */
+}
+
 static enum err_code settings_reader(struct store *s, struct err *e)
 {
     static const struct setting fixed[] = {
@@ -171,6 +182,7 @@ static enum err_code settings_reader(struct store *s, struct err *e)
         {"temp_store", "2"},
     };
 
+    sqlite3_progress_handler(s->db, PROGRESS_OPS, on_progress, s);
     return settings_hold(s, fixed, ARRAY_LEN(fixed), e);
 }
 

@@ -49,6 +49,7 @@ struct store {
     uint64_t changes; /* store_changes */
     struct query cursor; /* store_revoked_begin */
     bool cursor_open;
+    int64_t gave_way_us; /* of a reader */
     struct checkpoint *checkpoint; /* NULL on a reader */
 };
 

@@ -240,6 +240,20 @@ static void no_expiry_prints_as_the_last_second(void **state)
     assert_string_equal(text, "1970-01-01T00:00:00Z");
 }
 
+static void way_is_given_twice_a_millisecond(void **state)
+{
+    int64_t began = clock_mono_us(), last = 0, first;
+
+    (void)state;
+    clock_give_way(&last);
+    first = last;
+    assert_in_range(first - began, 0, 10000000);
+    while (last == first)
+        clock_give_way(&last);
+    assert_true(last - first >= 500);
+    assert_true(last <= clock_mono_us());
+}
+
 /* Runs `write_lines` with descriptor 2 in a file and returns what it wrote. */
 static char *captured(void (*write_lines)(void))
 {
@@ -452,6 +466,7 @@ int main(void)
         cmocka_unit_test(no_expiry_prints_as_the_last_second),
         cmocka_unit_test(hostile_text_stays_on_its_log_line),
         cmocka_unit_test(a_long_log_line_is_cut_at_a_whole_pair_and_says_so),
+        cmocka_unit_test(way_is_given_twice_a_millisecond),
         cmocka_unit_test(files_are_replaced_whole_and_read_with_a_cap),
         cmocka_unit_test(a_secret_others_can_read_is_refused),
         cmocka_unit_test(pem_blocks_are_found_by_label_and_number),
