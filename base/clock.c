@@ -61,15 +61,10 @@ int64_t clock_mono_us(void)
 
 void clock_give_way(int64_t *last_us)
 {
-    int64_t now = clock_mono_us();
-
-    if (*last_us && now - *last_us >= GIVE_WAY_US) {
-        sched_yield();
-        now = clock_mono_us();
-    } else if (*last_us) {
+    if (clock_mono_us() - *last_us < GIVE_WAY_US)
         return;
-    }
-    *last_us = now;
+    sched_yield();
+    *last_us = clock_mono_us();
 }
 
 void clock_format(time_t t, char out[32])

@@ -15,8 +15,8 @@ int64_t clock_mono_ms(void);     /* monotonic milliseconds, for deadlines (never
 int64_t clock_mono_us(void);     /* monotonic microseconds, for measuring; of another origin */
 
 /*
- * For work of milliseconds: called often, it lets whoever waits for this processor go first, twice a millisecond. Else they wait until the
- * kernel finds that the worker has had its share, 3 ms or more. *last_us: the caller's memory, 0 at first.
+ * For work of milliseconds: called often, it lets those who wait for this processor go first, at most twice a millisecond. Else they wait until
+ * the kernel finds that the worker has had its share, some milliseconds. *last_us: of one thread; the time at which its work began.
  */
 void clock_give_way(int64_t *last_us);
 

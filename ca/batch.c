@@ -13,9 +13,10 @@
 #define STEP_LEAST_US   1500 /* of work in one transaction; more where a commit takes longer, or there would be nothing but commits */
 #define STEP_BUSY_US    3000 /* at most, while somebody enrolls */
 #define STEP_MOST_US    8000
-#define REST            4    /* times the work of a step: who asks for a decision meanwhile finds a core free */
-#define REST_BUSY       8    /* times a step with its commit, while somebody enrolls: few of the turns and commits that needs meet one */
-#define REST_MOST_US    100000 /* a slow disk makes an action slower by its commits, not by eight times as much again */
+#define PERIOD          2    /* times a step with its commit: who asks for a decision meanwhile finds a core free */
+#define PERIOD_BUSY     8    /* the same while somebody enrolls: few of the turns and commits that needs meet a step */
+#define PERIOD_SLOW     3    /* the same where the disk is slow: else an action would wait seven commits for one */
+#define SLOW_US         100000 /* this long a period is that of a slow disk */
 #define BUSY_US         1000000 /* so long after a request for a certificate */
 #define UNCONFIRMED_MAX 4    /* steps that status or a front has not confirmed: the next waits */
 #define CERTS_PAGE      64
@@ -460,11 +461,11 @@ static enum err_code step_units(struct run *r, int64_t budget_us, struct err *e)
     struct core *c = r->core;
     struct batch_row before = r->row;
     uint64_t until = run_until(r), seq_before = core_seq(c);
-    int64_t now = core_stamp(c), end = clock_mono_us() + budget_us, gave_way = 0;
+    int64_t now = core_stamp(c), began = clock_mono_us(), gave_way = began;
     struct actor by = {.kind = "core"};
 
     text_copy(by.name, sizeof(by.name), r->by);
-    while (r->row.next < until && r->row.next - before.next < BATCH_STEP_MAX && (r->row.next == before.next || clock_mono_us() < end)) {
+    while (r->row.next < until && r->row.next - before.next < BATCH_STEP_MAX && (r->row.next == before.next || clock_mono_us() - began < budget_us)) {
         if (do_unit(r, &by, now, e) != E_OK)
             return e->code;
         clock_give_way(&gave_way);
@@ -580,11 +581,15 @@ static struct run *next_run(struct batches *b)
     return NULL;
 }
 
-static int64_t rest_us(int64_t took_us, int64_t budget_us, bool busy)
+int64_t batch_period_us(int64_t took_us, bool busy)
 {
-    int64_t us = busy ? REST_BUSY * took_us : REST * budget_us;
+    int64_t us = PERIOD_BUSY * took_us, slow_us = PERIOD_SLOW * took_us;
 
-    return us < REST_MOST_US ? us : REST_MOST_US;
+    if (!busy)
+        return PERIOD * took_us;
+    if (us > SLOW_US)
+        us = SLOW_US;
+    return us > slow_us ? us : slow_us;
 }
 
 static void on_step(evutil_socket_t fd, short what, void *arg)
@@ -606,10 +611,10 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     r = next_run(b);
     if (!r)
         return; /* a confirmation brings it back */
-    busy = issue_asked_us(c) && began - issue_asked_us(c) < BUSY_US;
+    busy = issue_waiting(c) || (issue_asked_us(c) && began - issue_asked_us(c) < BUSY_US);
     budget = b->commit_us < STEP_LEAST_US ? STEP_LEAST_US : b->commit_us;
     step(r, busy && budget > STEP_BUSY_US ? STEP_BUSY_US : budget > STEP_MOST_US ? STEP_MOST_US : budget);
-    step_soon(c, rest_us(clock_mono_us() - began, budget, busy));
+    step_soon(c, batch_period_us(clock_mono_us() - began, busy)); /* libevent counts from when this turn of the loop began */
 }
 
 /* ---- the end ---- */

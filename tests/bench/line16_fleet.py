@@ -244,9 +244,11 @@ class Turns:
     def stalled(self):
         return "turns in which the disk stalled: calm / during", f"{self.stalls['calm']} / {self.stalls['during']}", f"of {self.n} turns each"
 
-    def stalls_alike(self):
-        """As often calm as during, but for chance (two deviations). Else the action makes them, and they must not be thrown away."""
-        return self.stalls["during"] - self.stalls["calm"] <= 2 * sum(self.stalls.values()) ** 0.5
+    def holds(self, ratio, what):
+        """Turns in which the disk stalled may be thrown away where the action did not make it: when that is as frequent without it, or when
+        nothing depends on them."""
+        p99 = {when: percentile(found[what], 0.99) for when, found in self.all.items()}
+        return ratio.median <= 2 and (self.stalls["during"] <= self.stalls["calm"] or p99["during"] <= 2 * p99["calm"])
 
     def calm(self):
         if self.left <= 2 * self.most:
@@ -310,7 +312,7 @@ def report_action(bench, units, actions, m, memory):
               ("memory of the core after it", memory.get("inkan-core", 0) / 1024, "MiB")],
         cpu_split={q[4:]: m.median("alone", q) / units * 1e6 for q in m.quantities("alone") if q.startswith("cpu-") and m.median("alone", q) > 0.005},
         note="Alone the service has both cores. Of one unit in a hundred OCSP is asked until it says so. What is said of OCSP, lists and calls is of every action, "
-             "also of rounds thrown away.", measured=m)
+             "also of rounds thrown away, and of those in which the disk stalled.", measured=m)
 
 
 def latencies(m, what):
@@ -319,8 +321,8 @@ def latencies(m, what):
 
 def report_enrollments(bench, turns, m, note):
     ratio = m.ratio("during", "calm", "enrollment-p99")
-    bench.report(16, "first enrollment during a mass action: p99", ratio, "<= 2 x",
-                 ratio.median <= 2 and turns.stalls_alike(), reference="the same load while nothing else happens",
+    bench.report(16, "first enrollment during a mass action: p99", ratio, "<= 2 x", turns.holds(ratio, "enrollment"),
+                 reference="the same load while nothing else happens",
                  rows=[*turns.together("enrollment"), turns.stalled(), ("the action goes on beside them (their start included)", m.of("during", "rate"), "units/s")],
                  latency=latencies(m, "enrollment"), measured=m,
                  note=f"{RATE} a second in an open loop, a new mutual TLS connection each. {note} The service and the load share both cores.")
@@ -328,8 +330,8 @@ def report_enrollments(bench, turns, m, note):
 
 def report_decisions(bench, turns, m, note):
     ratio, bare = (m.ratio("during", "calm", what) for what in ("decision-p99", "bare-p99"))
-    bench.report(16, "access decision during a mass action: p99", ratio, "<= 2 x",
-                 ratio.median <= 2 and turns.stalls_alike(), reference="the same load while nothing else happens",
+    bench.report(16, "access decision during a mass action: p99", ratio, "<= 2 x", turns.holds(ratio, "decision"),
+                 reference="the same load while nothing else happens",
                  rows=[*turns.together("decision"), *turns.together("bare"), turns.stalled(),
                        ("bare answers (404) of the front, beside them: p99", f"{bare:.2f}", "x"),
                        ("the action goes on beside them (their start included)", m.of("during", "rate"), "units/s"),
