@@ -13,8 +13,8 @@
 #define STEP_LEAST_US   1500 /* of work in one transaction; more where a commit takes longer, or there would be nothing but commits */
 #define STEP_BUSY_US    3000 /* at most, while somebody enrolls */
 #define STEP_MOST_US    8000
-#define PERIOD          2    /* times a step with its commit: who asks for a decision meanwhile finds a core free */
-#define PERIOD_BUSY     8    /* the same while somebody enrolls: few of the turns and commits that needs meet a step */
+#define PERIOD          4    /* from step to step, times what a step may work or its commit lasts: who asks for a decision finds a core free */
+#define PERIOD_BUSY     8    /* times a step with its commit, while somebody enrolls: few of the turns and commits that needs meet one */
 #define PERIOD_SLOW     3    /* the same where the disk is slow: else an action would wait seven commits for one */
 #define SLOW_US         100000 /* this long a period is that of a slow disk */
 #define BUSY_US         1000000 /* so long after a request for a certificate */
@@ -581,12 +581,12 @@ static struct run *next_run(struct batches *b)
     return NULL;
 }
 
-int64_t batch_period_us(int64_t took_us, bool busy)
+int64_t batch_period_us(int64_t took_us, int64_t budget_us, bool busy)
 {
     int64_t us = PERIOD_BUSY * took_us, slow_us = PERIOD_SLOW * took_us;
 
     if (!busy)
-        return PERIOD * took_us;
+        return PERIOD * budget_us;
     if (us > SLOW_US)
         us = SLOW_US;
     return us > slow_us ? us : slow_us;
@@ -614,7 +614,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     busy = issue_waiting(c) || (issue_asked_us(c) && began - issue_asked_us(c) < BUSY_US);
     budget = b->commit_us < STEP_LEAST_US ? STEP_LEAST_US : b->commit_us;
     step(r, busy && budget > STEP_BUSY_US ? STEP_BUSY_US : budget > STEP_MOST_US ? STEP_MOST_US : budget);
-    step_soon(c, batch_period_us(clock_mono_us() - began, busy)); /* libevent counts from when this turn of the loop began */
+    step_soon(c, batch_period_us(clock_mono_us() - began, budget, busy)); /* libevent counts from when this turn of the loop began */
 }
 
 /* ---- the end ---- */

@@ -56,8 +56,11 @@ MUST_CHECK enum err_code batch_unapproved(struct core *c, uint64_t pending, cons
 enum device_state batch_target(enum batch_action a);
 /* The action that takes it back; BATCH_ACTIONS: none does. */
 enum batch_action batch_inverse(enum batch_action a);
-/* From the beginning of a step to that of the next, after one that took so long with its commit. `busy`: somebody enrolls. */
-int64_t batch_period_us(int64_t took_us, bool busy);
+/*
+ * From the beginning of a step to that of the next, in microseconds, after one that took so long with its commit. `budget_us`: what a step may work,
+ * or what commits last lately where that is more. `busy`: somebody enrolls.
+ */
+int64_t batch_period_us(int64_t took_us, int64_t budget_us, bool busy);
 
 /* What it would do to a unit of this state: "change", "same", or "refuse" with the reason in `why`. */
 const char *batch_would(enum batch_action a, enum device_state from, char *why, size_t size);

@@ -74,24 +74,24 @@ static void would_is_what_the_table_says(void **state)
 
 /* ---- lists ---- */
 
-static void a_step_leaves_half_of_the_time_to_others_and_more_to_enrollments(void **state)
+static void steps_leave_time_to_others_and_more_to_enrollments(void **state)
 {
     static const struct {
-        int64_t took_us, quiet_us, busy_us;
+        int64_t took_us, budget_us, quiet_us, busy_us;
     } cases[] = {
-        {0, 0, 0},
-        {2200, 4400, 17600},
-        {3700, 7400, 29600},
-        {12500, 25000, 100000},
-        {20000, 40000, 100000}, /* a commit is slow */
-        {208000, 416000, 624000},
-        {1000000, 2000000, 3000000}, /* the disk stands still */
+        {0, 1500, 6000, 0},
+        {2200, 1500, 6000, 17600},
+        {3700, 1500, 6000, 29600},
+        {12500, 8000, 32000, 100000},
+        {20000, 12000, 48000, 100000}, /* commits are slow */
+        {208000, 200000, 800000, 624000},
+        {1000000, 20000, 80000, 3000000}, /* the disk stands still for once */
     };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        assert_int_equal(batch_period_us(cases[i].took_us, false), cases[i].quiet_us);
-        assert_int_equal(batch_period_us(cases[i].took_us, true), cases[i].busy_us);
+        assert_int_equal(batch_period_us(cases[i].took_us, cases[i].budget_us, false), cases[i].quiet_us);
+        assert_int_equal(batch_period_us(cases[i].took_us, cases[i].budget_us, true), cases[i].busy_us);
     }
 }
 
@@ -329,7 +329,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_one_person_let_run_alone_adds_up_while_it_is_open_and_for_some_time, ledger_setup, ledger_teardown),
         cmocka_unit_test(every_number_comes_once_and_the_canary_is_spread),
         cmocka_unit_test(would_is_what_the_table_says),
-        cmocka_unit_test(a_step_leaves_half_of_the_time_to_others_and_more_to_enrollments),
+        cmocka_unit_test(steps_leave_time_to_others_and_more_to_enrollments),
         cmocka_unit_test_setup_teardown(ids_are_taken_in_the_order_of_declaration_each_once, ledger_setup, ledger_teardown),
         cmocka_unit_test_setup_teardown(wrong_ids_are_refused_by_their_line, ledger_setup, ledger_teardown),
         cmocka_unit_test_setup_teardown(a_list_is_frozen_once_and_a_batch_only_goes_on, ledger_setup, ledger_teardown),
