@@ -470,9 +470,11 @@ static enum err_code status_metrics(struct front *f, struct msg_reader *r, int f
     return take_metrics(f, r, fd, WAIT_STATUS, e);
 }
 
+/* A core that died after it said so is no fault of ours: whoever waits for an answer of this front gets it. */
 static enum err_code core_purge(struct front *f, struct msg_reader *r, int fd, struct err *e)
 {
     static struct svc_purge purge; /* 28 KiB; one thread */
+    struct err why = {0};
     struct msg m;
 
     (void)fd;
@@ -482,7 +484,14 @@ static enum err_code core_purge(struct front *f, struct msg_reader *r, int fd, s
     f->in_step = f->in_step || purge.all;
     msg_begin(&m, SVC_PURGED, r->request_id);
     msg_put_u64(&m, purge.seq);
-    return chan_send(f->core, &m, -1, e);
+    if (chan_send(f->core, &m, -1, &why) == E_OK)
+        return E_OK;
+    if (why.code == E_NOMEM) { /* the core would wait for it in vain */
+        *e = why;
+        return e->code;
+    }
+    log_failure("core-link", &why); /* on_core_gone follows */
+    return E_OK;
 }
 
 static enum err_code status_ocsp_result(struct front *f, struct msg_reader *r, int fd, struct err *e)

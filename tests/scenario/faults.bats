@@ -43,6 +43,11 @@ teardown_file() {
     side_dir_remove
 }
 setup() { fault_load; }
+# What a test that failed leaves would be the next one's trouble.
+teardown() {
+    io_rule || true
+    rm -f "$dir/state/ledger/filler"
+}
 
 cert_rows() { ledger_query "SELECT COUNT(*) FROM cert"; }
 
@@ -257,7 +262,7 @@ PY
     [ "$(est_url short)" ]
     new_csr flt-short-1 /CN=flt-short-1
     made=$(inkan secret add --group 'flt-short-*' --profile short-device --quota 5 --valid 1d --json)
-    status=$(curl -sS --cacert "$dir/fleet-root.pem" -o "$dir/body" -w '%{http_code}' -u "$(jq -r .user <<< "$made"):$(jq -r .secret <<< "$made")" \
+    status=$(curl -sS --max-time 20 --cacert "$dir/fleet-root.pem" -o "$dir/body" -w '%{http_code}' -u "$(jq -r .user <<< "$made"):$(jq -r .secret <<< "$made")" \
         -H 'Content-Type: application/pkcs10' --data-binary "@$units/flt-short-1.csr" "$(est_url short)/simpleenroll")
     [ "$status" = 200 ]
     openssl base64 -d -A < "$dir/body" | openssl pkcs7 -inform DER -print_certs | sed -n '/^-----BEGIN/,/^-----END/p' > "$units/flt-short-1.pem"
@@ -278,7 +283,7 @@ PY
     rows=$(cert_rows)
     new_csr flt-short-2 /CN=flt-short-2
     made=$(inkan secret add --group 'flt-short-*' --profile short-device --quota 5 --valid 1d --json)
-    status=$(curl -sSk -o "$dir/body" -w '%{http_code}' -u "$(jq -r .user <<< "$made"):$(jq -r .secret <<< "$made")" \
+    status=$(curl -sSk --max-time 20 -o "$dir/body" -w '%{http_code}' -u "$(jq -r .user <<< "$made"):$(jq -r .secret <<< "$made")" \
         -H 'Content-Type: application/pkcs10' --data-binary "@$units/flt-short-2.csr" "$(est_url short)/simpleenroll")
     echo "$status"
     [ "$status" = 503 ] || [ "$status" = 403 ]

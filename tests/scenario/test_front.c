@@ -2463,6 +2463,46 @@ static void without_the_core_enrollment_is_503_and_the_rest_goes_on(void **state
     io_close(&io);
 }
 
+/* It purges, and dies before the front has read that: what others are asking this front is answered. */
+static void a_core_that_dies_after_a_purge_takes_no_front_with_it(void **state)
+{
+    static const struct svc_purge purge = {.seq = 3, .all = true};
+    struct io io = tls_13();
+    int64_t end = clock_mono_ms() + 10000;
+    unsigned configs;
+    RESPONSE in_flight, a, b;
+    struct msg m;
+
+    (void)state;
+    pthread_mutex_lock(&w.lock);
+    w.silent = true;
+    configs = w.configs;
+    pthread_mutex_unlock(&w.lock);
+    io_puts(&io, "POST " EST "simpleenroll HTTP/1.1\r\nHost: h\r\n" P10 AUTH "Content-Length: 8\r\n\r\n" CSR);
+    usleep(100000);
+    kill(w.front, SIGSTOP);
+    msg_begin(&m, SVC_PURGE, 98);
+    svc_purge_encode(&m, &purge);
+    send_msg(w.core, &m, -1);
+    core_end();
+    kill(w.front, SIGCONT);
+    assert_true(response_read(&io, false, &in_flight));
+    assert_int_equal(in_flight.status, 503);
+    say_gone(PROC_CORE, "core");
+    post(&io, EST "simpleenroll", P10 AUTH, CSR, &a);
+    assert_int_equal(a.status, 503);
+    assert_int_equal(waitpid(w.front, NULL, WNOHANG), 0);
+    locked(defaults);
+    core_start();
+    do
+        usleep(5000);
+    while (w.configs == configs && clock_mono_ms() < end);
+    usleep(50000);
+    post(&io, EST "simpleenroll", P10 AUTH, CSR, &b);
+    assert_int_equal(b.status, 200);
+    io_close(&io);
+}
+
 /* Until the core's first purge over a link it may acknowledge a revocation without this front. */
 static void before_the_first_purge_of_a_link_nothing_is_kept(void **state)
 {
@@ -3107,6 +3147,7 @@ int main(void)
         FRESH(replaced_files_are_new_at_once_and_large_ones_arrive_whole),
         FRESH(health_and_ready_ask_the_others),
         FRESH(without_the_core_enrollment_is_503_and_the_rest_goes_on),
+        FRESH(a_core_that_dies_after_a_purge_takes_no_front_with_it),
         FRESH(before_the_first_purge_of_a_link_nothing_is_kept),
         FRESH(stalled_peers_do_not_delay_the_next),
         FRESH(one_address_gets_its_share_and_no_more),
