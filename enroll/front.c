@@ -474,7 +474,6 @@ static enum err_code status_metrics(struct front *f, struct msg_reader *r, int f
 static enum err_code core_purge(struct front *f, struct msg_reader *r, int fd, struct err *e)
 {
     static struct svc_purge purge; /* 28 KiB; one thread */
-    struct err why = {0};
     struct msg m;
 
     (void)fd;
@@ -484,13 +483,9 @@ static enum err_code core_purge(struct front *f, struct msg_reader *r, int fd, s
     f->in_step = f->in_step || purge.all;
     msg_begin(&m, SVC_PURGED, r->request_id);
     msg_put_u64(&m, purge.seq);
-    if (chan_send(f->core, &m, -1, &why) == E_OK)
-        return E_OK;
-    if (why.code == E_NOMEM) { /* the core would wait for it in vain */
-        *e = why;
+    if (chan_send(f->core, &m, -1, e) == E_OK || e->code == E_NOMEM) /* then the core would wait for it in vain */
         return e->code;
-    }
-    log_failure("core-link", &why); /* on_core_gone follows */
+    log_failure("core-link", e); /* on_core_gone follows */
     return E_OK;
 }
 

@@ -2429,20 +2429,46 @@ static void health_and_ready_ask_the_others(void **state)
     io_close(&io);
 }
 
+/* An enrollment that is with the core, which says nothing. */
+static void enroll_in_flight(struct io *io)
+{
+    pthread_mutex_lock(&w.lock);
+    w.silent = true;
+    pthread_mutex_unlock(&w.lock);
+    io_puts(io, "POST " EST "simpleenroll HTTP/1.1\r\nHost: h\r\n" P10 AUTH "Content-Length: 8\r\n\r\n" CSR);
+    usleep(100000);
+}
+
+static unsigned configs_sent(void)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&w.lock);
+    n = w.configs;
+    pthread_mutex_unlock(&w.lock);
+    return n;
+}
+
+/* A core in place of one that ended, until it has sent the front its configuration. */
+static void core_again(void)
+{
+    int64_t end = clock_mono_ms() + 10000;
+    unsigned before = configs_sent();
+
+    core_start();
+    do
+        usleep(5000);
+    while (configs_sent() == before && clock_mono_ms() < end);
+    assert_int_not_equal(configs_sent(), before);
+}
+
 static void without_the_core_enrollment_is_503_and_the_rest_goes_on(void **state)
 {
     struct io io = tls_13();
     RESPONSE a, b, c, in_flight;
-    int64_t end = clock_mono_ms() + 10000;
-    unsigned configs;
 
     (void)state;
-    pthread_mutex_lock(&w.lock);
-    w.silent = true;
-    configs = w.configs;
-    pthread_mutex_unlock(&w.lock);
-    io_puts(&io, "POST " EST "simpleenroll HTTP/1.1\r\nHost: h\r\n" P10 AUTH "Content-Length: 8\r\n\r\n" CSR);
-    usleep(100000);
+    enroll_in_flight(&io);
     core_end(); /* while a request is with it */
     say_gone(PROC_CORE, "core");
     assert_true(response_read(&io, false, &in_flight));
@@ -2453,10 +2479,7 @@ static void without_the_core_enrollment_is_503_and_the_rest_goes_on(void **state
     get(&io, EST "cacerts", "", &b);
     assert_int_equal(b.status, 200);
     locked(defaults);
-    core_start();
-    do
-        usleep(5000);
-    while (w.configs == configs && clock_mono_ms() < end);
+    core_again();
     usleep(50000);
     post(&io, EST "simpleenroll", P10 AUTH, CSR, &c);
     assert_int_equal(c.status, 200);
@@ -2466,24 +2489,13 @@ static void without_the_core_enrollment_is_503_and_the_rest_goes_on(void **state
 /* It purges, and dies before the front has read that: what others are asking this front is answered. */
 static void a_core_that_dies_after_a_purge_takes_no_front_with_it(void **state)
 {
-    static const struct svc_purge purge = {.seq = 3, .all = true};
     struct io io = tls_13();
-    int64_t end = clock_mono_ms() + 10000;
-    unsigned configs;
     RESPONSE in_flight, a, b;
-    struct msg m;
 
     (void)state;
-    pthread_mutex_lock(&w.lock);
-    w.silent = true;
-    configs = w.configs;
-    pthread_mutex_unlock(&w.lock);
-    io_puts(&io, "POST " EST "simpleenroll HTTP/1.1\r\nHost: h\r\n" P10 AUTH "Content-Length: 8\r\n\r\n" CSR);
-    usleep(100000);
+    enroll_in_flight(&io);
     kill(w.front, SIGSTOP);
-    msg_begin(&m, SVC_PURGE, 98);
-    svc_purge_encode(&m, &purge);
-    send_msg(w.core, &m, -1);
+    send_purge_all(w.core);
     core_end();
     kill(w.front, SIGCONT);
     assert_true(response_read(&io, false, &in_flight));
@@ -2493,10 +2505,7 @@ static void a_core_that_dies_after_a_purge_takes_no_front_with_it(void **state)
     assert_int_equal(a.status, 503);
     assert_int_equal(waitpid(w.front, NULL, WNOHANG), 0);
     locked(defaults);
-    core_start();
-    do
-        usleep(5000);
-    while (w.configs == configs && clock_mono_ms() < end);
+    core_again();
     usleep(50000);
     post(&io, EST "simpleenroll", P10 AUTH, CSR, &b);
     assert_int_equal(b.status, 200);
@@ -2508,20 +2517,14 @@ static void before_the_first_purge_of_a_link_nothing_is_kept(void **state)
 {
     struct io io = plain(w.http);
     RESPONSE a, b, c, d;
-    int64_t end = clock_mono_ms() + 10000;
-    unsigned configs;
 
     (void)state;
     pthread_mutex_lock(&w.lock);
     w.no_purge = true;
-    configs = w.configs;
     pthread_mutex_unlock(&w.lock);
     core_end();
     say_gone(PROC_CORE, "core");
-    core_start();
-    do
-        usleep(5000);
-    while (w.configs == configs && clock_mono_ms() < end);
+    core_again();
     post(&io, "/ocsp", OCSP_POST, "before the purge", &a);
     post(&io, "/ocsp", OCSP_POST, "before the purge", &b);
     assert_int_equal(w.asked, 2);

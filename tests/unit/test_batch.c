@@ -72,8 +72,6 @@ static void would_is_what_the_table_says(void **state)
     }
 }
 
-/* ---- lists ---- */
-
 static void steps_leave_time_to_others_and_more_to_enrollments(void **state)
 {
     static const struct {
@@ -94,6 +92,8 @@ static void steps_leave_time_to_others_and_more_to_enrollments(void **state)
         assert_int_equal(batch_period_us(cases[i].took_us, cases[i].budget_us, true), cases[i].busy_us);
     }
 }
+
+/* ---- lists ---- */
 
 static void declare(struct ledger *l, const char *domain, const char *id)
 {
